@@ -1,0 +1,68 @@
+"""A training run on disk between two epochs: tensors in safetensors, the rest as its metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import nn
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` such that a reader, or a crash, sees the old file or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    notes: dict[str, Any],
+) -> None:
+    """Write everything that the next epoch depends on, in one file, atomically."""
+    tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
+    state = optimizer.state_dict()
+    for index, entries in state["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": t for name, t in entries.items()}
+    rest = {
+        "groups": state["param_groups"],
+        "scheduler": scheduler.state_dict(),
+        "notes": notes,
+    }
+    tensors = {name: t.contiguous() for name, t in tensors.items()}
+    write_atomically(path, save(tensors, metadata={"state": json.dumps(rest)}))
+
+
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+) -> dict[str, Any]:
+    """Put back what `save_checkpoint` wrote; gives the notes."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        rest = json.loads(file.metadata()["state"])
+    model.load_state_dict(
+        {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+    )
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, entry = name.split(".")
+            state.setdefault(int(index), {})[entry] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": rest["groups"]})
+    scheduler.load_state_dict(rest["scheduler"])
+    return rest["notes"]

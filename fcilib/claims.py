@@ -1,0 +1,115 @@
+"""What the paper says, number by number, held against what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+import pandas as pd
+import yaml
+from pydantic import Field
+
+from fcilib.spec import Spec
+from fcilib.study import Results
+
+TOLERANCE = 0.05
+"""A measured mean within five points of the paper's number agrees with it. Set beforehand, for
+every claim alike."""
+
+CHANCE = "random router"
+"""The condition whose metrics are the chance level of all others run beside it."""
+
+
+class Claim(Spec):
+    """One number of the paper."""
+
+    source: str
+    """Where the paper says it."""
+    statement: str
+    metric: str
+    """The column of a run's metrics that decides it."""
+    value: float = Field(ge=0, le=1)
+    relation: Literal["equals", "at most"] = "equals"
+
+    def agrees(self, measured: float) -> bool:
+        """Whether a measured mean is what the paper says, within `TOLERANCE`."""
+        if self.relation == "at most":
+            return measured <= self.value + TOLERANCE
+        return abs(measured - self.value) <= TOLERANCE
+
+    def verdict(self, measured: Mapping[str, float]) -> str:
+        """The verdict on means measured under several protocols, by the protocol's name."""
+        if not measured:
+            return "not tested"
+        agreeing = [name for name, mean in measured.items() if self.agrees(mean)]
+        if len(agreeing) == len(measured):
+            return "reproduced"
+        if agreeing:
+            return f"only under {', '.join(agreeing)}"
+        return "not reproduced"
+
+    def __str__(self) -> str:
+        sign = "≤ " if self.relation == "at most" else ""
+        return f"{sign}{percent(self.value)}"
+
+
+@cache
+def claims() -> Mapping[str, Claim]:
+    """Every claim by its name. Raises `pydantic.ValidationError` where one is ill-formed."""
+    content = yaml.safe_load(files("fcilib").joinpath("claims.yaml").read_text("utf-8"))
+    return {name: Claim(**fields) for name, fields in content.items()}
+
+
+def compare(rows: Mapping[str, str], results: Mapping[str, Results]) -> pd.DataFrame:
+    """Paper, measured and chance, for each condition under each protocol.
+
+    Args:
+        rows: the claim's name for each condition that one was made about.
+        results: finished runs by protocol; each holds the conditions and one named `CHANCE`.
+
+    Returns:
+        One row per (condition, protocol): claim, paper, mean, sd, n, chance, agrees, verdict.
+    """
+    found = []
+    for condition, name in rows.items():
+        claim = claims()[name]
+        summaries = {p: r.summary(claim.metric) for p, r in results.items()}
+        means = {p: float(s.loc[condition, "mean"]) for p, s in summaries.items()}
+        for protocol, summary in summaries.items():
+            found.append(
+                {
+                    "condition": condition,
+                    "protocol": protocol,
+                    "claim": str(claim),
+                    "paper": claim.value,
+                    **summary.loc[condition].to_dict(),
+                    "chance": float(summary.loc[CHANCE, "mean"]),
+                    "agrees": claim.agrees(means[protocol]),
+                    "verdict": claim.verdict(means),
+                }
+            )
+    return pd.DataFrame(found)
+
+
+def table(comparison: pd.DataFrame) -> pd.DataFrame:
+    """A comparison for readers: a row per condition; paper, measured and chance in percent."""
+    rows = {}
+    for condition, part in comparison.groupby("condition", sort=False):
+        row = {"paper": part.claim.iloc[0]}
+        for line in part.itertuples():
+            row[line.protocol] = spread(line.mean, line.sd)
+            row[f"chance, {line.protocol}"] = percent(line.chance)
+        rows[condition] = {**row, "verdict": part.verdict.iloc[0]}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("condition")
+
+
+def percent(value: float) -> str:
+    """A fraction for readers: `98.4%`."""
+    return f"{100 * value:.1f}%"
+
+
+def spread(mean: float, sd: float) -> str:
+    """Mean and standard deviation over seeds, for readers: `98.4 ± 0.3%`; one seed has none."""
+    return percent(mean) if pd.isna(sd) else f"{100 * mean:.1f} ± {100 * sd:.1f}%"

@@ -1,0 +1,106 @@
+"""Where runs happen: in this process, or in a pool of processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Literal
+
+import torch
+
+from fcilib.experiment import Experiment
+from fcilib.records import Records
+from fcilib.run import run_one
+
+ExecutorName = Literal["inline", "process"]
+
+Tick = Callable[[int], None]
+"""Called often while runs are under way, with how many are finished."""
+
+DEATHS = 3
+"""Times in a row that workers may die without a single run finishing, before giving up."""
+
+POLL = 0.5
+"""Seconds between two ticks."""
+
+
+def execute(
+    experiments: Sequence[Experiment], records: Records, executor: ExecutorName, tick: Tick
+) -> None:
+    """Run every experiment and write its record.
+
+    Args:
+        experiments: what to run.
+        records: where the records go.
+        executor: `"inline"`, one after another in this process; `"process"`, as many at a time as
+            there are cores, in processes of one thread each.
+        tick: told of progress.
+
+    Raises:
+        ValueError: no executor has that name.
+        RuntimeError: workers died again and again without finishing a run.
+    """
+    if executor not in _EXECUTORS:
+        raise ValueError(f"executor: {executor!r} is none of {', '.join(sorted(_EXECUTORS))}")
+    if experiments:
+        _EXECUTORS[executor](experiments, records, tick)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _inline(experiments: Sequence[Experiment], records: Records, tick: Tick) -> None:
+    for done, experiment in enumerate(experiments):
+        tick(done)
+        run_one(experiment, records)
+    tick(len(experiments))
+
+
+def _pool(experiments: Sequence[Experiment], records: Records, tick: Tick) -> None:
+    """A worker that dies costs its unfinished run's last epoch: the run is tried again."""
+    left, deaths = list(experiments), 0
+    while True:
+        try:
+            return _one_pool(left, records, tick, len(experiments) - len(left))
+        except BrokenProcessPool:
+            still = [e for e in left if not records.path(e).exists()]
+            left, deaths = still, deaths + 1 if len(still) == len(left) else 0
+            if deaths == DEATHS:
+                raise RuntimeError(
+                    f"workers died {DEATHS} times in a row without finishing a run; "
+                    f"{len(left)} runs are left (is there enough memory?)"
+                ) from None
+
+
+def _one_pool(left: Sequence[Experiment], records: Records, tick: Tick, before: int) -> None:
+    if not left:
+        return
+    context = multiprocessing.get_context("spawn")
+    workers = min(cores(), len(left))
+    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+        waiting: set[Future] = {pool.submit(_run, e, records) for e in left}
+        try:
+            while waiting:
+                finished, waiting = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                tick(before + len(left) - len(waiting))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _run(experiment: Experiment, records: Records) -> None:
+    run_one(experiment, records)
+
+
+_EXECUTORS = {"inline": _inline, "process": _pool}

@@ -1,0 +1,78 @@
+"""An experiment: the whole description of one training run, and its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import Field
+
+from fcilib import NUMERICS
+from fcilib.council import Council
+from fcilib.model import FCI
+from fcilib.representations import Representation
+from fcilib.routers import Router
+from fcilib.spec import Size, Spec
+from fcilib.tasks import Task
+
+
+class Training(Spec):
+    """How a model is trained. Where the paper speaks (section 3.2) the defaults are its own."""
+
+    sequences: int = Field(8000, ge=1)
+    batch: int = Field(32, ge=1)
+    epochs: int = Field(40, ge=1)
+    routing_weight: tuple[float, float] = (1.0, 0.1)
+    """Weight of the routing loss at the first and at the last step."""
+    routing_decay: Literal["linear", "exponential"] = "linear"
+    """How the weight gets from the one to the other."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """The largest: OneCycle warms up to it in 30% of the steps, then anneals by cosine."""
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: matrix products under autocast; weights, sums and the scan's state stay fp32."""
+    held_out: int = Field(1000, ge=1)
+    """Fresh sequences that every reported metric is measured on."""
+
+
+class Experiment(Spec):
+    """One training run, fully specified.
+
+    Equal descriptions are the same run: `identity` is a hash of the canonical JSON together with
+    `fcilib.NUMERICS`, and names the run's record. Fields at their default are left out of it, so a
+    field that joins later, with a default that keeps what runs did, leaves old records valid; a
+    default that changes calls for another `NUMERICS`.
+    """
+
+    task: Task
+    width: int = Field(128, ge=1)
+    """d."""
+    representation: Representation
+    router: Router | None
+    """None: a plain model that predicts from the query's own vector."""
+    council: Council = Council()
+    training: Training = Training()
+    seed: int = Field(0, ge=0)
+    """Seeds the data, the initial weights and the order of the batches."""
+
+    def canonical(self) -> str:
+        """Sorted JSON of what differs from the defaults: one text for one experiment."""
+        return json.dumps(self.essence(), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits."""
+        text = f"{NUMERICS}:{self.canonical()}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def with_seed(self, seed: int) -> Experiment:
+        """The same experiment under another seed."""
+        return type(self).model_validate({**dict(self), "seed": seed})
+
+    def build(self) -> FCI:
+        """The model, initialised from torch's current random state."""
+        size = Size(self.task.vocabulary, self.task.length, self.width)
+        return FCI(size, self.representation, self.router, self.council)

@@ -1,0 +1,142 @@
+"""One look for all figures: colours, markers, and the book's signature figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+# Okabe and Ito's palette, told apart by colour-blind readers; each with a marker, for print.
+STYLES: Mapping[str, tuple[str, str]] = {
+    "raw embeddings": ("#000000", "s"),
+    "content-only": ("#CC79A7", "D"),
+    "Flow": ("#E69F00", "^"),
+    "attention": ("#0072B2", "o"),
+    "causal attention": ("#56B4E9", "v"),
+    "bidirectional Mamba": ("#D55E00", "P"),
+    "Perceiver": ("#009E73", "X"),
+    "random router": ("#777777", "|"),
+}
+"""Colour and marker of each family of conditions, the same in every figure of the book."""
+
+AGREES, DISAGREES = "#0072B2", "#D55E00"
+
+PROTOCOLS = {"all": 'candidates "all"', "others": 'candidates "others"'}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """The book's settings: opaque white, thin axes, text that stays readable on a page."""
+    with plt.rc_context(
+        {
+            "figure.facecolor": "white",
+            "axes.facecolor": "white",
+            "savefig.facecolor": "white",
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#e5e5e5",
+            "axes.axisbelow": True,
+            "legend.frameon": False,
+            "figure.dpi": 110,
+        }
+    ):
+        yield
+
+
+def style(condition: str) -> dict[str, str]:
+    """Colour and marker of a condition: those of the longest family name it begins with."""
+    families = [name for name in STYLES if condition.startswith(name)]
+    color, marker = STYLES[max(families, key=len)] if families else ("#555555", "o")
+    return {"color": color, "marker": marker}
+
+
+def claims_figure(comparison: pd.DataFrame) -> Figure:
+    """The signature figure: paper (hollow), measured (filled, with its spread), chance (tick).
+
+    Args:
+        comparison: as `claims.compare` gives it. A panel per protocol, a row per condition, sorted
+            by what was measured under the last protocol; the line from paper to measured is blue
+            where they agree and orange where they do not.
+    """
+    protocols = list(dict.fromkeys(comparison.protocol))
+    last = comparison[comparison.protocol == protocols[-1]]
+    order = list(last.sort_values("mean", kind="stable").condition)
+    with look():
+        fig, axes = plt.subplots(
+            1,
+            len(protocols),
+            sharey=True,
+            squeeze=False,
+            figsize=(9, 1.3 + 0.32 * len(order)),
+            layout="constrained",
+        )
+        for ax, protocol in zip(axes[0], protocols, strict=True):
+            part = comparison[comparison.protocol == protocol].set_index("condition").loc[order]
+            _claims_panel(ax, part)
+            ax.set_xlabel(f"{_metric_name(comparison)}, {PROTOCOLS.get(protocol, protocol)}")
+        axes[0][0].set_yticks(range(len(order)), order)
+        _claims_legend(fig)
+    return fig
+
+
+def _claims_panel(ax: Axes, part: pd.DataFrame) -> None:
+    for y, line in enumerate(part.itertuples()):
+        color = AGREES if line.agrees else DISAGREES
+        ax.plot([100 * line.paper, 100 * line.mean], [y, y], color=color, lw=2, alpha=0.6)
+        ax.plot(100 * line.paper, y, "o", mfc="white", mec=color, ms=8, mew=1.6)
+        error = 0 if np.isnan(line.sd) else 100 * line.sd
+        ax.errorbar(100 * line.mean, y, xerr=error, fmt="o", color=color, ms=6, capsize=3)
+        ax.plot(100 * line.chance, y, "|", color="#555555", ms=13, mew=1.6)
+    ax.set_xlim(-4, 104)
+    ax.set_ylim(-0.6, len(part) - 0.4)
+    ax.grid(axis="y", visible=False)
+
+
+def _claims_legend(fig: Figure) -> None:
+    gray = "#333333"
+    handles = [
+        Line2D([], [], marker="o", mfc="white", mec=gray, ls="", ms=8, mew=1.6, label="paper"),
+        Line2D([], [], marker="o", color=gray, ls="", ms=6, label="measured ± s.d."),
+        Line2D([], [], marker="|", color="#555555", ls="", ms=13, mew=1.6, label="chance"),
+        Line2D([], [], color=AGREES, lw=3, label="agree within 5 points"),
+        Line2D([], [], color=DISAGREES, lw=3, label="do not"),
+    ]
+    fig.legend(handles=handles, loc="outside upper center", ncols=5)
+
+
+def _metric_name(comparison: pd.DataFrame) -> str:
+    return f"{comparison.attrs.get('metric', 'routing precision')} (%)"
+
+
+def panels(protocols: Mapping[str, object], rows: int = 1) -> tuple[Figure, np.ndarray]:
+    """A grid of axes, a column per protocol, sharing both scales: figure and `(rows, columns)`."""
+    return plt.subplots(
+        rows,
+        len(protocols),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        figsize=(9, 0.6 + 2.7 * rows),
+        layout="constrained",
+    )
+
+
+def band(ax: Axes, x: object, mean: pd.Series, sd: pd.Series, name: str, **more: object) -> None:
+    """A line through the means in percent, with one standard deviation shaded on either side."""
+    mean, sd = 100 * np.asarray(mean), 100 * np.nan_to_num(np.asarray(sd, dtype=float))
+    kind = {**style(name), "label": name, "ms": 6, "lw": 1.6, **more}
+    ax.plot(x, mean, **kind)
+    ax.fill_between(x, mean - sd, mean + sd, color=kind["color"], alpha=0.18, lw=0)
+
+
+def chance_line(ax: Axes, chance: float) -> None:
+    """The chance level, a dashed line across."""
+    ax.axhline(100 * chance, color="#777777", ls="--", lw=1.2, label="chance (random router)")

@@ -1,0 +1,41 @@
+"""How routing and prediction are scored. One definition, for trained and random routers alike."""
+
+from __future__ import annotations
+
+import torch
+
+from fcilib.model import Output
+from fcilib.tasks import Batch
+
+TIE = 1e-5
+"""Scores closer than this, relative to the largest in size, are one score: below it the order is
+the rounding's, not the router's."""
+
+
+def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
+    """Per-example metrics, each `(B,)` float.
+
+    `accuracy`: is the label the most likely token?
+    `precision`: is the evidence the best candidate? Candidates that share the best score are
+        picked with equal chance, so m tied candidates give 1 / m.
+    `precision_tie_lost`, `precision_tie_won`: the same, were every tie decided against the
+        evidence, or for it.
+    `precision_at_k`: is the evidence among the k best, as the router picked them?
+    `picked_query`: the chance that the router's best candidate is the query itself.
+    """
+    metrics = {"accuracy": (output.logits.argmax(dim=1) == batch.label).float()}
+    if output.scores is None:
+        return metrics
+    scores = output.scores
+    finite = scores.masked_fill(scores.isinf(), 0)
+    slack = TIE * finite.abs().amax(dim=1, keepdim=True)
+    best = scores >= scores.amax(dim=1, keepdim=True) - slack
+    share = best.float() / best.sum(dim=1, keepdim=True)
+    at_evidence = share.gather(1, batch.evidence[:, None]).squeeze(1)
+    metrics["precision"] = at_evidence
+    metrics["precision_tie_lost"] = (at_evidence == 1).float()
+    metrics["precision_tie_won"] = (at_evidence > 0).float()
+    found = output.picks[:, :k] == batch.evidence[:, None]
+    metrics["precision_at_k"] = found.any(dim=1).float()
+    metrics["picked_query"] = share.gather(1, batch.query[:, None]).squeeze(1)
+    return metrics

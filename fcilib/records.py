@@ -1,0 +1,125 @@
+"""The store of finished runs: one small JSON each, named by its experiment, with a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fcilib import NUMERICS
+from fcilib.checkpoint import write_atomically
+from fcilib.experiment import Experiment
+
+SIGNIFICANT = 7
+"""Digits kept of a measured number: more than any of them means, and all that fp32 has."""
+
+
+class RecordError(ValueError):
+    """A record that can't be trusted: damaged, or not of the experiment whose name it bears."""
+
+
+class Record(BaseModel):
+    """What one finished run leaves behind."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    identity: str
+    numerics: int
+    experiment: Experiment
+    metrics: dict[str, float]
+    """On held-out sequences, after the last epoch."""
+    curve: dict[str, list[float]]
+    """The same, and the training loss, by epoch."""
+    probes: dict[str, float | int | list[float]]
+    parameters: int
+    seconds: float
+    peak_memory_mb: float
+    device: str
+    threads: int
+    finished: str
+    """UTC, to the second."""
+    versions: dict[str, str]
+
+
+class Records:
+    """Records in a folder, `<identity>.json`; working files lie in `.cache` beside them.
+
+    The records of a profile lie in a folder of its name: `Records(root / "quick")`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def path(self, experiment: Experiment) -> Path:
+        return self.folder / f"{experiment.identity}.json"
+
+    def workspace(self, experiment: Experiment) -> Path:
+        """Where the run keeps its lock, its checkpoint, its progress and its weights."""
+        return self.folder / ".cache" / experiment.identity
+
+    def find(self, experiment: Experiment) -> Record | None:
+        """The record of an experiment, or None. Raises RecordError where it can't be trusted."""
+        path = self.path(experiment)
+        if not path.exists():
+            return None
+        record = read(path)
+        if record.experiment != experiment:
+            raise RecordError(f"{path}: holds another experiment than its name says. {_REMEDY}")
+        return record
+
+    def add(self, record: Record) -> None:
+        """Write a record so that a crash leaves either none or all of it."""
+        content = json.loads(record.model_dump_json())
+        write_atomically(self.path(record.experiment), _encode(content))
+
+    def __iter__(self) -> Any:
+        """Every record of the folder, by identity. Raises RecordError at one that is damaged."""
+        return (read(path) for path in sorted(self.folder.glob("*.json")))
+
+    def __len__(self) -> int:
+        return len(list(self.folder.glob("*.json")))
+
+
+_REMEDY = "Delete the file to train the run again, or restore it from version control."
+
+
+def read(path: Path) -> Record:
+    """One record from its file. Raises RecordError naming the file and what is wrong with it."""
+    try:
+        stored = path.read_bytes()
+        content = json.loads(stored)
+        content.pop("checksum")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise RecordError(f"{path}: is no record ({error!r}). {_REMEDY}") from error
+    if stored != _encode(content):
+        raise RecordError(f"{path}: its content does not match its checksum. {_REMEDY}")
+    try:
+        record = Record.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise RecordError(f"{path}: is from another version of fcilib: {error}") from error
+    if record.numerics == NUMERICS and not (
+        record.identity == record.experiment.identity == path.stem
+    ):
+        raise RecordError(f"{path}: holds another experiment than its name says. {_REMEDY}")
+    return record
+
+
+def rounded(value: Any) -> Any:
+    """Floats, in any nesting, to `SIGNIFICANT` digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{SIGNIFICANT}g}")
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return value
+
+
+def _encode(content: dict[str, Any]) -> bytes:
+    """The one text a record may have: a byte that differs, even of white space, is a damage."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    content = {**content, "checksum": hashlib.sha256(text.encode()).hexdigest()}
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()

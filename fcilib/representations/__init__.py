@@ -1,0 +1,29 @@
+"""What the router looks at: `(B, L)` tokens to `(B, L, d)` vectors."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fcilib.representations.attention import Attention
+from fcilib.representations.embedding import Embedding
+from fcilib.representations.flow import Flow
+from fcilib.representations.linear_attention import LinearAttention
+from fcilib.representations.mixing import Fourier, GlobalMean
+from fcilib.representations.perceiver import Perceiver
+
+Representation = Annotated[
+    Embedding | Flow | Attention | LinearAttention | Perceiver | GlobalMean | Fourier,
+    Field(discriminator="kind"),
+]
+"""Every representation an experiment can name, told apart by `kind`."""
+
+__all__ = [
+    "Attention",
+    "Embedding",
+    "Flow",
+    "Fourier",
+    "GlobalMean",
+    "LinearAttention",
+    "Perceiver",
+    "Representation",
+]

@@ -1,0 +1,64 @@
+"""Mixing without any comparison: the mean of all tokens, and the Fourier transform."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
+from fcilib.spec import Size
+
+
+class GlobalMean(RepresentationSpec):
+    """The mean of all tokens, broadcast to each (paper, section 4.6).
+
+    Without `residual` every token gets the same vector, as the paper's explanation of its failure
+    has it ("collapses all tokens into a single vector"); with it, token identity survives.
+    """
+
+    kind: Literal["global-mean"] = "global-mean"
+    layers: int = Field(1, ge=0)
+    residual: bool = False
+
+    def build(self, size: Size) -> nn.Module:
+        blocks = [
+            Block(size.width, MeanMixing(size.width), self.residual) for _ in range(self.layers)
+        ]
+        return nn.Sequential(TokenEmbedding(size, self.positions), *blocks)
+
+
+class Fourier(RepresentationSpec):
+    """FNet's mixing: the real part of a transform over positions and width (paper, section 4.6).
+
+    Source: Lee-Thorp et al., FNet, 2022. Without `residual` a token's own vector is lost in the
+    sum; FNet itself keeps it.
+    """
+
+    kind: Literal["fourier"] = "fourier"
+    layers: int = Field(1, ge=0)
+    residual: bool = False
+
+    def build(self, size: Size) -> nn.Module:
+        blocks = [Block(size.width, FourierMixing(), self.residual) for _ in range(self.layers)]
+        return nn.Sequential(TokenEmbedding(size, self.positions), *blocks)
+
+
+class MeanMixing(nn.Module):
+    """A projection of the mean over positions, at every position: `(B, L, d)` to `(B, L, d)`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.project(x.mean(dim=1, keepdim=True)).expand_as(x)
+
+
+class FourierMixing(nn.Module):
+    """Re(FFT over positions of FFT over width): `(B, L, d)` to `(B, L, d)`, no parameters."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fft.fft2(x.float(), dim=(1, 2)).real

@@ -1,0 +1,101 @@
+"""Make one experiment so: find its record, or train it and write one."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors.torch import save
+
+from fcilib import NUMERICS
+from fcilib.allocator import keep_freed_memory
+from fcilib.checkpoint import write_atomically
+from fcilib.experiment import Experiment
+from fcilib.records import Record, Records, rounded
+from fcilib.training import Outcome, train
+
+REPORT_EVERY = 0.5
+"""Seconds between two writings of a run's progress."""
+
+
+def run_one(experiment: Experiment, records: Records) -> Record:
+    """The experiment's record; trained first where there is none.
+
+    Two processes that ask for the same run do not train it twice: the second waits, then reads.
+    A run that was killed resumes from its last finished epoch. The trained weights are left in the
+    run's workspace, as `weights.safetensors`.
+
+    Raises:
+        RecordError: there is a record, but it can't be trusted.
+        DivergedError: the loss is not finite; no record is written.
+    """
+    if record := records.find(experiment):
+        return record
+    workspace = records.workspace(experiment)
+    workspace.mkdir(parents=True, exist_ok=True)
+    with FileLock(workspace / "lock"):
+        if record := records.find(experiment):
+            return record
+        keep_freed_memory()
+        outcome = train(experiment, workspace / "checkpoint.safetensors", _reporter(workspace))
+        write_atomically(workspace / "weights.safetensors", save(outcome.model.state_dict()))
+        record = _record(experiment, outcome)
+        records.add(record)
+        for name in ("checkpoint.safetensors", "progress.json"):
+            (workspace / name).unlink(missing_ok=True)
+    return record
+
+
+def _reporter(workspace: Path):
+    """Writes how far the run is, for whoever shows it."""
+    last = 0.0
+
+    def report(done: int, total: int, precision: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= REPORT_EVERY:
+            last = time.monotonic()
+            state = {"done": done, "total": total, "precision": precision, "process": os.getpid()}
+            write_atomically(workspace / "progress.json", json.dumps(state).encode())
+
+    return report
+
+
+def _record(experiment: Experiment, outcome: Outcome) -> Record:
+    names = outcome.curve[0].keys()
+    return Record(
+        identity=experiment.identity,
+        numerics=NUMERICS,
+        experiment=experiment,
+        metrics=rounded(outcome.metrics),
+        curve=rounded({name: [epoch[name] for epoch in outcome.curve] for name in names}),
+        probes=rounded(outcome.probes),
+        parameters=outcome.parameters,
+        seconds=round(outcome.seconds, 1),
+        peak_memory_mb=round(outcome.peak_memory_mb, 1),
+        device=f"cpu: {_processor()}",
+        threads=torch.get_num_threads(),
+        finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("fcilib", "torch", "numpy", "numba")},
+        },
+    )
+
+
+def _processor() -> str:
+    """The processor's model name, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )

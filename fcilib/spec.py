@@ -1,0 +1,40 @@
+"""What every part of an experiment's description shares: frozen, strict, whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Spec(BaseModel):
+    """A frozen description of one part of an experiment.
+
+    Unknown fields and values of the wrong type raise `pydantic.ValidationError` (a `ValueError`)
+    whose message gives the field's path; nothing is coerced in silence.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def essence(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, and `kind`, as plain JSON values."""
+        full = self.model_dump(mode="json")
+        found: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name == "kind" or field.is_required() or value != field.default:
+                found[name] = value.essence() if isinstance(value, Spec) else full[name]
+        return found
+
+
+@dataclass(frozen=True)
+class Size:
+    """The three numbers every module is built from."""
+
+    vocabulary: int
+    """Number of token ids, the marker included."""
+    length: int
+    """L, tokens in a sequence."""
+    width: int
+    """d, the dimension of a token's vector."""

@@ -1,0 +1,148 @@
+"""A study: a profile, a number of seeds and a place for the records; what a chapter works with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+import fcilib
+from fcilib.executors import ExecutorName, execute
+from fcilib.experiment import Experiment
+from fcilib.profiles import Profile, profile
+from fcilib.progress import Progress
+from fcilib.records import Record, Records
+
+PARAMETERS = {"profile": str, "seeds": int, "executor": str, "records": str}
+"""What a chapter's parameters cell sets, and of which type."""
+
+
+def default_records() -> Path:
+    """The records folder of the checkout fcilib is installed from, else `records` here."""
+    checkout = Path(fcilib.__file__).resolve().parents[1]
+    root = checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+    return root / "records"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where a chapter's experiments get their sizes, and where their records are kept."""
+
+    profile: str
+    seeds: int
+    executor: ExecutorName
+    records: Records
+
+    @classmethod
+    def from_parameters(cls, namespace: Mapping[str, Any]) -> Study:
+        """The study that a chapter's parameters ask for, from the notebook's `globals()`.
+
+        To be called right after the parameters cell: any other plain variable is then a parameter
+        that was mistyped. papermill only warns of those; here they stop the chapter.
+
+        Raises:
+            TypeError: an unknown parameter, a missing one, or one of another type.
+            ValueError: a profile or a number of seeds that does not exist.
+        """
+        unknown = sorted(n for n, v in namespace.items() if _is_parameter(n, v))
+        if unknown:
+            raise TypeError(
+                f"unknown parameter {', '.join(unknown)}; a chapter takes {', '.join(PARAMETERS)}"
+            )
+        for name, kind in PARAMETERS.items():
+            value = namespace.get(name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"parameter {name}: {value!r} is not of type {kind.__name__}")
+        seeds, size = namespace["seeds"], namespace["profile"]
+        if seeds < 1:
+            raise ValueError(f"parameter seeds: {seeds} is less than one")
+        profile(size)
+        folder = Path(namespace["records"]) if namespace["records"] else default_records()
+        return cls(size, seeds, namespace["executor"], Records(folder / size))
+
+    @property
+    def sizes(self) -> Profile:
+        """The sizes of this study's profile."""
+        return profile(self.profile)
+
+    def experiment(self, **parts: Any) -> Experiment:
+        """An experiment of this profile's sizes; `parts` are fields of `Experiment`.
+
+        The task is the profile's Distant Evidence Retrieval unless another is given.
+        """
+        sizes = self.sizes
+        start = {"task": sizes.evidence, "width": sizes.width, "training": sizes.training}
+        return Experiment(**{**start, **parts})
+
+    def run(self, conditions: Mapping[str, Experiment]) -> Results:
+        """Every condition under every seed: what is recorded is read, what is not is computed.
+
+        Args:
+            conditions: experiments by the name that tables and figures show them under.
+
+        Raises:
+            RecordError: a record can't be trusted.
+            DivergedError: a loss was not finite.
+        """
+        runs = {
+            (name, seed): experiment.with_seed(seed)
+            for name, experiment in conditions.items()
+            for seed in range(self.seeds)
+        }
+        missing = {key: e for key, e in runs.items() if self.records.find(e) is None}
+        if missing:
+            names = {f"{name} (seed {seed})": e for (name, seed), e in missing.items()}
+            with Progress(names, self.records) as progress:
+                unique = list(dict.fromkeys(missing.values()))
+                execute(unique, self.records, self.executor, progress.show)
+        return Results({key: self.records.find(e) for key, e in runs.items()})
+
+
+@dataclass(frozen=True)
+class Results:
+    """Finished runs by (condition, seed)."""
+
+    records: Mapping[tuple[str, int], Record]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per run: condition, seed, every metric, and the cost."""
+        rows = [
+            {
+                "condition": name,
+                "seed": seed,
+                **record.metrics,
+                "parameters": record.parameters,
+                "seconds": record.seconds,
+            }
+            for (name, seed), record in self.records.items()
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row per run and epoch (from 1): condition, seed, epoch, every metric, the loss."""
+        parts = []
+        for (name, seed), record in self.records.items():
+            part = pd.DataFrame(record.curve)
+            part.insert(0, "epoch", range(1, len(part) + 1))
+            part.insert(0, "seed", seed)
+            part.insert(0, "condition", name)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+    def summary(self, metric: str) -> pd.DataFrame:
+        """Mean, standard deviation over seeds (NaN for one seed) and n, by condition, in order."""
+        grouped = self.frame.groupby("condition", sort=False)[metric]
+        return grouped.agg(mean="mean", sd="std", n="count")
+
+
+def _is_parameter(name: str, value: Any) -> bool:
+    """Whether a notebook's global looks like an unknown parameter."""
+    shell = name.startswith("_") or name in ("In", "Out", "exit", "quit", "get_ipython", "open")
+    defined = isinstance(value, (type, ModuleType)) or callable(value)
+    return not (shell or defined or name in PARAMETERS)

@@ -1,0 +1,37 @@
+"""What a task hands to a model, and how tasks draw at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B examples of a routing task."""
+
+    tokens: torch.Tensor
+    """`(B, L)` int64 token ids."""
+    query: torch.Tensor
+    """`(B,)` int64, q: the position that asks."""
+    evidence: torch.Tensor
+    """`(B,)` int64, a: the position a router should pick."""
+    label: torch.Tensor
+    """`(B,)` int64, the token to predict at q."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, index: torch.Tensor | slice) -> Batch:
+        return Batch(self.tokens[index], self.query[index], self.evidence[index], self.label[index])
+
+
+def generator(seed: int, split: Split) -> torch.Generator:
+    """A generator of its own for one stream of one seed. Raises ValueError on a negative seed."""
+    if seed < 0:
+        raise ValueError(f"seed: {seed} is negative")
+    return torch.Generator().manual_seed(2 * seed + (split == "test"))

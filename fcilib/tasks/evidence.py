@@ -1,0 +1,169 @@
+"""Distant Evidence Retrieval: find the far-away token that equals the query (paper, 3.1).
+
+    position      q-1    q                          a    a+1
+    token    ...  [Q]    k   ...  k' v'  ...  ...   k     v   ...        label: v
+
+The marker `[Q]` is token 0; all others are drawn from `[1, V)`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from fcilib.spec import Spec
+from fcilib.tasks.batch import Batch, Split, generator
+
+MARKER = 0
+"""The QUERY token. It stands once in a sequence, right before the query key."""
+
+NEARBY = 20
+"""Distractors, and the evidence of the near control, lie within this many tokens of the query."""
+
+
+class Evidence(Spec):
+    """Distant Evidence Retrieval.
+
+    Impossible layouts raise a `ValueError` that names the field at fault.
+    """
+
+    kind: Literal["evidence"] = "evidence"
+    length: int = Field(512, ge=4)
+    """L, tokens in a sequence."""
+    vocabulary: int = Field(256, ge=3)
+    """V, number of token ids: the marker 0 and the range [1, V)."""
+    min_distance: int = Field(200, ge=3)
+    """Smallest |a - q|; without effect in the near control."""
+    distractors: int = Field(4, ge=0)
+    """Pairs (k', v') with k' != k, within `NEARBY` tokens of the query."""
+    order: Literal["query-first", "evidence-first", "either"] = "query-first"
+    """Which comes first. The paper's worked example has the query first."""
+    collisions: bool = False
+    """Whether filler and distractor values may equal the query key by accident."""
+    near: bool = False
+    """The control: the evidence lies within `NEARBY` tokens of the query."""
+
+    @model_validator(mode="after")
+    def _layout_exists(self) -> Evidence:
+        if not self.near and self.min_distance >= self.length - 2:
+            raise ValueError(
+                f"min_distance: {self.min_distance} leaves no room for the query and the evidence "
+                f"in {self.length} tokens; it must be below length - 2 = {self.length - 2}"
+            )
+        for query_first in self._orders():
+            first, last = self._query_range(query_first)
+            if first > last:
+                raise ValueError(
+                    f"length: {self.length} tokens have no room for query and evidence"
+                )
+            positions = torch.arange(first, last + 1)
+            free = self._slots(positions)[1].sum(dim=1)
+            may_overlap = self.near or self.min_distance <= NEARBY + 1
+            room = int(free.min()) - (2 if may_overlap else 0)
+            if self.distractors > room:
+                raise ValueError(
+                    f"distractors: {self.distractors} pairs do not fit within {NEARBY} tokens of "
+                    f"every query position; at most {max(room, 0)} do"
+                )
+        return self
+
+    @property
+    def classes(self) -> int:
+        """Number of labels a prediction head must tell apart."""
+        return self.vocabulary
+
+    def draw(self, count: int, seed: int, split: Split = "train") -> Batch:
+        """Draw `count` examples; the same arguments give the same bytes, whatever ran before.
+
+        Args:
+            count: number of sequences, B.
+            seed: any integer from 0 on.
+            split: `"train"` and `"test"` are independent streams of the same seed.
+
+        Returns:
+            Batch: tokens `(B, L)` int64, query `(B,)`, evidence `(B,)`, label `(B,)`.
+        """
+        rng = generator(seed, split)
+        query, evidence = self._positions(count, rng)
+        key = torch.randint(1, self.vocabulary, (count,), generator=rng)
+        tokens = self._other_than(key, (count, self.length), rng, self.collisions)
+        if self.distractors:
+            slots = self._distractor_slots(query, evidence, rng)
+            tokens.scatter_(1, slots, self._other_than(key, tuple(slots.shape), rng))
+        label = self._other_than(key, (count, 1), rng)
+        tokens.scatter_(1, query[:, None] - 1, MARKER)
+        tokens.scatter_(1, query[:, None], key[:, None])
+        tokens.scatter_(1, evidence[:, None], key[:, None])
+        tokens.scatter_(1, evidence[:, None] + 1, label)
+        return Batch(tokens, query, evidence, label[:, 0])
+
+    def _orders(self) -> list[bool]:
+        """The orders in play, as "is the query first?"."""
+        return {"query-first": [True], "evidence-first": [False], "either": [True, False]}[
+            self.order
+        ]
+
+    def _query_range(self, query_first: bool) -> tuple[int, int]:
+        """First and last position the query may take, so that some evidence position is left."""
+        gap = (1 if query_first else 3) if self.near else self.min_distance
+        return (1, self.length - 2 - gap) if query_first else (gap, self.length - 1)
+
+    def _positions(self, count: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query and evidence positions, each `(count,)`: q uniform, then a uniform given q."""
+        orders = self._orders()
+        coin = torch.randint(2, (count,), generator=rng).bool()
+        chance = torch.rand(2, count, generator=rng, dtype=torch.float64)
+        drawn = []
+        for query_first in orders:
+            first, last = self._query_range(query_first)
+            query = first + (chance[0] * (last - first + 1)).long()
+            if query_first:
+                low = query + (1 if self.near else self.min_distance)
+                high = torch.full_like(query, self.length - 2)
+                if self.near:
+                    high = torch.minimum(high, query + NEARBY)
+            else:
+                high = query - (3 if self.near else self.min_distance)
+                low = torch.zeros_like(query)
+                if self.near:
+                    low = torch.maximum(low, query - NEARBY)
+            drawn.append((query, low + (chance[1] * (high - low + 1)).long()))
+        if len(drawn) == 1:
+            return drawn[0]
+        (query_a, evidence_a), (query_b, evidence_b) = drawn
+        return torch.where(coin, query_a, query_b), torch.where(coin, evidence_a, evidence_b)
+
+    def _slots(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places for a pair around each query, `(n, slots)`, and which lie inside the sequence.
+
+        Pairs never overlap each other, the query or its marker.
+        """
+        right = torch.arange(1, NEARBY, 2)
+        left = torch.arange(-3, -NEARBY, -2)
+        starts = query[:, None] + torch.cat([right, left])
+        return starts, (starts >= 0) & (starts + 1 < self.length)
+
+    def _distractor_slots(
+        self, query: torch.Tensor, evidence: torch.Tensor, rng: torch.Generator
+    ) -> torch.Tensor:
+        """Positions of the distractors' tokens, `(n, 2 * distractors)`: free slots at random."""
+        starts, free = self._slots(query)
+        free &= (starts - evidence[:, None]).abs() > 1
+        order = torch.rand(starts.shape, generator=rng).masked_fill_(~free, 2.0)
+        chosen = starts.gather(1, order.topk(self.distractors, dim=1, largest=False).indices)
+        return torch.cat([chosen, chosen + 1], dim=1)
+
+    def _other_than(
+        self,
+        key: torch.Tensor,
+        shape: tuple[int, int],
+        rng: torch.Generator,
+        collisions: bool = False,
+    ) -> torch.Tensor:
+        """Uniform tokens of `[1, V)`, by row without that row's key unless `collisions`."""
+        if collisions:
+            return torch.randint(1, self.vocabulary, shape, generator=rng)
+        tokens = torch.randint(1, self.vocabulary - 1, shape, generator=rng)
+        return tokens.add_(tokens >= key[:, None])

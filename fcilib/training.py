@@ -1,0 +1,191 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fcilib import metrics, probes
+from fcilib.checkpoint import load_checkpoint, save_checkpoint
+from fcilib.experiment import Experiment, Training
+from fcilib.model import FCI, Output
+from fcilib.tasks import Batch
+
+Report = Callable[[int, int, float], None]
+"""Called during training with (steps done, steps in all, live precision; NaN without a router)."""
+
+
+class DivergedError(RuntimeError):
+    """The loss stopped being a finite number."""
+
+
+@dataclass
+class Outcome:
+    """What a finished run measured."""
+
+    metrics: dict[str, float]
+    """On the held-out sequences, after the last epoch."""
+    curve: list[dict[str, float]]
+    """The same after each epoch, with the mean training loss."""
+    probes: dict[str, Any]
+    parameters: int
+    seconds: float
+    """Time spent training, over all the processes that had a share in it."""
+    peak_memory_mb: float
+    model: FCI = field(repr=False)
+
+
+def train(
+    experiment: Experiment, checkpoint: Path | None = None, report: Report | None = None
+) -> Outcome:
+    """Train one model and measure it.
+
+    Args:
+        experiment: what to run.
+        checkpoint: a file written after each epoch and resumed from where it exists; a run that
+            was stopped at any moment ends with the metrics of one that was not.
+        report: told of progress, some 50 times an epoch.
+
+    Raises:
+        DivergedError: the loss is not finite; names epoch, step and experiment.
+    """
+    spec, seed = experiment.training, experiment.seed
+    data = experiment.task.draw(spec.sequences, seed, "train")
+    held_out = experiment.task.draw(spec.held_out, seed, "test")
+    steps = math.ceil(spec.sequences / spec.batch)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = experiment.build()
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
+        )
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=spec.learning_rate, total_steps=steps * spec.epochs
+        )
+        curve: list[dict[str, float]] = []
+        spent = 0.0
+        if checkpoint is not None and checkpoint.exists():
+            notes = load_checkpoint(checkpoint, model, optimizer, scheduler)
+            curve, spent = notes["curve"], notes["seconds"]
+        begun = time.perf_counter()
+        for epoch in range(len(curve), spec.epochs):
+            # An epoch's randomness depends on its number alone, so a resumed run repeats it.
+            torch.manual_seed(_mix(seed, epoch))
+            loss = _epoch(experiment, model, optimizer, scheduler, data, epoch, report)
+            curve.append({"loss": loss, **evaluate(model, held_out, spec)})
+            if checkpoint is not None:
+                seconds = spent + time.perf_counter() - begun
+                notes = {"curve": curve, "seconds": seconds}
+                save_checkpoint(checkpoint, model, optimizer, scheduler, notes)
+        seconds = spent + time.perf_counter() - begun
+        final = {name: value for name, value in curve[-1].items() if name != "loss"}
+        return Outcome(
+            metrics=final,
+            curve=curve,
+            probes=probes.measure(model, held_out, seed),
+            parameters=sum(p.numel() for p in model.parameters()),
+            seconds=seconds,
+            peak_memory_mb=_peak_memory_mb(),
+            model=model,
+        )
+
+
+def _epoch(
+    experiment: Experiment,
+    model: FCI,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    data: Batch,
+    epoch: int,
+    report: Report | None,
+) -> float:
+    """One pass over the data in a fresh order; gives the mean loss."""
+    spec = experiment.training
+    model.train()
+    parameters = list(model.parameters())
+    order = torch.randperm(len(data)).split(spec.batch)
+    steps = len(order) * spec.epochs
+    total, precision = 0.0, math.nan
+    for step, index in enumerate(order):
+        done = epoch * len(order) + step
+        batch = data[index]
+        with autocast(spec):
+            output = model(batch.tokens, batch.query)
+            loss = _loss(output, batch, routing_weight(spec, done / max(steps - 1, 1)))
+        value = loss.item()
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"loss is {value} at epoch {epoch}, step {step} of {experiment.canonical()}"
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, spec.clip)
+        optimizer.step()
+        scheduler.step()
+        total += value * len(batch)
+        if report is not None and (step + 1) % max(len(order) // 50, 1) == 0:
+            if output.scores is not None:
+                hit = (output.scores.argmax(dim=1) == batch.evidence).float().mean().item()
+                precision = hit if math.isnan(precision) else 0.8 * precision + 0.2 * hit
+            report(done + 1, steps, precision)
+    return total / len(data)
+
+
+def _loss(output: Output, batch: Batch, weight: float) -> torch.Tensor:
+    """Task cross-entropy plus the weighted routing cross-entropy CE(s_q, a)."""
+    loss = F.cross_entropy(output.logits.float(), batch.label)
+    if output.scores is not None and output.scores.requires_grad:
+        loss = loss + weight * F.cross_entropy(output.scores.float(), batch.evidence)
+    return loss
+
+
+def routing_weight(spec: Training, progress: float) -> float:
+    """The weight of the routing loss, at `progress` from 0 (first step) to 1 (last)."""
+    first, last = spec.routing_weight
+    if spec.routing_decay == "linear":
+        return first + (last - first) * progress
+    return first * (last / first) ** progress
+
+
+@torch.no_grad()
+def evaluate(model: FCI, held_out: Batch, spec: Training) -> dict[str, float]:
+    """The mean of every metric over the held-out sequences."""
+    model.eval()
+    k = model.spec.k if model.spec else 0
+    totals: dict[str, float] = {}
+    for index in torch.arange(len(held_out)).split(spec.batch):
+        batch = held_out[index]
+        with autocast(spec):
+            output = model(batch.tokens, batch.query)
+        for name, values in metrics.score(output, batch, k).items():
+            totals[name] = totals.get(name, 0.0) + values.double().sum().item()
+    return {name: value / len(held_out) for name, value in totals.items()}
+
+
+def autocast(spec: Training) -> Any:
+    """bf16 matrix products where the experiment asks for them."""
+    if spec.precision == "fp32":
+        return nullcontext()
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+def _mix(seed: int, epoch: int) -> int:
+    """A distinct torch seed for each (seed, epoch)."""
+    return (seed * 1_000_003 + epoch + 1) % 2**63
+
+
+def _peak_memory_mb() -> float:
+    """The most memory this process has held at once, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
