@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` such that a reader, or a crash, sees the old file or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+from fcilib.files import write_atomic
 
 
 def save_checkpoint(
@@ -42,7 +32,7 @@ def save_checkpoint(
         "notes": notes,
     }
     tensors = {name: t.contiguous() for name, t in tensors.items()}
-    write_atomically(path, save(tensors, metadata={"state": json.dumps(rest)}))
+    write_atomic(path, save(tensors, metadata={"state": json.dumps(rest)}))
 
 
 def load_checkpoint(

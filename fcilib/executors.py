@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from typing import Literal
 import torch
 
 from fcilib.experiment import Experiment
+from fcilib.machine import cores
 from fcilib.records import Records
 from fcilib.run import run_one
 
@@ -47,11 +47,6 @@ def execute(
         raise ValueError(f"executor: {executor!r} is none of {', '.join(sorted(_EXECUTORS))}")
     if experiments:
         _EXECUTORS[executor](experiments, records, tick)
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _inline(experiments: Sequence[Experiment], records: Records, tick: Tick) -> None:

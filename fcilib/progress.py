@@ -15,8 +15,8 @@ from typing import TypedDict
 
 from tqdm.auto import tqdm
 
-from fcilib.checkpoint import write_atomically
 from fcilib.experiment import Experiment
+from fcilib.files import write_atomic
 from fcilib.records import Records
 
 VARIABLE = "FCI_PROGRESS"
@@ -61,7 +61,7 @@ class Progress:
         running = self.running()
         if self.file:
             state = State(done=done, total=len(self.names), running=running)
-            write_atomically(self.file, json.dumps(state).encode())
+            write_atomic(self.file, json.dumps(state).encode())
         else:
             self.bar.update(done - self.bar.n)
             self.bar.set_postfix_str(", ".join(map(describe, running)))

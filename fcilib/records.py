@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fcilib import NUMERICS
-from fcilib.checkpoint import write_atomically
 from fcilib.experiment import Experiment
+from fcilib.files import write_atomic
 
 SIGNIFICANT = 7
 """Digits kept of a measured number: more than any of them means, and all that fp32 has."""
@@ -73,7 +73,7 @@ class Records:
     def add(self, record: Record) -> None:
         """Write a record so that a crash leaves either none or all of it."""
         content = json.loads(record.model_dump_json())
-        write_atomically(self.path(record.experiment), _encode(content))
+        write_atomic(self.path(record.experiment), _encode(content))
 
     def __iter__(self) -> Any:
         """Every record of the folder, by identity. Raises RecordError at one that is damaged."""

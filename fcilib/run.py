@@ -16,8 +16,9 @@ from safetensors.torch import save
 
 from fcilib import NUMERICS
 from fcilib.allocator import keep_freed_memory
-from fcilib.checkpoint import write_atomically
 from fcilib.experiment import Experiment
+from fcilib.files import write_atomic
+from fcilib.machine import processor
 from fcilib.records import Record, Records, rounded
 from fcilib.training import Outcome, train
 
@@ -45,7 +46,7 @@ def run_one(experiment: Experiment, records: Records) -> Record:
             return record
         keep_freed_memory()
         outcome = train(experiment, workspace / "checkpoint.safetensors", _reporter(workspace))
-        write_atomically(workspace / "weights.safetensors", save(outcome.model.state_dict()))
+        write_atomic(workspace / "weights.safetensors", save(outcome.model.state_dict()))
         record = _record(experiment, outcome)
         records.add(record)
         for name in ("checkpoint.safetensors", "progress.json"):
@@ -62,7 +63,7 @@ def _reporter(workspace: Path):
         if time.monotonic() - last >= REPORT_EVERY:
             last = time.monotonic()
             state = {"done": done, "total": total, "precision": precision, "process": os.getpid()}
-            write_atomically(workspace / "progress.json", json.dumps(state).encode())
+            write_atomic(workspace / "progress.json", json.dumps(state).encode())
 
     return report
 
@@ -79,23 +80,11 @@ def _record(experiment: Experiment, outcome: Outcome) -> Record:
         parameters=outcome.parameters,
         seconds=round(outcome.seconds, 1),
         peak_memory_mb=round(outcome.peak_memory_mb, 1),
-        device=f"cpu: {_processor()}",
+        device=f"cpu: {processor()}",
         threads=torch.get_num_threads(),
         finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         versions={
             "python": platform.python_version(),
             **{name: version(name) for name in ("fcilib", "torch", "numpy", "numba")},
         },
-    )
-
-
-def _processor() -> str:
-    """The processor's model name, as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
     )

@@ -1,0 +1,63 @@
+# A thin door: everything below is one call of `fci`, pytest or ruff in .venv.
+# Needs Python 3.11 or later with venv, and make; everything else is installed into .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := book,test
+# Scratch folder of `make fresh`; nothing under it is tracked.
+FRESH ?= _runs/fresh
+
+# Cells are compared with what they printed before: the caller's terminal must not show in them,
+# and neither may the order in which Python prints a set.
+export PYTHONHASHSEED := 0
+unexport COLUMNS LINES MPLBACKEND FORCE_COLOR NO_COLOR
+
+CODE := fcilib tests chapters book/_ext
+NOTEBOOKS = $(wildcard book/[0-9]*.ipynb)
+
+.PHONY: help book test fresh pages links lint format clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+book: $(STAMP) ## run the chapters from the committed records and render book/_build/html/
+	$(BIN)/fci book
+	$(BIN)/python -m pytest -q tests/test_pages.py
+
+test: $(STAMP) ## lint, then the tests and every executed notebook, cell by cell
+	$(BIN)/ruff check $(wildcard $(CODE))
+	$(BIN)/ruff format --check $(wildcard $(CODE))
+	$(BIN)/python -m pytest -m "not pages" --nbval --nbval-sanitize-with=tests/nbval.cfg tests $(NOTEBOOKS)
+
+fresh: $(STAMP) ## train every experiment of the book again, one seed, into a scratch folder
+	$(BIN)/fci book --records $(FRESH)/records --out $(FRESH)/book --no-render -p seeds=1
+
+pages: $(STAMP) ## open every rendered page and check that it asks the network for nothing
+	$(BIN)/python -m pytest tests/test_pages.py
+
+links: $(STAMP) ## ask the network whether the links in the book still lead somewhere
+	$(BIN)/jupyter-book build . --path-output _runs/links --builder linkcheck
+
+lint: $(STAMP) ## ruff, without changing anything
+	$(BIN)/ruff check $(wildcard $(CODE))
+	$(BIN)/ruff format --check $(wildcard $(CODE))
+
+format: $(STAMP) ## ruff, fixing what it can
+	$(BIN)/ruff check --fix $(wildcard $(CODE))
+	$(BIN)/ruff format $(wildcard $(CODE))
+
+clean: ## remove what is made from tracked files (not .venv, not records)
+	rm -rf book/_build book/_generated _build _runs .pytest_cache .ruff_cache .hypothesis
+	find $(wildcard $(CODE)) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment. A failed or interrupted installation leaves no stamp, so the next call goes on
+# with it. The lock is for two `make` at once; inside it the first one's work is seen and kept.
+LOCK = $(if $(shell command -v flock),flock .venv.lock,)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(LOCK) bash .ci/setup $(VENV) $(STAMP) $(EXTRAS)

@@ -1,0 +1,63 @@
+"""Sphinx side of the book: the edit button, the page of chapter executions, no request outside.
+
+Loaded by `_config.yml` (`sphinx: local_extensions`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from docutils.nodes import document
+from sphinx.application import Sphinx
+
+from fcilib import status
+
+
+def chapter_names(root: Path) -> list[str]:
+    """Names of the chapters, in reading order."""
+    return sorted(path.stem for path in (root / "chapters").glob("[0-9][0-9]_*.py"))
+
+
+def write_status(app: Sphinx) -> None:
+    """Make what the Status page includes, before any page is read."""
+    root = Path(app.srcdir)
+    status.write_page(root / "book", chapter_names(root))
+
+
+def edit_the_source(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: document | None
+) -> None:
+    """Lead a chapter's edit button to its `chapters/*.py`: the notebook is made from that."""
+    name = pagename.rpartition("/")[2]
+    if not (Path(app.srcdir) / "chapters" / f"{name}.py").is_file():
+        return
+    notebook = f"{pagename}.ipynb"
+    for button in _flat(context.get("header_buttons", [])):
+        if button.get("label") == "source-edit-button":
+            button["url"] = button["url"].replace(notebook, f"chapters/{name}.py")
+            button["tooltip"] = "Suggest an edit of the chapter's source"
+
+
+def leave_thebe_out(app: Sphinx) -> None:
+    """Take sphinx-thebe, which Jupyter Book always loads, off the pages.
+
+    It offers to fetch a script from a CDN, and declares its constants twice on every page.
+    """
+    for listeners in list(app.events.listeners.values()):
+        for listener in list(listeners):
+            if getattr(listener.handler, "__module__", "") == "sphinx_thebe":
+                app.disconnect(listener.id)
+
+
+def _flat(buttons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All buttons, those in groups too."""
+    return [inner for b in buttons for inner in (b, *_flat(b.get("buttons", [])))]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect to Sphinx; after the theme (501), which makes the buttons."""
+    app.connect("builder-inited", leave_thebe_out, priority=1)
+    app.connect("builder-inited", write_status)
+    app.connect("html-page-context", edit_the_source, priority=600)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,164 @@
+"""`fci`: run chapters, make the book, see what there is.
+
+A thin layer over `fcilib.pipeline`. What the caller got wrong is one line and exit status 2; a
+chapter or a page that failed is its own message and exit status 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fcilib import status as reports
+from fcilib.watch import plain_line, read_progress
+
+app = typer.Typer(
+    help="The executable edition of 'When Does Content-Based Routing Work?'.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Names = Annotated[list[str] | None, typer.Argument(help="e.g. 01; all chapters if left out")]
+Records = Annotated[
+    Path | None, typer.Option(help="Take and keep run records here, not in the repository's.")
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Set a chapter's parameter."),
+]
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what a reader can act on into a line on stderr and an exit status."""
+    try:
+        from fcilib.pipeline import BuildFailed, PipelineError
+    except ModuleNotFoundError as error:
+        typer.echo(f"fci: {error}", err=True)
+        raise typer.Exit(2) from None
+    try:
+        yield
+    except BuildFailed as error:
+        typer.echo(f"fci: {error}", err=True)
+        if error.detail:
+            typer.echo(f"\n{error.detail}", err=True)
+        raise typer.Exit(1) from None
+    except PipelineError as error:
+        typer.echo(f"fci: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _parse_pairs(pairs: list[str] | None) -> dict[str, str]:
+    from fcilib.pipeline import PipelineError
+
+    given = {}
+    for pair in pairs or []:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise PipelineError(f"-p takes NAME=VALUE, got {pair!r}")
+        given[name.strip()] = value
+    return given
+
+
+@app.command()
+def book(
+    chapters: Names = None,
+    execute: Annotated[bool, typer.Option(help="Execute the chapters.")] = True,
+    render: Annotated[bool, typer.Option(help="Render the pages.")] = True,
+    records: Records = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write executed chapters here; nothing is rendered then.")
+    ] = None,
+    parameter: Pairs = None,
+) -> None:
+    """Execute chapters into book/ and render book/_build/html/."""
+    with _one_line_errors():
+        from fcilib import pipeline
+
+        project = pipeline.find_project()
+        given = _parse_pairs(parameter)
+        if records is not None:
+            given["records"] = str(records.resolve())
+        if execute:
+            folder = out.resolve() if out else project.book
+            selected = project.select(chapters or [])
+            pipeline.execute_all(project, selected, folder, given, say=typer.echo)
+        if render and out is None:
+            typer.echo(pipeline.render(project))
+
+
+@app.command()
+def run(
+    chapter: Annotated[str, typer.Argument(help="number, name or path, e.g. 01")],
+    profile: Annotated[str | None, typer.Option(help="smoke, quick or paper.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds per condition.")] = None,
+    executor: Annotated[str | None, typer.Option(help="Where runs happen.")] = None,
+    records: Records = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The executed notebook; default _runs/CHAPTER.ipynb.")
+    ] = None,
+    parameter: Pairs = None,
+) -> None:
+    """Execute one chapter as you like it, away from the book."""
+    with _one_line_errors():
+        from fcilib import pipeline
+
+        project = pipeline.find_project()
+        found = project.chapter(chapter)
+        named = {"profile": profile, "seeds": seeds, "executor": executor}
+        given = _parse_pairs(parameter) | {
+            name: str(value) for name, value in named.items() if value is not None
+        }
+        if records is not None:
+            given["records"] = str(records.resolve())
+        target = output.resolve() if output else project.scratch / f"{found.name}.ipynb"
+        pipeline.execute(project, found, target, pipeline.parse_parameters(found, given))
+        typer.echo(target)
+
+
+@app.command()
+def status() -> None:
+    """Show the chapters, when they were executed, the records there are, and what is running."""
+    with _one_line_errors():
+        from fcilib import pipeline
+
+        project = pipeline.find_project()
+        made = reports.read(project.book)
+        table = Table("chapter", "executed (UTC)", "took", "profile", "seeds", box=None)
+        for chapter in project.chapters():
+            report = made.get(chapter.name)
+            if report is None:
+                there = (project.book / f"{chapter.name}.ipynb").is_file()
+                table.add_row(chapter.name, "not here; as committed" if there else "never")
+                continue
+            values = report["parameters"]
+            table.add_row(
+                chapter.name,
+                report["started"][:16].replace("T", " "),
+                reports.seconds_text(report["seconds"]),
+                str(values.get("profile", "")),
+                str(values.get("seeds", "")),
+            )
+        Console().print(table)
+        counts = Counter(
+            path.relative_to(project.root / "records").parts[0]
+            for path in (project.root / "records").glob("*/**/*.json")
+        )
+        by_profile = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+        typer.echo(f"\nrecords: {by_profile or 'none'}")
+        for path in sorted(project.progress.glob("*.json")):
+            state = read_progress(path)
+            if state:
+                typer.echo(f"running: {plain_line(path.name.split('.')[0], state)}")
+
+
+if __name__ == "__main__":
+    app()

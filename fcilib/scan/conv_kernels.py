@@ -1,0 +1,107 @@
+"""The loops of the numba convolution; tasks and arguments as in `scan_kernels.py`.
+
+Channels are lanes, so the filter of every channel is a vector per tap and no transpose to
+`(B, d, L)` is needed. Tap k of K at step t meets step t - (K - 1) + k.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from fcilib.scan.lanes import (
+    EDITION,
+    FLOAT,
+    LANES,
+    full,
+    get,
+    kernel,
+    load,
+    put,
+    read,
+    sigmoid,
+    store,
+    write,
+)
+
+
+@njit(forceinline=True)
+def _filters(weight, taps, channel, count, into):
+    """weight[channel:channel + count] as `(K, LANES)`."""
+    for k in range(taps):
+        store(into, k * LANES, full(0.0))
+        for c in range(count):
+            put(into, k * LANES + c, get(weight, (channel + c) * taps + k))
+
+
+@njit(forceinline=True)
+def _response(x, x_row, t, taps, filters, shift, count):
+    """The filter's output at step t, before SiLU."""
+    value = shift
+    for k in range(max(0, taps - 1 - t), taps):
+        past = read(x[0], x_row + (t - (taps - 1) + k) * x[2], count)
+        value = value + load(filters, k * LANES) * past
+    return value
+
+
+@kernel
+def conv_forward(
+    first, last, length, width, taps, x, weight, bias, out, work, edition=EDITION
+):  # fmt: skip
+    """Tasks `first` to `last`. Workspace: `(K, LANES)`."""
+    blocks = (width + LANES - 1) // LANES
+    for task in range(first, last):
+        batch, channel = task // blocks, task % blocks * LANES
+        count = min(LANES, width - channel)
+        _filters(weight, taps, channel, count, work)
+        shift = full(0.0)
+        if bias != 0:
+            shift = read(bias, channel, count)
+        x_row = batch * x[1] + channel
+        for t in range(length):
+            value = _response(x, x_row, t, taps, work, shift, count)
+            write(out[0], batch * out[1] + t * out[2] + channel, value * sigmoid(value), count)
+
+
+@kernel
+def conv_backward(
+    first, last, length, width, taps, x, weight, bias, dout, dx, dweight, dbias, work,
+    edition=EDITION,
+):  # fmt: skip
+    """Tasks `first` to `last`. `dweight`: `(tasks, K, LANES)`, `dbias`: `(tasks, LANES)`.
+
+    Workspace: `(2 K, LANES)`; the second half is a ring of the last K gradients.
+    """
+    blocks = (width + LANES - 1) // LANES
+    ring = work + FLOAT * taps * LANES
+    for task in range(first, last):
+        batch, channel = task // blocks, task % blocks * LANES
+        count = min(LANES, width - channel)
+        _filters(weight, taps, channel, count, work)
+        shift = full(0.0)
+        if bias != 0:
+            shift = read(bias, channel, count)
+        x_row = batch * x[1] + channel
+        slopes = dweight + FLOAT * task * taps * LANES
+        for k in range(taps):
+            store(slopes, k * LANES, full(0.0))
+            store(ring, k * LANES, full(0.0))
+        dshift = full(0.0)
+        for t in range(length + taps - 1):
+            grad = full(0.0)
+            if t < length:
+                value = _response(x, x_row, t, taps, work, shift, count)
+                s = sigmoid(value)
+                grad = read(dout[0], batch * dout[1] + t * dout[2] + channel, count)
+                grad = grad * s * (full(1.0) + value * (full(1.0) - s))
+                dshift = dshift + grad
+                for k in range(max(0, taps - 1 - t), taps):
+                    past = read(x[0], x_row + (t - (taps - 1) + k) * x[2], count)
+                    store(slopes, k * LANES, load(slopes, k * LANES) + grad * past)
+            store(ring, t % taps * LANES, grad)
+            back = t - (taps - 1)  # the step whose last use was at t
+            if back >= 0:
+                dvalue = full(0.0)
+                for k in range(taps):
+                    dvalue = dvalue + load(work, k * LANES) * load(ring, (t - k) % taps * LANES)
+                write(dx[0], batch * dx[1] + back * dx[2] + channel, dvalue, count)
+        store(dbias, task * LANES, dshift)

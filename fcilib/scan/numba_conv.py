@@ -1,0 +1,70 @@
+"""The convolution of the CPU back end (kernels: `conv_kernels.py`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fcilib.scan import conv_kernels as kernels
+from fcilib.scan.lanes import LANES
+from fcilib.scan.plumbing import (
+    address,
+    blocks_of,
+    dense,
+    empty,
+    rows,
+    single,
+    spread_over_threads,
+    sum_first,
+)
+
+
+def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
+    """`(B, L, d)`; arguments as in `fcilib.scan.causal_conv_silu`."""
+    return _Conv.apply(single(x), single(weight), single(bias), reverse).to(x.dtype)
+
+
+class _Conv(torch.autograd.Function):
+    """Everything in float32. Keeps only its inputs: the response is quickly redone."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, reverse):
+        batch, length, width = x.shape
+        taps = weight.shape[1]
+        x, weight, bias = dense(x), weight.contiguous(), dense(bias)
+        out = empty(batch, length, width)
+        spread_over_threads(
+            kernels.conv_forward,
+            batch * blocks_of(width),
+            taps * LANES,
+            (
+                length, width, taps, rows(x, reverse), address(weight), address(bias),
+                rows(out, reverse),
+            ),
+        )  # fmt: skip
+        ctx.save_for_backward(x, weight, bias)
+        ctx.reverse = reverse
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dout):
+        x, weight, bias = ctx.saved_tensors
+        reverse = ctx.reverse
+        batch, length, width = x.shape
+        taps, blocks = weight.shape[1], blocks_of(width)
+        dout, dx = dense(dout), empty(batch, length, width)
+        dweight, dbias = empty(batch, blocks, taps, LANES), empty(batch, blocks, LANES)
+        spread_over_threads(
+            kernels.conv_backward,
+            batch * blocks,
+            2 * taps * LANES,
+            (
+                length, width, taps, rows(x, reverse), address(weight), address(bias),
+                rows(dout, reverse), rows(dx, reverse), address(dweight), address(dbias),
+            ),
+        )  # fmt: skip
+        dweight = sum_first(dweight).transpose(1, 2).reshape(blocks * LANES, taps)[:width]
+        dbias = None if bias is None else sum_first(dbias).view(-1)[:width]
+        return dx, dweight, dbias, None

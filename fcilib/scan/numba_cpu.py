@@ -1,0 +1,147 @@
+"""The CPU back end: fused forward and backward passes, compiled by numba (see README.md)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fcilib.scan import scan_kernels as kernels
+from fcilib.scan.lanes import LANES
+from fcilib.scan.numba_conv import causal_conv_silu
+from fcilib.scan.plumbing import (
+    address,
+    blocks_of,
+    dense,
+    empty,
+    rows,
+    single,
+    spread_over_threads,
+    sum_first,
+)
+
+__all__ = ["causal_conv_silu", "selective_scan", "supports"]
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def supports(tensor: Tensor) -> bool:
+    """float32 and narrower on the CPU; all arithmetic is float32."""
+    return tensor.device.type == "cpu" and tensor.dtype in _DTYPES
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    want_last: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """`(B, L, d)` and the last state `(B, d, N)` or None, if not wanted.
+
+    Arguments as in `fcilib.scan.selective_scan`.
+    """
+    tensors = (u, delta, A, B, C, D, z, delta_bias)
+    out, last = _Scan.apply(
+        *(single(tensor) for tensor in tensors), delta_softplus, reverse, want_last
+    )
+    return out.to(u.dtype), last
+
+
+class _Scan(torch.autograd.Function):
+    """Everything in float32. Keeps its inputs and one state per chunk."""
+
+    @staticmethod
+    def forward(ctx, u, delta, A, B, C, D, z, delta_bias, use_softplus, reverse, want_last):
+        batch, length, width = u.shape
+        states = A.shape[1]
+        A = A.contiguous()
+        u, delta, B, C, D, z, delta_bias = map(dense, (u, delta, B, C, D, z, delta_bias))
+        blocks = blocks_of(width)
+        tasks, chunks = batch * blocks, -(-length // kernels.STEPS)
+        differentiate = any(ctx.needs_input_grad)
+        places = chunks + 1 if differentiate else 1
+        kept = empty(tasks, places, states, LANES)
+        kept_task = kept.stride(0)
+        kept_chunk = kept.stride(1) if differentiate else 0
+        out = empty(batch, length, width)
+        common = (
+            length, width, states, use_softplus,
+            rows(u, reverse), rows(delta, reverse), A.data_ptr(), rows(B, reverse),
+            rows(C, reverse), address(D), rows(z, reverse), address(delta_bias),
+        )  # fmt: skip
+        spread_over_threads(
+            kernels.scan_forward,
+            tasks,
+            kernels.forward_floats(states),
+            (*common, rows(out, reverse), kept.data_ptr(), kept_chunk, kept_task),
+        )
+        if differentiate:
+            ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, kept)
+            ctx.use_softplus, ctx.reverse = use_softplus, reverse
+            ctx.set_materialize_grads(False)
+        if not want_last:
+            return out, None
+        last = kept[:, -1].view(batch, blocks, states, LANES).transpose(2, 3)
+        return out, last.reshape(batch, blocks * LANES, states)[:, :width].clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dout, dlast):
+        u, delta, A, B, C, D, z, delta_bias, kept = ctx.saved_tensors
+        reverse = ctx.reverse
+        batch, length, width = u.shape
+        states = A.shape[1]
+        blocks = blocks_of(width)
+        tasks = batch * blocks
+        dout = dense(dout)
+        dlast = _blocked(dlast)
+        du, ddelta = empty(batch, length, width), empty(batch, length, width)
+        dz = None if z is None else empty(batch, length, width)
+        dB, dC = (empty(blocks, batch, length, states) for _ in range(2))
+        dA = empty(tasks, states, LANES)
+        dD, dbias = empty(tasks, LANES), empty(tasks, LANES)
+        spread_over_threads(
+            kernels.scan_backward,
+            tasks,
+            kernels.backward_floats(states),
+            (
+                length, width, states, ctx.use_softplus,
+                rows(u, reverse), rows(delta, reverse), A.data_ptr(), rows(B, reverse),
+                rows(C, reverse), address(D), rows(z, reverse), address(delta_bias),
+                kept.data_ptr(), kept.stride(1), kept.stride(0), rows(dout, reverse),
+                address(dlast), rows(du, reverse), rows(ddelta, reverse), rows(dz, reverse),
+                (*rows(dB[0], reverse), dB.stride(0)), (*rows(dC[0], reverse), dC.stride(0)),
+                dA.data_ptr(), dD.data_ptr(), dbias.data_ptr(),
+            ),
+        )  # fmt: skip
+        dA = sum_first(dA.view(batch, blocks, states, LANES)).transpose(1, 2)
+        return (
+            du,
+            ddelta,
+            dA.reshape(blocks * LANES, states)[:width],
+            sum_first(dB),
+            sum_first(dC),
+            None if D is None else sum_first(dD.view(batch, -1))[:width],
+            dz,
+            None if delta_bias is None else sum_first(dbias.view(batch, -1))[:width],
+            None,
+            None,
+            None,
+        )
+
+
+def _blocked(state: Tensor | None) -> Tensor | None:
+    """`(B, d, N)` as the kernels hold it: `(B, blocks, N, LANES)`, zeros in the last lanes."""
+    if state is None:
+        return None
+    batch, width, states = state.shape
+    blocks = blocks_of(width)
+    padded = torch.nn.functional.pad(state, (0, 0, 0, blocks * LANES - width))
+    return padded.view(batch, blocks, LANES, states).transpose(2, 3).contiguous()

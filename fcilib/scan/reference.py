@@ -1,0 +1,70 @@
+"""The ground truth: one step after another in plain PyTorch, differentiated by autograd."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def supports(tensor: Tensor) -> bool:
+    """Any dtype on any device."""
+    return True
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    want_last: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """`(B, L, d)` and the last state `(B, d, N)` or None, if not wanted.
+
+    Arguments as in `fcilib.scan.selective_scan`.
+    """
+    dtype = u.dtype
+    u, delta, A, B, C = (_wide(tensor) for tensor in (u, delta, A, B, C))
+    if delta_bias is not None:
+        delta = delta + _wide(delta_bias)
+    if delta_softplus:
+        delta = F.softplus(delta)
+    # `unbind` once: slicing `[:, t]` inside the loop would make the backward pass quadratic in L,
+    # because the gradient of every slice is a tensor as long as the sequence.
+    steps = list(zip(delta.unbind(1), (delta * u).unbind(1), B.unbind(1), C.unbind(1), strict=True))
+    h = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])  # (B, d, N)
+    ys = []
+    for delta_t, input_t, B_t, C_t in reversed(steps) if reverse else steps:
+        h = torch.exp(delta_t[:, :, None] * A) * h + input_t[:, :, None] * B_t[:, None, :]
+        ys.append((h @ C_t[:, :, None])[:, :, 0])  # (B, d)
+    y = torch.stack(ys[::-1] if reverse else ys, dim=1)
+    if D is not None:
+        y = y + _wide(D) * u
+    if z is not None:
+        y = y * F.silu(_wide(z))
+    return y.to(dtype), h if want_last else None
+
+
+def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
+    """`(B, L, d)`; arguments as in `fcilib.scan.causal_conv_silu`."""
+    dtype = x.dtype
+    taps = weight.shape[1]
+    x, weight = _wide(x), _wide(weight)
+    if reverse:  # the same filter, mirrored, over what comes after
+        weight = weight.flip(1)
+    padded = F.pad(x.transpose(1, 2), (0, taps - 1) if reverse else (taps - 1, 0))
+    y = F.conv1d(padded, weight[:, None, :], _wide(bias), groups=x.shape[2])
+    return F.silu(y).transpose(1, 2).to(dtype)
+
+
+def _wide(tensor: Tensor | None) -> Tensor | None:
+    """At least float32: half-precision states drift."""
+    if tensor is None or tensor.dtype in (torch.float32, torch.float64):
+        return tensor
+    return tensor.float()

@@ -1,0 +1,292 @@
+"""The loops of the numba scan; the mathematics is in README.md, beside this file.
+
+One task is one sequence of the batch and one block of `LANES` channels. It walks over the
+sequence in chunks of `STEPS` steps. Per chunk it first brings what does not depend on the state
+index n into a small workspace (step sizes, inputs, gates), then takes one n at a time through the
+whole chunk, so that state, gradient of the state and A stay in registers, and at last writes the
+chunk's results.
+
+Arguments: `(address, batch stride, step stride)` for a tensor of rows, a plain address for the
+others; address 0 is "not given". Strides and offsets are in floats. A negative step stride, with
+the address of the last row, is a scan from the end.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from fcilib.scan.lanes import (
+    EDITION,
+    FLOAT,
+    LANES,
+    LN_2,
+    LOG2_E,
+    exp2,
+    fetch_to_read,
+    fetch_to_write,
+    full,
+    get,
+    kernel,
+    load,
+    put,
+    read,
+    sigmoid,
+    softplus,
+    spread,
+    store,
+    total,
+    write,
+)
+
+# Steps in a chunk: states are kept once per chunk and recomputed within it. 8 and not 16, so that
+# the workspace leaves room in a first-level cache of 32 KB.
+STEPS = 8
+CHUNK = STEPS * LANES
+
+
+@njit(forceinline=True)
+def _step_size(raw, bias, use_softplus):
+    """The step size and its slope."""
+    raw = raw + bias
+    return softplus(raw) if use_softplus else (raw, full(1.0))
+
+
+@njit(forceinline=True)
+def _poison(rate):
+    """0, or NaN where A is not finite: `exp2` would hide it."""
+    return rate - rate
+
+
+@kernel
+def _transpose_block(A, states, channel, count, into):
+    """A[channel:channel + count] times log2(e), as `(N, LANES)`: exp(delta A) = 2**(delta A')."""
+    for n in range(states):
+        store(into, n * LANES, full(0.0))
+        for c in range(count):
+            put(into, n * LANES + c, get(A, (channel + c) * states + n))
+        store(into, n * LANES, load(into, n * LANES) * full(LOG2_E))
+
+
+def forward_floats(states: int) -> int:
+    """Size of the workspace of `scan_forward`, in floats."""
+    return states * LANES + 3 * CHUNK
+
+
+def backward_floats(states: int) -> int:
+    """Size of the workspace of `scan_backward`, in floats."""
+    return 2 * states * LANES + 10 * CHUNK
+
+
+@kernel
+def scan_forward(
+    first, last, length, width, states, use_softplus,
+    u, delta, A, B, C, D, z, delta_bias,
+    out, kept, kept_chunk, kept_task, work,
+    edition=EDITION,
+):  # fmt: skip
+    """Tasks `first` to `last`. `kept`: per task, the state before each chunk, then the last one.
+
+    With `kept_chunk` 0 (nothing will be differentiated) there is one place, written over.
+    """
+    blocks = (width + LANES - 1) // LANES
+    rates = work
+    steps_at = rates + FLOAT * states * LANES
+    inputs_at = steps_at + FLOAT * CHUNK
+    sums_at = inputs_at + FLOAT * CHUNK
+    for task in range(first, last):
+        batch, block = task // blocks, task % blocks
+        channel = block * LANES
+        count = min(LANES, width - channel)
+        _transpose_block(A, states, channel, count, rates)
+        bias = full(0.0)
+        if delta_bias != 0:
+            bias = read(delta_bias, channel, count)
+        skip = full(0.0)
+        if D != 0:
+            skip = read(D, channel, count)
+        state_at = kept + FLOAT * task * kept_task
+        for n in range(states):
+            store(state_at, n * LANES, full(0.0))
+        for start in range(0, length, STEPS):
+            steps = min(STEPS, length - start)
+            for s in range(steps):
+                t = start + s
+                ahead = t + STEPS
+                # Rows are a stride apart, which the hardware does not foresee; ask for the next
+                # chunk's now.
+                fetch_to_read(u[0], batch * u[1] + ahead * u[2] + channel)
+                fetch_to_read(delta[0], batch * delta[1] + ahead * delta[2] + channel)
+                fetch_to_read(z[0], batch * z[1] + t * z[2] + channel)
+                fetch_to_write(out[0], batch * out[1] + t * out[2] + channel)
+                step, _ = _step_size(
+                    read(delta[0], batch * delta[1] + t * delta[2] + channel, count),
+                    bias,
+                    use_softplus,
+                )
+                value = read(u[0], batch * u[1] + t * u[2] + channel, count)
+                store(steps_at, s * LANES, step)
+                store(inputs_at, s * LANES, step * value)
+                store(sums_at, s * LANES, skip * value)
+            next_at = state_at + FLOAT * kept_chunk
+            B_row = batch * B[1] + start * B[2]
+            C_row = batch * C[1] + start * C[2]
+            for n in range(states):
+                fetch_to_write(next_at, n * LANES)
+                rate = load(rates, n * LANES)
+                h = load(state_at, n * LANES) + _poison(rate)
+                for s in range(steps):
+                    decay = exp2(load(steps_at, s * LANES) * rate)
+                    h = decay * h + load(inputs_at, s * LANES) * spread(B[0], B_row + s * B[2] + n)
+                    y = load(sums_at, s * LANES) + spread(C[0], C_row + s * C[2] + n) * h
+                    store(sums_at, s * LANES, y)
+                store(next_at, n * LANES, h)
+            state_at = next_at
+            for s in range(steps):
+                t = start + s
+                y = load(sums_at, s * LANES)
+                if z[0] != 0:
+                    gate = read(z[0], batch * z[1] + t * z[2] + channel, count)
+                    y = y * gate * sigmoid(gate)
+                write(out[0], batch * out[1] + t * out[2] + channel, y, count)
+
+
+@kernel
+def scan_backward(
+    first, last, length, width, states, use_softplus,
+    u, delta, A, B, C, D, z, delta_bias,
+    kept, kept_chunk, kept_task, dout, dlast,
+    du, ddelta, dz, dB, dC, dA, dD, dbias, work,
+    edition=EDITION,
+):  # fmt: skip
+    """Tasks `first` to `last`, against the direction of the scan.
+
+    `dB`, `dC` are partial sums `(blocks, B, L, N)`; `dA` `(tasks, N, LANES)`, `dD`, `dbias`
+    `(tasks, LANES)`: each cell belongs to one task, so no order of the tasks can change a sum.
+    """
+    blocks = (width + LANES - 1) // LANES
+    rates = work
+    carries = rates + FLOAT * states * LANES
+    steps_at = carries + FLOAT * states * LANES
+    inputs_at = steps_at + FLOAT * CHUNK
+    sums_at = inputs_at + FLOAT * CHUNK
+    grads_at = sums_at + FLOAT * CHUNK
+    dinputs_at = grads_at + FLOAT * CHUNK
+    dsteps_at = dinputs_at + FLOAT * CHUNK
+    decays_at = dsteps_at + FLOAT * CHUNK
+    states_at = decays_at + FLOAT * CHUNK
+    slopes_at = states_at + FLOAT * CHUNK
+    openings_at = slopes_at + FLOAT * CHUNK
+    for task in range(first, last):
+        batch, block = task // blocks, task % blocks
+        channel = block * LANES
+        count = min(LANES, width - channel)
+        _transpose_block(A, states, channel, count, rates)
+        bias = full(0.0)
+        if delta_bias != 0:
+            bias = read(delta_bias, channel, count)
+        skip = full(0.0)
+        if D != 0:
+            skip = read(D, channel, count)
+        dA_at = dA + FLOAT * task * states * LANES
+        for n in range(states):
+            store(dA_at, n * LANES, full(0.0))
+            carry = full(0.0)
+            if dlast != 0:
+                carry = load(dlast, (task * states + n) * LANES)
+            store(carries, n * LANES, carry)
+        dskip = full(0.0)
+        dshift = full(0.0)
+        chunks = (length + STEPS - 1) // STEPS
+        for chunk in range(chunks - 1, -1, -1):
+            start = chunk * STEPS
+            steps = min(STEPS, length - start)
+            for s in range(steps):
+                t = start + s
+                ahead = t - STEPS
+                # Rows are a stride apart, which the hardware does not foresee; ask for the next
+                # chunk's now.
+                fetch_to_read(u[0], batch * u[1] + ahead * u[2] + channel)
+                fetch_to_read(delta[0], batch * delta[1] + ahead * delta[2] + channel)
+                fetch_to_read(z[0], batch * z[1] + ahead * z[2] + channel)
+                fetch_to_read(dout[0], batch * dout[1] + ahead * dout[2] + channel)
+                fetch_to_write(du[0], batch * du[1] + t * du[2] + channel)
+                fetch_to_write(ddelta[0], batch * ddelta[1] + t * ddelta[2] + channel)
+                fetch_to_write(dz[0], batch * dz[1] + t * dz[2] + channel)
+                step, slope = _step_size(
+                    read(delta[0], batch * delta[1] + t * delta[2] + channel, count),
+                    bias,
+                    use_softplus,
+                )
+                value = read(u[0], batch * u[1] + t * u[2] + channel, count)
+                grad = full(0.0)
+                if dout[0] != 0:
+                    grad = read(dout[0], batch * dout[1] + t * dout[2] + channel, count)
+                if z[0] != 0:
+                    gate = read(z[0], batch * z[1] + t * z[2] + channel, count)
+                    opening = sigmoid(gate)
+                    store(openings_at, s * LANES, opening)
+                    grad = grad * gate * opening
+                store(slopes_at, s * LANES, slope)
+                store(steps_at, s * LANES, step)
+                store(inputs_at, s * LANES, step * value)
+                store(sums_at, s * LANES, skip * value)
+                store(grads_at, s * LANES, grad)
+                store(dinputs_at, s * LANES, full(0.0))
+                store(dsteps_at, s * LANES, full(0.0))
+            B_row = batch * B[1] + start * B[2]
+            C_row = batch * C[1] + start * C[2]
+            dB_row = block * dB[3] + batch * dB[1] + start * dB[2]
+            dC_row = block * dC[3] + batch * dC[1] + start * dC[2]
+            state_at = kept + FLOAT * (task * kept_task + chunk * kept_chunk)
+            for n in range(states):
+                fetch_to_read(state_at - FLOAT * kept_chunk, n * LANES)
+                rate = load(rates, n * LANES)
+                h = load(state_at, n * LANES) + _poison(rate)
+                for s in range(steps):
+                    decay = exp2(load(steps_at, s * LANES) * rate)
+                    store(decays_at, s * LANES, decay)
+                    store(states_at, s * LANES, h)
+                    h = decay * h + load(inputs_at, s * LANES) * spread(B[0], B_row + s * B[2] + n)
+                    y = load(sums_at, s * LANES) + spread(C[0], C_row + s * C[2] + n) * h
+                    store(sums_at, s * LANES, y)
+                carry = load(carries, n * LANES)
+                drate = load(dA_at, n * LANES)
+                for s in range(steps - 1, -1, -1):
+                    grad = load(grads_at, s * LANES)
+                    dh = carry + spread(C[0], C_row + s * C[2] + n) * grad
+                    put(dC[0], dC_row + s * dC[2] + n, total(grad * h))
+                    put(dB[0], dB_row + s * dB[2] + n, total(dh * load(inputs_at, s * LANES)))
+                    dinput = load(dinputs_at, s * LANES)
+                    dinput = dinput + dh * spread(B[0], B_row + s * B[2] + n)
+                    store(dinputs_at, s * LANES, dinput)
+                    carry = load(decays_at, s * LANES) * dh
+                    h = load(states_at, s * LANES)  # the state before this step
+                    dexponent = carry * h
+                    drate = drate + dexponent * load(steps_at, s * LANES)
+                    store(dsteps_at, s * LANES, load(dsteps_at, s * LANES) + dexponent * rate)
+                store(carries, n * LANES, carry)
+                store(dA_at, n * LANES, drate)
+            for s in range(steps):
+                t = start + s
+                step = load(steps_at, s * LANES)
+                value = read(u[0], batch * u[1] + t * u[2] + channel, count)
+                grad = load(grads_at, s * LANES)
+                dinput = load(dinputs_at, s * LANES)
+                dstep = load(dsteps_at, s * LANES) * full(LN_2) + dinput * value
+                dstep = dstep * load(slopes_at, s * LANES)
+                dskip = dskip + grad * value
+                dshift = dshift + dstep
+                du_t = dinput * step + skip * grad
+                write(du[0], batch * du[1] + t * du[2] + channel, du_t, count)
+                write(ddelta[0], batch * ddelta[1] + t * ddelta[2] + channel, dstep, count)
+                if z[0] != 0:
+                    gate = read(z[0], batch * z[1] + t * z[2] + channel, count)
+                    opening = load(openings_at, s * LANES)
+                    slope = opening * (full(1.0) + gate * (full(1.0) - opening))
+                    grad = full(0.0)
+                    if dout[0] != 0:
+                        grad = read(dout[0], batch * dout[1] + t * dout[2] + channel, count)
+                    y = load(sums_at, s * LANES)
+                    write(dz[0], batch * dz[1] + t * dz[2] + channel, grad * y * slope, count)
+        store(dD, task * LANES, dskip)
+        store(dbias, task * LANES, dshift)

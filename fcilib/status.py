@@ -1,0 +1,117 @@
+"""The Status page: when and where each chapter was last executed, and how long it took.
+
+Executed notebooks carry no times and no machine, so that they can be compared byte for byte. Both
+are kept here, in one git-ignored file per chapter (`book/_generated/status/NAME.json`), from which
+the page's table is made when the book is rendered.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fcilib.files import write_atomic
+from fcilib.machine import cores, processor
+
+PACKAGES = ("fcilib", "torch", "numpy", "numba", "papermill", "jupyter-book")
+PAGE = "status.md"
+
+
+def machine() -> dict[str, Any]:
+    """Describe where this runs: system, processor and versions, but not whose machine it is."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": cores(),
+        "versions": versions,
+    }
+
+
+def report(
+    chapter: str, notebook: Mapping[str, Any], parameters: Mapping[str, Any], started: float
+) -> dict[str, Any]:
+    """Take from an executed notebook what the page shows; the duration is papermill's."""
+    run = notebook["metadata"]["papermill"]
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    when = datetime.datetime.fromtimestamp(started, datetime.UTC)
+    return {
+        "chapter": chapter,
+        "started": when.isoformat(timespec="seconds"),
+        "seconds": round(run["duration"], 1),
+        "cells": len(cells),
+        "parameters": dict(parameters),
+        "machine": machine(),
+    }
+
+
+def write(book: Path, report: Mapping[str, Any]) -> None:
+    """Keep one chapter's report for the next rendering."""
+    path = book / "_generated" / "status" / f"{report['chapter']}.json"
+    write_atomic(path, json.dumps(report, indent=1) + "\n")
+
+
+def read(book: Path) -> dict[str, dict[str, Any]]:
+    """Return the reports by chapter. One that cannot be read counts as none: it is made again."""
+    found = {}
+    for path in sorted((book / "_generated" / "status").glob("*.json")):
+        try:
+            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+    return found
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a duration as people say it: `8 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def write_page(book: Path, chapters: Sequence[str]) -> Path:
+    """Write the Markdown that the Status page includes, for `chapters` in that order."""
+    reports = read(book)
+    lines = [
+        "| chapter | executed (UTC) | took | profile | seeds | executor |",
+        "| --- | --- | --: | --- | --: | --- |",
+    ]
+    machines: dict[str, list[str]] = {}
+    for name in chapters:
+        made = reports.get(name)
+        if made is None:
+            lines.append(f"| `{name}` | not here; as committed | | | | |")
+            continue
+        values = made["parameters"]
+        lines.append(
+            f"| `{name}` | {made['started'][:16].replace('T', ' ')} "
+            f"| {seconds_text(made['seconds'])} | {values.get('profile', '')} "
+            f"| {values.get('seeds', '')} | {values.get('executor', '')} |"
+        )
+        machines.setdefault(_machine_text(made["machine"]), []).append(name)
+    if not chapters:
+        lines = ["There are no chapters yet."]
+    for text, names in machines.items():
+        which = ", ".join(f"`{name}`" for name in names)
+        lines += ["", f"{which}: {text}"]
+    path = book / "_generated" / PAGE
+    write_atomic(path, "\n".join(lines) + "\n")
+    return path
+
+
+def _machine_text(machine: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    return f"{machine['system']}, {machine['processor']}, {machine['cores']} cores; {versions}."

@@ -1,0 +1,101 @@
+"""Routers: Eq. 1 as the paper writes it, rank one in linear time, and the picking of k."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fcilib.routers import Investigator, RandomRouter, RankOne, mask_candidates, pick
+from fcilib.spec import Size
+
+SIZE = Size(vocabulary=20, length=37, width=16)
+
+
+def some(batch=3, length=37):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, length, 16, generator=rng)
+    return x, torch.randint(length, (batch,), generator=rng)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4, 16])
+def test_investigator_is_equation_one_head_by_head(heads):
+    x, query = some()
+    router = Investigator(heads=heads).build(SIZE)
+    q = router.query(x).unflatten(2, (heads, -1))
+    k = router.key(x).unflatten(2, (heads, -1))
+    by_head = torch.einsum("bihc,bjhc->bhij", q, k) / (16 / heads) ** 0.5
+    expected = by_head.mean(dim=1)
+    torch.testing.assert_close(router.matrix(x), expected)
+    row = expected[torch.arange(3), query]
+    got = router(x, query)
+    torch.testing.assert_close(got, row)
+    ours = torch.autograd.grad(got.square().sum(), router.parameters())
+    theirs = torch.autograd.grad(row.square().sum(), router.parameters())
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("spec", [Investigator(), RankOne()])
+def test_the_form_gives_the_scores_up_to_a_factor(spec):
+    x, _ = some()
+    router = spec.build(SIZE)
+    ratio = router.matrix(x) / torch.einsum("bic,cd,bjd->bij", x, router.form(), x)
+    assert ratio.min() > 0
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), atol=0, rtol=1e-2)
+
+
+def test_rank_one_has_rank_one():
+    x, query = some()
+    router = RankOne().build(SIZE)
+    matrix = router.matrix(x)
+    assert torch.linalg.matrix_rank(matrix[0].double(), atol=1e-5) == 1
+    torch.testing.assert_close(router(x, query), matrix[torch.arange(3), query])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 80), st.integers(0, 2**31), st.data())
+def test_route_picks_what_the_scores_rank_highest(length, seed, data):
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, length, 16, generator=rng)
+    torch.manual_seed(seed)
+    router = RankOne().build(SIZE)
+    query = data.draw(st.integers(0, length - 1))
+    k = data.draw(st.integers(1, length))
+    scores = router(x, torch.tensor([query]))[0]
+    routed = router.route(x[0], query, k)
+    torch.testing.assert_close(scores[routed], scores.topk(k).values)
+    assert len(set(routed.tolist())) == k
+
+
+@pytest.mark.parametrize(("query", "k", "name"), [(0, 0, "k"), (0, 38, "k"), (37, 1, "query")])
+def test_route_refuses_what_is_not_there(query, k, name):
+    with pytest.raises(ValueError, match=name):
+        RankOne().build(SIZE).route(some()[0][0], query, k)
+
+
+def test_random_router_is_uniform():
+    torch.manual_seed(0)
+    x, query = torch.zeros(20000, 5, 16), torch.zeros(20000, dtype=torch.long)
+    best = RandomRouter().build(SIZE)(x, query).argmax(dim=1)
+    share = best.bincount(minlength=5) / 20000
+    torch.testing.assert_close(share, torch.full((5,), 0.2), atol=0.015, rtol=0)
+
+
+def test_candidates():
+    scores, query = torch.zeros(2, 4), torch.tensor([1, 3])
+    assert torch.equal(mask_candidates(scores, query, "all"), scores)
+    masked = mask_candidates(scores, query, "others")
+    assert masked.isinf().nonzero().tolist() == [[0, 1], [1, 3]]
+
+
+def test_pick_takes_the_best_and_what_follows_them():
+    scores = torch.tensor([[0.0, 5.0, 1.0, 9.0]])
+    assert pick(scores, k=2, neighbours=0).tolist() == [[3, 1]]
+    assert pick(scores, k=2, neighbours=1).tolist() == [[3, 1, 3, 2]]
+    with pytest.raises(ValueError, match="k: 5"):
+        pick(scores, k=5, neighbours=0)
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="heads"):
+        Investigator(heads=3).build(SIZE)

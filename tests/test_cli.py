@@ -1,0 +1,129 @@
+"""What `fci` says, and with which exit status; the work itself is tested in test_pipeline."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fcilib import pipeline
+from fcilib.cli import app
+
+CHAPTER = """\
+# %% tags=["parameters"]
+profile = "quick"
+seeds = 3
+executor = "process"
+records = ""
+
+# %%
+print(profile, seeds, executor, records)
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "chapters" / "01_small.py").write_text(CHAPTER, encoding="utf-8")
+    (tmp_path / "chapters" / "02_other.py").write_text(CHAPTER, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fci(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def printed(notebook: Path) -> str:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return "".join(cells[-1]["outputs"][0]["text"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "03"], "fci: '03' is not a chapter; there are: 01_small, 02_other"),
+        (["book", "03"], "fci: '03' is not a chapter; there are: 01_small, 02_other"),
+        (
+            ["book", "-p", "profil=smoke"],
+            "fci: 01_small has no parameter 'profil'; "
+            "its parameters are: profile, seeds, executor, records",
+        ),
+        (["run", "01", "-p", "seeds"], "fci: -p takes NAME=VALUE, got 'seeds'"),
+        (
+            ["run", "01", "-p", "seeds=many"],
+            "fci: 01_small: parameter 'seeds' must be int (default 3), got 'many'",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(root: Path, arguments: list[str], said: str) -> None:
+    result = fci(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr == said + "\n"
+    assert sorted(path.name for path in root.iterdir()) == ["_toc.yml", "chapters"]
+
+
+def test_run_leaves_the_book_alone(root: Path) -> None:
+    options = ["--profile", "smoke", "--seeds", "1", "--executor", "pool", "--records", "r"]
+    result = fci("run", "01", *options)
+    assert result.exit_code == 0, result.output
+    assert printed(root / "_runs" / "01_small.ipynb") == "smoke 1 pool ./r\n"
+    assert list((root / "book").rglob("*.*")) == []
+
+
+def test_run_writes_where_it_is_told(root: Path) -> None:
+    result = fci("run", "chapters/01_small.py", "--output", "kept/mine.ipynb")
+    assert result.exit_code == 0, result.output
+    assert printed(root / "kept" / "mine.ipynb") == "quick 3 process \n"
+
+
+def test_book_executes_the_named_chapter_and_status_tells(root: Path) -> None:
+    result = fci("book", "02", "--no-render")
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (root / "book").glob("*.ipynb")] == ["02_other.ipynb"]
+    (root / "records" / "smoke").mkdir(parents=True)
+    (root / "records" / "smoke" / "a.json").touch()
+    progress = root / ".cache" / "progress"
+    progress.mkdir(parents=True, exist_ok=True)
+    running = [{"name": "flow", "epoch": 1, "epochs": 4, "precision": 0.25}]
+    state = {"done": 1, "total": 2, "running": running}
+    (progress / "01_small.7.json").write_text(json.dumps(state), encoding="utf-8")
+    shown = fci("status").output
+    assert "01_small  never" in shown
+    assert "records: 1 smoke" in shown
+    assert "running: 01_small: 1/2 runs; flow epoch 1/4 precision  25.0%" in shown
+
+
+def test_a_failed_chapter_is_status_1(root: Path) -> None:
+    (root / "chapters" / "01_small.py").write_text(CHAPTER + "\n# %%\n1 / 0\n", encoding="utf-8")
+    result = fci("book", "--no-render")
+    assert result.exit_code == 1
+    first = result.stderr.splitlines()[0]
+    assert first.startswith("fci: chapter 01_small failed in cell [3] (chapters/01_small.py:11): ")
+    assert first.endswith("ZeroDivisionError: division by zero")
+    assert "Traceback (most recent call last):\n  File" not in result.output
+
+
+def test_a_failed_rendering_is_status_1(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(project: pipeline.Project) -> Path:
+        raise pipeline.RenderFailed("the book did not render", "book/intro.md:3: WARNING: no")
+
+    monkeypatch.setattr(pipeline, "render", fail)
+    result = fci("book", "--no-execute")
+    assert result.exit_code == 1
+    assert result.stderr == "fci: the book did not render\n\nbook/intro.md:3: WARNING: no\n"
+
+
+def test_without_the_book_extra_it_says_what_to_install(root: Path) -> None:
+    code = (
+        "import sys; sys.modules['papermill'] = None; from fcilib.cli import app; app(['status'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'fcilib[book]'" in done.stderr
+    assert done.stderr.count("\n") == 1

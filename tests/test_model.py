@@ -1,0 +1,76 @@
+"""The whole of FCI: shapes, what the Council may read, and where gradients go."""
+
+import pytest
+import torch
+
+from fcilib.council import Council, CouncilLayer
+from fcilib.experiment import Experiment
+from fcilib.representations import Attention, Embedding
+from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.tasks import Evidence
+
+TASK = Evidence(length=32, vocabulary=16, min_distance=8, distractors=2)
+
+
+def build(**parts):
+    torch.manual_seed(0)
+    start = {"task": TASK, "width": 16, "representation": Attention(), "router": Investigator()}
+    return Experiment(**{**start, **parts}).build()
+
+
+@pytest.mark.parametrize("router", [Investigator(), RankOne(), RandomRouter(), None])
+@pytest.mark.parametrize("slots", ["none", "learned"])
+def test_shapes(router, slots):
+    batch = TASK.draw(5, 0)
+    output = build(router=router, council=Council(slots=slots))(batch.tokens, batch.query)
+    assert output.logits.shape == (5, 16)
+    if router is None:
+        assert output.scores is None
+    else:
+        assert output.scores.shape == (5, 32)
+        assert output.picks.shape == (5, 16)
+
+
+def test_others_never_picks_the_query_first():
+    batch = TASK.draw(200, 0)
+    output = build(router=Investigator(candidates="others"))(batch.tokens, batch.query)
+    assert not (output.picks[:, :8] == batch.query[:, None]).any()
+
+
+def test_the_prediction_teaches_the_representation_but_not_the_router():
+    batch = TASK.draw(5, 0)
+    model = build()
+    model(batch.tokens, batch.query).logits.sum().backward()
+    assert all(p.grad is None for p in model.router.parameters())
+    assert model.representation[0].token.weight.grad.abs().sum() > 0
+
+
+def test_the_council_reads_the_picked_tokens_and_no_others():
+    torch.manual_seed(0)
+    council = CouncilLayer(16, heads=4, slots=0)
+    x, query, picks = torch.randn(2, 9, 16), torch.tensor([0, 1]), torch.tensor([[3, 4], [5, 6]])
+    read = council(x, query, picks)
+    unseen = x.clone()
+    unseen[:, 7:] += 1
+    torch.testing.assert_close(council(unseen, query, picks), read)
+    seen = x.clone()
+    seen[0, 4] += 1
+    assert not torch.allclose(council(seen, query, picks)[0], read[0])
+
+
+def test_the_council_reads_a_repeated_pick_once():
+    torch.manual_seed(0)
+    council = CouncilLayer(16, heads=4, slots=0)
+    x, query = torch.randn(1, 9, 16), torch.tensor([0])
+    once = council(x, query, torch.tensor([[3, 4, 5]]))
+    repeated = council(x, query, torch.tensor([[3, 4, 5, 4, 3, 5]]))
+    torch.testing.assert_close(once, repeated)
+
+
+def test_content_only_ties_with_its_own_answer_under_all():
+    """With token-only vectors x_q = x_a, so s_qq = s_qa whatever the router's weights are."""
+    batch = TASK.draw(50, 0)
+    model = build(representation=Embedding(positions="none"))
+    scores = model(batch.tokens, batch.query).scores
+    rows = torch.arange(50)
+    torch.testing.assert_close(scores[rows, batch.query], scores[rows, batch.evidence])
