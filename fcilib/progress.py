@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from fcilib.experiment import Experiment
 from fcilib.files import write_atomic

@@ -12,15 +12,16 @@ from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RankOne
 from fcilib.tasks import Evidence
 
+ATTENTION = {"kind": "attention"}
 BASE = Experiment(task=Evidence(), representation=Embedding(), router=Investigator())
 
 
 @pytest.mark.parametrize(
     ("path", "change"),
     [
-        ("representation.attention.layres", {"representation": {"kind": "attention", "layres": 1}}),
-        ("representation.attention.layers", {"representation": {"kind": "attention", "layers": "1"}}),
-        ("representation.flow.bidirectional", {"representation": {"kind": "flow", "bidirectional": 1}}),
+        ("representation.attention.layres", {"representation": {**ATTENTION, "layres": 1}}),
+        ("representation.attention.layers", {"representation": {**ATTENTION, "layers": "1"}}),
+        ("representation.attention.mask", {"representation": {**ATTENTION, "mask": None}}),
         ("representation", {"representation": {"kind": "mamba"}}),
         ("router.investigator.candidates", {"router": {"kind": "investigator", "candidates": "x"}}),
         ("router.rank-one.heads", {"router": {"kind": "rank-one", "heads": 4}}),
@@ -31,7 +32,7 @@ BASE = Experiment(task=Evidence(), representation=Embedding(), router=Investigat
         ("seeds", {"seeds": 3}),
         ("seed", {"seed": -1}),
     ],
-)  # fmt: skip
+)
 def test_a_bad_field_is_refused_by_its_path(path, change):
     content = {**BASE.model_dump(), **change}
     with pytest.raises(ValidationError) as caught:

@@ -1,0 +1,144 @@
+"""Runs in processes that are killed, that race each other, and that die in a pool."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fcilib import executors
+from fcilib.experiment import Experiment
+from fcilib.profiles import PROFILES
+from fcilib.records import Records, read
+from fcilib.representations import Attention, Embedding
+from fcilib.routers import Investigator
+from fcilib.run import run_one
+
+SMOKE = PROFILES["smoke"]
+
+
+def experiment(seed=0, **training):
+    return Experiment(
+        task=SMOKE.evidence,
+        width=SMOKE.width,
+        representation=Attention(),
+        router=Investigator(),
+        training=SMOKE.training.model_copy(update=training),
+        seed=seed,
+    )
+
+
+RUN = """
+import sys
+from pathlib import Path
+from fcilib.experiment import Experiment
+from fcilib.records import Records
+from fcilib.run import run_one
+from fcilib import run
+trained = []
+original = run.train
+def train(*a, **k):
+    print("training", flush=True)
+    return original(*a, **k)
+run.train = train
+run_one(Experiment.model_validate_json(sys.argv[1]), Records(Path(sys.argv[2])))
+"""
+
+
+def start(spec, folder):
+    command = [sys.executable, "-c", RUN, spec.model_dump_json(), str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def measured(record):
+    return record.metrics, record.curve, record.probes
+
+
+def test_sigkill_at_several_moments_then_the_same_metrics_and_one_record(tmp_path):
+    """Killed again and again, each time a little later after its training began."""
+    spec = experiment(sequences=2048, epochs=6)
+    whole = Records(tmp_path / "whole")
+    with start(spec, whole.folder) as process:
+        process.communicate()
+    assert process.returncode == 0
+    expected = whole.find(spec)
+
+    killed = Records(tmp_path / "killed")
+    kills = 0
+    for delay in (0.0, 0.11, 0.23, 0.37, 0.53):
+        with start(spec, killed.folder) as process:
+            process.stdout.readline()
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+        kills += process.returncode == -signal.SIGKILL
+        assert len(list(killed.folder.glob("*.json"))) <= 1
+    assert kills > 0
+    with start(spec, killed.folder) as process:
+        process.communicate()
+    assert process.returncode == 0
+    assert measured(killed.find(spec)) == measured(expected)
+    assert [p.name for p in killed.folder.glob("*.json")] == [f"{spec.identity}.json"]
+    assert read(killed.path(spec))
+
+
+def test_two_processes_that_want_the_same_run_train_it_once(tmp_path):
+    spec = experiment(sequences=1024)
+    processes = [start(spec, tmp_path) for _ in range(2)]
+    printed = [p.communicate()[0] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0]
+    assert "".join(printed).count("training") == 1
+    assert Records(tmp_path).find(spec)
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_executors_write_every_record_and_tell_how_many(tmp_path, executor):
+    records, ticks = Records(tmp_path), []
+    specs = [experiment(seed) for seed in range(3)]
+    executors.execute(specs, records, executor, ticks.append)
+    assert len(records) == 3
+    assert ticks == sorted(ticks)
+    assert ticks[-1] == 3
+    alone = Records(tmp_path / "alone")
+    assert measured(run_one(specs[2], alone)) == measured(records.find(specs[2]))
+
+
+def test_an_unknown_executor_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="inline, process"):
+        executors.execute([experiment()], Records(tmp_path), "cloud", print)
+
+
+def die_once(spec, records):
+    """A worker's task that kills its own process the first time any worker runs it."""
+    flag = records.folder / "died"
+    if not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    run_one(spec, records)
+
+
+def die(spec, records):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_costs_nothing_but_its_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "_run", die_once)
+    records = Records(tmp_path)
+    specs = [experiment(seed) for seed in range(3)]
+    executors.execute(specs, records, "process", lambda done: None)
+    assert (tmp_path / "died").exists()
+    assert all(records.find(spec) for spec in specs)
+
+
+def test_workers_that_die_again_and_again_are_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "_run", die)
+    with pytest.raises(RuntimeError, match="1 runs are left"):
+        executors.execute([experiment()], Records(tmp_path), "process", lambda done: None)
+
+
+def test_an_error_in_a_worker_reaches_the_caller(tmp_path):
+    bad = experiment().model_copy(update={"representation": Embedding(), "width": 10})
+    with pytest.raises(ValueError, match="heads: 4 does not divide"):
+        executors.execute([bad], Records(tmp_path), "process", lambda done: None)

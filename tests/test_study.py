@@ -1,0 +1,152 @@
+"""A study: a chapter's parameters, and what `run` gives back."""
+
+import json
+import math
+
+import pytest
+
+from fcilib.claims import CHANCE, TOLERANCE, Claim, claims, compare, spread, table
+from fcilib.figures import claims_figure, style
+from fcilib.progress import VARIABLE, describe
+from fcilib.representations import Embedding, GlobalMean
+from fcilib.routers import Investigator, RandomRouter
+from fcilib.study import Study
+
+PARAMETERS = {"profile": "smoke", "seeds": 2, "executor": "inline", "records": ""}
+
+
+def study(tmp_path, **more):
+    return Study.from_parameters({**PARAMETERS, "records": str(tmp_path), **more})
+
+
+def conditions(study, candidates):
+    return {
+        "raw embeddings": study.experiment(
+            representation=Embedding(), router=Investigator(candidates=candidates)
+        ),
+        "global mean": study.experiment(
+            representation=GlobalMean(), router=Investigator(candidates=candidates)
+        ),
+        CHANCE: study.experiment(
+            representation=Embedding(), router=RandomRouter(candidates=candidates)
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    here = study(tmp_path_factory.mktemp("records"))
+    return {c: here.run(conditions(here, c)) for c in ("all", "others")}
+
+
+def test_a_mistyped_parameter_stops_the_chapter(tmp_path):
+    with pytest.raises(TypeError, match="unknown parameter profil; a chapter takes profile, seeds"):
+        study(tmp_path, profil="smoke")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seeds", "2"), ("seeds", True), ("seeds", 0), ("profile", "big"), ("records", None)],
+)
+def test_a_bad_parameter_is_named(tmp_path, name, value):
+    with pytest.raises((TypeError, ValueError), match=name):
+        Study.from_parameters({**PARAMETERS, name: value})
+
+
+def test_what_a_notebook_has_by_itself_is_no_parameter(tmp_path):
+    namespace = {"_i1": "x", "In": [], "Out": {}, "exit": print, "Study": Study, "json": json}
+    assert study(tmp_path, **namespace).seeds == 2
+
+
+def test_records_default_to_the_checkouts(tmp_path):
+    folder = Study.from_parameters(PARAMETERS).records.folder
+    assert (folder.parent.name, folder.name) == ("records", "smoke")
+
+
+def test_frames_are_tidy(results):
+    frame = results["all"].frame
+    assert list(frame[["condition", "seed"]].itertuples(index=False, name=None)) == [
+        (name, seed) for name in ("raw embeddings", "global mean", CHANCE) for seed in (0, 1)
+    ]
+    assert frame.precision.between(0, 1).all()
+    curves = results["all"].curves
+    assert len(curves) == 3 * 2 * 2
+    last = curves[curves.epoch == 2].precision.to_numpy()
+    assert (last == frame.precision.to_numpy()).all()
+    summary = results["all"].summary("precision")
+    expected = frame[frame.condition == "raw embeddings"].precision
+    assert summary.loc["raw embeddings", "mean"] == pytest.approx(expected.mean())
+    assert summary.loc["raw embeddings", "sd"] == pytest.approx(expected.std())
+    assert summary.loc["raw embeddings", "n"] == 2
+
+
+def test_a_mean_over_all_tokens_is_exactly_at_chance(results):
+    """Every candidate ties, so the evidence's share is one over their number."""
+    for candidates, number in (("all", 32), ("others", 31)):
+        summary = results[candidates].summary("precision")
+        assert summary.loc["global mean", "mean"] == pytest.approx(1 / number)
+
+
+def test_what_is_recorded_is_not_run_again(tmp_path, monkeypatch):
+    here = study(tmp_path, seeds=1)
+    first = here.run(conditions(here, "all"))
+    monkeypatch.setattr("fcilib.study.execute", None)
+    assert here.run(conditions(here, "all")).frame.equals(first.frame)
+
+
+def test_progress_goes_to_the_file_that_is_asked_for(tmp_path, monkeypatch, capfd):
+    target = tmp_path / "progress.json"
+    monkeypatch.setenv(VARIABLE, str(target))
+    here = study(tmp_path / "records", seeds=1, executor="process")
+    here.run(conditions(here, "all"))
+    state = json.loads(target.read_text())
+    assert (state["done"], state["total"]) == (3, 3)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_is_described_in_a_few_words():
+    run = {"name": "raw", "epoch": 2, "epochs": 5, "precision": 0.914}
+    assert describe(run) == "raw: epoch 2/5, precision 91%"
+    assert describe({**run, "precision": math.nan}) == "raw: epoch 2/5"
+
+
+def test_every_claim_is_well_formed():
+    assert len(claims()) > 20
+    assert {c.metric for c in claims().values()} == {"precision", "accuracy"}
+
+
+def test_verdicts():
+    claim = Claim(source="", statement="", metric="precision", value=0.5)
+    near, far = 0.5 + TOLERANCE - 1e-9, 0.5 - TOLERANCE - 1e-9
+    assert claim.verdict({"all": near, "others": 0.5}) == "reproduced"
+    assert claim.verdict({"all": near, "others": far}) == "only under all"
+    assert claim.verdict({"all": far, "others": 1.0}) == "not reproduced"
+    assert claim.verdict({}) == "not tested"
+    most = claim.model_copy(update={"relation": "at most"})
+    assert most.agrees(0.0)
+    assert not most.agrees(0.56)
+    assert (str(claim), str(most)) == ("50.0%", "≤ 50.0%")
+
+
+def test_comparison_table_and_figure(results):
+    comparison = compare({"raw embeddings": "raw", "global mean": "global-mean"}, results)
+    assert len(comparison) == 4
+    assert comparison.chance.between(0, 0.2).all()
+    shown = table(comparison)
+    protocols = ["all", "chance, all", "others", "chance, others"]
+    assert list(shown.columns) == ["paper", *protocols, "verdict"]
+    assert shown.loc["global mean", "paper"] == "1.9%"
+    figure = claims_figure(comparison)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-1] in shown.index
+    assert figure.axes[1].get_xlabel() == 'routing precision (%), candidates "others"'
+
+
+def test_spread():
+    assert spread(0.984, 0.003) == "98.4 ± 0.3%"
+    assert spread(0.984, math.nan) == "98.4%"
+
+
+def test_the_longest_family_name_gives_the_style():
+    assert style("causal attention, 1 layer")["marker"] == "v"
+    assert style("attention, depth 2")["marker"] == "o"
+    assert style("never heard of") == {"color": "#555555", "marker": "o"}
