@@ -44,7 +44,7 @@ import inspect
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import Code
+from IPython.display import Code, Markdown
 from myst_nb import glue
 
 from fcilib import claims, figures
@@ -321,13 +321,17 @@ claims.table(comparison)
 # %% tags=["remove-cell"]
 failing = comparison[comparison.verdict != "reproduced"].condition.nunique()
 best_zero = precision["others"].loc[["raw embeddings", "content-only"], "mean"]
-glue(
-    "verdict",
+verdict = (
     f"{comparison.condition.nunique() - failing} of the figure's {comparison.condition.nunique()} "
     f"rows reproduce under both protocols: attention does route. The zero-layer rows do not: with "
     f"the query excluded, content-only embeddings reach {percent(best_zero['content-only'])} and raw "
     f"embeddings {percent(best_zero['raw embeddings'])} with no layer at all (chance: "
-    f"{percent(precision['others'].loc[CHANCE, 'mean'])}), and recurrence routes as well.",
+    f"{percent(precision['others'].loc[CHANCE, 'mean'])}), and recurrence routes as well."
+)
+glue("verdict", verdict, display=False)
+glue(
+    "finding",
+    Markdown(f"[The phase transition](01_phase_transition.ipynb). {verdict}"),
     display=False,
 )
 seconds = sum(r.frame.seconds.sum() for r in (control, *results.values())) / study.seeds

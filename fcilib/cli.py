@@ -150,7 +150,7 @@ def status() -> None:
         Console().print(table)
         counts = Counter(
             path.relative_to(project.root / "records").parts[0]
-            for path in (project.root / "records").glob("*/**/*.json")
+            for path in (project.root / "records").glob("*/*.json")
         )
         by_profile = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
         typer.echo(f"\nrecords: {by_profile or 'none'}")

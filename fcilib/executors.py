@@ -46,7 +46,13 @@ def execute(
     if executor not in _EXECUTORS:
         raise ValueError(f"executor: {executor!r} is none of {', '.join(sorted(_EXECUTORS))}")
     if experiments:
-        _EXECUTORS[executor](experiments, records, tick)
+        _EXECUTORS[executor](sorted(experiments, key=_size, reverse=True), records, tick)
+
+
+def _size(experiment: Experiment) -> int:
+    """Parameters to train: large models go first, so that no core waits for a late one."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in experiment.build().parameters())
 
 
 def _inline(experiments: Sequence[Experiment], records: Records, tick: Tick) -> None:

@@ -34,15 +34,20 @@ class Fourier(RepresentationSpec):
     """FNet's mixing: the real part of a transform over positions and width (paper, section 4.6).
 
     Source: Lee-Thorp et al., FNet, 2022. Without `residual` a token's own vector is lost in the
-    sum; FNet itself keeps it.
+    sum; FNet itself keeps it, next to a transform whose entries are sums of L d terms.
+    `orthonormal` divides the transform by sqrt(L d), so that it has the size of what it transforms.
     """
 
     kind: Literal["fourier"] = "fourier"
     layers: int = Field(1, ge=0)
     residual: bool = False
+    orthonormal: bool = False
 
     def build(self, size: Size) -> nn.Module:
-        blocks = [Block(size.width, FourierMixing(), self.residual) for _ in range(self.layers)]
+        blocks = [
+            Block(size.width, FourierMixing(self.orthonormal), self.residual)
+            for _ in range(self.layers)
+        ]
         return nn.Sequential(TokenEmbedding(size, self.positions), *blocks)
 
 
@@ -60,5 +65,9 @@ class MeanMixing(nn.Module):
 class FourierMixing(nn.Module):
     """Re(FFT over positions of FFT over width): `(B, L, d)` to `(B, L, d)`, no parameters."""
 
+    def __init__(self, orthonormal: bool) -> None:
+        super().__init__()
+        self.norm = "ortho" if orthonormal else "backward"
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.fft.fft2(x.float(), dim=(1, 2)).real
+        return torch.fft.fft2(x.float(), dim=(1, 2), norm=self.norm).real

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from fcilib.routers.router import RouterModule, RouterSpec
+from fcilib.routers.router import Candidates, RouterModule, RouterSpec
 from fcilib.spec import Size
 
 
@@ -41,7 +41,9 @@ class FingerprintScores(RouterModule):
         return self.fingerprint.weight.T @ self.fingerprint.weight
 
     @torch.no_grad()
-    def route(self, x: torch.Tensor, query: int, k: int) -> torch.Tensor:
+    def route(
+        self, x: torch.Tensor, query: int, k: int, candidates: Candidates = "all"
+    ) -> torch.Tensor:
         """The k best positions for one query, in O(n) time and O(n) memory.
 
         For a query whose fingerprint is positive the best are the k largest fingerprints, else
@@ -50,17 +52,21 @@ class FingerprintScores(RouterModule):
         Args:
             x: `(L, d)`.
             query: q.
-            k: at most L; more raises ValueError.
+            k: at most the number of candidates; more raises ValueError.
+            candidates: `"others"` leaves q itself out.
 
         Returns:
             `(k,)` positions, best first.
         """
-        if not 1 <= k <= len(x):
-            raise ValueError(f"k: {k} picks from {len(x)} positions")
+        number = len(x) - (candidates == "others")
+        if not 1 <= k <= number:
+            raise ValueError(f"k: {k} picks from {number} candidates")
         if not 0 <= query < len(x):
             raise ValueError(f"query: {query} is not one of {len(x)} positions")
         prints = self.fingerprint(x).squeeze(1)
         largest = bool(prints[query] >= 0)
+        if candidates == "others":
+            prints[query] = float("-inf") if largest else float("inf")
         found = prints.topk(k, largest=largest, sorted=False).indices
         order = prints[found].argsort(descending=largest)
         return found[order]

@@ -35,7 +35,7 @@ EVERY = [
     GlobalMean(),
     GlobalMean(residual=True),
     Fourier(),
-    Fourier(residual=True),
+    Fourier(residual=True, orthonormal=True),
 ]
 
 
@@ -160,10 +160,13 @@ def test_linear_attention_is_attention_with_its_kernel():
     torch.testing.assert_close(module(x), expected)
 
 
-def test_fourier_mixing_is_numpys():
+@pytest.mark.parametrize("orthonormal", [False, True])
+def test_fourier_mixing_is_numpys(orthonormal):
     x = torch.randn(2, 9, 16).double()
     expected = np.fft.fft(np.fft.fft(x.numpy(), axis=2), axis=1).real
-    got = FourierMixing()(x).double()
+    if orthonormal:
+        expected = expected / (9 * 16) ** 0.5
+    got = FourierMixing(orthonormal)(x).double()
     torch.testing.assert_close(got, torch.tensor(expected), atol=1e-4, rtol=0)
 
 

@@ -60,15 +60,19 @@ def test_route_picks_what_the_scores_rank_highest(length, seed, data):
     torch.manual_seed(seed)
     router = RankOne().build(SIZE)
     query = data.draw(st.integers(0, length - 1))
-    k = data.draw(st.integers(1, length))
-    scores = router(x, torch.tensor([query]))[0]
-    routed = router.route(x[0], query, k)
+    candidates = data.draw(st.sampled_from(["all", "others"] if length > 1 else ["all"]))
+    k = data.draw(st.integers(1, length - (candidates == "others")))
+    where = torch.tensor([query])
+    scores = mask_candidates(router(x, where), where, candidates)[0]
+    routed = router.route(x[0], query, k, candidates)
     torch.testing.assert_close(scores[routed], scores.topk(k).values)
     assert len(set(routed.tolist())) == k
 
 
 @pytest.mark.parametrize(("query", "k", "name"), [(0, 0, "k"), (0, 38, "k"), (37, 1, "query")])
 def test_route_refuses_what_is_not_there(query, k, name):
+    with pytest.raises(ValueError, match="from 36 candidates"):
+        RankOne().build(SIZE).route(some()[0][0], 0, 37, "others")
     with pytest.raises(ValueError, match=name):
         RankOne().build(SIZE).route(some()[0][0], query, k)
 
