@@ -102,7 +102,12 @@ def table(comparison: pd.DataFrame) -> pd.DataFrame:
             row[line.protocol] = spread(line.mean, line.sd)
             row[f"chance, {line.protocol}"] = percent(line.chance)
         rows[condition] = {**row, "verdict": part.verdict.iloc[0]}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("condition")
+    return labelled(pd.DataFrame.from_dict(rows, orient="index"), "condition")
+
+
+def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The frame with a name over its row labels, in the one header line that readers see."""
+    return frame.rename_axis(index=None, columns=name)
 
 
 def percent(value: float) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -83,7 +85,7 @@ def _one_pool(left: Sequence[Experiment], records: Records, tick: Tick, before: 
         return
     context = multiprocessing.get_context("spawn")
     workers = min(cores(), len(left))
-    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_become_worker) as pool:
         waiting: set[Future] = {pool.submit(_run, e, records) for e in left}
         try:
             while waiting:
@@ -96,8 +98,15 @@ def _one_pool(left: Sequence[Experiment], records: Records, tick: Tick, before: 
             raise
 
 
-def _one_thread() -> None:
+def _become_worker() -> None:
+    """One thread; and no life of its own: a worker ends when the process that asked for it does."""
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _run(experiment: Experiment, records: Records) -> None:

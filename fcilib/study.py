@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,16 @@ class Study:
         """The sizes of this study's profile."""
         return profile(self.profile)
 
+    def __str__(self) -> str:
+        """Profile, seeds and every size, for the head of a chapter."""
+        sizes = self.sizes
+        parts = {"evidence": sizes.evidence, "training": sizes.training}
+        lines = [f"profile {self.profile}: width={sizes.width}, seeds={self.seeds}"]
+        for name, part in parts.items():
+            fields = ", ".join(f"{k}={v!r}" for k, v in part if k != "kind")
+            lines += textwrap.wrap(f"{name}: {fields}", 76, subsequent_indent="    ")
+        return "\n".join(lines)
+
     def experiment(self, **parts: Any) -> Experiment:
         """An experiment of this profile's sizes; `parts` are fields of `Experiment`.
 
@@ -100,6 +111,19 @@ class Study:
                 unique = list(dict.fromkeys(missing.values()))
                 execute(unique, self.records, self.executor, progress.show)
         return Results({key: self.records.find(e) for key, e in runs.items()})
+
+    def run_protocols(
+        self, protocols: Mapping[str, Mapping[str, Experiment]]
+    ) -> dict[str, Results]:
+        """As `run`, for conditions under several protocols, in one go that keeps all cores busy."""
+        self.run(
+            {
+                f"{name}, {protocol}": experiment
+                for protocol, conditions in protocols.items()
+                for name, experiment in conditions.items()
+            }
+        )
+        return {protocol: self.run(conditions) for protocol, conditions in protocols.items()}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Runs in processes that are killed, that race each other, and that die in a pool."""
 
+import json
 import os
 import signal
 import subprocess
@@ -136,6 +137,40 @@ def test_workers_that_die_again_and_again_are_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(executors, "_run", die)
     with pytest.raises(RuntimeError, match="1 runs are left"):
         executors.execute([experiment()], Records(tmp_path), "process", lambda done: None)
+
+
+POOL = """
+import sys
+from pathlib import Path
+from fcilib.executors import execute
+from fcilib.experiment import Experiment
+from fcilib.records import Records
+if __name__ == "__main__":
+    spec = Experiment.model_validate_json(sys.argv[1])
+    specs = [spec.with_seed(s) for s in range(2)]
+    execute(specs, Records(Path(sys.argv[2])), "process", lambda done: None)
+"""
+
+
+def test_workers_end_with_the_process_that_asked_for_them(tmp_path):
+    spec = experiment(sequences=8192, epochs=50)
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    command = [sys.executable, str(script), spec.model_dump_json(), str(tmp_path)]
+    progress = tmp_path / ".cache" / spec.identity / "progress.json"
+    with subprocess.Popen(command) as parent:
+        while not progress.exists():
+            assert parent.poll() is None
+            time.sleep(0.05)
+        worker = json.loads(progress.read_text())["process"]
+        parent.kill()
+    for _ in range(200):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"worker {worker} outlived its parent by ten seconds")
 
 
 def test_an_error_in_a_worker_reaches_the_caller(tmp_path):

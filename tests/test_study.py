@@ -36,7 +36,7 @@ def conditions(study, candidates):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     here = study(tmp_path_factory.mktemp("records"))
-    return {c: here.run(conditions(here, c)) for c in ("all", "others")}
+    return here.run_protocols({c: conditions(here, c) for c in ("all", "others")})
 
 
 def test_a_mistyped_parameter_stops_the_chapter(tmp_path):

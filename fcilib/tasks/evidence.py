@@ -41,7 +41,7 @@ class Evidence(Spec):
     order: Literal["query-first", "evidence-first", "either"] = "query-first"
     """Which comes first. The paper's worked example has the query first."""
     collisions: bool = False
-    """Whether filler and distractor values may equal the query key by accident."""
+    """Whether filler may equal the query key by accident."""
     near: bool = False
     """The control: the evidence lies within `NEARBY` tokens of the query."""
 

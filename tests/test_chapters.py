@@ -1,0 +1,83 @@
+"""Every chapter: its form, its guard, and a run from nothing at the smallest size."""
+
+from pathlib import Path
+
+import papermill
+import pytest
+
+from fcilib.pipeline import find_project, normalise, parameters_of, read_chapter
+from fcilib.study import PARAMETERS
+
+PROJECT = find_project(Path(__file__).parent)
+CHAPTERS = PROJECT.chapters()
+
+
+@pytest.fixture(params=CHAPTERS, ids=[c.name for c in CHAPTERS])
+def chapter(request):
+    return request.param
+
+
+def code_cells(chapter):
+    return [c for c in read_chapter(chapter).cells if c.cell_type == "code"]
+
+
+def execute(chapter, output, **parameters):
+    return papermill.execute_notebook(
+        read_chapter(chapter), output, parameters=parameters, kernel_name="python3",
+        cwd=PROJECT.book, progress_bar=False,
+    )  # fmt: skip
+
+
+def test_form(chapter):
+    """Title, claim, verdict and cost; parameters; the guard; the comparison; exercises."""
+    notebook = read_chapter(chapter)
+    opening = notebook.cells[0].source
+    number = int(chapter.name[:2])
+    assert opening.startswith(f"# {number}. ")
+    for part in (
+        "**The claim.**",
+        "{cite:p}",
+        "**Our verdict.** {glue:text}",
+        "**To run it again.**",
+    ):
+        assert part in opening
+    parameters, guard, *_ = code_cells(chapter)
+    assert parameters.metadata.tags == ["parameters"]
+    assert parameters_of(chapter).keys() == PARAMETERS.keys()
+    assert "Study.from_parameters(globals())" in guard.source
+    prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    for heading in ("What the paper says, what we measured, chance", "What differs", "Exercises"):
+        assert f"## {heading}" in prose
+
+
+def test_every_figure_has_a_caption_and_a_text_for_those_who_cannot_see_it(chapter):
+    drawn = [c for c in code_cells(chapter) if "plt.show()" in c.source]
+    assert drawn
+    for cell in drawn:
+        render = cell.metadata.mystnb
+        assert len(render["figure"]["caption"]) > 80
+        assert render["figure"]["name"].startswith("fig-")
+        assert len(render["image"]["alt"]) > 40
+
+
+def test_a_mistyped_parameter_stops_the_chapter(chapter, tmp_path):
+    """papermill itself only warns of one, and would run on with the defaults."""
+    with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter profil;"):
+        execute(chapter, str(tmp_path / "out.ipynb"), profil="smoke")
+
+
+def test_it_runs_from_nothing_and_again_from_its_records(chapter, tmp_path):
+    records = tmp_path / "records"
+    sizes = {"profile": "smoke", "seeds": 2, "executor": "inline", "records": str(records)}
+    first = execute(chapter, str(tmp_path / "1.ipynb"), **sizes)
+    written = {p: p.read_bytes() for p in (records / "smoke").glob("*.json")}
+    assert written
+    assert all(len(content) < 20_000 for content in written.values())
+    again = execute(chapter, str(tmp_path / "2.ipynb"), **sizes)
+    assert {p: p.read_bytes() for p in (records / "smoke").glob("*.json")} == written
+    tables = [
+        [o.data.get("text/html") for c in nb.cells if c.cell_type == "code" for o in c.outputs
+         if "data" in o and "text/html" in o.data]
+        for nb in (normalise(first, PROJECT.root), normalise(again, PROJECT.root))
+    ]  # fmt: skip
+    assert tables[0] == tables[1]
