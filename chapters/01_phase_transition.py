@@ -20,7 +20,7 @@
 #
 # **Our verdict.** {glue:text}`verdict`
 #
-# **To run it again.** `fci run 01 --seeds 1 --records _runs/records` {glue:text}`cost`
+# **To run it again.** `.venv/bin/fci run 01 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # In this notebook we train the same router on top of nothing, of Mamba blocks and of Transformer
 # layers, zero to four of each, and watch its precision by epoch. Every condition runs twice: with
@@ -38,13 +38,13 @@ from fcilib.study import Study
 study = Study.from_parameters(globals())
 print(study)
 
-# %% tags=["remove-cell"]
+# %% tags=["hide-input"]
 import inspect
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import Code, Markdown
+from IPython.display import HTML, Code
 from myst_nb import glue
 
 from fcilib import claims, figures
@@ -402,11 +402,8 @@ verdict = (
     f"{percent(precision['others'].loc[CHANCE, 'mean'])}), and recurrence routes as well."
 )
 glue("verdict", verdict, display=False)
-glue(
-    "finding",
-    Markdown(f"[The phase transition](01_phase_transition.ipynb). {verdict}"),
-    display=False,
-)
+link = '<a href="01_phase_transition.html">The phase transition</a>'
+glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
 seconds = (
     sum(r.frame.seconds.sum() for r in (control, *results.values()))
     / study.seeds

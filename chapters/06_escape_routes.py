@@ -20,7 +20,7 @@
 #
 # **Our verdict.** {glue:text}`verdict`
 #
-# **To run it again.** `fci run 06 --seeds 1 --records _runs/records` {glue:text}`cost`
+# **To run it again.** `.venv/bin/fci run 06 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # In this notebook we put the nine entries of the paper's table, and its "no preprocessing", in front of
 # the same router and the same Council, and add rows of our own: the two mixers that fail, with their
@@ -38,13 +38,13 @@ from fcilib.study import Study
 study = Study.from_parameters(globals())
 print(study)
 
-# %% tags=["remove-cell"]
+# %% tags=["hide-input"]
 import inspect
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import Code, Markdown
+from IPython.display import HTML, Code
 from myst_nb import glue
 
 from fcilib import claims, figures
@@ -238,11 +238,8 @@ verdict = (
     f"{percent(works['raw embeddings'])} (chance: {percent(works[CHANCE])}), with the query excluded."
 )
 glue("verdict", verdict, display=False)
-glue(
-    "finding",
-    Markdown(f"[Escape routes](06_escape_routes.ipynb). {verdict}"),
-    display=False,
-)
+link = '<a href="06_escape_routes.html">Escape routes</a>'
+glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
 seconds = sum(r.frame.seconds.sum() for r in results.values()) / study.seeds
 glue(
     "cost",

@@ -97,11 +97,12 @@ def table(comparison: pd.DataFrame) -> pd.DataFrame:
     """A comparison for readers: a row per condition; paper, measured and chance in percent."""
     rows = {}
     for condition, part in comparison.groupby("condition", sort=False):
-        row = {"paper": part.claim.iloc[0]}
-        for line in part.itertuples():
-            row[line.protocol] = spread(line.mean, line.sd)
-            row[f"chance, {line.protocol}"] = percent(line.chance)
-        rows[condition] = {**row, "verdict": part.verdict.iloc[0]}
+        rows[condition] = {
+            "paper": part.claim.iloc[0],
+            **{line.protocol: spread(line.mean, line.sd) for line in part.itertuples()},
+            f"chance ({' / '.join(part.protocol)})": " / ".join(part.chance.map(percent)),
+            "verdict": part.verdict.iloc[0],
+        }
     return labelled(pd.DataFrame.from_dict(rows, orient="index"), "condition")
 
 
