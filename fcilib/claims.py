@@ -70,7 +70,7 @@ def compare(rows: Mapping[str, str], results: Mapping[str, Results]) -> pd.DataF
         results: finished runs by protocol; each holds the conditions and one named `CHANCE`.
 
     Returns:
-        One row per (condition, protocol): claim, paper, mean, sd, n, chance, agrees, verdict.
+        One row per (condition, protocol): name, claim, paper, mean, sd, n, chance, agrees, verdict.
     """
     found = []
     for condition, name in rows.items():
@@ -82,6 +82,7 @@ def compare(rows: Mapping[str, str], results: Mapping[str, Results]) -> pd.DataF
                 {
                     "condition": condition,
                     "protocol": protocol,
+                    "name": name,
                     "claim": str(claim),
                     "paper": claim.value,
                     **summary.loc[condition].to_dict(),
@@ -99,8 +100,11 @@ def table(comparison: pd.DataFrame) -> pd.DataFrame:
     for condition, part in comparison.groupby("condition", sort=False):
         rows[condition] = {
             "paper": part.claim.iloc[0],
-            **{line.protocol: spread(line.mean, line.sd) for line in part.itertuples()},
-            f"chance ({' / '.join(part.protocol)})": " / ".join(part.chance.map(percent)),
+            **{f"“{p.protocol}”": spread(p.mean, p.sd) for p in part.itertuples()},
+            f"chance ({' / '.join(part.protocol)})": " / ".join(
+                f"{100 * c:.1f}" for c in part.chance
+            )
+            + "%",
             "verdict": part.verdict.iloc[0],
         }
     return labelled(pd.DataFrame.from_dict(rows, orient="index"), "condition")

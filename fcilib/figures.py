@@ -21,6 +21,7 @@ STYLES: Mapping[str, tuple[str, str]] = {
     "causal attention": ("#56B4E9", "v"),
     "bidirectional Mamba": ("#D55E00", "P"),
     "Perceiver": ("#009E73", "X"),
+    "positions only": ("#999933", "*"),
     "random router": ("#777777", "|"),
 }
 """Colour and marker of each family of conditions, the same in every figure of the book."""

@@ -68,7 +68,10 @@ def train(
         torch.manual_seed(seed)
         model = experiment.build()
         optimizer = torch.optim.AdamW(
-            model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
+            [p for p in model.parameters() if p.requires_grad],
+            lr=spec.learning_rate,
+            weight_decay=spec.weight_decay,
+            fused=True,
         )
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=spec.learning_rate, total_steps=steps * spec.epochs
@@ -94,7 +97,7 @@ def train(
             metrics=final,
             curve=curve,
             probes=probes.measure(model, held_out, seed),
-            parameters=sum(p.numel() for p in model.parameters()),
+            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
             peak_memory_mb=_peak_memory_mb(),
             model=model,
@@ -113,7 +116,7 @@ def _epoch(
     """One pass over the data in a fresh order; gives the mean loss."""
     spec = experiment.training
     model.train()
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     order = torch.randperm(len(data)).split(spec.batch)
     steps = len(order) * spec.epochs
     total, precision = 0.0, math.nan

@@ -133,7 +133,7 @@ def test_comparison_table_and_figure(results):
     assert len(comparison) == 4
     assert comparison.chance.between(0, 0.2).all()
     shown = table(comparison)
-    assert list(shown.columns) == ["paper", "all", "others", "chance (all / others)", "verdict"]
+    assert list(shown.columns) == ["paper", "“all”", "“others”", "chance (all / others)", "verdict"]
     assert shown.loc["global mean", "paper"] == "1.9%"
     figure = claims_figure(comparison)
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-1] in shown.index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
@@ -20,7 +20,19 @@ class Embedding(RepresentationSpec):
 
     kind: Literal["embedding"] = "embedding"
     layers: int = Field(0, ge=0)
+    tokens: Literal["learned", "none"] = "learned"
+    """`"none"`: positions alone, without a look at any token. What a router reaches on those is
+    known beforehand, from where a task puts its evidence."""
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Embedding:
+        if self.tokens == self.positions == "none":
+            raise ValueError("tokens: without tokens and without positions nothing is embedded")
+        return self
 
     def build(self, size: Size) -> nn.Module:
+        embedding = TokenEmbedding(size, self.positions)
+        if self.tokens == "none":
+            embedding.token.weight.requires_grad_(False).zero_()
         blocks = [Block(size.width, mix=None) for _ in range(self.layers)]
-        return nn.Sequential(TokenEmbedding(size, self.positions), *blocks)
+        return nn.Sequential(embedding, *blocks)

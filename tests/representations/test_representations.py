@@ -104,6 +104,15 @@ def test_without_positions_equal_tokens_get_equal_vectors():
     assert not torch.equal(x[0, 0], x[0, 2])
 
 
+def test_positions_alone_look_at_no_token():
+    module = Embedding(tokens="none").build(SIZE)
+    one, other = module(tokens(1)), module((tokens(1) + 1) % 20)
+    assert torch.equal(one, other)
+    assert (one[0, 0] - one[0, 1]).abs().max() > 0.1
+    with pytest.raises(ValueError, match="nothing is embedded"):
+        Embedding(tokens="none", positions="none")
+
+
 def test_more_tokens_than_positions_is_refused():
     with pytest.raises(ValueError, match="37"):
         Embedding().build(SIZE)(tokens(1, 38))
