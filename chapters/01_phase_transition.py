@@ -178,7 +178,13 @@ with figures.look():
                 ax, [0], point["mean"], point["sd"], name, ls="", ms=8
             )
         says = {name: 100 * c.value for name, c in claims.claims().items()}
-        hollow = {"mfc": "white", "mec": "#333333", "ms": 9, "ls": ""}
+        hollow = {
+            "mfc": "white",
+            "mec": "#333333",
+            "ms": 11,
+            "ls": "",
+            "zorder": 1,
+        }
         circles = [says["raw"], *[says["one-layer"]] * len(DEPTHS)]
         ax.plot([0, *DEPTHS], circles, "o", label="paper", **hollow)
         ax.plot(DEPTHS, [says["flow"]] * len(DEPTHS), "^", **hollow)
@@ -190,7 +196,7 @@ with figures.look():
     fig.legend(
         *axes[0][0].get_legend_handles_labels(),
         loc="outside upper center",
-        ncols=7,
+        ncols=4,
     )
 plt.show()
 
