@@ -210,7 +210,6 @@ answers = claims.compare(
     },
     results,
 )
-answers.attrs["metric"] = "task accuracy"
 
 # %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-accuracy-06", "caption": "Task accuracy for the same conditions, marked as in the figure above. Chance is a Council that reads randomly picked tokens."}, "image": {"alt": "A row per preprocessing with the paper's task accuracy, the measured one and chance, for the two candidate sets."}}
 figures.claims_figure(answers)
@@ -222,7 +221,8 @@ plt.show()
 # {glue:text}`accuracy Perceiver, 16 hubs, others` (`"all"`: {glue:text}`accuracy attention, 1 layer, all`,
 # {glue:text}`accuracy bidirectional Mamba, all` and {glue:text}`accuracy Perceiver, 16 hubs, all`); a Council
 # that reads random tokens {glue:text}`accuracy random router, others`. A gap of the paper's size
-# between recurrence and hubs does not show here. Raw embeddings, which route as well as any, answer
+# between recurrence and hubs does not show here. Raw embeddings, which without the tie route with the
+# best, answer
 # {glue:text}`accuracy raw embeddings, others` (`"all"`: {glue:text}`accuracy raw embeddings, all`), and the mean
 # with its residual {glue:text}`accuracy global mean, residual kept, others`.
 
@@ -312,7 +312,8 @@ glue("epochs", study.sizes.training.epochs, display=False)
 #
 # * **The working routes work, and so does no route at all.** Raw embeddings under the same router and
 #   the same training route as the escape routes do ([chapter 1](01_phase_transition.ipynb) shows why).
-#   On this task they cannot show that context is needed for routing; answering profits from it.
+#   On this task they cannot show that context is needed for routing; for answering, attention and
+#   hubs do help.
 # * **Unidirectional recurrence.** Its residual alone would do, as raw embeddings show. The query also
 #   stands before the evidence, as in the paper's example, so that a forward scan has read the key by
 #   the time it reaches the evidence; what the scan contributes was not told apart here.

@@ -70,7 +70,8 @@ def compare(rows: Mapping[str, str], results: Mapping[str, Results]) -> pd.DataF
         results: finished runs by protocol; each holds the conditions and one named `CHANCE`.
 
     Returns:
-        One row per (condition, protocol): name, claim, paper, mean, sd, n, chance, agrees, verdict.
+        One row per (condition, protocol): name, metric, claim, paper, mean, sd, n, chance, agrees,
+        verdict.
     """
     found = []
     for condition, name in rows.items():
@@ -83,6 +84,7 @@ def compare(rows: Mapping[str, str], results: Mapping[str, Results]) -> pd.DataF
                     "condition": condition,
                     "protocol": protocol,
                     "name": name,
+                    "metric": claim.metric,
                     "claim": str(claim),
                     "paper": claim.value,
                     **summary.loc[condition].to_dict(),

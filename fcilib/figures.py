@@ -28,6 +28,8 @@ STYLES: Mapping[str, tuple[str, str]] = {
 
 AGREES, DISAGREES = "#0072B2", "#D55E00"
 
+METRICS = {"precision": "routing precision", "accuracy": "task accuracy"}
+
 PROTOCOLS = {"all": 'candidates "all"', "others": 'candidates "others"'}
 
 
@@ -82,7 +84,8 @@ def claims_figure(comparison: pd.DataFrame) -> Figure:
         for ax, protocol in zip(axes[0], protocols, strict=True):
             part = comparison[comparison.protocol == protocol].set_index("condition").loc[order]
             _claims_panel(ax, part)
-            ax.set_xlabel(f"{_metric_name(comparison)}, {PROTOCOLS.get(protocol, protocol)}")
+            metric = METRICS[comparison.metric.iloc[0]]
+            ax.set_xlabel(f"{metric} (%), {PROTOCOLS.get(protocol, protocol)}")
         axes[0][0].set_yticks(range(len(order)), order)
         _claims_legend(fig)
     return fig
@@ -111,10 +114,6 @@ def _claims_legend(fig: Figure) -> None:
         Line2D([], [], color=DISAGREES, lw=3, label="do not"),
     ]
     fig.legend(handles=handles, loc="outside upper center", ncols=5)
-
-
-def _metric_name(comparison: pd.DataFrame) -> str:
-    return f"{comparison.attrs.get('metric', 'routing precision')} (%)"
 
 
 def panels(protocols: Mapping[str, object], rows: int = 1) -> tuple[Figure, np.ndarray]:

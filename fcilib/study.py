@@ -104,26 +104,37 @@ class Study:
             for name, experiment in conditions.items()
             for seed in range(self.seeds)
         }
-        missing = {key: e for key, e in runs.items() if self.records.find(e) is None}
+        found = {key: self.records.find(e) for key, e in runs.items()}
+        missing = {key: e for key, e in runs.items() if found[key] is None}
         if missing:
             names = {f"{name} (seed {seed})": e for (name, seed), e in missing.items()}
             with Progress(names, self.records) as progress:
                 unique = list(dict.fromkeys(missing.values()))
                 execute(unique, self.records, self.executor, progress.show)
-        return Results({key: self.records.find(e) for key, e in runs.items()})
+            found |= {key: self.records.find(e) for key, e in missing.items()}
+        return Results(found)
 
     def run_protocols(
         self, protocols: Mapping[str, Mapping[str, Experiment]]
     ) -> dict[str, Results]:
         """As `run`, for conditions under several protocols, in one go that keeps all cores busy."""
-        self.run(
+        together = self.run(
             {
                 f"{name}, {protocol}": experiment
                 for protocol, conditions in protocols.items()
                 for name, experiment in conditions.items()
             }
-        )
-        return {protocol: self.run(conditions) for protocol, conditions in protocols.items()}
+        ).records
+        return {
+            protocol: Results(
+                {
+                    (name, seed): together[f"{name}, {protocol}", seed]
+                    for name in conditions
+                    for seed in range(self.seeds)
+                }
+            )
+            for protocol, conditions in protocols.items()
+        }
 
 
 @dataclass(frozen=True)
