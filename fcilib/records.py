@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fcilib import NUMERICS
 from fcilib.experiment import Experiment
 from fcilib.files import write_atomic
-
-SIGNIFICANT = 7
-"""Digits kept of a measured number: more than any of them means, and all that fp32 has."""
-
-
-class RecordError(ValueError):
-    """A record that can't be trusted: damaged, or not of the experiment whose name it bears."""
+from fcilib.sealed import REMEDY, RecordError, seal, unseal
 
 
 class Record(BaseModel):
@@ -67,13 +60,13 @@ class Records:
             return None
         record = read(path)
         if record.experiment != experiment:
-            raise RecordError(f"{path}: holds another experiment than its name says. {_REMEDY}")
+            raise RecordError(f"{path}: holds another experiment than its name says. {REMEDY}")
         return record
 
     def add(self, record: Record) -> None:
         """Write a record so that a crash leaves either none or all of it."""
         content = json.loads(record.model_dump_json())
-        write_atomic(self.path(record.experiment), _encode(content))
+        write_atomic(self.path(record.experiment), seal(content))
 
     def __iter__(self) -> Any:
         """Every record of the folder, by identity. Raises RecordError at one that is damaged."""
@@ -83,19 +76,9 @@ class Records:
         return len(list(self.folder.glob("*.json")))
 
 
-_REMEDY = "Delete the file to train the run again, or restore it from version control."
-
-
 def read(path: Path) -> Record:
     """One record from its file. Raises RecordError naming the file and what is wrong with it."""
-    try:
-        stored = path.read_bytes()
-        content = json.loads(stored)
-        content.pop("checksum")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise RecordError(f"{path}: is no record ({error!r}). {_REMEDY}") from error
-    if stored != _encode(content):
-        raise RecordError(f"{path}: its content does not match its checksum. {_REMEDY}")
+    content = unseal(path)
     try:
         record = Record.model_validate_json(json.dumps(content))
     except ValidationError as error:
@@ -103,23 +86,5 @@ def read(path: Path) -> Record:
     if record.numerics == NUMERICS and not (
         record.identity == record.experiment.identity == path.stem
     ):
-        raise RecordError(f"{path}: holds another experiment than its name says. {_REMEDY}")
+        raise RecordError(f"{path}: holds another experiment than its name says. {REMEDY}")
     return record
-
-
-def rounded(value: Any) -> Any:
-    """Floats, in any nesting, to `SIGNIFICANT` digits."""
-    if isinstance(value, float):
-        return float(f"{value:.{SIGNIFICANT}g}")
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return value
-
-
-def _encode(content: dict[str, Any]) -> bytes:
-    """The one text a record may have: a byte that differs, even of white space, is a damage."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    content = {**content, "checksum": hashlib.sha256(text.encode()).hexdigest()}
-    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()

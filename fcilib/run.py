@@ -19,7 +19,8 @@ from fcilib.allocator import keep_freed_memory
 from fcilib.experiment import Experiment
 from fcilib.files import write_atomic
 from fcilib.machine import processor
-from fcilib.records import Record, Records, rounded
+from fcilib.records import Record, Records
+from fcilib.sealed import rounded
 from fcilib.training import Outcome, train
 
 REPORT_EVERY = 0.5

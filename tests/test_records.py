@@ -6,13 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fcilib import records as module
 from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
 from fcilib.records import RecordError, Records, read
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
 from fcilib.run import run_one
+from fcilib.sealed import seal
 
 SMOKE = PROFILES["smoke"]
 SPEC = Experiment(
@@ -86,6 +86,6 @@ def test_a_well_formed_record_of_other_fields_is_refused(store, tmp_path):
     content.pop("checksum")
     content["mood"] = "good"
     path = tmp_path / "x.json"
-    path.write_bytes(module._encode(content))
+    path.write_bytes(seal(content))
     with pytest.raises(RecordError, match="another version"):
         read(path)

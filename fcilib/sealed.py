@@ -1,0 +1,48 @@
+"""The one form of a file of measurements: JSON with its own checksum, exact to the byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+SIGNIFICANT = 7
+"""Digits kept of a measured number: more than any of them means, and all that fp32 has."""
+
+REMEDY = "Delete the file to measure it again, or restore it from version control."
+
+
+class RecordError(ValueError):
+    """A record that can't be trusted: damaged, or not of what its name says."""
+
+
+def seal(content: dict[str, Any]) -> bytes:
+    """The one text a record may have: a byte that differs, even of white space, is a damage."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    content = {**content, "checksum": hashlib.sha256(text.encode()).hexdigest()}
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+
+def unseal(path: Path) -> dict[str, Any]:
+    """What `seal` was given. Raises RecordError naming the file and what is wrong with it."""
+    try:
+        stored = path.read_bytes()
+        content = json.loads(stored)
+        content.pop("checksum")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise RecordError(f"{path}: is no record ({error!r}). {REMEDY}") from error
+    if stored != seal(content):
+        raise RecordError(f"{path}: its content does not match its checksum. {REMEDY}")
+    return content
+
+
+def rounded(value: Any) -> Any:
+    """Floats, in any nesting, to `SIGNIFICANT` digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{SIGNIFICANT}g}")
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return value
