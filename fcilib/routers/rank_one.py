@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from fcilib.routers.router import Candidates, RouterModule, RouterSpec
+from fcilib.routers.router import Candidates, RouterModule, RouterSpec, check_route
 from fcilib.spec import Size
 
 
@@ -44,25 +44,12 @@ class FingerprintScores(RouterModule):
     def route(
         self, x: torch.Tensor, query: int, k: int, candidates: Candidates = "all"
     ) -> torch.Tensor:
-        """The k best positions for one query, in O(n) time and O(n) memory.
+        """As `RouterModule.route`, in O(n) time and O(n) memory.
 
         For a query whose fingerprint is positive the best are the k largest fingerprints, else
         the k smallest: no product is formed and nothing is sorted but the k.
-
-        Args:
-            x: `(L, d)`.
-            query: q.
-            k: at most the number of candidates; more raises ValueError.
-            candidates: `"others"` leaves q itself out.
-
-        Returns:
-            `(k,)` positions, best first.
         """
-        number = len(x) - (candidates == "others")
-        if not 1 <= k <= number:
-            raise ValueError(f"k: {k} picks from {number} candidates")
-        if not 0 <= query < len(x):
-            raise ValueError(f"query: {query} is not one of {len(x)} positions")
+        check_route(len(x), query, k, candidates)
         prints = self.fingerprint(x).squeeze(1)
         largest = bool(prints[query] >= 0)
         if candidates == "others":
@@ -70,3 +57,15 @@ class FingerprintScores(RouterModule):
         found = prints.topk(k, largest=largest, sorted=False).indices
         order = prints[found].argsort(descending=largest)
         return found[order]
+
+    @torch.no_grad()
+    def route_all(self, x: torch.Tensor, k: int) -> torch.Tensor:
+        """As `RouterModule.route_all`, in O(n k) time and memory.
+
+        There are only two answers: the k largest fingerprints, for every query whose own is
+        positive, and the k smallest for the others.
+        """
+        check_route(len(x), 0, k, "all")
+        prints = self.fingerprint(x).squeeze(1)
+        ends = torch.stack([prints.topk(k, largest=side).indices for side in (False, True)])
+        return ends[(prints >= 0).long()]

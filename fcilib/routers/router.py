@@ -40,6 +40,51 @@ class RouterModule(nn.Module):
         """The query's row of scores, `(B, L)`, from `x (B, L, d)` and `query (B,)`."""
         raise NotImplementedError
 
+    @torch.no_grad()
+    def route(
+        self, x: torch.Tensor, query: int, k: int, candidates: Candidates = "all"
+    ) -> torch.Tensor:
+        """The k best positions for one query of one sequence, as at inference.
+
+        Args:
+            x: `(L, d)`.
+            query: q.
+            k: at most the number of candidates.
+            candidates: `"others"` leaves q itself out.
+
+        Returns:
+            `(k,)` positions, best first.
+
+        Raises:
+            ValueError: q is not a position, or there are fewer than k candidates.
+        """
+        check_route(len(x), query, k, candidates)
+        asking = torch.tensor([query], device=x.device)
+        return pick(mask_candidates(self(x[None], asking), asking, candidates), k, 0)[0]
+
+    @torch.no_grad()
+    def route_all(self, x: torch.Tensor, k: int) -> torch.Tensor:
+        """The k best positions for every position of one sequence as the query.
+
+        Args:
+            x: `(L, d)`.
+            k: at most L; more raises ValueError.
+
+        Returns:
+            `(L, k)` positions, best first in each row.
+        """
+        check_route(len(x), 0, k, "all")
+        return self.matrix(x[None])[0].topk(k, dim=1).indices
+
+
+def check_route(length: int, query: int, k: int, candidates: Candidates) -> None:
+    """Raises ValueError where one query of a sequence of that length can't be routed."""
+    number = length - (candidates == "others")
+    if not 1 <= k <= number:
+        raise ValueError(f"k: {k} picks from {number} candidates")
+    if not 0 <= query < length:
+        raise ValueError(f"query: {query} is not one of {length} positions")
+
 
 def mask_candidates(
     scores: torch.Tensor, query: torch.Tensor, candidates: Candidates

@@ -58,7 +58,7 @@ def test_route_picks_what_the_scores_rank_highest(length, seed, data):
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(1, length, 16, generator=rng)
     torch.manual_seed(seed)
-    router = RankOne().build(SIZE)
+    router = data.draw(st.sampled_from([RankOne(), Investigator(heads=2)])).build(SIZE)
     query = data.draw(st.integers(0, length - 1))
     candidates = data.draw(st.sampled_from(["all", "others"] if length > 1 else ["all"]))
     k = data.draw(st.integers(1, length - (candidates == "others")))
@@ -75,6 +75,19 @@ def test_route_refuses_what_is_not_there(query, k, name):
         RankOne().build(SIZE).route(some()[0][0], 0, 37, "others")
     with pytest.raises(ValueError, match=name):
         RankOne().build(SIZE).route(some()[0][0], query, k)
+
+
+@pytest.mark.parametrize("spec", [Investigator(heads=2), RankOne()])
+def test_every_query_routed_at_once_is_every_query_routed_alone(spec):
+    x = some()[0][0]
+    router = spec.build(SIZE)
+    every = router.route_all(x, 5)
+    for query in range(len(x)):
+        alone = router.route(x, query, 5)
+        scores = router(x[None], torch.tensor([query]))[0]
+        torch.testing.assert_close(scores[every[query]], scores[alone])
+    with pytest.raises(ValueError, match="k: 38 picks from 37"):
+        router.route_all(x, 38)
 
 
 def test_random_router_is_uniform():
