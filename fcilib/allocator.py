@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
@@ -16,6 +16,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    mallopt(_MMAP_THRESHOLD, 32 * 2**20)
+    mallopt(_MMAP_MAX, 0)
     mallopt(_TOP_PAD, 64 * 2**20)
-    return bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    return bool(mallopt(_TRIM_THRESHOLD, -1))
