@@ -7,10 +7,11 @@ chapter or a page that failed is its own message and exit status 1.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,6 +19,9 @@ from rich.table import Table
 
 from fcilib import status as reports
 from fcilib.watch import plain_line, read_progress
+
+if TYPE_CHECKING:
+    from fcilib.cost import Cost
 
 app = typer.Typer(
     help="The executable edition of 'When Does Content-Based Routing Work?'.",
@@ -158,6 +162,78 @@ def status() -> None:
             state = read_progress(path)
             if state:
                 typer.echo(f"running: {plain_line(path.name.split('.')[0], state)}")
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="scan, block or start.")],
+    lengths: Annotated[
+        str | None, typer.Option(help="Lengths L, e.g. 128,512; the bench's own if left out.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; all cores if left out.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns each gets at each length.")] = 5,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="Leave out what would take longer than this, once.")
+    ] = 30.0,
+    megabytes: Annotated[
+        float, typer.Option(min=0, help="Leave out what would hold more than this.")
+    ] = 8192.0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
+) -> None:
+    """Time the scan or a Mamba block beside their peers, or the kernels' first call."""
+    from fcilib.cost import measure, presets, start
+
+    if what == "start":
+        waits = start.measure()
+        typer.echo(json.dumps(waits) if as_json else _start_lines(waits))
+        return
+    limits = {"rounds": rounds, "seconds": seconds, "megabytes": megabytes}
+    try:
+        chosen = presets.preset(what, lengths, threads, limits)
+    except ValueError as error:
+        typer.echo(f"fci: {error}", err=True)
+        raise typer.Exit(2) from None
+    cost = measure(chosen, say=lambda text: typer.echo(f"  {text}", err=True))
+    if as_json:
+        typer.echo(cost.model_dump_json(indent=1))
+        return
+    for table in _cost_tables(cost, presets.PRESETS[what].base):
+        Console().print(table)
+    for note in presets.notes(what, cost):
+        typer.echo(note)
+
+
+def _start_lines(waits: dict[str, dict[str, float]]) -> str:
+    lines = [
+        f"{state}: first call {times['first']:.2f} s, second {times['second']:.4f} s "
+        f"(before it: numba {times['numba']:.2f} s, our module {times['module']:.2f} s)"
+        for state, times in waits.items()
+    ]
+    return "\n".join(lines)
+
+
+def _cost_tables(cost: Cost, base: str) -> Iterator[Table]:
+    """A table per length: times, memory, and both as multiples of the base's."""
+    from fcilib.cost import report
+
+    measured = report.frame(cost)
+    measured["times"] = report.ratios(measured, base)
+    measured["share"] = report.ratios(measured, base, "megabytes")
+    heads = ("forward ms", "backward ms", "both ms", "median ms", "× time", "peak MB", "× memory")
+    for length, rows in measured.groupby("length"):
+        table = Table(f"L = {length}", *heads, box=None)
+        for row in rows.itertuples():
+            spent = (row.forward, row.backward, row.seconds, row.median)
+            table.add_row(
+                row.workload,
+                *(f"{1000 * value:.2f}" for value in spent),
+                f"{row.times:.3f}",
+                f"{row.megabytes:.1f}",
+                f"{row.share:.3f}",
+            )
+        yield table
 
 
 if __name__ == "__main__":

@@ -21,6 +21,19 @@ STYLES: Mapping[str, tuple[str, str]] = {
     "causal attention": ("#56B4E9", "v"),
     "bidirectional Mamba": ("#D55E00", "P"),
     "Perceiver": ("#009E73", "X"),
+    "Perceiver, 1 hub": ("#009E73", "x"),
+    "sparse attention": ("#56B4E9", "D"),
+    "linear attention": ("#CC79A7", "h"),
+    "global mean": ("#999933", "<"),
+    "Fourier": ("#999933", ">"),
+    "Investigator": ("#0072B2", "o"),
+    "rank-1": ("#D55E00", "P"),
+    "numba": ("#D55E00", "P"),
+    "torch": ("#009E73", "X"),
+    "reference": ("#000000", "s"),
+    "slicing": ("#CC79A7", "D"),
+    "mambapy": ("#0072B2", "o"),
+    "arithmetic": ("#777777", "_"),
     "positions only": ("#999933", "*"),
     "random router": ("#777777", "|"),
 }
@@ -61,13 +74,18 @@ def style(condition: str) -> dict[str, str]:
     return {"color": color, "marker": marker}
 
 
-def claims_figure(comparison: pd.DataFrame) -> Figure:
+def claims_figure(
+    comparison: pd.DataFrame, scale: float = 100, label: str | None = None, rule: str = "5 points"
+) -> Figure:
     """The signature figure: paper (hollow), measured (filled, with its spread), chance (tick).
 
     Args:
         comparison: as `claims.compare` gives it. A panel per protocol, a row per condition, sorted
             by what was measured under the last protocol; the line from paper to measured is blue
             where they agree and orange where they do not.
+        scale: what values are multiplied by; 100 for percent.
+        label: of the axis; the metric's, in percent, if left out.
+        rule: within what the two agree, for the legend.
     """
     protocols = list(dict.fromkeys(comparison.protocol))
     last = comparison[comparison.protocol == protocols[-1]]
@@ -83,37 +101,70 @@ def claims_figure(comparison: pd.DataFrame) -> Figure:
         )
         for ax, protocol in zip(axes[0], protocols, strict=True):
             part = comparison[comparison.protocol == protocol].set_index("condition").loc[order]
-            _claims_panel(ax, part)
-            metric = METRICS[comparison.metric.iloc[0]]
-            ax.set_xlabel(f"{metric} (%), {PROTOCOLS.get(protocol, protocol)}")
+            _claims_panel(ax, part, scale)
+            if label is None:
+                ax.set_xlim(-4, 104)
+            metric = label or f"{METRICS[comparison.metric.iloc[0]]} (%)"
+            ax.set_xlabel(", ".join(filter(None, (metric, PROTOCOLS.get(protocol, protocol)))))
         axes[0][0].set_yticks(range(len(order)), order)
-        _claims_legend(fig)
+        _claims_legend(fig, rule)
     return fig
 
 
-def _claims_panel(ax: Axes, part: pd.DataFrame) -> None:
+def _claims_panel(ax: Axes, part: pd.DataFrame, scale: float) -> None:
     for y, line in enumerate(part.itertuples()):
         color = AGREES if line.agrees else DISAGREES
-        ax.plot([100 * line.paper, 100 * line.mean], [y, y], color=color, lw=2, alpha=0.6)
-        ax.plot(100 * line.paper, y, "o", mfc="white", mec=color, ms=8, mew=1.6)
-        error = 0 if np.isnan(line.sd) else 100 * line.sd
-        ax.errorbar(100 * line.mean, y, xerr=error, fmt="o", color=color, ms=6, capsize=3)
-        ax.plot(100 * line.chance, y, "|", color="#555555", ms=13, mew=1.6)
-    ax.set_xlim(-4, 104)
+        paper, mean, chance = (scale * value for value in (line.paper, line.mean, line.chance))
+        ax.plot([paper, mean], [y, y], color=color, lw=2, alpha=0.6)
+        ax.plot(paper, y, "o", mfc="white", mec=color, ms=8, mew=1.6)
+        error = 0 if np.isnan(line.sd) else scale * line.sd
+        ax.errorbar(mean, y, xerr=error, fmt="o", color=color, ms=6, capsize=3)
+        ax.plot(chance, y, "|", color="#555555", ms=13, mew=1.6)
     ax.set_ylim(-0.6, len(part) - 0.4)
     ax.grid(axis="y", visible=False)
 
 
-def _claims_legend(fig: Figure) -> None:
+def _claims_legend(fig: Figure, rule: str) -> None:
     gray = "#333333"
     handles = [
         Line2D([], [], marker="o", mfc="white", mec=gray, ls="", ms=8, mew=1.6, label="paper"),
         Line2D([], [], marker="o", color=gray, ls="", ms=6, label="measured ± s.d."),
         Line2D([], [], marker="|", color="#555555", ls="", ms=13, mew=1.6, label="chance"),
-        Line2D([], [], color=AGREES, lw=3, label="agree within 5 points"),
+        Line2D([], [], color=AGREES, lw=3, label=f"agree within {rule}"),
         Line2D([], [], color=DISAGREES, lw=3, label="do not"),
     ]
     fig.legend(handles=handles, loc="outside upper center", ncols=5)
+
+
+def growth_figure(measured: pd.DataFrame, length: str = "n") -> Figure:
+    """Time and memory against length, both axes logarithmic, a line per workload.
+
+    Args:
+        measured: as `fcilib.cost.report.frame` gives it; points are means over repetitions, the
+            shade their range.
+        length: the symbol of the length, for the axis.
+    """
+    with look():
+        fig, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+        for ax, quantity, scale, unit in (
+            (axes[0], "seconds", 1000, "time (ms)"),
+            (axes[1], "megabytes", 1, "peak memory of tensors (MB)"),
+        ):
+            for name, part in measured.groupby("workload", sort=False):
+                found = scale * part.groupby("length")[quantity].agg(["mean", "min", "max"])
+                found = found[found["mean"] > 0]
+                kind = style(name)
+                ax.plot(found.index, found["mean"], label=name, ms=5, lw=1.4, **kind)
+                ax.fill_between(
+                    found.index, found["min"], found["max"], color=kind["color"], alpha=0.18, lw=0
+                )
+            ax.set_xscale("log", base=2)
+            ax.set_yscale("log")
+            ax.set_xlabel(f"length {length}")
+            ax.set_ylabel(unit)
+        handles, labels = axes[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
+    return fig
 
 
 def panels(protocols: Mapping[str, object], rows: int = 1) -> tuple[Figure, np.ndarray]:

@@ -9,12 +9,33 @@ from fcilib.tasks import Evidence
 
 
 @dataclass(frozen=True)
+class CostSizes:
+    """Lengths that costs are measured at, and where a curve ends before them."""
+
+    lengths: tuple[int, ...]
+    """n, for representations and routers of one sequence."""
+    scan_lengths: tuple[int, ...]
+    """L, for the scan and whole blocks at their own batch and width."""
+    rounds: int
+    seconds: float
+    """No measured call takes longer."""
+    megabytes: float
+    """None holds more memory."""
+
+
+def _doubling(first: int, last: int) -> tuple[int, ...]:
+    """2^first ... 2^last."""
+    return tuple(2**power for power in range(first, last + 1))
+
+
+@dataclass(frozen=True)
 class Profile:
     """Sizes that every experiment of a study starts from."""
 
     evidence: Evidence
     width: int
     training: Training
+    cost: CostSizes
 
 
 PROFILES = {
@@ -23,15 +44,24 @@ PROFILES = {
         evidence=Evidence(length=32, vocabulary=16, min_distance=8, distractors=2),
         width=16,
         training=Training(sequences=128, epochs=2, held_out=64),
+        cost=CostSizes(_doubling(5, 8), (4, 8), rounds=1, seconds=0.5, megabytes=256.0),
     ),
     # Two CPU cores: what the book shows. Half an hour for a seed of two chapters bounds the epochs.
     "quick": Profile(
         evidence=Evidence(length=128, vocabulary=64, min_distance=50),
         width=64,
         training=Training(epochs=5),
+        cost=CostSizes(_doubling(7, 20), _doubling(7, 11), rounds=5, seconds=4.0, megabytes=6144.0),
     ),
     # The paper's own sizes.
-    "paper": Profile(evidence=Evidence(), width=128, training=Training()),
+    "paper": Profile(
+        evidence=Evidence(),
+        width=128,
+        training=Training(),
+        cost=CostSizes(
+            _doubling(7, 20), _doubling(7, 13), rounds=5, seconds=60.0, megabytes=65536.0
+        ),
+    ),
 }
 
 

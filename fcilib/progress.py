@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -41,13 +41,21 @@ class State(TypedDict):
 
 
 class Progress:
-    """Shows a set of named runs while they are under way; a context manager."""
+    """Shows how much of some work is done; a context manager.
 
-    def __init__(self, names: Mapping[str, Experiment], records: Records) -> None:
-        self.names, self.records = names, records
+    Args:
+        total: runs, or whatever `unit` says, in all.
+        running: asked at each `show` what is under way.
+        unit: what is counted.
+    """
+
+    def __init__(
+        self, total: int, running: Callable[[], list[Running]] = list, unit: str = "run"
+    ) -> None:
+        self.total, self.running = total, running
         target = os.environ.get(VARIABLE)
         self.file = Path(target) if target else None
-        self.bar = None if self.file else tqdm(total=len(names), unit="run", leave=False)
+        self.bar = None if self.file else tqdm(total=total, unit=unit, leave=False)
 
     def __enter__(self) -> Progress:
         return self
@@ -60,27 +68,26 @@ class Progress:
         """Show that `done` runs are finished, and how far the others are."""
         running = self.running()
         if self.file:
-            state = State(done=done, total=len(self.names), running=running)
+            state = State(done=done, total=self.total, running=running)
             write_atomic(self.file, json.dumps(state).encode())
         else:
             self.bar.update(done - self.bar.n)
             self.bar.set_postfix_str(", ".join(map(describe, running)))
 
-    def running(self) -> list[Running]:
-        """What the runs under way say of themselves."""
-        found = []
-        for name, experiment in self.names.items():
-            try:
-                text = (self.records.workspace(experiment) / "progress.json").read_text()
-            except OSError:
-                continue
-            state = json.loads(text)
-            epochs = experiment.training.epochs
-            epoch = min(epochs, 1 + epochs * state["done"] // state["total"])
-            found.append(
-                Running(name=name, epoch=epoch, epochs=epochs, precision=state["precision"])
-            )
-        return found
+
+def running(names: Mapping[str, Experiment], records: Records) -> list[Running]:
+    """What the runs under way say of themselves."""
+    found = []
+    for name, experiment in names.items():
+        try:
+            text = (records.workspace(experiment) / "progress.json").read_text()
+        except OSError:
+            continue
+        state = json.loads(text)
+        epochs = experiment.training.epochs
+        epoch = min(epochs, 1 + epochs * state["done"] // state["total"])
+        found.append(Running(name=name, epoch=epoch, epochs=epochs, precision=state["precision"]))
+    return found
 
 
 def describe(run: Running) -> str:

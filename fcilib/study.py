@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,10 +14,11 @@ from typing import Any
 import pandas as pd
 
 import fcilib
+from fcilib.cost import Bench, Cost, find, measure
 from fcilib.executors import ExecutorName, execute
 from fcilib.experiment import Experiment
 from fcilib.profiles import Profile, profile
-from fcilib.progress import Progress
+from fcilib.progress import Progress, running
 from fcilib.records import Record, Records
 
 PARAMETERS = {"profile": str, "seeds": int, "executor": str, "records": str}
@@ -108,11 +111,28 @@ class Study:
         missing = {key: e for key, e in runs.items() if found[key] is None}
         if missing:
             names = {f"{name} (seed {seed})": e for (name, seed), e in missing.items()}
-            with Progress(names, self.records) as progress:
+            with Progress(len(names), partial(running, names, self.records)) as progress:
                 unique = list(dict.fromkeys(missing.values()))
                 execute(unique, self.records, self.executor, progress.show)
             found |= {key: self.records.find(e) for key, e in missing.items()}
         return Results(found)
+
+    def measure(self, bench: Bench) -> list[Cost]:
+        """The bench, once for each seed; what is recorded is read, what is not is measured.
+
+        One after another in this process whatever the executor, so that nothing else is timed.
+        """
+        folder = self.records.folder / "costs"
+        repetitions = [bench.with_seed(seed) for seed in range(self.seeds)]
+        found = {b: find(b, folder) for b in repetitions}
+        missing = [b for b, cost in found.items() if cost is None]
+        if missing:
+            total = len(missing) * len(bench.workloads) * len(bench.lengths)
+            with Progress(total, unit="measurement") as progress:
+                steps = count()
+                for b in missing:
+                    found[b] = measure(b, folder, lambda _: progress.show(next(steps)))
+        return list(found.values())
 
     def run_protocols(
         self, protocols: Mapping[str, Mapping[str, Experiment]]

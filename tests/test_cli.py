@@ -127,3 +127,42 @@ def test_without_the_book_extra_it_says_what_to_install(root: Path) -> None:
     assert done.returncode == 2
     assert "pip install 'fcilib[book]'" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_bench_scan_prints_times_and_memory_as_multiples_of_the_unbound_loop() -> None:
+    found = fci("bench", "scan", "--lengths", "8", "--rounds", "1", "--threads", "1", "--json")
+    assert found.exit_code == 0
+    cost = json.loads(found.stdout)
+    assert {"arithmetic limit", "numba", "torch", "reference (unbind)", "slicing loop"} <= set(
+        cost["curves"]
+    )
+    assert all(curve["length"] == [8] for curve in cost["curves"].values())
+
+
+def test_bench_prints_a_table() -> None:
+    found = fci("bench", "block", "--lengths", "4,8", "--rounds", "1")
+    assert found.exit_code == 0
+    for part in ("L = 4", "L = 8", "fcilib", "× time", "peak MB", "times are of the fastest round"):
+        assert part in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["routers"], "fci: bench: 'routers' is none of scan, block, start"),
+        (["scan", "--lengths", "8,x"], "fci: lengths: '8,x' is not a list of positive integers"),
+        (["scan", "--lengths", "0"], "fci: lengths: '0' is not a list of positive integers"),
+    ],
+)
+def test_a_bench_that_is_not_there_is_one_line(arguments: list[str], said: str) -> None:
+    found = fci("bench", *arguments)
+    assert found.exit_code == 2
+    assert said in found.stderr
+
+
+def test_bench_start_counts_the_first_call() -> None:
+    found = fci("bench", "start", "--json")
+    assert found.exit_code == 0
+    waits = json.loads(found.stdout)
+    assert waits.keys() == {"cold", "warm"}
+    assert waits["cold"]["first"] > waits["cold"]["second"] > 0

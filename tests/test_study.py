@@ -6,10 +6,11 @@ import math
 import pytest
 
 from fcilib.claims import CHANCE, TOLERANCE, Claim, claims, compare, spread, table
+from fcilib.cost import Bench, Route
 from fcilib.figures import claims_figure, style
 from fcilib.progress import VARIABLE, describe
 from fcilib.representations import Embedding, GlobalMean
-from fcilib.routers import Investigator, RandomRouter
+from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.study import Study
 
 PARAMETERS = {"profile": "smoke", "seeds": 2, "executor": "inline", "records": ""}
@@ -102,6 +103,21 @@ def test_progress_goes_to_the_file_that_is_asked_for(tmp_path, monkeypatch, capf
     state = json.loads(target.read_text())
     assert (state["done"], state["total"]) == (3, 3)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_bench_is_measured_once_for_each_seed(tmp_path, monkeypatch):
+    progress = tmp_path / "progress.json"
+    monkeypatch.setenv(VARIABLE, str(progress))
+    workloads = {"rank-1": Route(router=RankOne()), "chance": Route(router=RandomRouter())}
+    bench = Bench(workloads=workloads, lengths=(16, 32), rounds=1)
+    first = study(tmp_path).measure(bench)
+    assert [cost.bench.seed for cost in first] == [0, 1]
+    state = json.loads(progress.read_text())
+    assert (state["done"], state["total"], state["running"]) == (7, 8, [])
+    assert len(list((tmp_path / "smoke" / "costs").glob("*.json"))) == 2
+    progress.unlink()
+    assert study(tmp_path).measure(bench) == first
+    assert not progress.exists(), "nothing was left to measure"
 
 
 def test_a_run_is_described_in_a_few_words():

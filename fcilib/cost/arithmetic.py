@@ -1,0 +1,49 @@
+"""How fast this machine could scan if it did nothing but the scan's arithmetic.
+
+The count is of vector instructions per state and step, a fused multiply-add being one. Loads,
+stores, gates, softplus and the projections of whole rows are left out, so no scan can be as fast.
+
+| forward | | backward | |
+| --- | --: | --- | --: |
+| exponent Δ A | 1 | the forward pass again, for states and decays | 14 |
+| 2^x: rounding 3, polynomial 5, exponent bits 2 | 10 | h̄ | 1 |
+| h = a h + (Δ u) B | 2 | C̄, B̄ | 2 |
+| y += C h | 1 | v, ē, Ā, Δ̄ and the carry | 5 |
+
+Symbols: `fcilib/scan/README.md`.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from fcilib.scan.lanes import EDITION, LANES, full, kernel, load, store
+from fcilib.scan.plumbing import spread_over_threads
+
+FORWARD, BACKWARD = 14, 22
+
+_ROUND = 4 * LANES
+"""Multiply-adds in one turn of the loop: four chains, enough to hide the latency of each."""
+
+
+@njit(forceinline=True)
+def _turn(x, y, z, w):
+    factor, term = full(0.999), full(0.001)
+    return x * factor + term, y * factor + term, z * factor + term, w * factor + term
+
+
+@kernel
+def _multiply_add(first, last, turns, work, edition=EDITION):
+    """`last - first` times `turns` rounds of multiply-adds, all in registers."""
+    x, y, z, w = load(work, 0), load(work, 0), load(work, 0), load(work, 0)
+    for _ in range((last - first) * turns):
+        x, y, z, w = _turn(x, y, z, w)
+    store(work, 0, x + y + z + w)
+
+
+def spend(instructions: float) -> None:
+    """As many scalar multiply-adds as asked for, in vectors, on all of PyTorch's threads."""
+    tasks = 64
+    spread_over_threads(
+        _multiply_add, tasks, LANES, (max(1, round(instructions / (tasks * _ROUND))),)
+    )

@@ -1,0 +1,223 @@
+"""A bench: workloads measured against each other at growing lengths, and the record of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fcilib.allocator import keep_freed_memory
+from fcilib.cost import meter
+from fcilib.cost.workloads import AnyWorkload
+from fcilib.files import write_atomic
+from fcilib.machine import processor
+from fcilib.sealed import REMEDY, RecordError, seal, unseal
+from fcilib.spec import Spec
+
+GROWTH = 4.5
+"""What doubling n multiplies a cost by, as long as one length is known: above quadratic."""
+
+Say = Callable[[str], None]
+
+
+class Bench(Spec):
+    """Workloads to be measured in one run, taking turns, so that their ratios can be trusted.
+
+    A workload leaves the bench at the first length where its time or memory, extrapolated from the
+    lengths before, would pass a limit.
+    """
+
+    workloads: dict[str, AnyWorkload]
+    """By the name that tables and figures show them under."""
+    lengths: tuple[int, ...]
+    """n, ascending."""
+    threads: int = Field(1, ge=1)
+    rounds: int = Field(5, ge=1)
+    """Turns each workload gets at each length; fewer once they took `seconds` in all."""
+    seconds: float = Field(5.0, gt=0)
+    """The longest one call may take."""
+    megabytes: float = Field(4096.0, gt=0)
+    """The most memory one call may hold."""
+    seed: int = Field(0, ge=0)
+    """Tells repetitions of one bench apart; also seeds weights and inputs."""
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits: a hash of the whole description."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    def with_seed(self, seed: int) -> Bench:
+        """The same bench, as another repetition."""
+        return type(self).model_validate({**dict(self), "seed": seed})
+
+
+class Curve(BaseModel):
+    """One workload at the lengths it reached; an entry per length in each list."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    length: list[int] = []
+    forward: list[float] = []
+    """Seconds of the fastest round's forward pass."""
+    seconds: list[float] = []
+    """Of the fastest round, backward pass included."""
+    median: list[float] = []
+    """Of all rounds, backward pass included."""
+    megabytes: list[float] = []
+    """Held by tensors at the peak, beyond what was held before (2^20 bytes)."""
+
+    def append(self, **point: float) -> None:
+        """One more length."""
+        for name, value in point.items():
+            getattr(self, name).append(value)
+
+
+class Cost(BaseModel):
+    """What a bench measured."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    bench: Bench
+    curves: dict[str, Curve]
+    stopped: dict[str, str]
+    """Why a workload left the bench early, where it did."""
+    took: float
+    """Seconds that the whole measurement took."""
+    device: str
+    finished: str
+    """UTC, to the second."""
+    versions: dict[str, str]
+
+
+def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None) -> Cost:
+    """The bench's record in `folder`; measured first where there is none, or no folder.
+
+    Args:
+        bench: what to measure.
+        folder: where records are kept, as `<identity>.json`.
+        say: told what is being measured.
+
+    Raises:
+        RecordError: there is a record, but it can't be trusted.
+        MissingBackendError: a workload stands on something that is not installed.
+    """
+    if folder is None:
+        return _run(bench, say)
+    if cost := find(bench, folder):
+        return cost
+    # One bench at a time: two would measure each other.
+    (folder / ".cache").mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".cache" / "lock"):
+        if cost := find(bench, folder):
+            return cost
+        cost = _run(bench, say)
+        write_atomic(folder / f"{bench.identity}.json", seal(json.loads(cost.model_dump_json())))
+        return cost
+
+
+def find(bench: Bench, folder: Path) -> Cost | None:
+    """The bench's record, or None. Raises RecordError where it can't be trusted."""
+    path = folder / f"{bench.identity}.json"
+    if not path.exists():
+        return None
+    content = unseal(path)
+    try:
+        cost = Cost.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise RecordError(f"{path}: is from another version of fcilib: {error}") from error
+    if cost.bench != bench:
+        raise RecordError(f"{path}: holds another bench than its name says. {REMEDY}")
+    return cost
+
+
+def _run(bench: Bench, say: Say) -> Cost:
+    keep_freed_memory()
+    begun = time.perf_counter()
+    curves = {name: Curve() for name in bench.workloads}
+    stopped: dict[str, str] = {}
+    with torch.random.fork_rng(), meter.threads(bench.threads):
+        torch.manual_seed(bench.seed)
+        for length in bench.lengths:
+            for name, reason in _beyond(bench, curves, length).items():
+                stopped.setdefault(name, reason)
+            names = [name for name in bench.workloads if name not in stopped]
+            for name, point in _at(bench, names, length, say).items():
+                curves[name].append(**point)
+    return Cost(
+        bench=bench,
+        curves=curves,
+        stopped=stopped,
+        took=round(time.perf_counter() - begun, 1),
+        device=f"cpu: {processor()}",
+        finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("fcilib", "torch", "numpy", "numba")},
+        },
+    )
+
+
+def _beyond(bench: Bench, curves: dict[str, Curve], length: int) -> dict[str, str]:
+    """The workloads that would pass a limit at this length, and which."""
+    found = {}
+    for name, curve in curves.items():
+        for quantity, unit in (("seconds", "s"), ("megabytes", "MB")):
+            limit = getattr(bench, quantity)
+            costs = getattr(curve, quantity)
+            if costs and _extrapolate(curve.length, costs, length) > limit:
+                found[name] = f"n = {length} would pass {limit:g} {unit}"
+    return found
+
+
+def _extrapolate(lengths: list[int], costs: list[float], length: int) -> float:
+    """A cost at `length`, as if it grew on from the last two lengths by the same power."""
+    power = math.log2(GROWTH)
+    if len(costs) > 1 and costs[-1] > 0 and costs[-2] > 0:
+        growth = math.log(costs[-1] / costs[-2])
+        power = min(power, growth / math.log(lengths[-1] / lengths[-2]))
+    return costs[-1] * (length / lengths[-1]) ** power
+
+
+def _at(bench: Bench, names: list[str], length: int, say: Say) -> dict[str, dict[str, float]]:
+    """Every named workload at one length, in rounds of one turn each."""
+    calls, peaks, numbers = {}, {}, {}
+    for name in names:
+        say(f"{name}, n = {length}")
+        calls[name] = bench.workloads[name].prepare(length)
+        peaks[name], once = meter.first_pass(calls[name])
+        numbers[name] = meter.repeats(calls[name], once)
+    rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for _ in range(bench.rounds):
+        for name, call in calls.items():
+            if sum(map(sum, rounds[name])) <= bench.seconds:
+                rounds[name].append(meter.seconds(call, numbers[name]))
+    return {
+        name: {
+            "length": length,
+            "forward": _short(min(forward for forward, _ in spent)),
+            "seconds": _short(min(map(sum, spent))),
+            "median": _short(statistics.median(map(sum, spent))),
+            "megabytes": _short(peaks[name] / 2**20),
+        }
+        for name, spent in rounds.items()
+    }
+
+
+def _short(value: float) -> float:
+    """To five digits, more than a clock can tell."""
+    return float(f"{value:.5g}")

@@ -1,0 +1,95 @@
+"""A clock and a scale for one call."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+SHORTEST = 0.02
+"""Seconds: shorter calls are repeated and timed together."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One unit of work, ready to go: inputs drawn, modules built."""
+
+    forward: Callable[[], Any]
+    backward: Callable[[Any], object] | None = None
+    """Given what `forward` returned; None where nothing is differentiated."""
+
+    def __call__(self) -> None:
+        found = self.forward()
+        if self.backward is not None:
+            self.backward(found)
+
+
+def seconds(call: Call, number: int = 1) -> tuple[float, float]:
+    """Seconds that one forward and one backward pass take, as the mean of `number` in a row."""
+    spent = [0.0, 0.0]
+    for _ in range(number):
+        start = time.perf_counter()
+        found = call.forward()
+        between = time.perf_counter()
+        if call.backward is not None:
+            call.backward(found)
+        # Freeing the graph is part of what the pass costs.
+        del found
+        spent[0] += between - start
+        spent[1] += time.perf_counter() - between
+    return spent[0] / number, spent[1] / number
+
+
+def repeats(call: Call, once: float) -> int:
+    """How many calls in a row make up `SHORTEST`, if the first one took `once` seconds."""
+    if once < 10 * SHORTEST:  # the first one may have been slow for reasons of its own
+        once = sum(seconds(call))
+    return max(1, int(SHORTEST / max(once, 1e-7)))
+
+
+def first_pass(call: Call) -> tuple[int, float]:
+    """What a call holds at its peak, in bytes, and the seconds it took; warms up, too.
+
+    The bytes are the most that tensors held at once, beyond what they held before, read off the
+    CPU allocator's own events: the same at every call, whatever else the machine does. What
+    libraries take past PyTorch's allocator is not seen.
+    """
+    start = time.perf_counter()
+    with _quiet_stderr(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        call()
+    events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak, time.perf_counter() - start
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """The profiler announces its start and its end from C++, past `sys.stderr`."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """PyTorch, and the scan with it, on that many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
