@@ -1,5 +1,5 @@
 """The selective scan and the short causal convolution: one function each, several back ends."""
 
-from fcilib.scan.dispatch import causal_conv_silu, selective_scan
+from fcilib.scan.dispatch import MissingBackendError, causal_conv_silu, selective_scan
 
-__all__ = ["causal_conv_silu", "selective_scan"]
+__all__ = ["MissingBackendError", "causal_conv_silu", "selective_scan"]

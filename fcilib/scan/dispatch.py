@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -12,9 +13,25 @@ from torch import Tensor
 BACKENDS: dict[str, str] = {
     "reference": "fcilib.scan.reference",
     "numba": "fcilib.scan.numba_cpu",
+    "torch": "fcilib.scan.plain_torch",
+    "triton": "fcilib.scan.triton_gpu",
+    "mamba_ssm": "fcilib.scan.mamba_ssm",
 }
-# What "auto" tries, best first. The reference runs anywhere.
-PREFERENCE: tuple[str, ...] = ("numba", "reference")
+# What "auto" tries, best first. The last runs anywhere.
+PREFERENCE: tuple[str, ...] = ("numba", "triton", "mamba_ssm", "torch")
+# What a back end stands on beyond the library's own dependencies, and how to get it.
+NEEDS: dict[str, tuple[str, str]] = {
+    "triton": ("triton", "pip install 'fcilib[cuda]'"),
+    "mamba_ssm": (
+        "mamba_ssm",
+        "pip install 'fcilib[mamba-ssm]', which needs a CUDA device and compiler",
+    ),
+}
+
+
+class MissingBackendError(ImportError):
+    """A back end was asked for by name, and what it stands on is not installed."""
+
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -59,6 +76,7 @@ def selective_scan(
 
     Raises:
         ValueError: a shape, dtype, device or back end that does not fit, named.
+        MissingBackendError: the back end is not installed; says what to install.
     """
     _check("u", u, None, 3, u)
     batch, length, width = u.shape
@@ -103,6 +121,7 @@ def causal_conv_silu(
 
     Raises:
         ValueError: a shape, dtype, device or back end that does not fit, named.
+        MissingBackendError: the back end is not installed; says what to install.
     """
     _check("x", x, None, 3, x)
     width = x.shape[2]
@@ -133,16 +152,29 @@ def _check(
         raise ValueError(f"{name} must be on {like.device}, got {tensor.device}")
 
 
+def installed(backend: str) -> bool:
+    """Whether what the back end stands on can be imported."""
+    return backend not in NEEDS or find_spec(NEEDS[backend][0]) is not None
+
+
 def _choose(backend: str, *tensors: Tensor | None):
     """The module of the back end: the one named, or the first that takes all these tensors."""
     given = [tensor for tensor in tensors if tensor is not None]
     if backend == "auto":
         for name in PREFERENCE:
-            module = import_module(BACKENDS[name])
-            if all(module.supports(tensor) for tensor in given):
-                return module
+            if name in NEEDS and not given[0].is_cuda:
+                continue  # nothing to look for: they take CUDA tensors only
+            if installed(name):
+                module = import_module(BACKENDS[name])
+                if all(module.supports(tensor) for tensor in given):
+                    return module
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of auto, {', '.join(BACKENDS)}, got {backend!r}")
+    if not installed(backend):
+        package, remedy = NEEDS[backend]
+        raise MissingBackendError(
+            f"backend {backend!r} needs {package}, which is not installed: {remedy}", name=package
+        )
     module = import_module(BACKENDS[backend])
     for tensor in given:
         if not module.supports(tensor):

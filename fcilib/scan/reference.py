@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +15,18 @@ def supports(tensor: Tensor) -> bool:
     return True
 
 
+def without_autocast(function: Callable) -> Callable:
+    """Autocast would narrow the products inside; the first argument tells the device."""
+
+    @wraps(function)
+    def wrapped(first: Tensor, *others):
+        with torch.autocast(first.device.type, enabled=False):
+            return function(first, *others)
+
+    return wrapped
+
+
+@without_autocast
 def selective_scan(
     u: Tensor,
     delta: Tensor,
@@ -30,9 +45,9 @@ def selective_scan(
     Arguments as in `fcilib.scan.selective_scan`.
     """
     dtype = u.dtype
-    u, delta, A, B, C = (_wide(tensor) for tensor in (u, delta, A, B, C))
+    u, delta, A, B, C, D, z, delta_bias = widened(u, delta, A, B, C, D, z, delta_bias)
     if delta_bias is not None:
-        delta = delta + _wide(delta_bias)
+        delta = delta + delta_bias
     if delta_softplus:
         delta = F.softplus(delta)
     # `unbind` once: slicing `[:, t]` inside the loop would make the backward pass quadratic in L,
@@ -45,26 +60,28 @@ def selective_scan(
         ys.append((h @ C_t[:, :, None])[:, :, 0])  # (B, d)
     y = torch.stack(ys[::-1] if reverse else ys, dim=1)
     if D is not None:
-        y = y + _wide(D) * u
+        y = y + D * u
     if z is not None:
-        y = y * F.silu(_wide(z))
+        y = y * F.silu(z)
     return y.to(dtype), h if want_last else None
 
 
+@without_autocast
 def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
     """`(B, L, d)`; arguments as in `fcilib.scan.causal_conv_silu`."""
     dtype = x.dtype
     taps = weight.shape[1]
-    x, weight = _wide(x), _wide(weight)
+    x, weight, bias = widened(x, weight, bias)
     if reverse:  # the same filter, mirrored, over what comes after
         weight = weight.flip(1)
     padded = F.pad(x.transpose(1, 2), (0, taps - 1) if reverse else (taps - 1, 0))
-    y = F.conv1d(padded, weight[:, None, :], _wide(bias), groups=x.shape[2])
+    y = F.conv1d(padded, weight[:, None, :], bias, groups=x.shape[2])
     return F.silu(y).transpose(1, 2).to(dtype)
 
 
-def _wide(tensor: Tensor | None) -> Tensor | None:
-    """At least float32: half-precision states drift."""
-    if tensor is None or tensor.dtype in (torch.float32, torch.float64):
-        return tensor
-    return tensor.float()
+def widened(*tensors: Tensor | None) -> list[Tensor | None]:
+    """All in float64 if one of them is, else in float32: half-precision states drift."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    double = any(tensor.dtype == torch.float64 for tensor in given)
+    dtype = torch.float64 if double else torch.float32
+    return [tensor if tensor is None else tensor.to(dtype) for tensor in tensors]

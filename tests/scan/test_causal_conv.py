@@ -2,40 +2,20 @@
 
 import pytest
 import torch
+from cases import (
+    CONV_SHAPES,
+    assert_equal,
+    assert_same,
+    conv_id,
+    conv_results,
+    draw_conv,
+    gradients,
+)
 from torch.nn import functional as F
 
 from fcilib.scan import causal_conv_silu, numba_conv, plumbing
 
-SHAPES = [
-    (1, 1, 1, 4),
-    (2, 3, 5, 4),
-    (2, 17, 64, 4),
-    (1, 63, 130, 3),
-    (3, 129, 65, 1),
-    (1, 2, 3, 7),
-]
-
-
-def draw(B, L, d, K, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(0)
-    return [
-        torch.randn(shape, generator=generator).bfloat16().to(dtype).requires_grad_()
-        for shape in ((B, L, d), (d, K), (d,))
-    ]
-
-
-def results(inputs, **options):
-    y = causal_conv_silu(*inputs, **options)
-    leaves = [tensor for tensor in inputs if tensor is not None]
-    cotangent = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
-    return [y, *torch.autograd.grad(y, leaves, cotangent)]
-
-
-def assert_same(found, expected, tolerance=2e-6):
-    for have, want in zip(found, expected, strict=True):
-        assert have.shape == want.shape
-        scale = want.double().abs().max().clamp(min=1e-2)
-        assert (have.double() - want.double()).abs().max() <= tolerance * scale
+CPU_BACKENDS = ["reference", "numba", "torch"]
 
 
 @pytest.fixture
@@ -48,34 +28,35 @@ def nan_filled(monkeypatch):
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "B{}-L{}-d{}-K{}".format(*s))
-def test_numba_equals_the_reference_in_float64(shape, reverse, nan_filled):
-    expected = results(draw(*shape), backend="reference", reverse=reverse)
-    found = results(draw(*shape, dtype=torch.float32), backend="numba", reverse=reverse)
+@pytest.mark.parametrize("shape", CONV_SHAPES, ids=conv_id)
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_equals_the_reference_in_float64(backend, shape, reverse, nan_filled):
+    expected = conv_results(draw_conv(*shape), "reference", reverse=reverse)
+    found = conv_results(draw_conv(*shape, dtype=torch.float32), backend, reverse=reverse)
     assert_same(found, expected)
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_equals_a_padded_conv1d(backend):
     """As every Mamba writes it: pad both ends, cut the tail, activate."""
-    x, weight, bias = draw(2, 19, 6, 4, dtype=torch.float32)
+    x, weight, bias = draw_conv(2, 19, 6, 4, dtype=torch.float32).values()
     y = F.conv1d(x.transpose(1, 2), weight[:, None], bias, padding=3, groups=6)[..., :19]
     expected = F.silu(y).transpose(1, 2)
-    assert_same([causal_conv_silu(x, weight, bias, backend=backend)], [expected])
+    assert_same({"y": causal_conv_silu(x, weight, bias, backend=backend)}, {"y": expected})
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_no_bias(backend, nan_filled):
-    x, weight, bias = draw(2, 9, 6, 4, dtype=torch.float32)
-    expected = causal_conv_silu(x, weight, torch.zeros_like(bias), backend=backend)
-    found = results([x, weight, None], backend=backend)
-    assert len(found) == 3
-    assert_same(found[:1], [expected])
+    inputs = draw_conv(2, 9, 6, 4, dtype=torch.float32)
+    zero = inputs | {"bias": torch.zeros(6, requires_grad=True)}
+    expected = conv_results(zero, backend)
+    del expected["bias"]
+    assert_same(conv_results(inputs | {"bias": None}, backend), expected)
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_looks_one_way_only(backend):
-    x, weight, bias = (t.detach() for t in draw(1, 12, 3, 4, dtype=torch.float32))
+    x, weight, bias = (t.detach() for t in draw_conv(1, 12, 3, 4, dtype=torch.float32).values())
     changed = x.clone()
     changed[:, 6] += 1
     for reverse, untouched in ((False, slice(0, 6)), (True, slice(7, 12))):
@@ -87,56 +68,75 @@ def test_looks_one_way_only(backend):
         assert not torch.equal(before[:, 6], after[:, 6])
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_reverse_is_flip_conv_flip(backend):
-    x, weight, bias = draw(2, 13, 5, 4, dtype=torch.float32)
+    x, weight, bias = draw_conv(2, 13, 5, 4, dtype=torch.float32).values()
     flipped = causal_conv_silu(x.flip(1), weight, bias, backend=backend).flip(1)
     found = causal_conv_silu(x, weight, bias, reverse=True, backend=backend)
     torch.testing.assert_close(found, flipped, rtol=1e-6, atol=1e-6)
 
 
 def test_views_give_the_bits_of_their_copies():
-    x, weight, bias = (t.detach() for t in draw(2, 13, 66, 4, dtype=torch.float32))
+    x, weight, bias = (t.detach() for t in draw_conv(2, 13, 66, 4, dtype=torch.float32).values())
     wide = torch.cat([x, x + 1], dim=-1)
     for view in (wide[..., :66], x.transpose(0, 1).contiguous().transpose(0, 1)):
-        leaves = [view.detach().requires_grad_(), weight.clone().requires_grad_(), bias.clone()]
-        copies = [view.clone().contiguous().requires_grad_(), leaves[1].detach(), bias.clone()]
-        copies[1].requires_grad_()
-        for leaf in (leaves[2], copies[2]):
-            leaf.requires_grad_()
-        pairs = zip(results(leaves, backend="numba"), results(copies, backend="numba"), strict=True)
-        assert all(torch.equal(have, want) for have, want in pairs)
+        found, expected = (
+            conv_results(
+                {
+                    "x": values.detach().requires_grad_(),
+                    "weight": weight.clone().requires_grad_(),
+                    "bias": bias.clone().requires_grad_(),
+                },
+                "numba",
+            )
+            for values in (view, view.clone(memory_format=torch.contiguous_format))
+        )
+        assert_equal(found, expected)
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
-    before = torch.get_num_threads()
-    try:
-        found = []
-        for threads in (1, 2, 2):
-            torch.set_num_threads(threads)
-            found.append(results(draw(5, 33, 130, 4, dtype=torch.float32), backend="numba"))
-    finally:
-        torch.set_num_threads(before)
+def test_bits_do_not_depend_on_the_number_of_threads(threads):
+    found = []
+    for number in (1, 2, 2):
+        threads(number)
+        found.append(conv_results(draw_conv(5, 33, 130, 4, dtype=torch.float32), "numba"))
     for other in found[1:]:
-        assert all(torch.equal(have, want) for have, want in zip(other, found[0], strict=True))
+        assert_equal(other, found[0])
 
 
-def test_bfloat16():
-    found = results(draw(2, 9, 6, 4, dtype=torch.bfloat16), backend="numba")
-    assert all(tensor.dtype == torch.bfloat16 for tensor in found)
-    assert_same(found, results(draw(2, 9, 6, 4), backend="reference"), tolerance=1e-2)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+def test_bfloat16(backend):
+    found = conv_results(draw_conv(2, 9, 6, 4, dtype=torch.bfloat16), backend)
+    assert all(tensor.dtype == torch.bfloat16 for tensor in found.values())
+    assert_same(found, conv_results(draw_conv(2, 9, 6, 4), "reference"), tolerance=1e-2)
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+def test_autocast_stops_at_the_door(backend):
+    inputs = draw_conv(2, 9, 6, 4, dtype=torch.float32)
+    expected = conv_results(inputs, backend)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = causal_conv_silu(**inputs, backend=backend)
+    assert_equal({"y": y} | gradients((y,), inputs), expected)
+
+
+def test_one_float64_makes_all_arithmetic_float64():
+    inputs = draw_conv(2, 9, 6, 4, dtype=torch.float32)
+    inputs["weight"] = inputs["weight"].detach().double().requires_grad_()
+    found = conv_results(inputs, "reference")
+    assert {name for name, t in found.items() if t.dtype == torch.float64} == {"weight"}
+    assert_same(found, conv_results(draw_conv(2, 9, 6, 4), "reference"), tolerance=1e-7)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_gradcheck_of_the_reference(reverse):
     assert torch.autograd.gradcheck(
         lambda *t: causal_conv_silu(*t, reverse=reverse, backend="reference"),
-        tuple(draw(2, 5, 3, 4)),
+        tuple(draw_conv(2, 5, 3, 4).values()),
     )
 
 
 def test_bad_input_is_named():
-    x, weight, bias = (t.detach() for t in draw(2, 3, 4, 4, dtype=torch.float32))
+    x, weight, bias = (t.detach() for t in draw_conv(2, 3, 4, 4, dtype=torch.float32).values())
     for arguments, blamed in (
         ((x[0], weight, bias), "x"),
         ((x.long(), weight, bias), "x"),
