@@ -1,6 +1,7 @@
 """The training loop: golden short runs, resumption, and refusal to go on with a broken loss."""
 
 import math
+import statistics
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from fcilib.experiment import Experiment, Training
 from fcilib.profiles import PROFILES
 from fcilib.representations import Attention, Embedding, Flow, Perceiver
 from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.tasks import Evidence
 from fcilib.training import DivergedError, routing_weight, train
 
 SMOKE = PROFILES["smoke"]
@@ -102,6 +104,45 @@ def test_bf16_runs_and_is_close():
     half = train(experiment(precision="bf16"))
     assert half.curve[-1]["loss"] == pytest.approx(full.curve[-1]["loss"], rel=0.05)
     assert half.curve != full.curve
+
+
+@pytest.mark.parametrize(
+    "representation",
+    [Attention(positions="none"), Flow(layers=1, bidirectional=True, positions="none")],
+    ids=["attention", "flow"],
+)
+def test_bf16_changes_no_metric_by_more_than_the_seed_does(representation):
+    """Stopped while precision still rises: a router that has saturated would hide a difference."""
+    full, half = (
+        [
+            train(
+                Experiment(
+                    task=Evidence(length=48, vocabulary=64, min_distance=8, distractors=2),
+                    width=16,
+                    representation=representation,
+                    router=Investigator(candidates="others"),
+                    training=Training(
+                        sequences=500,
+                        epochs=2,
+                        held_out=512,
+                        learning_rate=0.01,
+                        precision=precision,
+                    ),
+                    seed=seed,
+                )
+            )
+            for seed in range(4)
+        ]
+        for precision in ("fp32", "bf16")
+    )
+    for a, b in zip(full, half, strict=True):
+        assert a.curve != b.curve
+        assert 0.4 < a.metrics["precision"] < 0.95  # chance is 1 in 47
+    for name in full[0].metrics:
+        expected = [outcome.metrics[name] for outcome in full]
+        found = [outcome.metrics[name] for outcome in half]
+        noise = max(3 * statistics.stdev(expected), 0.05)
+        assert abs(statistics.mean(found) - statistics.mean(expected)) <= noise, name
 
 
 def test_a_content_only_router_learns_the_match_without_any_layer():

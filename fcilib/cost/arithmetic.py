@@ -15,35 +15,19 @@ Symbols: `fcilib/scan/README.md`.
 
 from __future__ import annotations
 
-from numba import njit
-
-from fcilib.scan.lanes import EDITION, LANES, full, kernel, load, store
+from fcilib.scan.layout import LANES
+from fcilib.scan.machine_code import Kernel
 from fcilib.scan.plumbing import spread_over_threads
 
 FORWARD, BACKWARD = 14, 22
 
-_ROUND = 4 * LANES
-"""Multiply-adds in one turn of the loop: four chains, enough to hide the latency of each."""
+TASKS = 64
+PER_TURN = 4 * LANES
 
-
-@njit(forceinline=True)
-def _turn(x, y, z, w):
-    factor, term = full(0.999), full(0.001)
-    return x * factor + term, y * factor + term, z * factor + term, w * factor + term
-
-
-@kernel
-def _multiply_add(first, last, turns, work, edition=EDITION):
-    """`last - first` times `turns` rounds of multiply-adds, all in registers."""
-    x, y, z, w = load(work, 0), load(work, 0), load(work, 0), load(work, 0)
-    for _ in range((last - first) * turns):
-        x, y, z, w = _turn(x, y, z, w)
-    store(work, 0, x + y + z + w)
+multiply_add = Kernel("limit_kernels", "multiply_add")
 
 
 def spend(instructions: float) -> None:
     """As many scalar multiply-adds as asked for, in vectors, on all of PyTorch's threads."""
-    tasks = 64
-    spread_over_threads(
-        _multiply_add, tasks, LANES, (max(1, round(instructions / (tasks * _ROUND))),)
-    )
+    turns = max(1, round(instructions / (TASKS * PER_TURN)))
+    spread_over_threads(multiply_add, TASKS, LANES, (turns,))

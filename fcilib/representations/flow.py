@@ -48,4 +48,5 @@ class FlowLayer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         normed = self.norm(x)
-        return x + sum(scan(normed) for scan in self.scans)
+        first, *others = (scan(normed) for scan in self.scans)
+        return x + sum(others, first)

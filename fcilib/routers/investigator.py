@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from fcilib.routers.router import RouterModule, RouterSpec
 from fcilib.spec import Size
@@ -36,7 +37,7 @@ class PairwiseScores(RouterModule):
     def forward(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         asking = self.query(x[torch.arange(len(x)), query])
         # (W_q x_q) . (W_k x_j) = (W_k^T W_q x_q) . x_j: the keys need no projection of their own.
-        return torch.bmm(x, (asking @ self.key.weight).unsqueeze(2)).squeeze(2) * self.scale
+        return dots(x, asking @ self.key.weight) * self.scale
 
     def matrix(self, x: torch.Tensor) -> torch.Tensor:
         """All scores, `(B, L, L)`: for probes, on a few sequences."""
@@ -45,3 +46,29 @@ class PairwiseScores(RouterModule):
     def form(self) -> torch.Tensor:
         """W_q W_k^T in the paper's notation, `(d, d)`: s_ij is proportional to x_i^T form x_j."""
         return self.query.weight.T @ self.key.weight
+
+
+def dots(x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Products of the rows of each `x (B, n, d)` with its vector `v (B, d)`, `(B, n)`.
+
+    What `torch.bmm` gives, to the last bit, gradients included; but for those autograd would call
+    matrix multiplications of width one, which take many times as long as reading x does.
+    """
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):  # here, so that the gradients are widened again
+        x, v = (tensor.to(torch.get_autocast_dtype(kind)) for tensor in (x, v))
+    return _Dots.apply(x, v)
+
+
+class _Dots(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, v):
+        ctx.save_for_backward(x, v)
+        return torch.bmm(x, v.unsqueeze(2)).squeeze(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        x, v = ctx.saved_tensors
+        dx = gradient.unsqueeze(2) * v.unsqueeze(1)
+        return dx, torch.bmm(gradient.unsqueeze(1), x).squeeze(1)

@@ -6,15 +6,10 @@ Channels are lanes, so the filter of every channel is a vector per tap and no tr
 
 from __future__ import annotations
 
-from numba import njit
-
 from fcilib.scan.lanes import (
-    EDITION,
-    FLOAT,
-    LANES,
     full,
     get,
-    kernel,
+    inlined,
     load,
     put,
     read,
@@ -22,9 +17,10 @@ from fcilib.scan.lanes import (
     store,
     write,
 )
+from fcilib.scan.layout import FLOAT, LANES, Rows
 
 
-@njit(forceinline=True)
+@inlined
 def _filters(weight, taps, channel, count, into):
     """weight[channel:channel + count] as `(K, LANES)`."""
     for k in range(taps):
@@ -33,7 +29,7 @@ def _filters(weight, taps, channel, count, into):
             put(into, k * LANES + c, get(weight, (channel + c) * taps + k))
 
 
-@njit(forceinline=True)
+@inlined
 def _response(x, x_row, t, taps, filters, shift, count):
     """The filter's output at step t, before SiLU."""
     value = shift
@@ -43,9 +39,8 @@ def _response(x, x_row, t, taps, filters, shift, count):
     return value
 
 
-@kernel
 def conv_forward(
-    first, last, length, width, taps, x, weight, bias, out, work, edition=EDITION
+    first, last, length, width, taps, x: Rows, weight, bias, out: Rows, work
 ):  # fmt: skip
     """Tasks `first` to `last`. Workspace: `(K, LANES)`."""
     blocks = (width + LANES - 1) // LANES
@@ -62,10 +57,9 @@ def conv_forward(
             write(out[0], batch * out[1] + t * out[2] + channel, value * sigmoid(value), count)
 
 
-@kernel
 def conv_backward(
-    first, last, length, width, taps, x, weight, bias, dout, dx, dweight, dbias, work,
-    edition=EDITION,
+    first, last, length, width, taps, x: Rows, weight, bias,
+    dout: Rows, dx: Rows, dweight, dbias, work,
 ):  # fmt: skip
     """Tasks `first` to `last`. `dweight`: `(tasks, K, LANES)`, `dbias`: `(tasks, LANES)`.
 

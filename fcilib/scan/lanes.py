@@ -14,35 +14,25 @@ machine has. Memory is addressed by integers (`tensor.data_ptr()`), offsets are 
 | `fetch_to_read`, `fetch_to_write` (a, i) | have those lanes in the cache soon |
 | `full(c)` | a constant in every lane |
 | `total(v)` | the sum of the lanes |
-| `+ - * /`, `maximum`, `where_negative` | lane by lane; NaN passes |
+| `+ - * /`, `maximum`, `clamp`, `where_negative` | lane by lane; NaN passes |
 | `exp2`, `exp`, `sigmoid`, `softplus` | polynomials, about 1e-7 relative |
 """
 
 from __future__ import annotations
 
 import operator
-import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-LANES = 64
-FLOAT = 4  # bytes
-# numba's cache looks only at the file a kernel stands in; kernels take this as a default argument
-# so that a change in this file is noticed too.
-EDITION = zlib.crc32(Path(__file__).read_bytes())
+from fcilib.scan.layout import LANES
 
 
-def kernel(function: Callable) -> Callable:
-    """Compile without the interpreter's lock, and keep the machine code on disk if possible."""
-    options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
-    try:
-        return njit(function, cache=True, **options)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        return njit(function, **options)
+def inlined(function: Callable) -> Callable:
+    """For use in kernels only: always part of its caller, never called from Python."""
+    return njit(function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)
@@ -223,6 +213,19 @@ def maximum(typingctx, value, floor):
 
 
 @intrinsic
+def clamp(typingctx, value, bound):
+    """Within plus or minus a constant; NaN if `value` is."""
+
+    def codegen(context, builder, signature, args):
+        value, bound = args[0], _splat(builder, builder.fptrunc(args[1], _FLOAT), _VECTOR)
+        low = builder.fneg(bound)
+        value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
+        return builder.select(builder.fcmp_ordered(">", value, bound), bound, value)
+
+    return lanes(lanes, types.float64), codegen
+
+
+@intrinsic
 def where_negative(typingctx, x, then, otherwise):
     """`then` where x < 0, else `otherwise`."""
 
@@ -259,27 +262,24 @@ def _declare(builder, name, kind):
 
 
 def _arithmetic(symbol, instruction):
-    @intrinsic
-    def apply(typingctx, x, y):
-        def codegen(context, builder, signature, args):
-            return getattr(builder, instruction)(*args, flags=_CONTRACT)
+    """Typing and code by hand: `overload` would send each use through all of numba's passes."""
 
-        return lanes(lanes, lanes), codegen
+    @type_callable(symbol)
+    def result(context):
+        return lambda x, y: lanes if x == lanes == y else None
 
-    @overload(symbol, inline="always")
-    def operate(x, y):
-        if isinstance(x, Lanes) and isinstance(y, Lanes):
-            return lambda x, y: apply(x, y)
-        return None
+    @lower_builtin(symbol, Lanes, Lanes)
+    def operate(context, builder, signature, args):
+        return getattr(builder, instruction)(*args, flags=_CONTRACT)
 
 
-@njit(forceinline=True)
+@inlined
 def read(address, offset, count):
     """The first `count` lanes; nearly always all of them, which needs no mask."""
     return load(address, offset) if count == LANES else load_part(address, offset, count)
 
 
-@njit(forceinline=True)
+@inlined
 def write(address, offset, value, count):
     """The counterpart of `read`."""
     if count == LANES:
@@ -298,9 +298,9 @@ _MAGIC_BITS = 0x4B400000
 LOG2_E, LN_2 = 1.4426950408889634, 0.6931471805599453
 
 
-@njit(forceinline=True)
+@inlined
 def exp2(x):
-    """2**x, between about 1e-38 and 1e38; a NaN comes out as some number.
+    """2**x for finite x, between about 1e-38 and 1e38; others come out as some number.
 
     The polynomial is exactly 1 at 0: a state that hardly decays must not drift.
     """
@@ -315,19 +315,19 @@ def exp2(x):
     return _times_power(p, shifted)
 
 
-@njit(forceinline=True)
+@inlined
 def exp(x):
-    """e**x."""
-    return exp2(x * full(LOG2_E))
+    """e**x, infinite x included."""
+    return exp2(clamp(x * full(LOG2_E), 200.0))
 
 
-@njit(forceinline=True)
+@inlined
 def sigmoid(x):
     """1 / (1 + e**-x)."""
     return full(1.0) / (full(1.0) + exp(full(0.0) - x))
 
 
-@njit(forceinline=True)
+@inlined
 def softplus(x):
     """`log(1 + e**x)` and its slope, from one exponential.
 

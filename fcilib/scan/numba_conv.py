@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fcilib.scan import conv_kernels as kernels
-from fcilib.scan.lanes import LANES
+from fcilib.scan.layout import LANES, blocks_of
+from fcilib.scan.machine_code import Kernel
 from fcilib.scan.plumbing import (
     address,
-    blocks_of,
     dense,
     empty,
     rows,
@@ -18,6 +17,9 @@ from fcilib.scan.plumbing import (
     spread_over_threads,
     sum_first,
 )
+
+_forward = Kernel("conv_kernels", "conv_forward")
+_backward = Kernel("conv_kernels", "conv_backward")
 
 
 def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
@@ -35,12 +37,12 @@ class _Conv(torch.autograd.Function):
         x, weight, bias = dense(x), weight.contiguous(), dense(bias)
         out = empty(batch, length, width)
         spread_over_threads(
-            kernels.conv_forward,
+            _forward,
             batch * blocks_of(width),
             taps * LANES,
             (
-                length, width, taps, rows(x, reverse), address(weight), address(bias),
-                rows(out, reverse),
+                length, width, taps, *rows(x, reverse), address(weight), address(bias),
+                *rows(out, reverse),
             ),
         )  # fmt: skip
         ctx.save_for_backward(x, weight, bias)
@@ -57,12 +59,12 @@ class _Conv(torch.autograd.Function):
         dout, dx = dense(dout), empty(batch, length, width)
         dweight, dbias = empty(batch, blocks, taps, LANES), empty(batch, blocks, LANES)
         spread_over_threads(
-            kernels.conv_backward,
+            _backward,
             batch * blocks,
             2 * taps * LANES,
             (
-                length, width, taps, rows(x, reverse), address(weight), address(bias),
-                rows(dout, reverse), rows(dx, reverse), address(dweight), address(dbias),
+                length, width, taps, *rows(x, reverse), address(weight), address(bias),
+                *rows(dout, reverse), *rows(dx, reverse), address(dweight), address(dbias),
             ),
         )  # fmt: skip
         dweight = sum_first(dweight).transpose(1, 2).reshape(blocks * LANES, taps)[:width]

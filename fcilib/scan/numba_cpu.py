@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fcilib.scan import scan_kernels as kernels
-from fcilib.scan.lanes import LANES
+from fcilib.scan.layout import LANES, STEPS, backward_floats, blocks_of, forward_floats
+from fcilib.scan.machine_code import Kernel
 from fcilib.scan.numba_conv import causal_conv_silu
 from fcilib.scan.plumbing import (
     address,
-    blocks_of,
     dense,
     empty,
     rows,
@@ -22,6 +21,8 @@ from fcilib.scan.plumbing import (
 
 __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 
+_forward = Kernel("scan_kernels", "scan_forward")
+_backward = Kernel("scan_kernels", "scan_backward")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -64,7 +65,7 @@ class _Scan(torch.autograd.Function):
         A = A.contiguous()
         u, delta, B, C, D, z, delta_bias = map(dense, (u, delta, B, C, D, z, delta_bias))
         blocks = blocks_of(width)
-        tasks, chunks = batch * blocks, -(-length // kernels.STEPS)
+        tasks, chunks = batch * blocks, -(-length // STEPS)
         differentiate = any(ctx.needs_input_grad)
         places = chunks + 1 if differentiate else 1
         kept = empty(tasks, places, states, LANES)
@@ -73,14 +74,14 @@ class _Scan(torch.autograd.Function):
         out = empty(batch, length, width)
         common = (
             length, width, states, use_softplus,
-            rows(u, reverse), rows(delta, reverse), A.data_ptr(), rows(B, reverse),
-            rows(C, reverse), address(D), rows(z, reverse), address(delta_bias),
+            *rows(u, reverse), *rows(delta, reverse), A.data_ptr(), *rows(B, reverse),
+            *rows(C, reverse), address(D), *rows(z, reverse), address(delta_bias),
         )  # fmt: skip
         spread_over_threads(
-            kernels.scan_forward,
+            _forward,
             tasks,
-            kernels.forward_floats(states),
-            (*common, rows(out, reverse), kept.data_ptr(), kept_chunk, kept_task),
+            forward_floats(states),
+            (*common, *rows(out, reverse), kept.data_ptr(), kept_chunk, kept_task),
         )
         if differentiate:
             ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, kept)
@@ -108,16 +109,16 @@ class _Scan(torch.autograd.Function):
         dA = empty(tasks, states, LANES)
         dD, dbias = empty(tasks, LANES), empty(tasks, LANES)
         spread_over_threads(
-            kernels.scan_backward,
+            _backward,
             tasks,
-            kernels.backward_floats(states),
+            backward_floats(states),
             (
                 length, width, states, ctx.use_softplus,
-                rows(u, reverse), rows(delta, reverse), A.data_ptr(), rows(B, reverse),
-                rows(C, reverse), address(D), rows(z, reverse), address(delta_bias),
-                kept.data_ptr(), kept.stride(1), kept.stride(0), rows(dout, reverse),
-                address(dlast), rows(du, reverse), rows(ddelta, reverse), rows(dz, reverse),
-                (*rows(dB[0], reverse), dB.stride(0)), (*rows(dC[0], reverse), dC.stride(0)),
+                *rows(u, reverse), *rows(delta, reverse), A.data_ptr(), *rows(B, reverse),
+                *rows(C, reverse), address(D), *rows(z, reverse), address(delta_bias),
+                kept.data_ptr(), kept.stride(1), kept.stride(0), *rows(dout, reverse),
+                address(dlast), *rows(du, reverse), *rows(ddelta, reverse), *rows(dz, reverse),
+                *rows(dB[0], reverse), dB.stride(0), *rows(dC[0], reverse), dC.stride(0),
                 dA.data_ptr(), dD.data_ptr(), dbias.data_ptr(),
             ),
         )  # fmt: skip

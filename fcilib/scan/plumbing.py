@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from fcilib.scan.lanes import EDITION, FLOAT, LANES, kernel, read, write
+from fcilib.scan.layout import FLOAT
+from fcilib.scan.machine_code import Kernel
 
 # Ranges handed out per thread: enough that one slow core does not hold up the rest.
 _RANGES_PER_THREAD = 4
+_add_up = Kernel("sum_kernels", "add_up")
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
@@ -46,11 +49,6 @@ def rows(tensor: Tensor | None, reverse: bool) -> tuple[int, int, int]:
     return tensor.data_ptr() + FLOAT * step * (tensor.shape[1] - 1), batch, -step
 
 
-def blocks_of(width: int) -> int:
-    """Blocks of `LANES` channels, the last one perhaps in part."""
-    return -(-width // LANES)
-
-
 def sum_first(parts: Tensor) -> Tensor:
     """Sum over the first axis in a fixed order, whatever the number of threads."""
     if parts.shape[0] == 1:
@@ -58,17 +56,6 @@ def sum_first(parts: Tensor) -> Tensor:
     into = empty(*parts.shape[1:])
     _add_up(parts.data_ptr(), parts.shape[0], parts.stride(0), into.numel(), into.data_ptr())
     return into
-
-
-@kernel
-def _add_up(parts, number, stride, size, into, edition=EDITION):
-    """`into[i] = sum over k of parts[k * stride + i]`, always in the order of k."""
-    for i in range(0, size, LANES):
-        count = min(LANES, size - i)
-        value = read(parts, i, count)
-        for k in range(1, number):
-            value = value + read(parts, k * stride + i, count)
-        write(into, i, value, count)
 
 
 def spread_over_threads(loop: Callable, tasks: int, floats: int, arguments: tuple) -> None:
@@ -81,12 +68,15 @@ def spread_over_threads(loop: Callable, tasks: int, floats: int, arguments: tupl
     ranges = min(tasks, threads * _RANGES_PER_THREAD)
     bounds = [tasks * k // ranges for k in range(ranges + 1)]
     work = empty(ranges, floats)
-
-    def call(k: int) -> None:
-        loop(bounds[k], bounds[k + 1], *arguments, work[k].data_ptr())
-
+    # Arguments are converted here: in the threads each would hold up the others (GIL).
+    bind = loop.bind if isinstance(loop, Kernel) else partial(partial, loop)
+    calls = [bind(bounds[k], bounds[k + 1], *arguments, work[k].data_ptr()) for k in range(ranges)]
     # list() so that what a worker raises is raised here
-    list(_pool(threads).map(call, range(ranges)))
+    list(_pool(threads).map(_make, calls))
+
+
+def _make(call: Callable[[], None]) -> None:
+    call()
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

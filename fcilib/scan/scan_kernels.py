@@ -6,9 +6,9 @@ index n into a small workspace (step sizes, inputs, gates), then takes one n at 
 whole chunk, so that state, gradient of the state and A stay in registers, and at last writes the
 chunk's results.
 
-Arguments: `(address, batch stride, step stride)` for a tensor of rows, a plain address for the
-others; address 0 is "not given". Strides and offsets are in floats. A negative step stride, with
-the address of the last row, is a scan from the end.
+Arguments: `Rows` for a tensor of rows, a plain address for the others; address 0 is "not given".
+Strides and offsets are in floats. A negative step stride, with the address of the last row, is a
+scan from the end.
 """
 
 from __future__ import annotations
@@ -16,17 +16,15 @@ from __future__ import annotations
 from numba import njit
 
 from fcilib.scan.lanes import (
-    EDITION,
-    FLOAT,
-    LANES,
     LN_2,
     LOG2_E,
+    clamp,
     exp2,
     fetch_to_read,
     fetch_to_write,
     full,
     get,
-    kernel,
+    inlined,
     load,
     put,
     read,
@@ -37,27 +35,25 @@ from fcilib.scan.lanes import (
     total,
     write,
 )
+from fcilib.scan.layout import CHUNK, FLOAT, LANES, STEPS, PartialRows, Rows
 
-# Steps in a chunk: states are kept once per chunk and recomputed within it. 8 and not 16, so that
-# the workspace leaves room in a first-level cache of 32 KB.
-STEPS = 8
-CHUNK = STEPS * LANES
+LARGEST_STEP = 1e30  # in an exponent, where an infinite one would be lost
 
 
-@njit(forceinline=True)
+@inlined
 def _step_size(raw, bias, use_softplus):
     """The step size and its slope."""
     raw = raw + bias
     return softplus(raw) if use_softplus else (raw, full(1.0))
 
 
-@njit(forceinline=True)
+@inlined
 def _poison(rate):
     """0, or NaN where A is not finite: `exp2` would hide it."""
     return rate - rate
 
 
-@kernel
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _transpose_block(A, states, channel, count, into):
     """A[channel:channel + count] times log2(e), as `(N, LANES)`: exp(delta A) = 2**(delta A')."""
     for n in range(states):
@@ -67,22 +63,10 @@ def _transpose_block(A, states, channel, count, into):
         store(into, n * LANES, load(into, n * LANES) * full(LOG2_E))
 
 
-def forward_floats(states: int) -> int:
-    """Size of the workspace of `scan_forward`, in floats."""
-    return states * LANES + 3 * CHUNK
-
-
-def backward_floats(states: int) -> int:
-    """Size of the workspace of `scan_backward`, in floats."""
-    return 2 * states * LANES + 10 * CHUNK
-
-
-@kernel
 def scan_forward(
     first, last, length, width, states, use_softplus,
-    u, delta, A, B, C, D, z, delta_bias,
-    out, kept, kept_chunk, kept_task, work,
-    edition=EDITION,
+    u: Rows, delta: Rows, A, B: Rows, C: Rows, D, z: Rows, delta_bias,
+    out: Rows, kept, kept_chunk, kept_task, work,
 ):  # fmt: skip
     """Tasks `first` to `last`. `kept`: per task, the state before each chunk, then the last one.
 
@@ -124,7 +108,7 @@ def scan_forward(
                     use_softplus,
                 )
                 value = read(u[0], batch * u[1] + t * u[2] + channel, count)
-                store(steps_at, s * LANES, step)
+                store(steps_at, s * LANES, clamp(step, LARGEST_STEP))
                 store(inputs_at, s * LANES, step * value)
                 store(sums_at, s * LANES, skip * value)
             next_at = state_at + FLOAT * kept_chunk
@@ -150,13 +134,11 @@ def scan_forward(
                 write(out[0], batch * out[1] + t * out[2] + channel, y, count)
 
 
-@kernel
 def scan_backward(
     first, last, length, width, states, use_softplus,
-    u, delta, A, B, C, D, z, delta_bias,
-    kept, kept_chunk, kept_task, dout, dlast,
-    du, ddelta, dz, dB, dC, dA, dD, dbias, work,
-    edition=EDITION,
+    u: Rows, delta: Rows, A, B: Rows, C: Rows, D, z: Rows, delta_bias,
+    kept, kept_chunk, kept_task, dout: Rows, dlast,
+    du: Rows, ddelta: Rows, dz: Rows, dB: PartialRows, dC: PartialRows, dA, dD, dbias, work,
 ):  # fmt: skip
     """Tasks `first` to `last`, against the direction of the scan.
 
@@ -227,7 +209,7 @@ def scan_backward(
                     store(openings_at, s * LANES, opening)
                     grad = grad * gate * opening
                 store(slopes_at, s * LANES, slope)
-                store(steps_at, s * LANES, step)
+                store(steps_at, s * LANES, clamp(step, LARGEST_STEP))
                 store(inputs_at, s * LANES, step * value)
                 store(sums_at, s * LANES, skip * value)
                 store(grads_at, s * LANES, grad)

@@ -8,7 +8,7 @@ from fcilib.cost import Arithmetic, Block, Loss, Represent, Route, Scan, arithme
 from fcilib.representations import Flow
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.scan import MissingBackendError
-from fcilib.scan.lanes import LANES
+from fcilib.scan.layout import LANES
 
 HERE = [n for n in peers.SCANS if peers.available(n) and n not in peers.GPU_ONLY]
 
@@ -80,7 +80,7 @@ def test_a_representation_keeps_no_graph():
 def test_the_arithmetic_is_done():
     """x <- 0.999 x + 0.001, as often as asked, in every lane of four chains."""
     work = torch.full((LANES,), 3.0)
-    arithmetic._multiply_add(0, 2, 50, work.data_ptr())
+    arithmetic.multiply_add(0, 2, 50, work.data_ptr())
     x = np.float32(3.0)
     for _ in range(100):
         x = np.float32(x * np.float32(0.999) + np.float32(0.001))
