@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from fcilib import status as reports
 from fcilib.watch import plain_line, read_progress
@@ -180,6 +180,9 @@ def bench(
     megabytes: Annotated[
         float, typer.Option(min=0, help="Leave out what would hold more than this.")
     ] = 8192.0,
+    keep_freed: Annotated[
+        bool, typer.Option(help="Keep freed memory in the process, as training does.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
 ) -> None:
     """Time the scan or a Mamba block beside their peers, or the kernels' first call."""
@@ -189,7 +192,12 @@ def bench(
         waits = start.measure()
         typer.echo(json.dumps(waits) if as_json else _start_lines(waits))
         return
-    limits = {"rounds": rounds, "seconds": seconds, "megabytes": megabytes}
+    limits = {
+        "rounds": rounds,
+        "seconds": seconds,
+        "megabytes": megabytes,
+        "keep_freed": keep_freed,
+    }
     try:
         chosen = presets.preset(what, lengths, threads, limits)
     except ValueError as error:
@@ -223,7 +231,7 @@ def _cost_tables(cost: Cost, base: str) -> Iterator[Table]:
     measured["share"] = report.ratios(measured, base, "megabytes")
     heads = ("forward ms", "backward ms", "both ms", "median ms", "× time", "peak MB", "× memory")
     for length, rows in measured.groupby("length"):
-        table = Table(f"L = {length}", *heads, box=None)
+        table = Table(Column(f"L = {length}", no_wrap=True), *heads, box=None)
         for row in rows.itertuples():
             spent = (row.forward, row.backward, row.seconds, row.median)
             table.add_row(

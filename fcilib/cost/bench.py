@@ -49,13 +49,16 @@ class Bench(Spec):
     """The longest one call may take."""
     megabytes: float = Field(4096.0, gt=0)
     """The most memory one call may hold."""
+    keep_freed: bool = True
+    """Freed memory stays in the process, as in training; if not, as in any program: large tensors
+    are then zeroed by the system at every call. Once kept, always kept by that process."""
     seed: int = Field(0, ge=0)
     """Tells repetitions of one bench apart; also seeds weights and inputs."""
 
     @property
     def identity(self) -> str:
-        """16 hexadecimal digits: a hash of the whole description."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """16 hexadecimal digits: a hash of the description, fields at their default left out."""
+        text = json.dumps(self.essence(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def __hash__(self) -> int:
@@ -146,7 +149,8 @@ def find(bench: Bench, folder: Path) -> Cost | None:
 
 
 def _run(bench: Bench, say: Say) -> Cost:
-    keep_freed_memory()
+    if bench.keep_freed:
+        keep_freed_memory()
     begun = time.perf_counter()
     curves = {name: Curve() for name in bench.workloads}
     stopped: dict[str, str] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -58,7 +57,7 @@ def sum_first(parts: Tensor) -> Tensor:
     return into
 
 
-def spread_over_threads(loop: Callable, tasks: int, floats: int, arguments: tuple) -> None:
+def spread_over_threads(loop: Kernel, tasks: int, floats: int, arguments: tuple) -> None:
     """Call `loop(first, last, *arguments, workspace)` until all tasks are done."""
     threads = min(torch.get_num_threads(), tasks)
     if threads == 1:
@@ -69,8 +68,9 @@ def spread_over_threads(loop: Callable, tasks: int, floats: int, arguments: tupl
     bounds = [tasks * k // ranges for k in range(ranges + 1)]
     work = empty(ranges, floats)
     # Arguments are converted here: in the threads each would hold up the others (GIL).
-    bind = loop.bind if isinstance(loop, Kernel) else partial(partial, loop)
-    calls = [bind(bounds[k], bounds[k + 1], *arguments, work[k].data_ptr()) for k in range(ranges)]
+    calls = [
+        loop.bind(bounds[k], bounds[k + 1], *arguments, work[k].data_ptr()) for k in range(ranges)
+    ]
     # list() so that what a worker raises is raised here
     list(_pool(threads).map(_make, calls))
 

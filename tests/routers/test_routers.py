@@ -38,6 +38,7 @@ def test_investigator_is_equation_one_head_by_head(heads):
 @pytest.mark.parametrize("spec", [Investigator(), RankOne()])
 def test_the_form_gives_the_scores_up_to_a_factor(spec):
     x, _ = some()
+    torch.manual_seed(0)  # a product of fingerprints near zero would have no ratio
     router = spec.build(SIZE)
     ratio = router.matrix(x) / torch.einsum("bic,cd,bjd->bij", x, router.form(), x)
     assert ratio.min() > 0

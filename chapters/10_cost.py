@@ -1,0 +1,504 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10. Cost
+#
+# **The claim.** The preprocessing in front of the router can be linear in the length n of the sequence,
+# the pairwise router itself costs O(n²), and a rank-1 router brings it down to O(n) at inference, though
+# training still needs the n × n matrix of scores; what limits the recurrent models is their sequential
+# scan in Python {cite:p}`basu2026routing` (§4.4, §4.6, §6).
+#
+# **Our verdict.** {glue:text}`verdict`
+#
+# **To run it again.** `.venv/bin/fci run 10 --seeds 1 --records _runs/records` {glue:text}`cost`
+#
+# In this notebook we measure time and memory of every representation and router of the book against n,
+# one sequence at a time on one thread, up to a million tokens where they fit; then the routing loss; then
+# the selective scan with its back ends and its peers. Nothing is trained: a *seed* is a repetition of the
+# whole measurement. Curves end where the next length would pass the limits printed below. Timings
+# are of one machine and of these implementations; slopes and ratios travel, milliseconds do not. The
+# sentences were written for the profile `quick`.
+
+# %% tags=["parameters"]
+profile = "quick"  # smoke, quick or paper
+seeds = 3
+executor = "process"  # no effect here: a measurement runs alone
+records = ""  # a folder; empty for the repository's own
+
+# %%
+from fcilib.study import Study
+
+study = Study.from_parameters(globals())
+sizes = study.sizes.cost
+print(f"profile {study.profile}, repetitions: {study.seeds}")
+print(sizes)
+
+# %% tags=["hide-input"]
+import inspect
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from IPython.display import HTML, Code
+from myst_nb import glue
+
+from fcilib import claims, figures
+from fcilib.cost import (
+    Arithmetic,
+    Bench,
+    Loss,
+    Represent,
+    Route,
+    Scan,
+    presets,
+    report,
+)
+from fcilib.representations import (
+    Attention,
+    Embedding,
+    Flow,
+    Fourier,
+    GlobalMean,
+    LinearAttention,
+    Perceiver,
+)
+from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.routers.rank_one import FingerprintScores
+from fcilib.spec import Size
+
+width = study.sizes.width
+limits = {
+    "rounds": sizes.rounds,
+    "seconds": sizes.seconds,
+    "megabytes": sizes.megabytes,
+}
+
+# %% [markdown]
+# ## What does the preprocessing cost?
+#
+# A forward pass over one sequence of n tokens, without gradients: what a trained model pays before its
+# router sees anything. Each is the representation of the other chapters, with one layer in each
+# direction.
+
+# %%
+PREPROCESSING = {
+    "raw embeddings": Embedding(),
+    "attention": Attention(),
+    "sparse attention": Attention(mask="sparse"),
+    "linear attention": LinearAttention(),
+    "Perceiver, 16 hubs": Perceiver(hubs=16),
+    "Perceiver, 1 hub": Perceiver(hubs=1),
+    "Flow": Flow(layers=1),
+    "bidirectional Mamba": Flow(layers=1, bidirectional=True),
+    "global mean": GlobalMean(),
+    "Fourier mixing": Fourier(),
+}
+preprocessing_bench = Bench(
+    workloads={
+        name: Represent(representation=representation, width=width)
+        for name, representation in PREPROCESSING.items()
+    },
+    lengths=sizes.lengths,
+    **limits,
+)
+preprocessing = report.frame(*study.measure(preprocessing_bench))
+
+# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-preprocessing-10", "caption": "Time and peak memory of every preprocessing against the length of one sequence, one thread, both axes logarithmic. Lines are means over repetitions of the whole measurement, shades their range. A line that rises by one decade per decade is linear. Full attention is the one that is not, in time; its memory is linear, since no n × n matrix is ever kept."}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per representation; all but attention are straight lines of slope one."}}
+figures.growth_figure(preprocessing)
+plt.show()
+
+# %% [markdown]
+# All slopes stand in {numref}`fig-slopes-10` and the table under it. Attention has
+# {glue:text}`slope attention`; bidirectional Mamba {glue:text}`slope bidirectional Mamba`, sparse attention
+# {glue:text}`slope sparse attention`, one hub {glue:text}`slope Perceiver, 1 hub`. A slope says nothing of the
+# height of its line: at n = {glue:text}`mid`, raw embeddings take {glue:text}`ms raw embeddings` ms, one hub
+# {glue:text}`ms Perceiver, 1 hub`, bidirectional Mamba {glue:text}`ms bidirectional Mamba` and sparse attention
+# {glue:text}`ms sparse attention`. Full attention is the cheaper of the two attentions up to about
+# n = {glue:text}`crossing sparse attention`, and cheaper than bidirectional Mamba up to about
+# n = {glue:text}`crossing bidirectional Mamba`.
+
+# %% [markdown]
+# ## What does a router cost?
+#
+# One question in the sequence, as in the paper's task: the router scores n candidates for one query and
+# picks k. Or a question at every position, as in a layer of a language model: n times n candidates. The
+# paper's O(n²) for the Investigator is the second; its task asks for the first.
+
+# %%
+QUERIES = {"one query": "one", "every query": "all"}
+routers = {"Investigator": Investigator(), "rank-1": RankOne()}
+routing_bench = Bench(
+    workloads={
+        **{
+            f"{name}, {words}": Route(
+                router=router, queries=queries, width=width
+            )
+            for words, queries in QUERIES.items()
+            for name, router in routers.items()
+        },
+        claims.CHANCE: Route(router=RandomRouter(), width=width),
+    },
+    lengths=sizes.lengths,
+    **limits,
+)
+routing = report.frame(*study.measure(routing_bench))
+
+# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-routing-10", "caption": "Time and peak memory of routing one sequence against its length, for one query and for every position as the query; the random router, for one query, is the floor. Lines are means over repetitions, shades their range. Only the Investigator with a query at every position is steeper than linear."}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per router; the Investigator with every query rises twice as steeply as the others."}}
+figures.growth_figure(routing)
+plt.show()
+
+# %% [markdown]
+# With a query at every position the Investigator has slope {glue:text}`slope Investigator, every query` in
+# time, and in memory {glue:text}`memory Investigator, every query`; rank one has
+# {glue:text}`slope rank-1, every query`. With one query both are linear:
+# {glue:text}`slope Investigator, one query` and {glue:text}`slope rank-1, one query`. At
+# n = {glue:text}`longest` they take {glue:text}`longest Investigator, one query` and
+# {glue:text}`longest rank-1, one query` ms, the random router {glue:text}`longest random router`.
+
+# %% [markdown]
+# Rank one, for every position: only two answers exist, one for each sign of the query's fingerprint. That
+# is what makes it cheap, and also what it cannot do ([chapter 6](06_escape_routes.ipynb)).
+
+# %%
+module = FingerprintScores(width)
+x = torch.randn(512, width, generator=torch.Generator().manual_seed(0))
+every = module.route_all(x, k=8)
+assert torch.equal(every, super(FingerprintScores, module).route_all(x, k=8))
+print(len(every.unique(dim=0)), "different answers to", len(x), "queries")
+
+# %% tags=["remove-input"]
+Code(inspect.getsource(FingerprintScores.route_all), language="python")
+
+# %% [markdown]
+# ## Does training need all pairs?
+#
+# The paper says that it does, for the routing loss. But the loss is a cross-entropy over the candidates
+# of one query, CE(s_q, a): one row of the matrix. We take its gradient from that row alone, and from the
+# row as cut out of the whole matrix.
+
+# %%
+training_bench = Bench(
+    workloads={
+        f"{name}, {words}": Loss(router=router, scores=scores, width=width)
+        for words, scores in {
+            "the query's row": "row",
+            "all pairs": "matrix",
+        }.items()
+        for name, router in routers.items()
+    },
+    lengths=sizes.lengths,
+    **limits,
+)
+training = report.frame(*study.measure(training_bench))
+
+# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-training-10", "caption": "Time and peak memory of the routing loss of one sequence, forward and backward: from the scores of the query alone, and from the scores of all pairs, of which one row is used. Both give the same loss and the same gradients. Lines are means over repetitions, shades their range."}, "image": {"alt": "Two log-log panels, time and memory against length; for both routers the loss from one row is linear, the loss from all pairs quadratic."}}
+figures.growth_figure(training)
+plt.show()
+
+# %% [markdown]
+# From the row the Investigator's loss has slope {glue:text}`slope Investigator, the query's row`, from all
+# pairs {glue:text}`slope Investigator, all pairs`. It is the same loss:
+
+# %%
+module = Investigator().build(Size(vocabulary=64, length=512, width=width))
+row = module(x[None], torch.tensor([100]))
+whole = module.matrix(x[None])[:, 100]
+torch.testing.assert_close(row, whole)
+
+# %% [markdown]
+# ## What does the scan cost?
+#
+# The paper ran its recurrent models with a sequential scan in Python. A loop need not be slow for being a
+# loop: sliced at each step, its backward pass is quadratic in L, because the gradient of a slice is as
+# long as the sequence; unbound once, it is linear. The same recurrence as compiled loops that keep one
+# state in eight and recompute the rest is `numba`, what `fcilib` uses on a CPU; `torch` is that algorithm
+# without a compiler. mambapy's is a parallel scan. Forward and backward, skip, gate and softplus included,
+# at the batch and width of the table, two threads. The arithmetic limit is a loop that does nothing but as
+# many multiply-adds as the recurrence needs instructions, timed in the same rounds.
+
+# %%
+scans_bench = Bench(
+    workloads={
+        presets.LIMIT: Arithmetic(),
+        "numba": Scan(backend="numba"),
+        "torch": Scan(backend="torch"),
+        "reference (unbind)": Scan(backend="reference"),
+        "slicing loop": Scan(backend="slicing"),
+        "mambapy pscan": Scan(backend="mambapy"),
+    },
+    lengths=sizes.scan_lengths,
+    threads=2,
+    **limits,
+)
+scans = report.frame(*study.measure(scans_bench))
+
+# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-scan-10", "caption": "Time and peak memory of one selective scan, forward and backward, against its length (batch 32, 256 channels, 16 states, two threads). The slicing loop is steeper than the others. The arithmetic limit is a bound, not a scan: it holds no memory. Lines are means over repetitions, shades their range."}, "image": {"alt": "Two log-log panels, time and memory against length, with a line for each implementation of the scan and one for the arithmetic limit; the numba kernel lies closest to the limit."}}
+figures.growth_figure(scans, "L")
+plt.show()
+
+# %% tags=["remove-input", "nbval-ignore-output"]
+shared = scans.groupby("length").workload.nunique()
+at = shared[shared == shared.max()].index.max()
+scans["times"] = report.ratios(scans, "numba")
+scans["share"] = report.ratios(scans, "numba", "megabytes")
+here = scans[scans.length == at].groupby("workload", sort=False).mean()
+claims.labelled(
+    pd.DataFrame(
+        {
+            "forward (ms)": (1000 * here.forward).map("{:,.1f}".format),
+            "both (ms)": (1000 * here.seconds).map("{:,.1f}".format),
+            "time ÷ numba's": here.times.map("{:.2f}".format),
+            "peak memory (MB)": here.megabytes.map("{:,.0f}".format),
+            "memory ÷ numba's": here.share.map("{:.2f}".format),
+        }
+    ),
+    f"L = {at}",
+)
+
+# %% tags=["remove-cell"]
+glue("at", at, display=False)
+for name, value in here.times.items():
+    glue(f"times {name}", f"{value:.1f}", display=False)
+
+# %% [markdown]
+# At L = {glue:text}`at` the slicing loop takes {glue:text}`times slicing loop` times as long as the compiled
+# scan, the parallel scan {glue:text}`times mambapy pscan` times, the unbound loop
+# {glue:text}`times reference (unbind)` times; the arithmetic alone would take {glue:text}`times arithmetic limit`
+# of its time. Anyone's own figures: `fci bench scan`, and `fci bench block` for a whole Mamba block.
+
+# %% [markdown]
+# ## What the paper says, what we measured, chance
+#
+# The slope is the power p in cost = c nᵖ, by least squares over the upper half of the lengths that a curve
+# reached. Set beforehand: a slope within 0.1 of that of the claimed growth over the same lengths agrees.
+# Beside it, in place of a chance level, the cost of the *random router* (for preprocessing: of *raw
+# embeddings*), which does nothing with what it is given.
+
+# %%
+CLAIMS = {
+    # §4.6, the table, and Table 3
+    "attention": "O(n²)",
+    "sparse attention": "O(n)",
+    "Perceiver, 16 hubs": "O(n)",
+    "Perceiver, 1 hub": "O(n)",
+    "Flow": "O(n)",
+    "bidirectional Mamba": "O(n)",
+    "global mean": "O(n)",
+    "Fourier mixing": "O(n log n)",
+    # §4.4, §4.6: routing
+    "Investigator, one query": "O(n²)",
+    "Investigator, every query": "O(n²)",
+    "rank-1, one query": "O(n)",
+    "rank-1, every query": "O(n)",
+    # §6: the routing loss
+    "Investigator, the query's row": "O(n²)",
+    "rank-1, the query's row": "O(n²)",
+}
+measured = pd.concat([preprocessing, routing, training])
+slopes = report.against_claims(measured, CLAIMS)
+memory = report.slopes(measured, "megabytes")
+floor = report.slopes(measured, "seconds")["mean"]
+slopes["chance"] = [
+    floor["raw embeddings" if name in PREPROCESSING else claims.CHANCE]
+    for name in slopes.index
+]
+comparison = (
+    slopes.rename(columns={"expected": "paper"})
+    .rename_axis("condition")
+    .reset_index()
+    .assign(protocol="")
+)
+
+# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-slopes-10", "caption": "The slope of time against length: what the paper's growth would have over the same lengths (hollow), measured (filled, with its spread over repetitions), and as a tick the slope of the floor (the random router, or raw embeddings). The line between paper and measured is blue where the two agree within 0.1 and orange where they do not."}, "image": {"alt": "A row per preprocessing and router with the slope that the paper's cost implies, the measured slope and that of the floor."}}
+figures.claims_figure(
+    comparison, scale=1, label="slope of log time on log n", rule="0.1"
+)
+plt.show()
+
+# %% tags=["remove-input", "nbval-ignore-output"]
+reached = measured.groupby("workload").length.max()
+mid = sizes.lengths[len(sizes.lengths) * 3 // 4]
+then = measured[measured.length == mid].groupby("workload").mean()
+
+
+def milliseconds(name):
+    return f"{1000 * then.seconds[name]:,.2f}" if name in then.index else "–"
+
+
+def plus_minus(mean, sd):
+    return f"{mean:.2f}" if pd.isna(sd) else f"{mean:.2f} ± {sd:.2f}"
+
+
+claims.labelled(
+    pd.DataFrame(
+        {
+            "paper": slopes.claim,
+            "slope of that": slopes.expected.map("{:.2f}".format),
+            "time": [
+                plus_minus(*row) for row in slopes[["mean", "sd"]].to_numpy()
+            ],
+            "floor": slopes.chance.map("{:.2f}".format),
+            "memory": memory["mean"].loc[slopes.index].map("{:.2f}".format),
+            "longest n": reached.loc[slopes.index].map("{:,}".format),
+            f"ms at n = {mid:,}": [milliseconds(n) for n in slopes.index],
+            "verdict": [
+                "reproduced" if agrees else "not reproduced"
+                for agrees in slopes.agrees
+            ],
+        }
+    ),
+    "slope of",
+)
+
+# %% [markdown]
+# ## What this means for choosing a router
+#
+# A system pays for its preprocessing and for its routing. The sum, for one question in a sequence of n
+# tokens, and the router's share of it:
+
+# %%
+SYSTEMS = {
+    "bidirectional Mamba": ("rank-1, one query", "Investigator, one query"),
+    "Perceiver, 1 hub": ("Investigator, one query",),
+    "sparse attention": ("Investigator, one query",),
+    "attention": ("Investigator, one query", "Investigator, every query"),
+    "raw embeddings": ("Investigator, one query", "rank-1, one query"),
+}
+
+# %% tags=["remove-input", "nbval-ignore-output"]
+time = measured.groupby(["workload", "length"]).seconds.mean()
+shown = [n for n in sizes.lengths[len(sizes.lengths) // 3 :: 3] if n <= 2**20]
+
+
+def cell(preprocessing, router, n):
+    if (preprocessing, n) not in time or (router, n) not in time:
+        return "–"
+    parts = time[preprocessing, n], time[router, n]
+    return (
+        f"{1000 * sum(parts):,.1f} ms, {claims.percent(parts[1] / sum(parts))}"
+    )
+
+
+claims.labelled(
+    pd.DataFrame(
+        {
+            f"n = {n:,}": {
+                f"{preprocessing} + {router}": cell(preprocessing, router, n)
+                for preprocessing, routers_ in SYSTEMS.items()
+                for router in routers_
+            }
+            for n in shown
+        }
+    ),
+    "time, router's share",
+)
+
+# %% tags=["remove-cell"]
+every_slope = report.slopes(measured, "seconds")
+for name, row in every_slope.iterrows():
+    glue(f"slope {name}", plus_minus(row["mean"], row["sd"]), display=False)
+for name, row in memory.iterrows():
+    glue(f"memory {name}", plus_minus(row["mean"], row["sd"]), display=False)
+glue("mid", f"{mid:,}", display=False)
+longest = max(sizes.lengths)
+glue("longest", f"{longest:,}", display=False)
+for name in PREPROCESSING:
+    glue(f"ms {name}", milliseconds(name), display=False)
+for name in routing.workload.unique():
+    known = (name, longest) in time
+    text = f"{1000 * time[name, longest]:,.1f}" if known else "–"
+    glue(f"longest {name}", text, display=False)
+for name in ("sparse attention", "bidirectional Mamba"):
+    both = pd.DataFrame({n: time[n] for n in ("attention", name)}).dropna()
+    cheaper = both.index[both["attention"] <= both[name]]
+    text = f"{cheaper.max():,}" if len(cheaper) else f"{min(sizes.lengths):,}"
+    glue(f"crossing {name}", text, display=False)
+shares = {
+    router: time[router, n] / (time[router, n] + time[front, n])
+    for front, router, n in [
+        ("bidirectional Mamba", f"{router}, one query", mid)
+        for router in routers
+    ]
+    if (front, n) in time and (router, n) in time
+}
+for router in routers:
+    share = shares.get(f"{router}, one query")
+    text = "–" if share is None else claims.percent(share)
+    glue(f"share {router}", text, display=False)
+
+# %% [markdown]
+# In front of one question the router hardly matters. At n = {glue:text}`mid` it takes
+# {glue:text}`share Investigator` (Investigator) or {glue:text}`share rank-1` (rank-1) of the time of a system
+# with bidirectional Mamba. So:
+#
+# * **One question per sequence** (retrieval, reading comprehension, the paper's task): choose the router by
+#   its precision and the preprocessing by its cost. Pairwise comparison with one query is linear already.
+# * **A question at every position** (a layer of a language model): the Investigator's n × n scores cost what
+#   full attention costs, and their memory ends first. Here a cheaper router pays; rank one pays with having
+#   only two answers per sequence.
+# * **Training**: score the queries that have a label, and no n × n matrix is needed.
+# * **Recurrence**: its scan need not be slow, nor the parallel one fast; look at the implementation.
+
+# %% tags=["remove-cell"]
+agreeing = slopes[slopes.agrees]
+differing = "; ".join(
+    f"{name} ({row.claim}: {row['mean']:.2f})"
+    for name, row in slopes[~slopes.agrees].iterrows()
+)
+one = "Investigator, one query"
+verdict = (
+    f"Of {len(slopes)} costs, {len(agreeing)} grow as the paper says. Not so: {differing}. For the one question "
+    "of the paper's task the full pairwise router is linear, in training too; it is quadratic only where every "
+    f"position asks (slope {every_slope.loc['Investigator, every query', 'mean']:.2f}). At L = {at} a compiled "
+    f"scan takes {100 / here.times['slicing loop']:.1f}% of the time of a loop that slices. Measured at profile "
+    f"{study.profile}, one sequence of width {width} on one thread; repetitions: {study.seeds}."
+)
+glue("verdict", verdict, display=False)
+link = '<a href="10_cost.html">Cost</a>'
+glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
+benches = (preprocessing_bench, routing_bench, training_bench, scans_bench)
+took = sum(cost.took for b in benches for cost in study.measure(b))
+glue(
+    "cost",
+    f"measures for about {took / 60 / study.seeds:.0f} minutes at profile {study.profile}; nothing "
+    "else should run meanwhile.",
+    display=False,
+)
+
+# %% [markdown]
+# ## What differs, and why
+#
+# * **What O(n²) is about.** The paper counts the scores of all pairs, and its task asks one question. The
+#   Investigator with one query never forms a pair it does not need, and neither does its loss. Its
+#   statement that the total cost stays quadratic holds where every position asks.
+# * **Constants.** A slope of one is not cheap by itself: linear preprocessing overtakes attention, whose
+#   products are what a processor does best, only at the lengths given above. On a GPU those lengths
+#   are others, and larger.
+# * **Memory.** Full attention is computed in tiles and holds no n × n matrix; its memory is linear, as
+#   FlashAttention's is, and time is what ends its curve. For the Investigator with every query it is
+#   memory.
+# * **Bends.** Where the vectors outgrow a cache, a line of slope one has a step. A routing of one query
+#   reads every vector once and does little else, so it shows most there.
+# * **What was not measured.** No GPU: the kernels for one are written and checked without it (the README
+#   in `fcilib/scan` says how far). No training step of a whole model; every record of the other chapters
+#   holds the seconds of its run.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Give sparse attention a wider window, `Attention(mask="sparse", window=128)`. Slope or height: which
+#    changes?
+# 2. Double the width in `Route`. Where does the step in the line of the one-query Investigator move to,
+#    and why?
+# 3. Ask for more picks, `Investigator(k=1024)` and `RankOne(k=1024)`. Which line moves, and at which n
+#    does it no longer matter?
