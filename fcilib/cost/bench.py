@@ -145,7 +145,9 @@ def find(bench: Bench, folder: Path) -> Cost | None:
         raise RecordError(f"{path}: is from another version of fcilib: {error}") from error
     if cost.bench != bench:
         raise RecordError(f"{path}: holds another bench than its name says. {REMEDY}")
-    return cost
+    # In the order in which they were asked for; a record's own is alphabetical.
+    curves = {name: cost.curves[name] for name in bench.workloads}
+    return cost.model_copy(update={"bench": bench, "curves": curves})
 
 
 def _run(bench: Bench, say: Say) -> Cost:
