@@ -30,6 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+WIDEST = 110
+"""Columns of the widest table."""
+
 Names = Annotated[list[str] | None, typer.Argument(help="e.g. 01; all chapters if left out")]
 Records = Annotated[
     Path | None, typer.Option(help="Take and keep run records here, not in the repository's.")
@@ -207,8 +210,10 @@ def bench(
     if as_json:
         typer.echo(cost.model_dump_json(indent=1))
         return
+    # A narrow terminal may wrap lines; the columns' names must not be cut.
+    console = Console(width=max(Console().width, WIDEST))
     for table in _cost_tables(cost, presets.PRESETS[what].base):
-        Console().print(table)
+        console.print(table)
     for note in presets.notes(what, cost):
         typer.echo(note)
 
