@@ -104,15 +104,17 @@ PREPROCESSING = {
     "global mean": GlobalMean(),
     "Fourier mixing": Fourier(),
 }
-preprocessing_bench = Bench(
-    workloads={
-        name: Represent(representation=representation, width=width)
-        for name, representation in PREPROCESSING.items()
-    },
-    lengths=sizes.lengths,
-    **limits,
+preprocessing_costs = study.measure(
+    Bench(
+        workloads={
+            name: Represent(representation=representation, width=width)
+            for name, representation in PREPROCESSING.items()
+        },
+        lengths=sizes.lengths,
+        **limits,
+    )
 )
-preprocessing = report.frame(*study.measure(preprocessing_bench))
+preprocessing = report.frame(*preprocessing_costs)
 
 # %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-preprocessing-10", "caption": "Time and peak memory of every preprocessing against the length of one sequence, one thread, both axes logarithmic. Lines are means over repetitions of the whole measurement, shades their range. A line that rises by one decade per decade is linear. Full attention is the one that is not, in time; its memory is linear, since no n × n matrix is ever kept."}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per representation; all but attention are straight lines of slope one."}}
 figures.growth_figure(preprocessing)
@@ -138,21 +140,23 @@ plt.show()
 # %%
 QUERIES = {"one query": "one", "every query": "all"}
 routers = {"Investigator": Investigator(), "rank-1": RankOne()}
-routing_bench = Bench(
-    workloads={
-        **{
-            f"{name}, {words}": Route(
-                router=router, queries=queries, width=width
-            )
-            for words, queries in QUERIES.items()
-            for name, router in routers.items()
+routing_costs = study.measure(
+    Bench(
+        workloads={
+            **{
+                f"{name}, {words}": Route(
+                    router=router, queries=queries, width=width
+                )
+                for words, queries in QUERIES.items()
+                for name, router in routers.items()
+            },
+            claims.CHANCE: Route(router=RandomRouter(), width=width),
         },
-        claims.CHANCE: Route(router=RandomRouter(), width=width),
-    },
-    lengths=sizes.lengths,
-    **limits,
+        lengths=sizes.lengths,
+        **limits,
+    )
 )
-routing = report.frame(*study.measure(routing_bench))
+routing = report.frame(*routing_costs)
 
 # %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-routing-10", "caption": "Time and peak memory of routing one sequence against its length, for one query and for every position as the query; the random router, for one query, is the floor. Lines are means over repetitions, shades their range. Only the Investigator with a query at every position is steeper than linear."}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per router; the Investigator with every query rises twice as steeply as the others."}}
 figures.growth_figure(routing)
@@ -188,19 +192,21 @@ Code(inspect.getsource(FingerprintScores.route_all), language="python")
 # row as cut out of the whole matrix.
 
 # %%
-training_bench = Bench(
-    workloads={
-        f"{name}, {words}": Loss(router=router, scores=scores, width=width)
-        for words, scores in {
-            "the query's row": "row",
-            "all pairs": "matrix",
-        }.items()
-        for name, router in routers.items()
-    },
-    lengths=sizes.lengths,
-    **limits,
+training_costs = study.measure(
+    Bench(
+        workloads={
+            f"{name}, {words}": Loss(router=router, scores=scores, width=width)
+            for words, scores in {
+                "the query's row": "row",
+                "all pairs": "matrix",
+            }.items()
+            for name, router in routers.items()
+        },
+        lengths=sizes.lengths,
+        **limits,
+    )
 )
-training = report.frame(*study.measure(training_bench))
+training = report.frame(*training_costs)
 
 # %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-training-10", "caption": "Time and peak memory of the routing loss of one sequence, forward and backward: from the scores of the query alone, and from the scores of all pairs, of which one row is used. Both give the same loss and the same gradients. Lines are means over repetitions, shades their range."}, "image": {"alt": "Two log-log panels, time and memory against length; for both routers the loss from one row is linear, the loss from all pairs quadratic."}}
 figures.growth_figure(training)
@@ -228,20 +234,22 @@ torch.testing.assert_close(row, whole)
 # many multiply-adds as the recurrence needs instructions, timed in the same rounds.
 
 # %%
-scans_bench = Bench(
-    workloads={
-        presets.LIMIT: Arithmetic(),
-        "numba": Scan(backend="numba"),
-        "torch": Scan(backend="torch"),
-        "reference (unbind)": Scan(backend="reference"),
-        "slicing loop": Scan(backend="slicing"),
-        "mambapy pscan": Scan(backend="mambapy"),
-    },
-    lengths=sizes.scan_lengths,
-    threads=2,
-    **limits,
+scans_costs = study.measure(
+    Bench(
+        workloads={
+            presets.LIMIT: Arithmetic(),
+            "numba": Scan(backend="numba"),
+            "torch": Scan(backend="torch"),
+            "reference (unbind)": Scan(backend="reference"),
+            "slicing loop": Scan(backend="slicing"),
+            "mambapy pscan": Scan(backend="mambapy"),
+        },
+        lengths=sizes.scan_lengths,
+        threads=2,
+        **limits,
+    )
 )
-scans = report.frame(*study.measure(scans_bench))
+scans = report.frame(*scans_costs)
 
 # %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-scan-10", "caption": "Time and peak memory of one selective scan, forward and backward, against its length (batch 32, 256 channels, 16 states, two threads). The slicing loop is steeper than the others. The arithmetic limit is a bound, not a scan: it holds no memory. Lines are means over repetitions, shades their range."}, "image": {"alt": "Two log-log panels, time and memory against length, with a line for each implementation of the scan and one for the arithmetic limit; the numba kernel lies closest to the limit."}}
 bounded = scans.workload == presets.LIMIT
@@ -278,8 +286,8 @@ for name, value in here.times.items():
 # At L = {glue:text}`at` the slicing loop takes {glue:text}`times slicing loop` times as long as the compiled
 # scan, the parallel scan {glue:text}`times mambapy pscan` times, the unbound loop
 # {glue:text}`times reference (unbind)` times; the arithmetic alone would take {glue:text}`times arithmetic limit`
-# of its time. Freed memory stays in the process here, as it does in training; in a program that gives it
-# back, those that allocate most are slower still. Anyone's own figures: `fci bench scan`, and `fci bench block` for a whole Mamba block.
+# of its time. Freed memory stays in the process here, as it does in training; `fci bench` leaves
+# that as it is in any program. Anyone's own figures: `fci bench scan`, and `fci bench block` for a whole Mamba block.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -312,11 +320,12 @@ CLAIMS = {
 measured = pd.concat([preprocessing, routing, training])
 slopes = report.against_claims(measured, CLAIMS)
 memory = report.slopes(measured, "megabytes")
-floor = report.slopes(measured, "seconds")["mean"]
-slopes["chance"] = [
-    floor["raw embeddings" if name in PREPROCESSING else claims.CHANCE]
+every_slope = report.slopes(measured, "seconds")
+floors = [
+    "raw embeddings" if name in PREPROCESSING else claims.CHANCE
     for name in slopes.index
 ]
+slopes["chance"] = every_slope["mean"].loc[floors].to_numpy()
 comparison = (
     slopes.rename(columns={"expected": "paper"})
     .rename_axis("condition")
@@ -330,15 +339,8 @@ figures.claims_figure(
 )
 plt.show()
 
+
 # %% tags=["remove-input", "nbval-ignore-output"]
-mid = sizes.lengths[len(sizes.lengths) * 3 // 4]
-then = measured[measured.length == mid].groupby("workload").mean()
-
-
-def milliseconds(name):
-    return f"{1000 * then.seconds[name]:,.2f}" if name in then.index else "–"
-
-
 def plus_minus(mean, sd):
     return f"{mean:.2f}" if pd.isna(sd) else f"{mean:.2f} ± {sd:.2f}"
 
@@ -407,8 +409,14 @@ claims.labelled(
     "time, router's share",
 )
 
+
 # %% tags=["remove-cell"]
-every_slope = report.slopes(measured, "seconds")
+def milliseconds(name, n, digits):
+    known = (name, n) in time
+    return f"{1000 * time[name, n]:,.{digits}f}" if known else "–"
+
+
+mid = sizes.lengths[len(sizes.lengths) * 3 // 4]
 for name, row in every_slope.iterrows():
     glue(f"slope {name}", plus_minus(row["mean"], row["sd"]), display=False)
 for name, row in memory.iterrows():
@@ -417,27 +425,20 @@ glue("mid", f"{mid:,}", display=False)
 longest = max(sizes.lengths)
 glue("longest", f"{longest:,}", display=False)
 for name in PREPROCESSING:
-    glue(f"ms {name}", milliseconds(name), display=False)
+    glue(f"ms {name}", milliseconds(name, mid, 2), display=False)
 for name in routing.workload.unique():
-    known = (name, longest) in time
-    text = f"{1000 * time[name, longest]:,.1f}" if known else "–"
-    glue(f"longest {name}", text, display=False)
+    glue(f"longest {name}", milliseconds(name, longest, 1), display=False)
 for name in ("sparse attention", "bidirectional Mamba"):
     both = pd.DataFrame({n: time[n] for n in ("attention", name)}).dropna()
     cheaper = both.index[both["attention"] <= both[name]]
     text = f"{cheaper.max():,}" if len(cheaper) else f"{min(sizes.lengths):,}"
     glue(f"crossing {name}", text, display=False)
-shares = {
-    router: time[router, n] / (time[router, n] + time[front, n])
-    for front, router, n in [
-        ("bidirectional Mamba", f"{router}, one query", mid)
-        for router in routers
-    ]
-    if (front, n) in time and (router, n) in time
-}
 for router in routers:
-    share = shares.get(f"{router}, one query")
-    text = "–" if share is None else claims.percent(share)
+    parts = ("bidirectional Mamba", mid), (f"{router}, one query", mid)
+    text = "–"
+    if all(part in time for part in parts):
+        before, routed = (time[part] for part in parts)
+        text = claims.percent(routed / (before + routed))
     glue(f"share {router}", text, display=False)
 
 # %% [markdown]
@@ -459,7 +460,6 @@ differing = "; ".join(
     f"{name} ({row.claim}: {row['mean']:.2f})"
     for name, row in slopes[~slopes.agrees].iterrows()
 )
-one = "Investigator, one query"
 verdict = (
     f"Of {len(slopes)} costs, {len(agreeing)} grow as the paper says. Not so: {differing}. For the one question "
     "of the paper's task the full pairwise router is linear, in training too; it is quadratic only where every "
@@ -470,8 +470,8 @@ verdict = (
 glue("verdict", verdict, display=False)
 link = '<a href="10_cost.html">Cost</a>'
 glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
-benches = (preprocessing_bench, routing_bench, training_bench, scans_bench)
-took = sum(cost.took for b in benches for cost in study.measure(b))
+costs = preprocessing_costs + routing_costs + training_costs + scans_costs
+took = sum(cost.took for cost in costs)
 glue(
     "cost",
     f"measures for about {took / 60 / study.seeds:.0f} minutes at profile {study.profile}; nothing "
@@ -491,8 +491,8 @@ glue(
 # * **Memory.** Full attention is computed in tiles and holds no n × n matrix; its memory is linear, as
 #   FlashAttention's is, and time is what ends its curve. For the Investigator with every query it is
 #   memory.
-# * **Bends.** Where the vectors outgrow a cache, a line of slope one has a step. A routing of one query
-#   reads every vector once and does little else, so it shows most there.
+# * **Bends.** The lines of what does little with each vector have a step on their way. We take it for the
+#   lengths at which the vectors outgrow a cache; that was not measured.
 # * **What was not measured.** No GPU: the kernels for one are written and checked without it (the README
 #   in `fcilib/scan` says how far). No training step of a whole model; every record of the other chapters
 #   holds the seconds of its run.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Literal
 
 from pydantic import Field
@@ -13,7 +11,7 @@ from fcilib.council import Council
 from fcilib.model import FCI
 from fcilib.representations import Representation
 from fcilib.routers import Router
-from fcilib.spec import Size, Spec
+from fcilib.spec import Repeatable, Size, Spec, short_hash
 from fcilib.tasks import Task
 
 
@@ -38,7 +36,7 @@ class Training(Spec):
     """Fresh sequences that every reported metric is measured on."""
 
 
-class Experiment(Spec):
+class Experiment(Repeatable):
     """One training run, fully specified.
 
     Equal descriptions are the same run: `identity` is a hash of the canonical JSON together with
@@ -58,19 +56,10 @@ class Experiment(Spec):
     seed: int = Field(0, ge=0)
     """Seeds the data, the initial weights and the order of the batches."""
 
-    def canonical(self) -> str:
-        """Sorted JSON of what differs from the defaults: one text for one experiment."""
-        return json.dumps(self.essence(), sort_keys=True, separators=(",", ":"))
-
     @property
     def identity(self) -> str:
         """16 hexadecimal digits."""
-        text = f"{NUMERICS}:{self.canonical()}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def with_seed(self, seed: int) -> Experiment:
-        """The same experiment under another seed."""
-        return type(self).model_validate({**dict(self), "seed": seed})
+        return short_hash(f"{NUMERICS}:{self.canonical()}")
 
     def build(self) -> FCI:
         """The model, initialised from torch's current random state."""

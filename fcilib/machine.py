@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def cores() -> int:
@@ -21,3 +24,15 @@ def processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def provenance() -> dict[str, Any]:
+    """Where, when (UTC, to the second) and with what a record is made; fields of every record."""
+    return {
+        "device": f"cpu: {processor()}",
+        "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("fcilib", "torch", "numpy", "numba")},
+        },
+    }

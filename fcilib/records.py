@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from fcilib import NUMERICS
 from fcilib.experiment import Experiment
 from fcilib.files import write_atomic
-from fcilib.sealed import REMEDY, RecordError, seal, unseal
+from fcilib.sealed import REMEDY, RecordError, seal_model, unseal_model
 
 
 class Record(BaseModel):
@@ -65,8 +64,7 @@ class Records:
 
     def add(self, record: Record) -> None:
         """Write a record so that a crash leaves either none or all of it."""
-        content = json.loads(record.model_dump_json())
-        write_atomic(self.path(record.experiment), seal(content))
+        write_atomic(self.path(record.experiment), seal_model(record))
 
     def __iter__(self) -> Any:
         """Every record of the folder, by identity. Raises RecordError at one that is damaged."""
@@ -78,11 +76,7 @@ class Records:
 
 def read(path: Path) -> Record:
     """One record from its file. Raises RecordError naming the file and what is wrong with it."""
-    content = unseal(path)
-    try:
-        record = Record.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        raise RecordError(f"{path}: is from another version of fcilib: {error}") from error
+    record = unseal_model(path, Record)
     if record.numerics == NUMERICS and not (
         record.identity == record.experiment.identity == path.stem
     ):

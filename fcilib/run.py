@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -18,7 +15,7 @@ from fcilib import NUMERICS
 from fcilib.allocator import keep_freed_memory
 from fcilib.experiment import Experiment
 from fcilib.files import write_atomic
-from fcilib.machine import processor
+from fcilib.machine import provenance
 from fcilib.records import Record, Records
 from fcilib.sealed import rounded
 from fcilib.training import Outcome, train
@@ -81,11 +78,6 @@ def _record(experiment: Experiment, outcome: Outcome) -> Record:
         parameters=outcome.parameters,
         seconds=round(outcome.seconds, 1),
         peak_memory_mb=round(outcome.peak_memory_mb, 1),
-        device=f"cpu: {processor()}",
         threads=torch.get_num_threads(),
-        finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("fcilib", "torch", "numpy", "numba")},
-        },
+        **provenance(),
     )

@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 SIGNIFICANT = 7
 """Digits kept of a measured number: more than any of them means, and all that fp32 has."""
@@ -35,6 +39,20 @@ def unseal(path: Path) -> dict[str, Any]:
     if stored != seal(content):
         raise RecordError(f"{path}: its content does not match its checksum. {REMEDY}")
     return content
+
+
+def seal_model(model: BaseModel) -> bytes:
+    """`seal` of a pydantic model."""
+    return seal(json.loads(model.model_dump_json()))
+
+
+def unseal_model(path: Path, kind: type[Model]) -> Model:
+    """The model in a file that `seal_model` made. Raises RecordError as `unseal` does."""
+    content = unseal(path)
+    try:
+        return kind.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise RecordError(f"{path}: is from another version of fcilib: {error}") from error
 
 
 def rounded(value: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +28,23 @@ class Spec(BaseModel):
             if name == "kind" or field.is_required() or value != field.default:
                 found[name] = value.essence() if isinstance(value, Spec) else full[name]
         return found
+
+
+class Repeatable(Spec):
+    """A whole description of something that is done once for each `seed`, a field of it."""
+
+    def canonical(self) -> str:
+        """Sorted JSON of what differs from the defaults: one text for one description."""
+        return json.dumps(self.essence(), sort_keys=True, separators=(",", ":"))
+
+    def with_seed(self, seed: int) -> Self:
+        """The same under another seed."""
+        return type(self).model_validate({**dict(self), "seed": seed})
+
+
+def short_hash(text: str) -> str:
+    """16 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from fcilib.allocator import keep_freed_memory
 from fcilib.cost import meter
 from fcilib.cost.workloads import AnyWorkload
 from fcilib.files import write_atomic
-from fcilib.machine import processor
-from fcilib.sealed import REMEDY, RecordError, seal, unseal
-from fcilib.spec import Spec
+from fcilib.machine import provenance
+from fcilib.sealed import REMEDY, RecordError, seal_model, unseal_model
+from fcilib.spec import Repeatable, short_hash
 
 GROWTH = 4.5
 """What doubling n multiplies a cost by, as long as one length is known: above quadratic."""
@@ -31,7 +26,7 @@ GROWTH = 4.5
 Say = Callable[[str], None]
 
 
-class Bench(Spec):
+class Bench(Repeatable):
     """Workloads to be measured in one run, taking turns, so that their ratios can be trusted.
 
     A workload leaves the bench at the first length where its time or memory, extrapolated from the
@@ -57,16 +52,11 @@ class Bench(Spec):
 
     @property
     def identity(self) -> str:
-        """16 hexadecimal digits: a hash of the description, fields at their default left out."""
-        text = json.dumps(self.essence(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """16 hexadecimal digits, of the canonical JSON."""
+        return short_hash(self.canonical())
 
     def __hash__(self) -> int:
         return hash(self.identity)
-
-    def with_seed(self, seed: int) -> Bench:
-        """The same bench, as another repetition."""
-        return type(self).model_validate({**dict(self), "seed": seed})
 
 
 class Curve(BaseModel):
@@ -129,7 +119,7 @@ def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None)
         if cost := find(bench, folder):
             return cost
         cost = _run(bench, say)
-        write_atomic(folder / f"{bench.identity}.json", seal(json.loads(cost.model_dump_json())))
+        write_atomic(folder / f"{bench.identity}.json", seal_model(cost))
         return cost
 
 
@@ -138,11 +128,7 @@ def find(bench: Bench, folder: Path) -> Cost | None:
     path = folder / f"{bench.identity}.json"
     if not path.exists():
         return None
-    content = unseal(path)
-    try:
-        cost = Cost.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        raise RecordError(f"{path}: is from another version of fcilib: {error}") from error
+    cost = unseal_model(path, Cost)
     if cost.bench != bench:
         raise RecordError(f"{path}: holds another bench than its name says. {REMEDY}")
     # In the order in which they were asked for; a record's own is alphabetical.
@@ -169,12 +155,7 @@ def _run(bench: Bench, say: Say) -> Cost:
         curves=curves,
         stopped=stopped,
         took=round(time.perf_counter() - begun, 1),
-        device=f"cpu: {processor()}",
-        finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("fcilib", "torch", "numpy", "numba")},
-        },
+        **provenance(),
     )
 
 

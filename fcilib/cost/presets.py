@@ -27,9 +27,11 @@ def scan(lengths: tuple[int, ...], threads: int, **limits: float) -> Bench:
 
 def block(lengths: tuple[int, ...], threads: int, **limits: float) -> Bench:
     """A whole Mamba block of width 128 at B=32: ours and those of mambapy and transformers."""
-    names = {"fcilib": "fcilib", "mambapy": "mambapy", "transformers": "transformers, slow path"}
+    names = {"transformers": "transformers, slow path"}
     workloads: dict[str, AnyWorkload] = {
-        names[name]: Block(implementation=name) for name in peers.BLOCKS if peers.available(name)
+        names.get(name, name): Block(implementation=name)
+        for name in peers.BLOCKS
+        if peers.available(name)
     }
     return Bench(workloads=workloads, lengths=lengths, threads=threads, **limits)
 

@@ -79,12 +79,13 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, u, delta, A, B, C, D, z, delta_bias, use_softplus, reverse, want_last):
         batch, length, width = u.shape
-        states = A.shape[1]
+        A = A.t().contiguous()  # as the kernels read it, here and on the way back
+        states = len(A)
         y = empty(u.shape, u, u.dtype)
         last = empty((batch, states, width), u) if want_last else None
         kept = None
         if any(ctx.needs_input_grad):
-            kept = empty((batch, _cdiv(length, SEGMENT), states, width), u)
+            kept = empty((batch, triton.cdiv(length, SEGMENT), states, width), u)
         inputs = (u, delta, A, B, C, D, z, delta_bias)
         _walk(inputs, y, last, None, kept, use_softplus, reverse)
         if kept is not None:
@@ -99,7 +100,7 @@ class _Scan(torch.autograd.Function):
         *inputs, kept = ctx.saved_tensors
         u, delta, A, B, C, D, _, delta_bias = inputs
         batch, length, width = u.shape
-        states, chunks = A.shape[1], _cdiv(length, CHUNK)
+        states, chunks = len(A), triton.cdiv(length, CHUNK)
         if dy is None:
             dy = u.new_zeros(()).expand(u.shape)
         before = empty((batch, chunks, states, width), u)
@@ -131,13 +132,13 @@ def _walk(inputs, y, last, start, kept, use_softplus: bool, reverse: bool) -> No
     """Launch `scan_states_kernel`; from `start`, with its segments at the same time, if given."""
     u, delta, A, B, C, D, z, delta_bias = inputs
     batch, length, width = u.shape
-    states = A.shape[1]
+    states = len(A)
     segments = 1 if start is None else start.shape[1]
     block, steps = _walk_tile(batch * segments, width, states)
-    blocks = _cdiv(width, block)
+    blocks = triton.cdiv(width, block)
     with _on(u):
         kernels.scan_states_kernel[(batch * segments * blocks,)](
-            *_rows(u, reverse), *_rows(delta, reverse), A.t().contiguous(), *_rows(B, reverse),
+            *_rows(u, reverse), *_rows(delta, reverse), A, *_rows(B, reverse),
             *_rows(C, reverse), *_strided(D, 1), *_rows(z, reverse), *_strided(delta_bias, 1),
             *_rows(y, reverse), last, start, kept,
             length, width, blocks, segments, 0 if kept is None else kept.shape[1],
@@ -151,13 +152,13 @@ def _carry(inputs, dy: Tensor, dlast: Tensor | None, use_softplus: bool, reverse
     """What enters each chunk from those after it, `(B, chunks, N, d)`."""
     u, delta, A, _, C, _, z, delta_bias = inputs
     batch, length, width = u.shape
-    states, chunks = A.shape[1], _cdiv(length, CHUNK)
+    states, chunks = len(A), triton.cdiv(length, CHUNK)
     block, steps = _walk_tile(batch, width, states)
-    blocks = _cdiv(width, block)
+    blocks = triton.cdiv(width, block)
     carry = empty((batch, chunks, states, width), u)
     with _on(u):
         kernels.scan_carry_kernel[(batch * blocks,)](
-            *_rows(delta, reverse), A.t().contiguous(), *_rows(C, reverse), *_rows(z, reverse),
+            *_rows(delta, reverse), A, *_rows(C, reverse), *_rows(z, reverse),
             *_strided(delta_bias, 1), *_rows(dy, reverse), dlast, carry,
             length, width, blocks, chunks,
             N=states, SOFTPLUS=use_softplus, EVERY=CHUNK // steps, STEPS=steps, BLOCK=block,
@@ -170,7 +171,7 @@ def _gradients(inputs, dy, before, carry, use_softplus: bool, reverse: bool) -> 
     """du, ddelta, dz; parts of dB and dC, `(B, blocks, N, L)`, of dD and dbias. dA: in `carry`."""
     u, delta, A, B, C, D, z, delta_bias = inputs
     batch, length, width = u.shape
-    states, chunks, blocks = A.shape[1], carry.shape[1], _cdiv(width, GRADIENT_BLOCK)
+    states, chunks, blocks = len(A), carry.shape[1], triton.cdiv(width, GRADIENT_BLOCK)
     du, ddelta = empty(u.shape, u, u.dtype), empty(u.shape, u, delta.dtype)
     dz = None if z is None else empty(u.shape, u, z.dtype)
     dB, dC = (empty((batch, blocks, states, length), u) for _ in range(2))
@@ -178,7 +179,7 @@ def _gradients(inputs, dy, before, carry, use_softplus: bool, reverse: bool) -> 
     dbias = None if delta_bias is None else empty((batch, chunks, width), u)
     with _on(u):
         kernels.scan_gradient_kernel[(batch * chunks * blocks,)](
-            *_rows(u, reverse), *_rows(delta, reverse), A.t().contiguous(),
+            *_rows(u, reverse), *_rows(delta, reverse), A,
             *(_along(tensor.transpose(1, 2).contiguous(), reverse) for tensor in (B, C)),
             *_strided(D, 1), *_rows(z, reverse), *_strided(delta_bias, 1),
             *_rows(dy, reverse), *(_rows(tensor, reverse)[0] for tensor in (u, delta, z, dy)),
@@ -207,7 +208,7 @@ class _Conv(torch.autograd.Function):
         x, weight, bias = ctx.saved_tensors
         batch, length, width = x.shape
         taps = weight.shape[1]
-        chunks, blocks = _cdiv(length, CONV_STEPS), _cdiv(width, CONV_BLOCK)
+        chunks, blocks = triton.cdiv(length, CONV_STEPS), triton.cdiv(width, CONV_BLOCK)
         dout = empty(x.shape, x)
         parts = empty((batch * chunks, taps + 1, width), x)
         with _on(x):
@@ -229,7 +230,7 @@ class _Conv(torch.autograd.Function):
 def _convolve(x, weight, bias, reverse: bool, dtype: torch.dtype, silu: bool) -> Tensor:
     """Launch `conv_kernel`: `(B, L, d)` in `dtype`."""
     batch, length, width = x.shape
-    chunks, blocks = _cdiv(length, CONV_STEPS), _cdiv(width, CONV_BLOCK)
+    chunks, blocks = triton.cdiv(length, CONV_STEPS), triton.cdiv(width, CONV_BLOCK)
     y = empty(x.shape, x, dtype)
     with _on(x):
         kernels.conv_kernel[(batch * chunks * blocks,)](
@@ -261,12 +262,8 @@ def _strided(tensor: Tensor | None, dims: int) -> tuple:
 
 def _walk_tile(sequences: int, width: int, states: int) -> tuple[int, int]:
     """Wide, unless that leaves most of a card without work or the state outgrows the registers."""
-    enough = sequences * _cdiv(width, WIDE[0]) >= ENOUGH_PROGRAMS
+    enough = sequences * triton.cdiv(width, WIDE[0]) >= ENOUGH_PROGRAMS
     return WIDE if enough and states <= 16 else NARROW
-
-
-def _cdiv(number: int, size: int) -> int:
-    return -(-number // size)
 
 
 def _on(tensor: Tensor):
