@@ -69,6 +69,17 @@ def conv_results(inputs, backend, **options):
     return {"y": y} | gradients((y,), inputs)
 
 
+def gradients_through(part, inputs, backend):
+    """Of every input, through the output (part 0) or the last state (1) alone."""
+    both = selective_scan(**inputs, delta_softplus=True, return_last_state=True, backend=backend)
+    found = torch.autograd.grad(both[part].square().sum(), inputs.values(), allow_unused=True)
+    zeros = (torch.zeros_like(tensor) for tensor in inputs.values())
+    return {
+        name: zero if gradient is None else gradient
+        for name, gradient, zero in zip(inputs, found, zeros, strict=True)
+    }
+
+
 def gradients(outputs, inputs):
     """Of each input that is given, under cotangents that depend on nothing but the shapes."""
     generator = torch.Generator().manual_seed(1)

@@ -15,6 +15,7 @@ from cases import (
     assert_same,
     draw,
     gradients,
+    gradients_through,
     results,
     scan_id,
 )
@@ -91,19 +92,9 @@ def test_every_optional_argument_may_be_missing(missing, backend, nan_filled):
 @pytest.mark.parametrize("backend", FUSED)
 @pytest.mark.parametrize("part", [0, 1], ids=["output", "state"])
 def test_gradient_through_one_of_the_two_results(part, backend, nan_filled):
-    def through_one(dtype, backend):
-        inputs = draw(2, 21, 9, 4, dtype=dtype)
-        result = selective_scan(
-            **inputs, delta_softplus=True, return_last_state=True, backend=backend
-        )[part]
-        found = torch.autograd.grad(result.square().sum(), inputs.values(), allow_unused=True)
-        zeros = (torch.zeros_like(tensor) for tensor in inputs.values())
-        return {
-            name: zero if gradient is None else gradient
-            for name, gradient, zero in zip(inputs, found, zeros, strict=True)
-        }
-
-    assert_same(through_one(torch.float32, backend), through_one(torch.float64, "reference"), 1e-5)
+    shape = (2, 21, 9, 4)
+    expected = gradients_through(part, draw(*shape), "reference")
+    assert_same(gradients_through(part, draw(*shape, dtype=torch.float32), backend), expected, 1e-5)
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])

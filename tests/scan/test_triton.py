@@ -132,20 +132,10 @@ def check_every_optional_argument_may_be_missing(missing, backend):
 
 @pytest.mark.parametrize("part", [0, 1], ids=["output", "state"])
 def check_gradient_through_one_of_the_two_results(part, backend):
-    def gradients(dtype, backend):
-        inputs = cases.draw(1, 11, 5, 3, dtype=dtype)
-        result = selective_scan(
-            **inputs, delta_softplus=True, return_last_state=True, backend=backend
-        )[part]
-        found = torch.autograd.grad(result.square().sum(), inputs.values(), allow_unused=True)
-        zeros = (torch.zeros_like(tensor) for tensor in inputs.values())
-        return {
-            name: zero if gradient is None else gradient
-            for name, gradient, zero in zip(inputs, found, zeros, strict=True)
-        }
-
-    expected = gradients(torch.float64, "reference")
-    cases.assert_same(gradients(torch.float32, "triton"), expected, CLOSE)
+    shape = (1, 11, 5, 3)
+    expected = cases.gradients_through(part, cases.draw(*shape), "reference")
+    found = cases.gradients_through(part, cases.draw(*shape, dtype=torch.float32), "triton")
+    cases.assert_same(found, expected, CLOSE)
 
 
 def check_state_unwanted_and_no_gradients(backend):
