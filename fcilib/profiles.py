@@ -59,7 +59,7 @@ PROFILES = {
         width=128,
         training=Training(),
         cost=CostSizes(
-            _doubling(7, 20), _doubling(7, 13), rounds=5, seconds=60.0, megabytes=65536.0
+            _doubling(7, 20), _doubling(7, 13), rounds=5, seconds=60.0, megabytes=16384.0
         ),
     ),
 }
