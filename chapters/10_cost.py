@@ -465,7 +465,8 @@ verdict = (
     "of the paper's task the full pairwise router is linear, in training too; it is quadratic only where every "
     f"position asks (slope {every_slope.loc['Investigator, every query', 'mean']:.2f}). At L = {at} a compiled "
     f"scan takes {100 / here.times['slicing loop']:.1f}% of the time of a loop that slices. Measured at profile "
-    f"{study.profile}, one sequence of width {width} on one thread; repetitions: {study.seeds}."
+    f"{study.profile}; growth in one sequence of width {width} on one thread, the scan on two; "
+    f"repetitions: {study.seeds}."
 )
 glue("verdict", verdict, display=False)
 link = '<a href="10_cost.html">Cost</a>'

@@ -123,28 +123,40 @@ class Browser:
             self.call(f"{domain}.enable", session)
         self._events.clear()
         self.call("Page.navigate", session, url=url)
-        self._wait_for("Page.loadEventFired")
-        formulas = self.call(
-            "Runtime.evaluate",
-            session,
-            awaitPromise=True,
-            returnByValue=True,
-            expression="""(async () => {
-                if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
-                const count = (what) => document.querySelectorAll(what).length;
-                return [count('.math.notranslate'), count('.math.notranslate mjx-container')];
-            })()""",
-        )
+        while (formulas := self._formulas(session)) is None:
+            pass  # a page that leads on to another is left while it is asked
         end = time.monotonic() + settle
         while (left := end - time.monotonic()) > 0:
             message = self._message(left)
             if message is not None:
                 self._events.append(message)
-        visit = Visit(formulas=tuple(formulas["result"].get("value", (0, 0))))
+        visit = Visit(formulas=formulas)
         for event in self._events:
             self._note(visit, event.get("method", ""), event.get("params", {}))
         self.call("Target.disposeBrowserContext", browserContextId=context)
         return visit
+
+    def _formulas(self, session: str) -> tuple[int, int] | None:
+        """Formulas of the page once it is loaded, and those typeset; None where it was left."""
+        self._wait_for("Page.loadEventFired")
+        self._events = [e for e in self._events if e.get("method") != "Page.loadEventFired"]
+        try:
+            found = self.call(
+                "Runtime.evaluate",
+                session,
+                awaitPromise=True,
+                returnByValue=True,
+                expression="""(async () => {
+                    if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
+                    const count = (what) => document.querySelectorAll(what).length;
+                    return [count('.math.notranslate'), count('.math.notranslate mjx-container')];
+                })()""",
+            )
+        except RuntimeError as error:
+            if "navigated" in str(error):
+                return None
+            raise
+        return tuple(found["result"].get("value", (0, 0)))
 
     def _wait_for(self, method: str) -> None:
         end = time.monotonic() + 60
