@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from fcilib import NUMERICS
 from fcilib.council import Council
+from fcilib.indices import Index
 from fcilib.model import FCI
 from fcilib.representations import Representation
 from fcilib.routers import Router
@@ -20,7 +21,10 @@ class Training(Spec):
 
     sequences: int = Field(8000, ge=1)
     batch: int = Field(32, ge=1)
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(40, ge=0)
+    """0: the model is measured as it was initialised."""
+    targets: Literal["true", "shuffled"] = "true"
+    """`"shuffled"`, a control: in training, sequences are given each other's evidence and label."""
     routing_weight: tuple[float, float] = (1.0, 0.1)
     """Weight of the routing loss at the first and at the last step."""
     routing_decay: Literal["linear", "exponential"] = "linear"
@@ -49,12 +53,14 @@ class Experiment(Repeatable):
     width: int = Field(128, ge=1)
     """d."""
     representation: Representation
-    router: Router | None
+    router: Annotated[Router | Index, Field(discriminator="kind")] | None
     """None: a plain model that predicts from the query's own vector."""
     council: Council = Council()
     training: Training = Training()
     seed: int = Field(0, ge=0)
     """Seeds the data, the initial weights and the order of the batches."""
+    probing: Literal["standard", "thorough"] = "standard"
+    """How much is measured inside the trained model; see `fcilib.probes`."""
 
     @property
     def identity(self) -> str:

@@ -15,6 +15,9 @@ the rounding's, not the router's."""
 def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
     """Per-example metrics, each `(B,)` float.
 
+    Where the candidates are segments, "the evidence" is the segment that holds it, and likewise for
+    the query.
+
     `accuracy`: is the label the most likely token?
     `precision`: is the evidence the best candidate? Candidates that share the best score are
         picked with equal chance, so m tied candidates give 1 / m.
@@ -31,11 +34,12 @@ def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
     slack = TIE * finite.abs().amax(dim=1, keepdim=True)
     best = scores >= scores.amax(dim=1, keepdim=True) - slack
     share = best.float() / best.sum(dim=1, keepdim=True)
-    at_evidence = share.gather(1, batch.evidence[:, None]).squeeze(1)
+    target, asking = (p // output.granularity for p in (batch.evidence, batch.query))
+    at_evidence = share.gather(1, target[:, None]).squeeze(1)
     metrics["precision"] = at_evidence
     metrics["precision_tie_lost"] = (at_evidence == 1).float()
     metrics["precision_tie_won"] = (at_evidence > 0).float()
-    found = output.picks[:, :k] == batch.evidence[:, None]
+    found = output.picks[:, :k] // output.granularity == target[:, None]
     metrics["precision_at_k"] = found.any(dim=1).float()
-    metrics["picked_query"] = share.gather(1, batch.query[:, None]).squeeze(1)
+    metrics["picked_query"] = share.gather(1, asking[:, None]).squeeze(1)
     return metrics

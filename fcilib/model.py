@@ -9,8 +9,7 @@ from torch import nn
 
 from fcilib.council import Council
 from fcilib.representations.blocks import RepresentationSpec
-from fcilib.routers import mask_candidates, pick
-from fcilib.routers.router import RouterSpec
+from fcilib.routers.router import RouterSpec, pick
 from fcilib.spec import Size
 
 
@@ -21,10 +20,12 @@ class Output:
     logits: torch.Tensor
     """`(B, V)`, the prediction at the query."""
     scores: torch.Tensor | None
-    """`(B, L)`, the query's row of routing scores, minus infinity at non-candidates; None without
-    a router."""
+    """`(B, C)`, the query's row of routing scores, minus infinity at non-candidates; None without
+    a router. C is L, or the number of segments."""
     picks: torch.Tensor | None
-    """`(B, P)`, the positions the Council read, the router's k best first."""
+    """`(B, P)`, the positions the Council read; where the router's k best begin comes first."""
+    granularity: int = 1
+    """Tokens in a candidate."""
 
 
 class FCI(nn.Module):
@@ -54,13 +55,37 @@ class FCI(nn.Module):
         """What the router looks at: `(B, L)` tokens to `(B, L, d)`, normalised."""
         return self.norm(self.representation(tokens))
 
-    def forward(self, tokens: torch.Tensor, query: torch.Tensor) -> Output:
-        """Tokens `(B, L)` int64 and query positions `(B,)` to an `Output`."""
+    def forward(
+        self, tokens: torch.Tensor, query: torch.Tensor, evidence: torch.Tensor | None = None
+    ) -> Output:
+        """Tokens `(B, L)` int64 and query positions `(B,)` to an `Output`.
+
+        `evidence (B,)` is for routers that are told something: the segment it lies in (`within`),
+        or, in training, whether what they chose was right (`observe`). It changes nothing else.
+        """
         x = self.represent(tokens)
         if self.router is None:
             read = x[torch.arange(len(x)), query]
             return Output(self.head(self.head_norm(read)), None, None)
-        scores = mask_candidates(self.router(x, query), query, self.spec.candidates)
-        picks = pick(scores.detach(), self.spec.k, self.spec.neighbours)
-        read = self.council(x, query, picks)
-        return Output(self.head(self.head_norm(read)), scores, picks)
+        scores = self.router(tokens if self.router.reads_tokens else x, query)
+        scores, picks, read = self._consult(scores, x, query, evidence)
+        for _ in range(self.router.rounds - 1):
+            scores = self.router.refine(scores, picks[:, : self.spec.k], read)
+            scores, picks, read = self._consult(scores, x, query, evidence)
+        if self.training and evidence is not None:
+            self.router.observe(x.detach(), query, scores.detach(), evidence)
+        logits = self.head(self.head_norm(read))
+        return Output(logits, scores, picks, self.spec.granularity)
+
+    def _consult(
+        self,
+        scores: torch.Tensor,
+        x: torch.Tensor,
+        query: torch.Tensor,
+        evidence: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The scores of candidates, the positions picked by them, and what the Council reads."""
+        spec = self.spec
+        scores = spec.mask(scores, query, evidence)
+        picks = pick(scores.detach(), spec.k, spec.neighbours, spec.granularity, x.shape[1])
+        return scores, picks, self.council(x, query, picks)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
 
 from fcilib import metrics
 from fcilib.model import FCI, Output
-from fcilib.routers import mask_candidates, pick
+from fcilib.routers import pick
 from fcilib.tasks import Batch
 
 RANDOM_DRAWS = 5
@@ -19,21 +19,44 @@ RANDOM_DRAWS = 5
 MATRICES = 8
 """Sequences whose full score matrix is decomposed."""
 
+SEGMENTS = 16
+"""Numbers of picked segments, from 1, for which a precision is kept."""
+
 
 @torch.no_grad()
-def measure(model: FCI, held_out: Batch, seed: int) -> dict[str, Any]:
+def measure(
+    model: FCI, held_out: Batch, seed: int, probing: Literal["standard", "thorough"] = "standard"
+) -> dict[str, Any]:
     """Every probe that applies to the model, on held-out sequences.
+
+    Standard, for every model:
 
     `cosine_gap`: mean cosine of query and evidence, less that of the query and a random other.
     `random_form_precision`: routing precision with W_q, W_k replaced by Gaussian matrices of the
         same Frobenius norm, over `RANDOM_DRAWS` draws.
     `singular_values` of W_q W_k^T, and `rank_90`, how many hold 90% of the energy (of the squares).
     `effective_rank`, `effective_rank_softmax`: of the score matrix, raw and softmaxed by row.
+    `found_within`: for routers of segments, precision with 1 … `SEGMENTS` segments picked.
+
+    Thorough, besides:
+
+    `match_in_evidence`: a linear probe of x_j alone: is j the evidence? The other class is the same
+        position in another sequence, so that one half is chance.
+    `match_in_pair`: the same of x_q and x_j side by side; `match_in_product`: of their entries'
+        products. `match_by_chance`: of x_j, for two classes neither of which is the evidence.
+    `precision_projected`: precision by r = 1 … d with the form seen through a random orthogonal
+        projection to r dimensions, P form P; over `RANDOM_DRAWS` draws.
+    `precision_top`, `precision_rest`: with the r largest singular values of the form alone, and
+        with all but those.
     """
     model.eval()
     rng = torch.Generator().manual_seed(seed)
     x = torch.cat([model.represent(part) for part in held_out.tokens.split(100)])
     found: dict[str, Any] = {"cosine_gap": _cosine_gap(x, held_out, rng)}
+    if model.spec is not None and model.spec.granularity > 1:
+        found["found_within"] = _found_within(model, x, held_out)
+    if probing == "thorough":
+        found |= _match_probes(x, held_out)
     if not hasattr(model.router, "form"):
         return found
     values = torch.linalg.svdvals(model.router.form().double())
@@ -44,6 +67,8 @@ def measure(model: FCI, held_out: Batch, seed: int) -> dict[str, Any]:
     scores = model.router.matrix(x[:MATRICES]).double()
     found["effective_rank"] = _mean(effective_rank(s) for s in scores)
     found["effective_rank_softmax"] = _mean(effective_rank(s.softmax(1)) for s in scores)
+    if probing == "thorough":
+        found |= _subspace(model, x, held_out, rng)
     return found
 
 
@@ -75,14 +100,110 @@ def _random_form_precision(
         first, *rest = (w * (n / w.norm()) for w, n in zip(drawn, norm, strict=True))
         second = rest[0] if rest else first
         scores = torch.bmm(x, (asking @ first.T @ second).unsqueeze(2)).squeeze(2)
-        scores = mask_candidates(scores, batch.query, model.spec.candidates)
-        output = Output(
-            logits=F.one_hot(batch.label).float(),
-            scores=scores,
-            picks=pick(scores, model.spec.k, model.spec.neighbours),
-        )
-        found.append(metrics.score(output, batch, model.spec.k)["precision"].mean().item())
+        found.append(_precision(model, scores, batch))
     return _mean(found)
+
+
+def _precision(model: FCI, scores: torch.Tensor, batch: Batch) -> float:
+    """Routing precision of scores `(B, L)` in place of the router's own."""
+    scores = model.spec.mask(scores, batch.query, batch.evidence)
+    output = Output(
+        logits=F.one_hot(batch.label).float(),
+        scores=scores,
+        picks=pick(scores, model.spec.k, model.spec.neighbours),
+    )
+    return metrics.score(output, batch, model.spec.k)["precision"].mean().item()
+
+
+def _found_within(model: FCI, x: torch.Tensor, batch: Batch) -> list[float]:
+    """Share of sequences whose evidence lies in the m best segments, by m; ties share."""
+    seen = batch.tokens if model.router.reads_tokens else x
+    scores = model.spec.mask(model.router(seen, batch.query), batch.query, batch.evidence)
+    own = scores.gather(1, (batch.evidence // model.spec.granularity)[:, None])
+    slack = metrics.TIE * own.abs()
+    better = (scores > own + slack).sum(dim=1)
+    tied = ((scores - own).abs() <= slack).sum(dim=1)
+    picked = torch.arange(1, min(SEGMENTS, scores.shape[1]) + 1)
+    return ((picked[:, None] - better) / tied).clamp(0, 1).mean(dim=1).tolist()
+
+
+def _subspace(model: FCI, x: torch.Tensor, batch: Batch, rng: torch.Generator) -> dict[str, Any]:
+    """Where in the form the signal lies: precisions by number of dimensions r = 1 … d."""
+    form = model.router.form()
+    width = len(form)
+    asking = x[torch.arange(len(x)), batch.query]
+    u, s, v = torch.linalg.svd(form.double())
+    # In the singular basis scores are sums over directions, the largest first.
+    by_q, by_x = asking @ (u * s).float(), x @ v.T.float()
+    total = torch.bmm(by_x, by_q.unsqueeze(2)).squeeze(2)
+    kept = torch.zeros_like(total)
+    top, rest = [], []
+    for r in range(width):
+        kept += by_x[:, :, r] * by_q[:, r, None]
+        top.append(_precision(model, kept, batch))
+        rest.append(_precision(model, total - kept, batch) if r + 1 < width else 0.0)
+    projected = torch.zeros(width, dtype=torch.float64)
+    for _ in range(RANDOM_DRAWS):
+        basis = random_rotation(width, rng)
+        turned, turned_q, turned_x = basis.T @ form @ basis, asking @ basis, x @ basis
+        for r in range(1, width + 1):
+            right = turned_q[:, :r] @ turned[:r, :r]
+            scores = torch.bmm(turned_x[:, :, :r], right.unsqueeze(2)).squeeze(2)
+            projected[r - 1] += _precision(model, scores, batch)
+    return {
+        "precision_top": top,
+        "precision_rest": rest,
+        "precision_projected": (projected / RANDOM_DRAWS).tolist(),
+    }
+
+
+def random_rotation(width: int, rng: torch.Generator) -> torch.Tensor:
+    """An orthogonal matrix `(d, d)`, uniformly: QR of a Gaussian, signs settled (Mezzadri, 2007).
+
+    Its first r columns span a uniformly random r-dimensional subspace.
+    """
+    q, r = torch.linalg.qr(torch.randn(width, width, generator=rng, dtype=torch.float64))
+    return (q * r.diagonal().sign()).float()
+
+
+def _match_probes(x: torch.Tensor, batch: Batch) -> dict[str, float]:
+    """Accuracies of linear probes fitted on half of the sequences, on the other half."""
+    rows = torch.arange(len(x))
+    asking = x[rows, batch.query]
+    matched = x[rows, batch.evidence]
+    # Where the next but one and the next but three have their evidence: of the same half, so that
+    # in either half both classes stand at the same positions.
+    other, third = (x[rows, batch.evidence.roll(n)] for n in (2, 4))
+    apart = (batch.evidence != batch.evidence.roll(2)) & (batch.evidence != batch.evidence.roll(4))
+    seen = {
+        "match_by_chance": (third, other),
+        "match_in_evidence": (matched, other),
+        "match_in_pair": tuple(torch.cat([asking, y], dim=1) for y in (matched, other)),
+        "match_in_product": tuple(asking * y for y in (matched, other)),
+    }
+    return {
+        name: linear_probe(*(torch.cat([y[0][apart][half], y[1][apart][half]]) for half in
+                             (slice(0, None, 2), slice(1, None, 2))))
+        for name, y in seen.items()
+    }  # fmt: skip
+
+
+def linear_probe(fit: torch.Tensor, test: torch.Tensor, ridge: float = 1.0) -> float:
+    """Accuracy on `test` of a ridge regression to ±1 that was fitted on `fit`.
+
+    Both are `(2 n, D)`, the n positives first; features are taken as they are, with a constant. A
+    linear classifier on what a layer holds, as in Alain and Bengio, 2017.
+    """
+    fit, test = (
+        torch.cat([part.double(), part.new_ones(len(part), 1).double()], dim=1)
+        for part in (fit, test)
+    )
+    sign = torch.ones(len(fit), dtype=torch.float64)
+    sign[len(fit) // 2 :] = -1
+    gram = fit.T @ fit + ridge * torch.eye(fit.shape[1], dtype=torch.float64)
+    said = test @ torch.linalg.solve(gram, fit.T @ sign)
+    half = len(test) // 2
+    return float((torch.cat([said[:half], -said[half:]]) > 0).double().mean())
 
 
 def _mean(values: Any) -> float:

@@ -35,6 +35,11 @@ class Profile:
     evidence: Evidence
     width: int
     training: Training
+    segment: int
+    """Tokens in a segment that routers pick: a sixteenth of a sequence, as the paper's 32 of 512,
+    so that a router at random picks right as often as there."""
+    arms: int
+    """Tokens in the segment that a bandit chooses from: the paper's 32, for the same reason."""
     cost: CostSizes
 
 
@@ -44,6 +49,8 @@ PROFILES = {
         evidence=Evidence(length=32, vocabulary=16, min_distance=8, distractors=2),
         width=16,
         training=Training(sequences=128, epochs=2, held_out=64),
+        segment=2,
+        arms=8,
         cost=CostSizes(_doubling(5, 8), (4, 8), rounds=1, seconds=0.5, megabytes=256.0),
     ),
     # Two CPU cores: what the book shows. Half an hour for a seed of two chapters bounds the epochs.
@@ -51,6 +58,8 @@ PROFILES = {
         evidence=Evidence(length=128, vocabulary=64, min_distance=50),
         width=64,
         training=Training(epochs=5),
+        segment=8,
+        arms=32,
         cost=CostSizes(_doubling(7, 20), _doubling(7, 11), rounds=5, seconds=4.0, megabytes=6144.0),
     ),
     # The paper's own sizes.
@@ -58,6 +67,8 @@ PROFILES = {
         evidence=Evidence(),
         width=128,
         training=Training(),
+        segment=32,
+        arms=32,
         cost=CostSizes(
             _doubling(7, 20), _doubling(7, 13), rounds=5, seconds=60.0, megabytes=16384.0
         ),

@@ -67,7 +67,7 @@ def _reporter(workspace: Path):
 
 
 def _record(experiment: Experiment, outcome: Outcome) -> Record:
-    names = outcome.curve[0].keys()
+    names = outcome.curve[0] if outcome.curve else {}
     return Record(
         identity=experiment.identity,
         numerics=NUMERICS,

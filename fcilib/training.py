@@ -62,11 +62,17 @@ def train(
     """
     spec, seed = experiment.training, experiment.seed
     data = experiment.task.draw(spec.sequences, seed, "train")
+    if spec.targets == "shuffled":
+        data = _shuffled(data, seed)
     held_out = experiment.task.draw(spec.held_out, seed, "test")
     steps = math.ceil(spec.sequences / spec.batch)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = experiment.build()
+        begun = time.perf_counter()
+        fresh = checkpoint is None or not checkpoint.exists()
+        if fresh and hasattr(model.representation, "pretrain"):
+            model.representation.pretrain(data)
         optimizer = torch.optim.AdamW(
             [p for p in model.parameters() if p.requires_grad],
             lr=spec.learning_rate,
@@ -74,14 +80,13 @@ def train(
             fused=True,
         )
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=spec.learning_rate, total_steps=steps * spec.epochs
+            optimizer, max_lr=spec.learning_rate, total_steps=max(steps * spec.epochs, 1)
         )
         curve: list[dict[str, float]] = []
         spent = 0.0
-        if checkpoint is not None and checkpoint.exists():
+        if not fresh:
             notes = load_checkpoint(checkpoint, model, optimizer, scheduler)
             curve, spent = notes["curve"], notes["seconds"]
-        begun = time.perf_counter()
         for epoch in range(len(curve), spec.epochs):
             # An epoch's randomness depends on its number alone, so a resumed run repeats it.
             torch.manual_seed(_mix(seed, epoch))
@@ -92,11 +97,11 @@ def train(
                 notes = {"curve": curve, "seconds": seconds}
                 save_checkpoint(checkpoint, model, optimizer, scheduler, notes)
         seconds = spent + time.perf_counter() - begun
-        final = {name: value for name, value in curve[-1].items() if name != "loss"}
+        final = curve[-1] if curve else evaluate(model, held_out, spec)
         return Outcome(
-            metrics=final,
+            metrics={name: value for name, value in final.items() if name != "loss"},
             curve=curve,
-            probes=probes.measure(model, held_out, seed),
+            probes=probes.measure(model, held_out, seed, experiment.probing),
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
             peak_memory_mb=_peak_memory_mb(),
@@ -124,7 +129,7 @@ def _epoch(
         done = epoch * len(order) + step
         batch = data[index]
         with autocast(spec):
-            output = model(batch.tokens, batch.query)
+            output = model(batch.tokens, batch.query, batch.evidence)
             loss = _loss(output, batch, routing_weight(spec, done / max(steps - 1, 1)))
         value = loss.item()
         if not math.isfinite(value):
@@ -139,18 +144,36 @@ def _epoch(
         total += value * len(batch)
         if report is not None and (step + 1) % max(len(order) // 50, 1) == 0:
             if output.scores is not None:
-                hit = (output.scores.argmax(dim=1) == batch.evidence).float().mean().item()
+                best = output.scores.argmax(dim=1)
+                hit = (best == batch.evidence // output.granularity).float().mean().item()
                 precision = hit if math.isnan(precision) else 0.8 * precision + 0.2 * hit
             report(done + 1, steps, precision)
     return total / len(data)
 
 
 def _loss(output: Output, batch: Batch, weight: float) -> torch.Tensor:
-    """Task cross-entropy plus the weighted routing cross-entropy CE(s_q, a)."""
+    """Task cross-entropy plus the weighted routing cross-entropy CE(s_q, a).
+
+    The latter is a mean over the sequences whose evidence is a candidate.
+    """
     loss = F.cross_entropy(output.logits.float(), batch.label)
-    if output.scores is not None and output.scores.requires_grad:
-        loss = loss + weight * F.cross_entropy(output.scores.float(), batch.evidence)
+    if output.scores is None or not output.scores.requires_grad:
+        return loss
+    target = batch.evidence // output.granularity
+    hidden = output.scores.detach().gather(1, target[:, None]).squeeze(1).isneginf()
+    if not hidden.all():
+        target = target.masked_fill(hidden, IGNORED)
+        loss = loss + weight * F.cross_entropy(output.scores.float(), target, ignore_index=IGNORED)
     return loss
+
+
+IGNORED = -100
+
+
+def _shuffled(data: Batch, seed: int) -> Batch:
+    """The same sequences, with evidence and label of one another."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    return Batch(data.tokens, data.query, data.evidence[order], data.label[order])
 
 
 def routing_weight(spec: Training, progress: float) -> float:
@@ -170,7 +193,7 @@ def evaluate(model: FCI, held_out: Batch, spec: Training) -> dict[str, float]:
     for index in torch.arange(len(held_out)).split(spec.batch):
         batch = held_out[index]
         with autocast(spec):
-            output = model(batch.tokens, batch.query)
+            output = model(batch.tokens, batch.query, batch.evidence)
         for name, values in metrics.score(output, batch, k).items():
             totals[name] = totals.get(name, 0.0) + values.double().sum().item()
     return {name: value / len(held_out) for name, value in totals.items()}

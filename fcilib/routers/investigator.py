@@ -35,9 +35,12 @@ class PairwiseScores(RouterModule):
         self.key = nn.Linear(width, width, bias=False)
 
     def forward(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        asking = self.query(x[torch.arange(len(x)), query])
+        return self.compare(x[torch.arange(len(x)), query], x)
+
+    def compare(self, asking: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Scores `(B, n)` of the vectors `x (B, n, d)` for one that asks, `(B, d)`."""
         # (W_q x_q) . (W_k x_j) = (W_k^T W_q x_q) . x_j: the keys need no projection of their own.
-        return dots(x, asking @ self.key.weight) * self.scale
+        return dots(x, self.query(asking) @ self.key.weight) * self.scale
 
     def matrix(self, x: torch.Tensor) -> torch.Tensor:
         """All scores, `(B, L, L)`: for probes, on a few sequences."""

@@ -22,23 +22,82 @@ class RouterSpec(Spec):
     """Picks before neighbours are added."""
     neighbours: int = Field(1, ge=0)
     """Picking j also picks j + 1 … j + neighbours, since values stand right after their keys."""
+    within: int | None = Field(None, ge=1)
+    """The segment that holds the evidence is given: of sequences cut into segments of that many
+    tokens, only its tokens are candidates. None: nothing is given."""
 
     def build(self, size: Size) -> RouterModule:
         """The scoring module, freshly initialised."""
         raise NotImplementedError
 
     @property
+    def granularity(self) -> int:
+        """Tokens in a candidate: 1, or the length of a segment."""
+        return 1
+
+    @property
     def picks(self) -> int:
         """Positions handed to the Council, repeats included."""
-        return self.k * (1 + self.neighbours)
+        return self.k * (self.granularity + self.neighbours)
+
+    def mask(
+        self, scores: torch.Tensor, query: torch.Tensor, evidence: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Scores `(B, C)` with minus infinity where something is no candidate.
+
+        Raises ValueError where `within` gives a segment away and the evidence is not told.
+        """
+        if self.granularity == 1:
+            scores = mask_candidates(scores, query, self.candidates)
+        if self.within is None:
+            return scores
+        if evidence is None:
+            raise ValueError("within: which segment is given follows from the evidence; pass it")
+        given = (evidence // self.within).unsqueeze(1)
+        place = torch.arange(scores.shape[1], device=scores.device) // self.within
+        return scores.masked_fill(place != given, float("-inf"))
+
+
+class SegmentSpec(RouterSpec):
+    """A router whose candidates are segments: runs of tokens, the last one possibly shorter.
+
+    With `candidates="others"` the query's token is left out of its segment; a segment that is then
+    empty is no candidate. Segments of one token are thus tokens.
+    """
+
+    segment: int = Field(32, ge=1)
+    """Tokens in a segment; the paper's are 32, a sixteenth of its sequences."""
+    k: int = Field(4, ge=1)
+    """Segments that are picked; the paper does not say how many."""
+
+    @property
+    def granularity(self) -> int:
+        return self.segment
 
 
 class RouterModule(nn.Module):
     """A router's parameters and its scores."""
 
+    reads_tokens = False
+    """Whether `forward` is given the tokens `(B, L)` in place of their vectors x."""
+    rounds = 1
+    """How often the Council is asked; after each time but the last, `refine` has its say."""
+
     def forward(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        """The query's row of scores, `(B, L)`, from `x (B, L, d)` and `query (B,)`."""
+        """The query's row of scores, `(B, C)`, from `x (B, L, d)` and `query (B,)`.
+
+        C is L, or the number of segments.
+        """
         raise NotImplementedError
+
+    def refine(self, scores: torch.Tensor, picks: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+        """New scores `(B, C)`, after the Council made `read (B, d)` of `picks (B, k)`."""
+        raise NotImplementedError
+
+    def observe(
+        self, x: torch.Tensor, query: torch.Tensor, scores: torch.Tensor, evidence: torch.Tensor
+    ) -> None:
+        """Learn from the outcome of a training step, in whatever way that is not by gradient."""
 
     @torch.no_grad()
     def route(
@@ -95,15 +154,22 @@ def mask_candidates(
     return scores.scatter(1, query.unsqueeze(1), float("-inf"))
 
 
-def pick(scores: torch.Tensor, k: int, neighbours: int) -> torch.Tensor:
-    """The k best positions and the ones right after each, `(B, k * (1 + neighbours))`.
+def pick(
+    scores: torch.Tensor,
+    k: int,
+    neighbours: int,
+    granularity: int = 1,
+    length: int | None = None,
+) -> torch.Tensor:
+    """The k best candidates and what follows them, `(B, k * (granularity + neighbours))` positions.
 
-    The k best come first, by falling score. A neighbour beyond the last position is the last.
-    Raises ValueError where there are fewer than k positions.
+    The first positions of the k best come first, by falling score; then their other tokens and the
+    neighbours after them. What would lie beyond the last of `length` positions (as many as
+    candidates, if left out) is the last. Raises ValueError where there are fewer than k candidates.
     """
-    length = scores.shape[1]
-    if k > length:
-        raise ValueError(f"k: {k} picks from {length} positions")
-    best = scores.topk(k, dim=1).indices
-    reached = [best + step for step in range(neighbours + 1)]
-    return torch.cat(reached, dim=1).clamp_(max=length - 1)
+    number = scores.shape[1]
+    if k > number:
+        raise ValueError(f"k: {k} picks from {number} candidates")
+    best = scores.topk(k, dim=1).indices * granularity
+    reached = [best + step for step in range(granularity + neighbours)]
+    return torch.cat(reached, dim=1).clamp_(max=(length or number) - 1)

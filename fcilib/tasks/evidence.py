@@ -3,7 +3,8 @@
     position      q-1    q                          a    a+1
     token    ...  [Q]    k   ...  k' v'  ...  ...   k     v   ...        label: v
 
-The marker `[Q]` is token 0; all others are drawn from `[1, V)`.
+The marker `[Q]` is token 0; all others are drawn from `[1, V)`. In the semantic variant
+(`class_size`) the evidence holds another token of the same class as k.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class Evidence(Spec):
     """Which comes first. The paper's worked example has the query first."""
     collisions: bool = False
     """Whether filler may equal the query key by accident."""
+    class_size: int = Field(1, ge=1)
+    """Tokens of a latent class, which are runs of token ids from 1 on. Above 1 the evidence holds
+    another token of the query key's class: it is to be matched by class, not by token. "The query
+    key" that others may not equal is then its whole class."""
     near: bool = False
     """The control: the evidence lies within `NEARBY` tokens of the query."""
 
@@ -51,6 +56,11 @@ class Evidence(Spec):
             raise ValueError(
                 f"min_distance: {self.min_distance} leaves no room for the query and the evidence "
                 f"in {self.length} tokens; it must be below length - 2 = {self.length - 2}"
+            )
+        if (self.vocabulary - 1) % self.class_size or self.vocabulary - 1 == self.class_size > 1:
+            raise ValueError(
+                f"class_size: {self.vocabulary - 1} tokens are not several classes of "
+                f"{self.class_size}"
             )
         for query_first in self._orders():
             first, last = self._query_range(query_first)
@@ -93,9 +103,10 @@ class Evidence(Spec):
             slots = self._distractor_slots(query, evidence, rng)
             tokens.scatter_(1, slots, self._other_than(key, tuple(slots.shape), rng))
         label = self._other_than(key, (count, 1), rng)
+        match = key if self.class_size == 1 else self._alike(key, rng)
         tokens.scatter_(1, query[:, None] - 1, MARKER)
         tokens.scatter_(1, query[:, None], key[:, None])
-        tokens.scatter_(1, evidence[:, None], key[:, None])
+        tokens.scatter_(1, evidence[:, None], match[:, None])
         tokens.scatter_(1, evidence[:, None] + 1, label)
         return Batch(tokens, query, evidence, label[:, 0])
 
@@ -162,8 +173,19 @@ class Evidence(Spec):
         rng: torch.Generator,
         collisions: bool = False,
     ) -> torch.Tensor:
-        """Uniform tokens of `[1, V)`, by row without that row's key unless `collisions`."""
+        """Uniform tokens of `[1, V)`, by row without that row's key's class unless `collisions`."""
         if collisions:
             return torch.randint(1, self.vocabulary, shape, generator=rng)
-        tokens = torch.randint(1, self.vocabulary - 1, shape, generator=rng)
-        return tokens.add_(tokens >= key[:, None])
+        size = self.class_size
+        tokens = torch.randint(1, self.vocabulary - size, shape, generator=rng)
+        return tokens.add_(size * (tokens >= self._first(key)[:, None]))
+
+    def _first(self, key: torch.Tensor) -> torch.Tensor:
+        """The first token of each key's class."""
+        return key - (key - 1) % self.class_size
+
+    def _alike(self, key: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Another token of each key's class, uniformly."""
+        step = torch.randint(1, self.class_size, key.shape, generator=rng)
+        first = self._first(key)
+        return first + (key - first + step) % self.class_size

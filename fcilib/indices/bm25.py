@@ -1,0 +1,54 @@
+"""BM25 over segments, the segments of a sequence being its collection (paper, section 4.3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from rank_bm25 import BM25Okapi
+
+from fcilib.routers.router import RouterModule, SegmentSpec
+from fcilib.routers.segment import cut
+from fcilib.spec import Size
+
+
+class BM25Index(SegmentSpec):
+    """Robertson's BM25 as rank-bm25 computes it, with its defaults; the query is one token.
+
+    Segments that do not hold the token score 0.
+    """
+
+    kind: Literal["bm25"] = "bm25"
+    k1: float = Field(1.5, ge=0)
+    b: float = Field(0.75, ge=0, le=1)
+    epsilon: float = Field(0.25, ge=0)
+    """Weight of a token that most segments hold, as a multiple of the mean weight."""
+
+    def build(self, size: Size) -> RouterModule:
+        return BM25Scores(self)
+
+
+class BM25Scores(RouterModule):
+    """An index is built for each sequence, asked once and dropped."""
+
+    reads_tokens = True
+
+    def __init__(self, spec: BM25Index) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, tokens: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        spec = self.spec
+        parts, held = cut(tokens, query, spec.segment, spec.candidates)
+        asked = tokens[torch.arange(len(tokens)), query].tolist()
+        found = []
+        for segments, counted, token in zip(parts.tolist(), held.tolist(), asked, strict=True):
+            collection = [
+                [t for t, counts in zip(*pair, strict=True) if counts]
+                for pair in zip(segments, counted, strict=True)
+            ]
+            index = BM25Okapi(collection, k1=spec.k1, b=spec.b, epsilon=spec.epsilon)
+            found.append(torch.from_numpy(index.get_scores([token])))
+        scores = torch.stack(found).to(tokens.device, torch.float32)
+        return scores.masked_fill(~held.any(dim=2), float("-inf"))
