@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Literal
 
 import pandas as pd
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fcilib.spec import Spec
 from fcilib.study import Results
 
 TOLERANCE = 0.05
 """A measured mean within five points of the paper's number agrees with it. Set beforehand, for
-every claim alike."""
+every share alike; numbers of another kind bring their own."""
+
+NONE = "–"
+"""Where the paper says nothing."""
 
 CHANCE = "random router"
 """The condition whose metrics are the chance level of all others run beside it."""
@@ -30,14 +35,26 @@ class Claim(Spec):
     statement: str
     metric: str
     """The column of a run's metrics that decides it."""
-    value: float = Field(ge=0, le=1)
-    relation: Literal["equals", "at most"] = "equals"
+    value: float
+    """A share, from 0 to 1, unless `unit` says otherwise."""
+    relation: Literal["equals", "at most", "at least"] = "equals"
+    unit: Literal["share", "number"] = "share"
+    tolerance: float = Field(TOLERANCE, ge=0)
+
+    @model_validator(mode="after")
+    def _a_share_is_one(self) -> Claim:
+        if self.unit == "share" and not 0 <= self.value <= 1:
+            raise ValueError(f"value: {self.value} is no share")
+        return self
 
     def agrees(self, measured: float) -> bool:
-        """Whether a measured mean is what the paper says, within `TOLERANCE`."""
+        """Whether a measured mean is what the paper says, within the tolerance."""
+        over = measured - self.value
         if self.relation == "at most":
-            return measured <= self.value + TOLERANCE
-        return abs(measured - self.value) <= TOLERANCE
+            return over <= self.tolerance
+        if self.relation == "at least":
+            return over >= -self.tolerance
+        return abs(over) <= self.tolerance
 
     def verdict(self, measured: Mapping[str, float]) -> str:
         """The verdict on means measured under several protocols, by the protocol's name."""
@@ -51,8 +68,8 @@ class Claim(Spec):
         return "not reproduced"
 
     def __str__(self) -> str:
-        sign = "≤ " if self.relation == "at most" else ""
-        return f"{sign}{percent(self.value)}"
+        sign = {"at most": "≤ ", "at least": "≥ "}.get(self.relation, "")
+        return f"{sign}{percent(self.value) if self.unit == 'share' else f'{self.value:g}'}"
 
 
 @cache
@@ -62,21 +79,28 @@ def claims() -> Mapping[str, Claim]:
     return {name: Claim(**fields) for name, fields in content.items()}
 
 
-def compare(rows: Mapping[str, str], results: Mapping[str, Results]) -> pd.DataFrame:
+def compare(
+    rows: Mapping[str, str | None],
+    results: Mapping[str, Results],
+    chance: Mapping[str, str] = MappingProxyType({}),
+) -> pd.DataFrame:
     """Paper, measured and chance, for each condition under each protocol.
 
     Args:
-        rows: the claim's name for each condition that one was made about.
-        results: finished runs by protocol; each holds the conditions and one named `CHANCE`.
+        rows: the claim's name for each condition that one was made about; None where the paper
+            makes none, for a condition that is shown by its routing precision.
+        results: finished runs by protocol; each holds the conditions and their chance.
+        chance: the condition that is a condition's chance level, where it is not `CHANCE`.
 
     Returns:
         One row per (condition, protocol): name, metric, claim, paper, mean, sd, n, chance, agrees,
-        verdict.
+        verdict. Without a claim, paper is NaN, agrees is None, and the texts are dashes.
     """
     found = []
     for condition, name in rows.items():
-        claim = claims()[name]
-        summaries = {p: r.summary(claim.metric) for p, r in results.items()}
+        claim = claims()[name] if name else None
+        metric = claim.metric if claim else "precision"
+        summaries = {p: r.summary(metric) for p, r in results.items()}
         means = {p: float(s.loc[condition, "mean"]) for p, s in summaries.items()}
         for protocol, summary in summaries.items():
             found.append(
@@ -84,13 +108,13 @@ def compare(rows: Mapping[str, str], results: Mapping[str, Results]) -> pd.DataF
                     "condition": condition,
                     "protocol": protocol,
                     "name": name,
-                    "metric": claim.metric,
-                    "claim": str(claim),
-                    "paper": claim.value,
+                    "metric": metric,
+                    "claim": str(claim) if claim else NONE,
+                    "paper": claim.value if claim else math.nan,
                     **summary.loc[condition].to_dict(),
-                    "chance": float(summary.loc[CHANCE, "mean"]),
-                    "agrees": claim.agrees(means[protocol]),
-                    "verdict": claim.verdict(means),
+                    "chance": float(summary.loc[chance.get(condition, CHANCE), "mean"]),
+                    "agrees": claim.agrees(means[protocol]) if claim else None,
+                    "verdict": claim.verdict(means) if claim else NONE,
                 }
             )
     return pd.DataFrame(found)

@@ -39,11 +39,19 @@ STYLES: Mapping[str, tuple[str, str]] = {
     "mambapy": ("#0072B2", "o"),
     "arithmetic": ("#777777", "_"),
     "positions only": ("#999933", "*"),
+    "embeddings, mean": ("#000000", "s"),
+    "embeddings, max": ("#000000", "D"),
+    "embeddings, linear-attention score": ("#CC79A7", "p"),
+    "bidirectional Flow": ("#D55E00", "P"),
+    "Bloom filter": ("#0072B2", "X"),
+    "MF-OFUL, 50%": ("#D55E00", "P"),
+    "MF-OFUL, 25%": ("#E69F00", "^"),
+    "random half": ("#56B4E9", "v"),
     "random router": ("#777777", "|"),
 }
 """Colour and marker of each family of conditions, the same in every figure of the book."""
 
-AGREES, DISAGREES = "#0072B2", "#D55E00"
+AGREES, DISAGREES, UNCLAIMED = "#0072B2", "#D55E00", "#333333"
 
 METRICS = {"precision": "routing precision", "accuracy": "task accuracy"}
 
@@ -86,7 +94,8 @@ def claims_figure(
     Args:
         comparison: as `claims.compare` gives it. A panel per protocol, a row per condition, sorted
             by what was measured under the last protocol; the line from paper to measured is blue
-            where they agree and orange where they do not.
+            where they agree and orange where they do not. What the paper makes no claim about is
+            black, without a hollow mark.
         scale: what values are multiplied by; 100 for percent.
         label: of the axis; the metric's, in percent, if left out.
         rule: within what the two agree, for the legend.
@@ -117,7 +126,7 @@ def claims_figure(
 
 def _claims_panel(ax: Axes, part: pd.DataFrame, scale: float) -> None:
     for y, line in enumerate(part.itertuples()):
-        color = AGREES if line.agrees else DISAGREES
+        color = UNCLAIMED if line.agrees is None else AGREES if line.agrees else DISAGREES
         paper, mean, chance = (scale * value for value in (line.paper, line.mean, line.chance))
         ax.plot([paper, mean], [y, y], color=color, lw=2, alpha=0.6)
         ax.plot(paper, y, "o", mfc="white", mec=color, ms=8, mew=1.6)

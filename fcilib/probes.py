@@ -203,7 +203,8 @@ def linear_probe(fit: torch.Tensor, test: torch.Tensor, ridge: float = 1.0) -> f
     gram = fit.T @ fit + ridge * torch.eye(fit.shape[1], dtype=torch.float64)
     said = test @ torch.linalg.solve(gram, fit.T @ sign)
     half = len(test) // 2
-    return float((torch.cat([said[:half], -said[half:]]) > 0).double().mean())
+    right = torch.cat([said[:half], -said[half:]])
+    return float(((right > 0).double() + (right == 0).double() / 2).mean())
 
 
 def _mean(values: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -165,12 +166,17 @@ class Results:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row per run: condition, seed, every metric, and the cost."""
+        """One row per run: condition, seed, every metric, every probe of one number, the cost.
+
+        `rank_share` is the probe `rank_90` as a share of the width.
+        """
         rows = [
             {
                 "condition": name,
                 "seed": seed,
                 **record.metrics,
+                **{n: v for n, v in record.probes.items() if not isinstance(v, list)},
+                "rank_share": record.probes.get("rank_90", math.nan) / record.experiment.width,
                 "parameters": record.parameters,
                 "seconds": record.seconds,
             }
@@ -189,6 +195,15 @@ class Results:
             part.insert(0, "condition", name)
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
+
+    def probe(self, name: str) -> pd.DataFrame:
+        """One row per run and entry of a probe that is a list: condition, seed, index from 1."""
+        rows = [
+            {"condition": condition, "seed": seed, "index": index, name: value}
+            for (condition, seed), record in self.records.items()
+            for index, value in enumerate(record.probes.get(name, ()), start=1)
+        ]
+        return pd.DataFrame(rows, columns=["condition", "seed", "index", name])
 
     def summary(self, metric: str) -> pd.DataFrame:
         """Mean, standard deviation over seeds (NaN for one seed) and n, by condition, in order."""

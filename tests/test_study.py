@@ -127,8 +127,17 @@ def test_a_run_is_described_in_a_few_words():
 
 
 def test_every_claim_is_well_formed():
-    assert len(claims()) > 20
-    assert {c.metric for c in claims().values()} == {"precision", "accuracy"}
+    assert len(claims()) > 45
+    assert {c.metric for c in claims().values()} == {
+        "precision",
+        "accuracy",
+        "cosine_gap",
+        "random_form_precision",
+        "rank_share",
+        "effective_rank",
+    }
+    with pytest.raises(ValueError, match="is no share"):
+        Claim(source="", statement="", metric="precision", value=1.6)
 
 
 def test_verdicts():
@@ -142,6 +151,36 @@ def test_verdicts():
     assert most.agrees(0.0)
     assert not most.agrees(0.56)
     assert (str(claim), str(most)) == ("50.0%", "≤ 50.0%")
+    rank = Claim(
+        source="",
+        statement="",
+        metric="",
+        unit="number",
+        value=130,
+        relation="at least",
+        tolerance=13,
+    )
+    assert (rank.agrees(117.5), rank.agrees(116.5), rank.agrees(300.0)) == (True, False, True)
+    assert str(rank) == "≥ 130"
+
+
+def test_a_condition_may_have_its_own_chance_or_no_claim(results):
+    rows = {"raw embeddings": "raw", "global mean": None}
+    comparison = compare(rows, results, chance={"global mean": "raw embeddings"})
+    raw, mean = (comparison[comparison.condition == name] for name in rows)
+    assert list(mean.chance) == list(raw["mean"])
+    assert mean.paper.isna().all()
+    assert set(mean.verdict) == {"–"}
+    assert len(claims_figure(comparison).axes) == 2
+
+
+def test_probes_are_in_the_frame_or_by_their_index(results):
+    frame = results["all"].frame
+    assert (frame.rank_share.dropna() == frame.rank_90.dropna() / 16).all()
+    values = results["all"].probe("singular_values")
+    assert list(values["index"].unique()) == list(range(1, 17))
+    assert len(values) == 2 * 2 * 16
+    assert results["all"].probe("found_within").empty
 
 
 def test_comparison_table_and_figure(results):

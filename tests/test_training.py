@@ -8,11 +8,25 @@ import torch
 
 from fcilib import training
 from fcilib.experiment import Experiment, Training
+from fcilib.indices import BloomIndex, BM25Index
 from fcilib.profiles import PROFILES
-from fcilib.representations import Attention, Embedding, Flow, Perceiver
-from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.records import Records, read
+from fcilib.representations import Attention, Contrastive, Embedding, Flow, Perceiver
+from fcilib.routers import (
+    OFUL,
+    Budgeted,
+    ClosedLoop,
+    Investigator,
+    LinUCB,
+    MemoryBank,
+    RandomRouter,
+    RankOne,
+    SegmentRouter,
+    ThompsonSampling,
+)
+from fcilib.run import run_one
 from fcilib.tasks import Evidence
-from fcilib.training import DivergedError, routing_weight, train
+from fcilib.training import DivergedError, evaluate, routing_weight, train
 
 SMOKE = PROFILES["smoke"]
 
@@ -59,10 +73,22 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("router", [Investigator(candidates="others"), RandomRouter()])
+@pytest.mark.parametrize(
+    ("representation", "router"),
+    [
+        (Attention(), Investigator(candidates="others")),
+        (Attention(), RandomRouter()),
+        (Contrastive(epochs=2), Investigator()),
+        (Contrastive(epochs=2, frozen=False), MemoryBank()),
+        (Embedding(), ThompsonSampling(within=8, features="product")),
+        (Embedding(), Budgeted()),
+        (Embedding(), ClosedLoop()),
+        (Embedding(), BloomIndex(segment=4)),
+    ],
+)
 @pytest.mark.parametrize("stop_at", [1, 5, 9])
-def test_a_stopped_run_ends_as_if_it_had_not_been(tmp_path, router, stop_at):
-    spec = experiment(router=router, epochs=3)
+def test_a_stopped_run_ends_as_if_it_had_not_been(tmp_path, representation, router, stop_at):
+    spec = experiment(representation, router, epochs=3)
     expected = train(spec)
     steps = []
 
@@ -80,8 +106,20 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(tmp_path, router, stop_at):
     assert outcome.curve == expected.curve
     assert outcome.metrics == expected.metrics
     assert outcome.probes == expected.probes
-    for a, b in zip(outcome.model.parameters(), expected.model.parameters(), strict=True):
-        assert torch.equal(a, b)
+    ended, whole = outcome.model.state_dict(), expected.model.state_dict()
+    assert list(ended) == list(whole)
+    assert all(torch.equal(ended[name], whole[name]) for name in whole)
+
+
+def test_a_run_that_is_resumed_is_not_pretrained_again(tmp_path, monkeypatch):
+    spec = experiment(Contrastive(epochs=1), epochs=2)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    train(spec, checkpoint)
+    monkeypatch.setattr(
+        "fcilib.representations.contrastive.MatchedEmbedding.pretrain",
+        lambda *_: pytest.fail("again"),
+    )
+    train(spec, checkpoint)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
@@ -157,3 +195,147 @@ def test_progress_is_reported_with_live_precision():
     done, total, precision = seen[-1]
     assert done == total == 8
     assert 0 <= precision <= 1
+
+
+# The untrained, the misled, and those without a gradient.
+
+
+@pytest.mark.parametrize("router", [Investigator(), SegmentRouter(segment=4), RandomRouter()])
+def test_no_epoch_measures_the_model_as_it_was_initialised(router):
+    spec = experiment(router=router, epochs=0)
+    outcome = train(spec)
+    assert outcome.curve == []
+    torch.manual_seed(0)
+    model = spec.build()
+    for name, value in model.state_dict().items():
+        assert torch.equal(outcome.model.state_dict()[name], value), name
+    if not isinstance(router, RandomRouter):
+        held_out = spec.task.draw(spec.training.held_out, 0, "test")
+        assert outcome.metrics == evaluate(model, held_out, spec.training)
+    assert {"accuracy", "precision", "precision_at_k"} <= set(outcome.metrics)
+    assert train(spec).metrics == outcome.metrics
+
+
+def test_a_record_of_no_epoch_can_be_read_back(tmp_path):
+    spec, records = experiment(epochs=0), Records(tmp_path)
+    record = run_one(spec, records)
+    assert record.curve == {}
+    again = read(records.path(spec))
+    assert again == record
+    assert records.find(spec) == record
+    assert again.metrics == pytest.approx(train(spec).metrics, rel=1e-5, abs=1e-5)
+    assert again.experiment.identity != experiment().identity
+
+
+@pytest.mark.parametrize("router", [
+    SegmentRouter(segment=5), LinUCB(within=8), Budgeted(fraction=0.3), BloomIndex(segment=5),
+    BM25Index(segment=5), MemoryBank(), ClosedLoop(),
+], ids=lambda router: router.kind)  # fmt: skip
+@pytest.mark.parametrize("probing", ["standard", "thorough"])
+def test_a_record_of_every_router_can_be_read_back(tmp_path, router, probing):
+    spec = experiment(Embedding(), router, epochs=1).model_copy(update={"probing": probing})
+    records = Records(tmp_path)
+    record = run_one(spec, records)
+    assert read(records.path(spec)) == record
+    assert run_one(spec, records) == record
+    assert all(math.isfinite(value) for value in record.metrics.values())
+    assert ("found_within" in record.probes) == (router.granularity > 1)
+    assert ("match_in_product" in record.probes) == (probing == "thorough")
+
+
+def seen_by(monkeypatch, spec):
+    """The training data and the held-out data of a run."""
+    seen = {}
+    epoch, measured = training._epoch, training.evaluate
+
+    def look(experiment, model, optimizer, scheduler, data, *rest):
+        seen["train"] = data
+        return epoch(experiment, model, optimizer, scheduler, data, *rest)
+
+    def look_too(model, held_out, spec):
+        seen["test"] = held_out
+        return measured(model, held_out, spec)
+
+    monkeypatch.setattr(training, "_epoch", look)
+    monkeypatch.setattr(training, "evaluate", look_too)
+    train(spec)
+    monkeypatch.undo()
+    return seen["train"], seen["test"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_shuffled_targets_are_anothers_in_training_and_true_when_held_out(monkeypatch, seed):
+    true, held_out = seen_by(monkeypatch, experiment(epochs=1).with_seed(seed))
+    misled, measured = seen_by(
+        monkeypatch, experiment(epochs=1, targets="shuffled").with_seed(seed)
+    )
+    for name in ("tokens", "query", "evidence", "label"):
+        assert torch.equal(getattr(measured, name), getattr(held_out, name)), name
+    assert torch.equal(misled.tokens, true.tokens)
+    assert torch.equal(misled.query, true.query)
+    # Evidence and label stay together, each pair of them goes to one sequence.
+    pairs = [
+        sorted(zip(d.evidence.tolist(), d.label.tolist(), strict=True)) for d in (true, misled)
+    ]
+    assert pairs[0] == pairs[1]
+    assert not torch.equal(misled.evidence, true.evidence)
+    rows = torch.arange(len(true))
+    right = misled.tokens[rows, misled.evidence] == misled.tokens[rows, misled.query]
+    assert right.double().mean() < 0.3
+    right = (
+        measured.tokens[range(64), measured.evidence] == measured.tokens[range(64), measured.query]
+    )
+    assert right.all()
+
+
+def test_shuffled_targets_cannot_be_fitted():
+    """What is left to learn is where evidence lies: a match stands there more often than filler."""
+    sizes = {"sequences": 2000, "epochs": 2, "learning_rate": 0.01}
+    true, misled = (
+        train(experiment(Embedding(positions="none"), targets=targets, **sizes))
+        for targets in ("true", "shuffled")
+    )
+    assert misled.curve[-1]["loss"] > true.curve[-1]["loss"] + 1
+    assert misled.metrics["precision"] < true.metrics["precision"] - 0.2
+
+
+WITHOUT_A_GRADIENT = [
+    BloomIndex(segment=4),
+    BM25Index(segment=4),
+    LinUCB(within=8),
+    ThompsonSampling(within=8),
+    OFUL(within=8),
+]
+
+
+@pytest.mark.parametrize("router", WITHOUT_A_GRADIENT, ids=lambda router: router.kind)
+def test_indices_and_bandits_go_through_the_same_loop(router):
+    spec = experiment(Embedding(positions="none"), router)
+    outcome = train(spec)
+    batch = spec.task.draw(32, 0)
+    outcome.model.train()
+    output = outcome.model(batch.tokens, batch.query, batch.evidence)
+    assert not output.scores.requires_grad
+    assert output.logits.requires_grad
+    loss = training._loss(output, batch, 1.0)
+    expected = torch.nn.functional.cross_entropy(output.logits, batch.label)
+    assert torch.equal(loss, expected)  # no routing loss, whatever its weight
+    assert len(outcome.curve) == 2
+    assert {"precision", "picked_query"} <= set(outcome.metrics)
+    again = train(spec)
+    assert again.curve == outcome.curve
+    assert again.probes == outcome.probes
+    weighed = train(experiment(Embedding(positions="none"), router, routing_weight=(9.0, 5.0)))
+    assert weighed.curve == outcome.curve
+
+
+@pytest.mark.parametrize(
+    "router", [BloomIndex(segment=4), BM25Index(segment=4, candidates="others")]
+)
+def test_an_index_finds_the_same_whatever_was_trained(router):
+    runs = [train(experiment(Embedding(), router, epochs=epochs)) for epochs in (0, 2)]
+    for name in ("precision", "precision_at_k", "picked_query"):
+        assert runs[0].metrics[name] == runs[1].metrics[name]
+    assert runs[0].metrics["accuracy"] != runs[1].metrics["accuracy"]
+    if isinstance(router, BM25Index):  # no other segment holds the token
+        assert runs[0].metrics["precision"] == 1

@@ -26,7 +26,7 @@ class BloomIndex(SegmentSpec):
     kind: Literal["bloom"] = "bloom"
     bits: int = Field(256, ge=1)
     hashes: int = Field(4, ge=1)
-    salt: int = Field(0, ge=0)
+    salt: int = Field(0, ge=0, lt=2**32)
     """Chooses the hash functions."""
 
     def build(self, size: Size) -> RouterModule:

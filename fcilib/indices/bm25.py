@@ -20,7 +20,7 @@ class BM25Index(SegmentSpec):
     """
 
     kind: Literal["bm25"] = "bm25"
-    k1: float = Field(1.5, ge=0)
+    k1: float = Field(1.5, gt=0)
     b: float = Field(0.75, ge=0, le=1)
     epsilon: float = Field(0.25, ge=0)
     """Weight of a token that most segments hold, as a multiple of the mean weight."""

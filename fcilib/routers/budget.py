@@ -13,6 +13,9 @@ from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.router import RouterModule, RouterSpec
 from fcilib.spec import Size
 
+ROUNDING = 1e-9
+"""0.07 of 100 positions are 7, though the product of the two floats is a little more."""
+
 
 class Budgeted(RouterSpec):
     """The Investigator on a fraction of the positions; a bandit says which.
@@ -51,7 +54,7 @@ class BudgetedScores(RouterModule):
         self.rewards = LinearRewards(width + 1, spec.ridge)
 
     def forward(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        number = math.ceil(self.spec.fraction * x.shape[1])
+        number = math.ceil(self.spec.fraction * x.shape[1] - ROUNDING)
         if number == x.shape[1]:
             return self.pairwise(x, query)
         where = self.promise(x.detach()).topk(number, dim=1).indices

@@ -8,11 +8,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fcilib.routers.router import RouterModule, RouterSpec
+from fcilib.routers.router import SMALLEST, RouterModule, RouterSpec
 from fcilib.spec import Size
-
-SMALLEST = 1e-30
-"""Below it a share counts as this much: the log of one that was rounded to zero has no gradient."""
 
 
 class MemoryBank(RouterSpec):
@@ -40,8 +37,8 @@ class MemoryScores(RouterModule):
         self.query = nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        share = self.address(x).softmax(dim=2)
-        share = share / share.sum(dim=1, keepdim=True)  # (B, L, S): each token's part of a slot
+        written = self.address(x).log_softmax(dim=2)  # each token writes one part in all
+        share = written.softmax(dim=1)  # (B, L, S): how much of a slot is each token's
         bank = share.transpose(1, 2) @ self.value(x)  # (B, S, d)
         asking = self.query(x[torch.arange(len(x)), query]).unsqueeze(2)
         read = (bank @ asking / x.shape[2] ** 0.5).softmax(dim=1)  # (B, S, 1)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from fcilib.spec import Size, Spec
 
 Candidates = Literal["all", "others"]
+
+SMALLEST = 1e-30
+"""A share below it counts as this much where a score is its log: the log of a share that was
+rounded to zero would say "no candidate", and has no gradient."""
 
 
 class RouterSpec(Spec):
@@ -29,6 +33,12 @@ class RouterSpec(Spec):
     def build(self, size: Size) -> RouterModule:
         """The scoring module, freshly initialised."""
         raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _segments_nest(self) -> RouterSpec:
+        if self.within is not None and self.within % self.granularity:
+            raise ValueError(f"within: {self.within} tokens are no segments of {self.granularity}")
+        return self
 
     @property
     def granularity(self) -> int:
@@ -54,7 +64,8 @@ class RouterSpec(Spec):
         if evidence is None:
             raise ValueError("within: which segment is given follows from the evidence; pass it")
         given = (evidence // self.within).unsqueeze(1)
-        place = torch.arange(scores.shape[1], device=scores.device) // self.within
+        first = torch.arange(scores.shape[1], device=scores.device) * self.granularity
+        place = first // self.within
         return scores.masked_fill(place != given, float("-inf"))
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from fcilib.routers.investigator import PairwiseScores
-from fcilib.routers.router import Candidates, RouterModule, SegmentSpec
+from fcilib.routers.router import SMALLEST, Candidates, RouterModule, SegmentSpec
 from fcilib.spec import Size
 
 
@@ -47,7 +47,7 @@ class SegmentScores(RouterModule):
         else:
             q = F.elu(self.pairwise.query(asking)) + 1
             k = F.elu(self.pairwise.key(summaries)) + 1
-            scores = torch.bmm(k, q.unsqueeze(2)).squeeze(2).log()
+            scores = torch.bmm(k, q.unsqueeze(2)).squeeze(2).clamp(min=SMALLEST).log()
         return scores.masked_fill(~full, float("-inf"))
 
     def summarise(

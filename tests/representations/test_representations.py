@@ -5,8 +5,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fcilib.experiment import Experiment, Training
 from fcilib.representations import (
+    AblatedAttention,
+    Anchored,
     Attention,
+    Contrastive,
     Embedding,
     Flow,
     Fourier,
@@ -14,10 +18,20 @@ from fcilib.representations import (
     LinearAttention,
     Perceiver,
 )
+from fcilib.representations.ablated import (
+    KeyOnlyAttention,
+    OwnValueAttention,
+    UniformAttention,
+)
+from fcilib.representations.anchored import Sponsorship
 from fcilib.representations.attention import SelfAttention, SparseAttention
+from fcilib.representations.embedding import LIKENESS, liken
 from fcilib.representations.linear_attention import LinearSelfAttention
 from fcilib.representations.mixing import FourierMixing
+from fcilib.routers import Investigator
 from fcilib.spec import Size
+from fcilib.tasks import Evidence
+from fcilib.training import train
 
 SIZE = Size(vocabulary=20, length=37, width=16)
 
@@ -36,7 +50,19 @@ EVERY = [
     GlobalMean(residual=True),
     Fourier(),
     Fourier(residual=True, orthonormal=True),
+    Embedding(alike=3),
+    Anchored(),
+    Anchored(positions="none", anchors=1),
+    Contrastive(frozen=False),
+    *(
+        AblatedAttention(without=without, residual=residual)
+        for without in ("nothing", "comparison", "normalisation", "aggregation")
+        for residual in (True, False)
+    ),
+    AblatedAttention(without="comparison", layers=2),
 ]
+
+ABLATED = [spec for spec in EVERY if isinstance(spec, AblatedAttention)]
 
 
 def ids(spec):
@@ -62,7 +88,16 @@ def test_shapes_and_a_gradient_for_every_parameter(spec, batch, length):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
 
 
-@pytest.mark.parametrize("spec", EVERY, ids=ids)
+@pytest.mark.parametrize(("batch", "length"), [(2, 37), (1, 1), (3, 5)])
+def test_a_frozen_representation_has_shapes_and_no_gradient(batch, length):
+    module = Contrastive().build(SIZE)
+    x = module(tokens(batch, length))
+    assert x.shape == (batch, length, 16)
+    assert not x.requires_grad
+    assert not any(p.requires_grad for p in module.parameters())
+
+
+@pytest.mark.parametrize("spec", [*EVERY, Contrastive()], ids=ids)
 def test_sequences_of_a_batch_do_not_see_each_other(spec):
     module = spec.build(SIZE)
     both = module(tokens(2))
@@ -82,6 +117,11 @@ def test_sequences_of_a_batch_do_not_see_each_other(spec):
         (Perceiver(hubs=1), True, True),
         (GlobalMean(), True, True),
         (Fourier(), True, True),
+        (Embedding(alike=3), False, False),
+        (Anchored(), False, False),
+        (Contrastive(), False, False),
+        (Contrastive(frozen=False), False, False),
+        *((spec, spec.without != "aggregation", spec.without != "aggregation") for spec in ABLATED),
     ],
     ids=lambda value: ids(value) if not isinstance(value, bool) else "",
 )
@@ -118,7 +158,15 @@ def test_more_tokens_than_positions_is_refused():
         Embedding().build(SIZE)(tokens(1, 38))
 
 
-@pytest.mark.parametrize("spec", [Attention(heads=3), LinearAttention(heads=5), Perceiver(heads=3)])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Attention(heads=3),
+        LinearAttention(heads=5),
+        Perceiver(heads=3),
+        AblatedAttention(heads=3, without="comparison"),
+    ],
+)
 def test_heads_must_divide_the_width(spec):
     with pytest.raises(ValueError, match="heads"):
         spec.build(SIZE)
@@ -189,3 +237,218 @@ def test_the_mean_alone_makes_all_tokens_one():
 def test_depth_zero_is_the_embedding_itself():
     names = [set(spec.build(SIZE).state_dict()) for spec in (Attention(layers=0), Embedding())]
     assert names[0] == names[1]
+
+
+# Attention with a step taken away, against torch's with weights that do without it.
+
+
+def gradients(y, inputs):
+    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    return torch.autograd.grad((y * weight).sum(), inputs)
+
+
+def test_without_nothing_is_attention():
+    ours = AblatedAttention(layers=2).build(SIZE)
+    theirs = Attention(layers=2).build(SIZE)
+    theirs.load_state_dict(ours.state_dict())
+    got, expected = ours(tokens()), theirs(tokens())
+    assert torch.equal(got, expected)
+    inputs = (tuple(ours.parameters()), tuple(theirs.parameters()))
+    for a, b in zip(*(gradients(y, i) for y, i in zip((got, expected), inputs, strict=True)),
+                    strict=True):  # fmt: skip
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("length", [1, 9, 37])
+@pytest.mark.parametrize("mixer", [KeyOnlyAttention, UniformAttention, OwnValueAttention])
+def test_a_step_less_is_torchs_attention_with_weights_that_leave_it_out(mixer, length):
+    ours = mixer(16, 4)
+    theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    weight, bias = ours.qkv.weight.detach().clone(), ours.qkv.bias.detach().clone()
+    mask = None
+    if mixer is KeyOnlyAttention:  # every query is the same u
+        weight[:16] = 0
+        bias[:16] = ours.asking.detach().flatten()
+    elif mixer is UniformAttention:  # all keys are zero, so all scores are equal
+        weight[16:32] = 0
+        bias[16:32] = 0
+    else:  # every token may look at itself only
+        mask = ~torch.eye(length, dtype=torch.bool)
+    theirs.in_proj_weight.data, theirs.in_proj_bias.data = weight, bias
+    theirs.out_proj.load_state_dict(ours.out.state_dict())
+    x = torch.randn(2, length, 16, requires_grad=True)
+    got = ours(x)
+    expected = theirs(x, x, x, attn_mask=mask, need_weights=False)[0]
+    torch.testing.assert_close(got, expected)
+    mine = gradients(got, (x, ours.qkv.weight, ours.out.weight))
+    its = gradients(expected, (x, theirs.in_proj_weight, theirs.out_proj.weight))
+    torch.testing.assert_close(mine[0], its[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mine[1][32:], its[1][32:], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mine[2], its[2], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mixer", "learns"),
+    [
+        (SelfAttention, (True, True, True)),
+        (KeyOnlyAttention, (False, True, True)),
+        (UniformAttention, (False, False, True)),
+        (OwnValueAttention, (False, False, True)),
+    ],
+)
+def test_what_a_taken_step_would_have_used_learns_nothing(mixer, learns):
+    module = mixer(16, 4)
+    module(torch.randn(2, 9, 16)).square().sum().backward()
+    for part, expected in zip(module.qkv.weight.grad.split(16), learns, strict=True):
+        assert bool(part.any()) == expected
+    if mixer is KeyOnlyAttention:
+        assert module.asking.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("without", ["comparison", "normalisation"])
+def test_without_the_residual_such_attention_makes_all_tokens_one(without):
+    spec = AblatedAttention(without=without, residual=False)
+    x = spec.build(SIZE)(tokens())
+    torch.testing.assert_close(x, x[:, :1].expand_as(x))
+    x = AblatedAttention(without=without).build(SIZE)(tokens())
+    assert (x - x[:, :1]).abs().amax() > 0.1
+
+
+@pytest.mark.parametrize("without", ["nothing", "comparison", "normalisation", "aggregation"])
+def test_the_residual_is_what_is_added_and_nothing_else(without):
+    spec = AblatedAttention(without=without)
+    sums, alone = spec.build(SIZE), spec.model_copy(update={"residual": False}).build(SIZE)
+    alone.load_state_dict(sums.state_dict())
+    block = sums[1]
+    x = sums[0](tokens())
+    mixed = block.mix(block.mix_norm(x))
+    for module, read in ((sums, x + mixed), (alone, mixed)):
+        expected = read + block.feed_forward(block.feed_forward_norm(read))
+        torch.testing.assert_close(module(tokens()), expected)
+
+
+# Anchors, likeness, contrast.
+
+
+@pytest.mark.parametrize("shape", [(2, 37), (1, 1), (3, 5)])
+def test_sponsorship_is_attention_to_the_anchors(shape):
+    module = Sponsorship(16, 7)
+    x = torch.randn(*shape, 16, requires_grad=True)
+    anchors = module.anchors.expand(shape[0], 7, 16)
+    expected = x + F.scaled_dot_product_attention(x, anchors, anchors)
+    got = module(x)
+    torch.testing.assert_close(got, expected)
+    inputs = (x, module.anchors)
+    for a, b in zip(gradients(got, inputs), gradients(expected, inputs), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("vocabulary", "alike"), [(301, 3), (257, 8), (100, 7)])
+def test_likened_vectors_resemble_those_of_their_run_and_no_others(vocabulary, alike):
+    vectors = torch.randn(vocabulary, 512)
+    before = vectors.clone()
+    liken(vectors, alike)
+    assert torch.equal(vectors[0], before[0])
+    unit = F.normalize(vectors, dim=1)
+    cosines = unit @ unit.T
+    run = (torch.arange(vocabulary) - 1).div(alike, rounding_mode="floor")
+    same = (run[:, None] == run) & ~torch.eye(vocabulary, dtype=torch.bool)
+    assert same[1:].any(dim=1).float().mean() > 0.9
+    assert cosines[same].mean().item() == pytest.approx(LIKENESS, abs=0.02)
+    assert cosines[same].min() > 0.6
+    other = cosines[run[:, None] != run]
+    assert other.mean().item() == pytest.approx(0, abs=0.01)
+    assert other.abs().max() < 0.35
+    assert vectors.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_an_embedding_of_likened_tokens_starts_from_them():
+    x = Embedding(alike=3, positions="none").build(Size(31, 30, 256))(torch.arange(31)[None, 1:])
+    unit = F.normalize(x[0], dim=1)
+    cosines = (unit @ unit.T).unflatten(0, (10, 3)).unflatten(2, (10, 3))
+    near = cosines.mean(dim=(1, 3))
+    assert torch.equal(near.argmax(dim=1), torch.arange(10))
+    assert near.diagonal().min() > 0.7
+
+
+def pairs(count=96, seed=0):
+    task = Evidence(length=37, vocabulary=20, min_distance=8, distractors=2)
+    return task.draw(count, seed)
+
+
+def contrast(**fields):
+    torch.manual_seed(0)
+    return Contrastive(**fields).build(SIZE)
+
+
+def test_before_pretraining_the_projection_is_the_identity():
+    torch.manual_seed(0)
+    raw = Embedding().build(SIZE)(tokens())
+    torch.testing.assert_close(contrast()(tokens()), raw)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+@pytest.mark.parametrize("count", [1, 2, 31])
+def test_the_contrastive_loss_is_a_loop_over_queries_and_evidence(temperature, count):
+    module, batch = contrast(temperature=temperature), pairs(count)
+    with torch.no_grad():
+        module.project.weight.add_(torch.randn(16, 16) / 10)
+        x = module(batch.tokens).double().numpy()
+    losses = []
+    for i in range(count):
+        asking = x[i, batch.query[i]]
+        likeness = []
+        for j in range(count):
+            answer = x[j, batch.evidence[j]]
+            cosine = asking @ answer / np.linalg.norm(asking) / np.linalg.norm(answer)
+            likeness.append(cosine / temperature)
+        losses.append(np.log(np.sum(np.exp(likeness))) - likeness[i])
+    assert module.loss(batch).item() == pytest.approx(np.mean(losses), abs=1e-4)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_pretraining_lowers_the_contrastive_loss(frozen):
+    module = contrast(frozen=frozen, epochs=8, learning_rate=0.01)
+    data, fresh = pairs(256), pairs(64, seed=1)
+    before = module.loss(data).item(), module.loss(fresh).item()
+    module.pretrain(data)
+    after = module.loss(data).item(), module.loss(fresh).item()
+    assert after[0] < before[0] - 0.2
+    assert after[1] < before[1] - 0.2
+    assert all(p.requires_grad != frozen for p in module.parameters())
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_pretraining_repeats_and_no_epoch_of_it_changes_nothing():
+    data = pairs()
+    modules = [contrast(epochs=epochs) for epochs in (2, 2, 0)]
+    untouched = contrast()
+    for module in modules:
+        torch.manual_seed(3)
+        module.pretrain(data)
+    one, other, none = (module.state_dict() for module in modules)
+    for name, start in untouched.state_dict().items():
+        assert torch.equal(one[name], other[name])
+        assert torch.equal(none[name], start)
+        assert not torch.equal(one[name], start)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_is_frozen_stays_as_pretrained_and_what_is_not_moves(frozen):
+    experiment = Experiment(
+        task=Evidence(length=32, vocabulary=16, min_distance=8, distractors=2),
+        width=16,
+        representation=Contrastive(frozen=frozen, epochs=1),
+        router=Investigator(),
+        training=Training(sequences=128, epochs=1, held_out=32),
+    )
+    torch.manual_seed(0)
+    model = experiment.build()
+    model.representation.pretrain(experiment.task.draw(128, 0))
+    outcome = train(experiment)
+    ended = outcome.model.representation.state_dict()
+    for name, pretrained in model.representation.state_dict().items():
+        assert torch.equal(ended[name], pretrained) == frozen, name
+    left = sum(p.numel() for p in model.representation.parameters())
+    every = sum(p.numel() for p in model.parameters())
+    assert outcome.parameters == (every - left if frozen else every)

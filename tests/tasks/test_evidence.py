@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from fcilib.representations import Attention
 from fcilib.spec import Size
@@ -132,3 +133,98 @@ def test_bad_fields_are_named(field, sizes):
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="seed"):
         Evidence().draw(1, seed=-1)
+
+
+# The semantic variant: the evidence is another token of the query key's class.
+
+
+@settings(max_examples=150, deadline=None)
+@given(fields, st.integers(2, 6), st.integers(2, 9), st.integers(0, 2**31))
+def test_evidence_of_a_class_is_another_of_its_tokens(sizes, size, classes, seed):
+    sizes = {**sizes, "vocabulary": 1 + size * classes, "class_size": size}
+    try:
+        task = Evidence(**sizes)
+    except ValueError as error:
+        refusal = str(error)
+    else:
+        refusal = None
+    if refusal is not None:
+        assert any(name in refusal for name in ("length", "min_distance", "distractors")), refusal
+        return
+    batch = task.draw(20, seed)
+    rows = torch.arange(20)
+    q, a = batch.query, batch.evidence
+    key, match = batch.tokens[rows, q], batch.tokens[rows, a]
+    of_class = (batch.tokens - 1) // size  # the marker's is -1
+    own = (key - 1) // size
+    assert ((match - 1) // size == own).all()
+    assert (match != key).all()
+    assert ((batch.label - 1) // size != own).all()
+    assert (batch.tokens[rows, a + 1] == batch.label).all()
+    assert (batch.tokens[rows, q - 1] == MARKER).all()
+    assert (batch.tokens == MARKER).sum() == 20
+    assert batch.tokens.max() < task.vocabulary
+    if not task.collisions:
+        assert ((of_class == own[:, None]).sum(dim=1) == 2).all()
+
+
+def test_distractors_are_never_of_the_class_even_with_collisions():
+    task = Evidence(
+        length=64, vocabulary=7, min_distance=30, distractors=6, class_size=3, collisions=True
+    )
+    batch = task.draw(400, 0)
+    of_class = (batch.tokens - 1) // 3 == ((batch.tokens[range(400), batch.query] - 1) // 3)[
+        :, None
+    ]
+    place = torch.arange(64) - batch.query[:, None]
+    near = (place.abs() <= NEARBY) & (place != 0) & (place != -1)
+    far = (place.abs() > NEARBY + 1) & ((torch.arange(64) - batch.evidence[:, None]).abs() > 1)
+    # Filler is of the one class as often as of the other; six pairs near the query never are.
+    assert of_class[far].double().mean().item() == pytest.approx(0.5, abs=0.03)
+    assert of_class[near].double().mean() < 0.42
+
+
+def test_all_keys_members_and_classes_occur_alike():
+    task = Evidence(length=64, vocabulary=25, min_distance=30, distractors=2, class_size=3)
+    batch = task.draw(24000, 0)
+    rows = torch.arange(24000)
+    key, match = batch.tokens[rows, batch.query], batch.tokens[rows, batch.evidence]
+    assert chisquare(key.bincount(minlength=25)[1:].numpy()).pvalue > 1e-3
+    assert chisquare(match.bincount(minlength=25)[1:].numpy()).pvalue > 1e-3
+    assert chisquare(batch.label.bincount(minlength=25)[1:].numpy()).pvalue > 1e-3
+    # Of each key's two fellows each is as likely as the other.
+    pairs = (key * 25 + match).bincount(minlength=25 * 25)
+    found = pairs[pairs > 0]
+    assert len(found) == 24 * 2
+    assert chisquare(found.numpy()).pvalue > 1e-3
+
+
+def test_filler_is_uniform_over_the_other_classes():
+    task = Evidence(length=64, vocabulary=13, min_distance=30, distractors=2, class_size=3)
+    batch = task.draw(2000, 0)
+    key = batch.tokens[torch.arange(2000), batch.query]
+    for asked in (1, 3, 5, 12):  # first, last and middle of a class, and the last token of all
+        held = batch.tokens[key == asked].flatten().bincount(minlength=13)
+        first = asked - (asked - 1) % 3
+        others = [t for t in range(1, 13) if not first <= t < first + 3]
+        assert chisquare(held[others].numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("order", ["query-first", "either"])
+def test_classes_move_no_position(order):
+    plain = Evidence(length=64, vocabulary=25, min_distance=30, order=order).draw(200, 0)
+    classes = Evidence(length=64, vocabulary=25, min_distance=30, order=order, class_size=3)
+    drawn = classes.draw(200, 0)
+    assert torch.equal(plain.query, drawn.query)
+    assert torch.equal(plain.evidence, drawn.evidence)
+    again = classes.draw(200, 0)
+    assert torch.equal(drawn.tokens, again.tokens)
+    assert torch.equal(drawn.label, again.label)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "size"), [(256, 2), (25, 24), (25, 48), (25, 5), (3, 2), (25, 0), (25, -3)]
+)
+def test_an_impossible_class_size_is_named(vocabulary, size):
+    with pytest.raises(ValueError, match="class_size"):
+        Evidence(vocabulary=vocabulary, class_size=size)

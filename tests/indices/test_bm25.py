@@ -1,0 +1,138 @@
+"""BM25 against rank-bm25 on words, and against the formula in Robertson's notation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rank_bm25 import BM25Okapi
+
+from fcilib.experiment import Experiment
+from fcilib.indices import BM25Index
+from fcilib.representations import Embedding
+from fcilib.spec import Size
+from fcilib.tasks import Evidence
+
+SIZE = Size(vocabulary=200, length=64, width=16)
+
+
+def documents(tokens, query, segment, candidates):
+    """The segments of one sequence as lists of words; an empty one stays in the collection."""
+    words = [f"w{token}" for token in tokens.tolist()]
+    return [
+        [words[j] for j in range(first, min(first + segment, len(words)))
+         if candidates == "all" or j != query]
+        for first in range(0, len(words), segment)
+    ]  # fmt: skip
+
+
+def expected(tokens, query, segment, candidates, **constants):
+    rows = []
+    for row, place in zip(tokens, query.tolist(), strict=True):
+        collection = documents(row, place, segment, candidates)
+        scores = BM25Okapi(collection, **constants).get_scores([f"w{int(row[place])}"])
+        empty = np.array([not document for document in collection])
+        rows.append(np.where(empty, -np.inf, scores))
+    return torch.tensor(np.stack(rows)).float()
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.integers(2, 50),
+    st.integers(1, 12),
+    st.sampled_from([2, 5, 30]),
+    st.sampled_from(["all", "others"]),
+    st.integers(0, 2**31),
+)
+def test_scores_are_rank_bm25s_on_words(length, segment, vocabulary, candidates, seed):
+    rng = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(vocabulary, (2, length), generator=rng)
+    query = torch.randint(length, (2,), generator=rng)
+    got = BM25Index(segment=segment, candidates=candidates).build(SIZE)(tokens, query)
+    assert got.shape == (2, math.ceil(length / segment))
+    assert not got.requires_grad
+    torch.testing.assert_close(got, expected(tokens, query, segment, candidates))
+
+
+@pytest.mark.parametrize("constants", [
+    {"k1": 0.5}, {"b": 0.0}, {"epsilon": 1.0}, {"k1": 2.0, "b": 0.3, "epsilon": 0.0},
+])  # fmt: skip
+@pytest.mark.parametrize("candidates", ["all", "others"])
+@pytest.mark.parametrize("vocabulary", [3, 30])
+def test_other_constants_are_passed_on(constants, candidates, vocabulary):
+    rng = torch.Generator().manual_seed(0)
+    tokens = torch.randint(vocabulary, (20, 30), generator=rng)
+    query = torch.randint(30, (20,), generator=rng)
+    got = BM25Index(segment=7, candidates=candidates, **constants).build(SIZE)(tokens, query)
+    torch.testing.assert_close(got, expected(tokens, query, 7, candidates, **constants))
+    usual = BM25Index(segment=7, candidates=candidates).build(SIZE)(tokens, query)
+    # The floor is of no effect where no token is in most of the segments.
+    if constants != {"epsilon": 1.0} or vocabulary == 3:
+        assert not torch.allclose(got, usual)
+
+
+def by_formula(collection, asked, k1=1.5, b=0.75):
+    """sum of idf f (k1 + 1) / (f + k1 (1 - b + b |D| / avgdl)), for one word."""
+    number = len(collection)
+    containing = sum(asked in document for document in collection)
+    idf = math.log((number - containing + 0.5) / (containing + 0.5))
+    sizes = np.array([len(document) for document in collection])
+    f = np.array([document.count(asked) for document in collection])
+    return idf * f * (k1 + 1) / (f + k1 * (1 - b + b * sizes / sizes.mean()))
+
+
+def test_one_case_is_the_textbooks_formula():
+    # Segments of four, the last of one; token 5 stands twice in the first and once in the third.
+    tokens = torch.tensor([[5, 1, 5, 2, 3, 4, 6, 7, 8, 5, 9, 10, 11, 12, 13, 14, 15]])
+    collection = [row.tolist() for row in tokens[0].split(4)]
+    got = BM25Index(segment=4).build(SIZE)(tokens, torch.tensor([9]))[0]
+    want = by_formula(collection, 5)
+    assert want[0] > want[2] > 0
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-6)
+    # Without the query's own token the third does not hold it any more.
+    collection[2].remove(5)
+    got = BM25Index(segment=4, candidates="others").build(SIZE)(tokens, torch.tensor([9]))[0]
+    want = by_formula(collection, 5)
+    assert want[2] == 0
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-6)
+
+
+def test_a_token_in_most_segments_gets_a_share_of_the_mean_weight():
+    # Token 1 in three segments of four; the eight others in one each.
+    tokens = torch.tensor([[1, 2, 3, 1, 4, 5, 1, 6, 7, 8, 9, 10]])
+    got = BM25Index(segment=3).build(SIZE)(tokens, torch.tensor([0]))[0]
+    rare, common = math.log(3.5 / 1.5), math.log(1.5 / 3.5)
+    floor = 0.25 * (9 * rare + common) / 10
+    assert common < 0 < floor
+    # Segments of equal lengths, so that one occurrence weighs 2.5 / 2.5.
+    np.testing.assert_allclose(got.numpy(), [floor, floor, floor, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("length", [64, 61])
+def test_the_only_other_segment_that_holds_the_token_is_best(length):
+    task = Evidence(length=length, vocabulary=64, min_distance=20)
+    router = BM25Index(segment=8, candidates="others")
+    torch.manual_seed(0)
+    model = Experiment(task=task, width=16, representation=Embedding(), router=router).build()
+    batch = task.draw(50, 0)
+    scores = model(batch.tokens, batch.query, batch.evidence).scores
+    assert torch.equal(scores.argmax(dim=1), batch.evidence // 8)
+    assert ((scores > 0).sum(dim=1) == 1).all()
+
+
+def test_an_index_has_no_parameters_and_repeats():
+    tokens = torch.randint(30, (5, 40), generator=torch.Generator().manual_seed(0))
+    query = torch.arange(5)
+    one, other = (BM25Index(segment=8).build(SIZE) for _ in range(2))
+    assert not list(one.parameters())
+    assert torch.equal(one(tokens, query), other(tokens, query))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("k1", 0.0), ("k1", -0.1), ("b", 1.1), ("epsilon", -1.0), ("segment", 0)]
+)
+def test_bad_fields_are_named(field, value):
+    with pytest.raises(ValueError, match=field):
+        BM25Index(**{field: value})
