@@ -175,17 +175,17 @@ def _match_probes(x: torch.Tensor, batch: Batch) -> dict[str, float]:
     # in either half both classes stand at the same positions.
     other, third = (x[rows, batch.evidence.roll(n)] for n in (2, 4))
     apart = (batch.evidence != batch.evidence.roll(2)) & (batch.evidence != batch.evidence.roll(4))
-    seen = {
+    classes = {
         "match_by_chance": (third, other),
         "match_in_evidence": (matched, other),
         "match_in_pair": tuple(torch.cat([asking, y], dim=1) for y in (matched, other)),
         "match_in_product": tuple(asking * y for y in (matched, other)),
     }
-    return {
-        name: linear_probe(*(torch.cat([y[0][apart][half], y[1][apart][half]]) for half in
-                             (slice(0, None, 2), slice(1, None, 2))))
-        for name, y in seen.items()
-    }  # fmt: skip
+    found = {}
+    for name, pair in classes.items():
+        fit, test = (torch.cat([y[apart][start::2] for y in pair]) for start in (0, 1))
+        found[name] = linear_probe(fit, test)
+    return found
 
 
 def linear_probe(fit: torch.Tensor, test: torch.Tensor, ridge: float = 1.0) -> float:
