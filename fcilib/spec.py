@@ -26,8 +26,19 @@ class Spec(BaseModel):
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if name == "kind" or field.is_required() or value != field.default:
-                found[name] = value.essence() if isinstance(value, Spec) else full[name]
+                found[name] = _essence(value, full[name])
         return found
+
+
+def _essence(value: Any, full: Any) -> Any:
+    """A field's value, with each description inside it reduced to its essence."""
+    if isinstance(value, Spec):
+        return value.essence()
+    if isinstance(value, dict):
+        return {key: _essence(item, full[key]) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_essence(*pair) for pair in zip(value, full, strict=True)]
+    return full
 
 
 class Repeatable(Spec):

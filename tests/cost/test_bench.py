@@ -191,3 +191,13 @@ def test_identity_is_of_the_whole_description():
     assert len({b.identity for b in benches}) == len(benches)
     round_trip = Bench.model_validate_json(json.dumps(small().model_dump(mode="json")))
     assert round_trip.identity == small().identity
+
+
+def test_the_identity_leaves_defaults_out_at_any_depth():
+    """So that a field which joins later, with a default, leaves the records there are valid."""
+    bench = Bench(workloads={"routing": Route(router=RankOne(k=3))}, lengths=(16, 32))
+    routing = bench.essence()["workloads"]["routing"]
+    assert routing["router"] == {"kind": "rank-one", "k": 3}
+    assert bench.essence()["lengths"] == [16, 32]
+    other = Bench(workloads={"routing": Route(router=RankOne(k=4))}, lengths=(16, 32))
+    assert bench.identity != other.identity
