@@ -263,7 +263,7 @@ claims.labelled(
         {
             title: [spread(*summaries[column][shown]) for shown in probed]
             for column, title in {
-                "precision": "routing precision",
+                "precision": "precision",
                 **PROBES,
             }.items()
         },
@@ -304,7 +304,7 @@ contrastive = held[held.condition.str.startswith("contrastive")]
 reproduced = (contrastive.verdict == "reproduced").sum()
 mean = {c: s["mean"] for c, s in precision.items()}
 verdict = (
-    f"Of the two numbers for contrastive pretraining {reproduced} reproduce. With the query excluded it routes at "
+    f"Of the two numbers for contrastive pretraining {reproduced or 'none'} reproduces. With the query excluded it routes at "
     f"{percent(mean['others']['contrastive, frozen'])} frozen and {percent(mean['others']['contrastive, fine-tuned'])} "
     f"fine-tuned (paper: {claims.claims()['contrastive-frozen']} and {claims.claims()['contrastive-tuned']}; chance "
     f"{percent(mean['others'][CHANCE])}); with the query among the candidates, the frozen embeddings tie with it "
@@ -334,15 +334,15 @@ glue(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **There is nothing to explain.** The section asks why matching embeddings do not route. Here they do, as raw
+# * **No failure to explain.** The section asks why matching embeddings do not route. Here they do, as raw
 #   embeddings do: the router compares two vectors that hold the same token, and pretraining makes them more
 #   alike. Where the paper's 1.6% comes from we do not know; a tie with the query, lost, would make such a
 #   number ([chapter 1](01_phase_transition.ipynb)), and pretraining is a way to that tie.
 # * **The third step.** Aggregation can be left out and routing stays. What attention cannot do without, once
 #   the residual is gone, is that each token is written something of its own. Uniform weights, and weights
 #   that no query has a say in, write every token the same.
-# * **Written into the representation.** The probe finds no mark on the evidence's vector. The paper's
-#   account needs one.
+# * **Written into the representation.** A linear probe finds no mark on the evidence's vector. The paper's
+#   account needs one, and its router, which is bilinear, could not use one that is hidden any deeper.
 # * **The task.** All this is about matching a token that stands twice. Where context decides which of several
 #   equal tokens is meant, something has to write the context into the vectors. This task cannot show it.
 #
