@@ -23,7 +23,7 @@
 # **To run it again.** `.venv/bin/fci run 01 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # In this notebook we train the same router on top of nothing, of Mamba blocks and of Transformer
-# layers, zero to four of each, and watch its precision by epoch. Every condition runs under two
+# layers, none to four of each, and watch its precision by epoch. Every condition runs under two
 # protocols: with all positions as candidates, as the paper's equations read (`"all"`), and with all
 # but the query itself (`"others"`). Numbers follow whatever profile and seeds are run; the sentences
 # around them were written for the profile `quick`, which is far smaller than the paper's.
@@ -125,7 +125,8 @@ for name, text in measured.items():
 # ## How many layers does the router need?
 #
 # Zero layers means that the router sees the embeddings themselves: token plus position ("raw"), or
-# the token alone ("content-only"). Flow and attention are stacked on the raw embeddings. A control of
+# the token alone ("content-only"). Flow and attention are stacked on the raw embeddings, one, two and
+# four layers of them, the depths of the paper's own comparison in §4.7. A control of
 # ours sees positions and no token at all: where the evidence can stand is not uniform, and a router
 # can profit from that without any content. Its precision is the floor to compare with; chance, the
 # random router's, lies below it. The
@@ -133,7 +134,7 @@ for name, text in measured.items():
 # thing that differs between the two protocols.
 
 # %%
-DEPTHS = (1, 2, 3, 4)
+DEPTHS = (1, 2, 4)
 
 
 def conditions(candidates):

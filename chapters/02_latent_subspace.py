@@ -339,7 +339,7 @@ claims.labelled(spectrum, "model")
 # {glue:text}`rank_90 attention, 1 layer, shuffled targets`
 # ({glue:text}`rank_share attention, 1 layer, shuffled targets`). The paper's 34 of 128 is
 # {glue:text}`paper share`. By itself the count cannot tell a match from a habit: shuffled targets, which
-# hold no match, concentrate the form as well. What can tell is routing with those directions and
+# hold hardly a match, concentrate the form as well. What can tell is routing with those directions and
 # nothing else. Behind attention they alone give {glue:text}`kept attention, 1 layer, trained`, and without them
 # {glue:text}`cut attention, 1 layer, trained` is left; with raw embeddings,
 # {glue:text}`kept raw embeddings, trained` and {glue:text}`cut raw embeddings, trained`; with shuffled targets,
@@ -442,7 +442,7 @@ for name in ("attention, 1 layer", "raw embeddings"):
 # those of raw embeddings {glue:text}`scores raw embeddings, others`
 # ({glue:text}`softmax raw embeddings, others`); before training, {glue:text}`bare attention, 1 layer` and
 # {glue:text}`bare raw embeddings`. Both route. A rank near one would say that a single direction carries
-# the scores, as in a rank-1 router, whose own rank is one by construction; nothing here comes near it. The
+# the scores, as in a rank-1 router, whose own rank is one by construction; nothing else here comes near it. The
 # paper's sequences are longer and so is its training, so that at most the order of rows can be compared. Raw
 # embeddings are highest in both; Flow, which stands next to them in the paper, is lowest of its four here.
 
