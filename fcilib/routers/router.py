@@ -126,11 +126,15 @@ class RouterModule(nn.Module):
             `(k,)` positions, best first.
 
         Raises:
-            ValueError: q is not a position, or there are fewer than k candidates.
+            ValueError: q is not a position, there are fewer than k candidates, or the router picks
+                segments.
         """
         check_route(len(x), query, k, candidates)
         asking = torch.tensor([query], device=x.device)
-        return pick(mask_candidates(self(x[None], asking), asking, candidates), k, 0)[0]
+        scores = self(x[None], asking)
+        if scores.shape[1] != len(x):
+            raise ValueError(f"x: {len(x)} positions are no candidates of a router of segments")
+        return pick(mask_candidates(scores, asking, candidates), k, 0)[0]
 
     @torch.no_grad()
     def route_all(self, x: torch.Tensor, k: int) -> torch.Tensor:

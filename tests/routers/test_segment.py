@@ -215,6 +215,13 @@ def test_the_model_reads_whole_segments(segment):
     assert torch.equal(output.picks, expected)
 
 
+def test_positions_are_not_routed_by_a_router_of_segments():
+    x, _ = some()
+    with pytest.raises(ValueError, match="router of segments"):
+        build(segment=4).route(x[0], 0, 2)
+    assert len(build(segment=1).route(x[0], 0, 2, "others")) == 2
+
+
 def test_metrics_of_segments_by_hand():
     # Ten tokens in segments of four: 0-3, 4-7, 8-9.
     batch = Batch(
