@@ -77,6 +77,7 @@ from fcilib.routers import (
     ThompsonSampling,
 )
 from fcilib.spec import Size
+from fcilib.tasks import Evidence
 
 # %% [markdown]
 # ## What can stand in the router's place?
@@ -301,15 +302,72 @@ glue("above names", "; ".join(above.condition), display=False)
 
 # %% [markdown]
 # Of {glue:text}`unpaired` learned approaches that compare no pairs of tokens, {glue:text}`above` lie more than
-# five points above the paper's 29%: {glue:text}`above names`. Of those that do compare, the rank-1 router and
-# the budgets lie where no divide would put them.
+# five points above the paper's 29%: {glue:text}`above names`. None of the {glue:text}`unpaired` passes
+# {glue:text}`best 1`, so there is a divide at this size too; but what compares pairs is not always above it: the
+# global mean, Fourier mixing and the rank-1 router are far below, and the budgets lie in between. Agreement under
+# 10% says little, since five points cannot tell there; and the Bloom filter's is decided by its size.
+
+# %% [markdown]
+# ## What do positions alone give in the paper?
+#
+# Where evidence can stand is not uniform. With the query first, and places drawn as ours are, the best that a
+# router can do without looking at a token follows by counting, at the paper's own sizes:
+
+# %%
+paper_task = Evidence()
+length, gap = paper_task.length, paper_task.min_distance
+last = length - 2  # the last position that leaves room for the value
+likely = torch.zeros(length, dtype=torch.float64)  # of evidence, by position
+for q in range(1, last - gap + 1):
+    likely[q + gap : last + 1] += 1 / (last - gap) / (last - gap - q + 1)
+assert abs(likely.sum() - 1) < 1e-12
+by_segment = likely.view(16, -1)
+
+
+def best(values, m=1):
+    return percent(values.topk(m).values.sum().item())
+
+
+floors = {
+    "token, of 512": (1 / length, best(likely), "1.2% to 2.5%"),
+    "token, of the given 32": (
+        1 / 32,
+        percent(by_segment.amax(dim=1).sum().item()),
+        "0.7% to 3.6%",
+    ),
+    "segment, of 16": (1 / 16, best(by_segment.sum(dim=1)), "9% to 29%"),
+    "four segments": (4 / 16, best(by_segment.sum(dim=1), 4), "9% to 29%"),
+    "half of the positions": (1 / 2, best(likely, length // 2), "91.2%"),
+    "a quarter": (1 / 4, best(likely, length // 4), "1.6%"),
+}
+
+# %% tags=["remove-input"]
+floor_table = pd.DataFrame(
+    {
+        "chance": [percent(f[0]) for f in floors.values()],
+        "positions alone": [f[1] for f in floors.values()],
+        "the paper’s": [f[2] for f in floors.values()],
+    },
+    index=list(floors),
+)
+claims.labelled(floor_table, "pick")
+
+# %% tags=["remove-cell"]
+for name, (_, text, _) in floors.items():
+    glue(f"floor {name}", text, display=False)
+
+# %% [markdown]
+# What the paper reports for raw embeddings, recurrent states, contrastive pretraining, DOL and random matrices, 1.2%
+# to 2.6%, is about what positions alone give: {glue:text}`floor token, of 512`. Its 24% for segments is less than they give
+# with a single pick, {glue:text}`floor segment, of 16`. If its data are drawn otherwise these floors are others; it
+# does not say how they are.
 
 # %% [markdown]
 # ## Is 25% a ceiling?
 #
-# The paper's segment routers stay near 24%, and it calls that a ceiling. It does not say how many of
-# its sixteen segments are picked. A random pick of four holds the evidence in a quarter of the
-# sequences. Here is what each router finds within its $m$ best segments, with the random router's line, and
+# The paper's segment routers stay near 24%, and it calls that a ceiling. It does not say how many of its sixteen
+# segments are picked; for HotpotQA it picks two. Were it four, a quarter of the sequences would be found at
+# random. Here is what each router finds within its $m$ best segments, with the random router's line, and
 # with that of a router that sees positions and no token: evidence does not stand in all segments
 # equally often.
 
@@ -350,20 +408,20 @@ for name in [*SHOWN, "positions only, segments", "random segment"]:
     for m, summary in ((1, precision), (4, at_k)):
         text = spread(*summary.loc[name, ["mean", "sd"]])
         glue(key(f"m{m} {name}"), text, display=False)
-best = max(SHOWN, key=lambda name: precision.loc[name, "mean"])
-glue("best", best.removeprefix("segments: "), display=False)
-glue("best 1", spread(*precision.loc[best, ["mean", "sd"]]), display=False)
-glue("best 4", spread(*at_k.loc[best, ["mean", "sd"]]), display=False)
+top = max(SHOWN, key=lambda name: precision.loc[name, "mean"])
+glue("best", top.removeprefix("segments: "), display=False)
+glue("best 1", spread(*precision.loc[top, ["mean", "sd"]]), display=False)
+glue("best 4", spread(*at_k.loc[top, ["mean", "sd"]]), display=False)
 
 # %% [markdown]
 # With one segment picked, chance is {glue:text}`m1 random segment`. Positions alone give
-# {glue:text}`m1 positions only, segments`: evidence stands late where the query comes first, and that is most of what
-# these routers know. With a linear-attention score they know no more
-# ({glue:text}`m1 segments embeddings, linear-attention score`); unidirectional Flow adds something
-# ({glue:text}`m1 segments Flow, mean`), and the best, {glue:text}`best`, reaches {glue:text}`best 1`. With four picked,
-# chance is {glue:text}`m4 random segment`, positions give {glue:text}`m4 positions only, segments` and the best
-# {glue:text}`best 4`. A number near 25% is no ceiling of any of these lines. It is where the random line passes
-# $m = 4$, and it is below what positions give with a single pick.
+# {glue:text}`m1 positions only, segments`, and that is most of what these routers know. Embeddings with a
+# linear-attention score know no more ({glue:text}`m1 segments embeddings, linear-attention score`); unidirectional
+# Flow adds something ({glue:text}`m1 segments Flow, mean`), and the best, {glue:text}`best`, reaches
+# {glue:text}`best 1`. With four picked, chance is {glue:text}`m4 random segment`, positions give
+# {glue:text}`m4 positions only, segments` and the best {glue:text}`best 4`. No line has a ceiling near 25%; the random
+# one passes it at $m = 4$. How high a line starts is another matter: a mean over 8 tokens keeps four times as much of
+# one token as the paper's over 32.
 #
 # A mean over a segment still holds what its tokens are, each weighed by one over their number, and a dot
 # product with it is the mean of the dot products with its tokens: comparing with a summary is a
@@ -429,7 +487,8 @@ glue("arms", sizes.arms, display=False)
 glue("one in arms", percent(1 / sizes.arms), display=False)
 
 # %% [markdown]
-# Side by side, LinUCB finds {glue:text}`LinUCB` and OFUL {glue:text}`OFUL`, as much as without any token:
+# Side by side, LinUCB finds {glue:text}`LinUCB`, Thompson sampling {glue:text}`Thompson sampling` and OFUL
+# {glue:text}`OFUL`, no more than without any token:
 # {glue:text}`LinUCB, positions only`. A random token of the {glue:text}`arms` is right in
 # {glue:text}`random token of the segment` of the sequences, and in the long run in {glue:text}`one in arms`; the
 # paper's 3.6% lies there, its 0.7% below. The same LinUCB on the same embeddings, given products, finds
@@ -515,8 +574,9 @@ for fraction, name in ((0.5, "half"), (0.25, "quarter")):
 # with a random half {glue:text}`random half`. The likeliest half of the positions holds
 # {glue:text}`coverage half` of the evidence, the likeliest quarter {glue:text}`coverage quarter`: a budget buys what its
 # choice of positions covers, and our bandit chooses worse than that count. No threshold shows between a half and a
-# quarter, and no oscillation. At this size the paper's 91.2% at one half would need no more than knowing where
-# evidence tends to stand; its 1.6% at a quarter is less than a quarter drawn at random would hold.
+# quarter, and no oscillation.
+# At the paper's sizes positions alone would cover {glue:text}`floor half of the positions` with one half, so that its
+# 91.2% needs no more; its 1.6% at a quarter is less than a quarter drawn at random would hold.
 
 # %% [markdown]
 # ## Does feedback help?
@@ -538,8 +598,9 @@ small_table(ROUNDS, "DOL", "among k", at_k)
 # %% [markdown]
 # One round finds {glue:text}`DOL, 1 round`, two {glue:text}`DOL, 2 rounds`, three {glue:text}`DOL, 3 rounds`; a
 # pairwise router that sees positions and no token {glue:text}`positions only`; chance is
-# {glue:text}`random router`. Here the paper's picture holds: feedback of this kind adds no match. Its
-# 1.7% is less than positions alone would give at this size.
+# {glue:text}`random router`. Here the paper's
+# picture holds, and could hardly not: all picks of a round are given the same number, so that feedback of this kind
+# can reject them and cannot tell them apart. The paper's 1.7% is about what positions alone give at its sizes.
 
 # %% [markdown]
 # ## Is matching by meaning another matter?
@@ -568,9 +629,10 @@ small_table(CLASSES, "matched by class", "task accuracy", accuracy)
 # Raw embeddings learn the classes: {glue:text}`by class raw embeddings`. With an initialisation that gives
 # them away it is {glue:text}`by class structured initialisation`, with anchors
 # {glue:text}`by class anchors`, behind attention {glue:text}`by class attention, 1 layer`; chance is
-# {glue:text}`random router, by class`. A bilinear form can hold any table of which token goes with which,
-# and with a vocabulary as small as this one the table can be learned by example. Matching by meaning in a
-# vocabulary that training does not cover is another question, which this task does not ask.
+# {glue:text}`random router, by class`. (As on the plain task, the Council answers few of the questions that are routed
+# right: task accuracy stands beside.) A bilinear form can hold any table of which token goes with which, and with a
+# vocabulary as small as this one the table can be learned by example. Matching by meaning in a vocabulary that
+# training does not cover is another question, which this task does not ask.
 
 # %% [markdown]
 # ## What does a filter get wrong?
@@ -614,16 +676,18 @@ def said(name, summary=precision):
     return spread(*summary.loc[name, ["mean", "sd"]])
 
 
+low = held[held.paper < 0.1]
 verdict = (
-    f"{len(held)} of the {len(claimed)} numbers for approaches of §4.3 reproduce. The divide does not run "
-    f"between pairwise and not: {len(above)} of {len(unpaired)} learned approaches without pairs of tokens lie above "
-    f"29%, and a memory bank is at {said('memory bank')} (paper: {claims.claims()['memory-bank']}). The best segment router "
-    f"ranks the right one of 16 segments first in {said(best)} of the sequences (positions alone: "
-    f"{said('positions only, segments')}; chance: {said('random segment')}); 25%, the “ceiling”, is what four segments "
-    f"at random hold ({said('random segment', at_k)}). Bandits know no more than positions do ({said('LinUCB')}; "
-    f"positions alone: {said('LinUCB, positions only')}; chance: {said('random token of the segment')}) until their "
-    f"features hold a product ({said('LinUCB, products')}). Feedback, as we read it, does not help either. Measured at "
-    f"profile {study.profile}, seeds: {study.seeds}."
+    f"Of {len(claimed)} approaches that the paper gives a number for, {len(held)} agree with it, {len(low)} of them "
+    f"near zero, where five points cannot tell. No learned approach without pairs of tokens passes {said(top)}, but they do "
+    f"not cluster at 1% to 29%: {len(above)} of {len(unpaired)} lie more than five points above 29% (segments; positions "
+    f"alone: {said('positions only, segments')}; chance: {said('random segment')}), and a memory bank is at "
+    f"{said('memory bank')} (paper: {claims.claims()['memory-bank']}). 25%, the “ceiling”, would be chance if four segments "
+    f"were picked. Bandits know no more than positions do ({said('LinUCB')}; positions alone: "
+    f"{said('LinUCB, positions only')}; chance: {said('random token of the segment')}) until their features hold a product "
+    f"({said('LinUCB, products')}). Counting shows that at the paper's own sizes a router which sees positions and no "
+    f"token would reach {floors['token, of 512'][1]}: the level of what it says fails. Measured at profile {study.profile}, "
+    f"seeds: {study.seeds}."
 )
 glue("verdict", verdict, display=False)
 link = '<a href="03_landscape.html">The landscape</a>'
@@ -646,8 +710,9 @@ glue(
 #   segments is far higher: most of what segment routers find here is that evidence stands late.
 # * **What compares.** "Pairwise" is not a property of the router alone. A dot product with a mean is a mean of
 #   comparisons, a bandit compares if its features do, and a memory bank that is addressed by content compares
-#   through its slots. What fails throughout is what never lets the query meet the tokens: DOL in our
-#   reading, bandits on vectors side by side.
+#   through its slots. What fails here for want of a comparison is what never lets the query meet the tokens: DOL
+#   in our reading, bandits on vectors side by side. The global mean, Fourier mixing and the rank-1 router do
+#   compare, and fail for other reasons ([chapter 6](06_escape_routes.ipynb)).
 # * **What precedes the router.** With raw embeddings routing as well as anything, the routers of this chapter
 #   were given those. Where the paper had something else in front, it does not say what.
 # * **What is ours.** The paper names its approaches and defines few of them. MF-OFUL, DOL, the memory bank
@@ -664,7 +729,7 @@ Code(inspect.getsource(SegmentScores), language="python")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Give the memory bank more slots, `MemoryBank(slots=64, **others)`, as many as there are tokens.
+# 1. Give the memory bank more slots, `slots=sizes.evidence.vocabulary`, as many as there are token ids.
 #    What becomes of "no token meets another"?
 # 2. Let the memory bank read bidirectional Mamba in place of raw embeddings. Who has done the comparing then?
 # 3. Halve the budget once more, `Budgeted(fraction=0.125, **others)`. Where on the line of coverage does

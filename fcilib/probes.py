@@ -47,7 +47,7 @@ def measure(
     `precision_projected`: precision by r = 1 … d with the form seen through a random orthogonal
         projection to r dimensions, P form P; over `RANDOM_DRAWS` draws.
     `precision_top`, `precision_rest`: with the r largest singular values of the form alone, and
-        with all but those.
+        with all but those; with none left the latter is set to 0.
     """
     model.eval()
     rng = torch.Generator().manual_seed(seed)

@@ -152,7 +152,7 @@ class BanditScores(RouterModule):
         return phi @ self.rewards.estimate
 
     def features(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        """phi `(B, L, D)`, of norm about one."""
+        """phi `(B, L, D)`: vectors of length about one, and a constant where there is one."""
         asking = x[torch.arange(len(x)), query].unsqueeze(1)
         if self.spec.features == "product":
             return asking * x / x.shape[2] ** 0.5

@@ -105,6 +105,11 @@ class RouterModule(nn.Module):
         """New scores `(B, C)`, after the Council made `read (B, d)` of `picks (B, k)`."""
         raise NotImplementedError
 
+    def matrix(self, x: torch.Tensor) -> torch.Tensor:
+        """The scores of every query, `(B, L, C)`: for probes, on a few sequences."""
+        rows = [self(x, torch.full((len(x),), q, device=x.device)) for q in range(x.shape[1])]
+        return torch.stack(rows, dim=1)
+
     def observe(
         self, x: torch.Tensor, query: torch.Tensor, scores: torch.Tensor, evidence: torch.Tensor
     ) -> None:
@@ -127,10 +132,12 @@ class RouterModule(nn.Module):
 
         Raises:
             ValueError: q is not a position, there are fewer than k candidates, or the router picks
-                segments.
+                segments or needs the Council between rounds.
         """
         check_route(len(x), query, k, candidates)
         asking = torch.tensor([query], device=x.device)
+        if self.rounds > 1:
+            raise ValueError("rounds: the second needs the Council's answer; ask the model")
         scores = self(x[None], asking)
         if scores.shape[1] != len(x):
             raise ValueError(f"x: {len(x)} positions are no candidates of a router of segments")

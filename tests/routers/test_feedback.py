@@ -132,3 +132,12 @@ def test_a_run_of_the_loop_repeats():
 def test_no_rounds_are_refused():
     with pytest.raises(ValueError, match="rounds"):
         ClosedLoop(rounds=0)
+
+
+def test_a_second_round_is_the_models_to_ask_for():
+    x = torch.randn(9, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="rounds"):
+        ClosedLoop(rounds=2).build(SIZE).route(x, 0, 2)
+    router = ClosedLoop(rounds=1).build(SIZE)
+    scores = router(x[None], torch.tensor([0]))[0]
+    assert torch.equal(router.route(x, 0, 2), scores.topk(2).indices)

@@ -111,3 +111,12 @@ def test_permuted_tokens_get_permuted_scores(seed):
 def test_no_slots_are_refused():
     with pytest.raises(ValueError, match="slots"):
         MemoryBank(slots=0)
+
+
+def test_every_query_routed_at_once_is_every_query_routed_alone():
+    x, router = some()[0][0], build()
+    every = router.route_all(x, 5)
+    scores = router.matrix(x[None])[0]
+    for query in range(len(x)):
+        alone = router.route(x, query, 5)
+        torch.testing.assert_close(scores[query, every[query]], scores[query, alone])
