@@ -81,9 +81,7 @@ control = study.run(
 
 # %% tags=["remove-input"]
 accuracy = control.summary("accuracy")
-measured = {
-    name: spread(row["mean"], row["sd"]) for name, row in accuracy.iterrows()
-}
+measured = claims.texts(accuracy)
 claims.labelled(
     pd.DataFrame(
         {
@@ -204,12 +202,8 @@ plt.show()
 # %% tags=["remove-cell"]
 precision = {c: r.summary("precision") for c, r in results.items()}
 for candidates, summary in precision.items():
-    for name, row in summary.iterrows():
-        glue(
-            f"{name}, {candidates}",
-            spread(row["mean"], row["sd"]),
-            display=False,
-        )
+    for name, text in claims.texts(summary).items():
+        glue(f"{name}, {candidates}", text, display=False)
 
 # %% [markdown]
 # Without any layer the raw embeddings reach {glue:text}`raw embeddings, others` when the query is not

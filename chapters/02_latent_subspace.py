@@ -50,18 +50,10 @@ from IPython.display import HTML, Code
 from myst_nb import glue
 
 from fcilib import claims, figures, probes
-from fcilib.claims import CHANCE, percent, spread
+from fcilib.claims import CHANCE, number, percent, spread, texts
 from fcilib.representations import Attention, Embedding, Flow, Perceiver
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.routers.investigator import PairwiseScores
-
-
-def number(mean, sd):
-    """As `spread`, for what is no share: a cosine, or a rank."""
-    digits = 2 if abs(mean) < 1 else 1
-    text = f"{mean:.{digits}f}"
-    return text if pd.isna(sd) else f"{text} ± {sd:.{digits}f}"
-
 
 # %% [markdown]
 # ## Are matching tokens alike?
@@ -101,32 +93,19 @@ def conditions(candidates):
 results = study.run_protocols({c: conditions(c) for c in ("all", "others")})
 
 # %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-cosine", "caption": "Cosine of query and evidence, less that of the query and a random position: mean and one standard deviation over seeds. The paper gives the number of one row (hollow). The tick is the random router's: embeddings without a routing loss. To the right of zero, matching tokens are more alike than others."}, "image": {"alt": "A row per representation with its cosine gap, for the two candidate sets; the paper's value for one layer of attention lies left of zero."}}
+claimed = {"attention, 1 layer": "cosine-gap"}
+shown = [name for name in conditions("all") if name != CHANCE]
 gaps = claims.compare(
-    {
-        name: "cosine-gap" if name == "attention, 1 layer" else None
-        for name in results["all"].frame.condition.unique()
-        if name != CHANCE
-    },
-    results,
+    {name: claimed.get(name) for name in shown}, results, metric="cosine_gap"
 )
-for c, r in results.items():
-    found = r.summary("cosine_gap")
-    where = (gaps.protocol == c) & gaps.name.isna()
-    for column in ("mean", "sd"):
-        gaps.loc[where, column] = found.loc[
-            gaps[where].condition, column
-        ].to_numpy()
-    gaps.loc[gaps.protocol == c, "chance"] = found.loc[CHANCE, "mean"]
 figures.claims_figure(gaps, scale=1, label="cosine gap", rule="0.05")
 plt.show()
 
 # %% tags=["remove-cell"]
 gap = {c: r.summary("cosine_gap") for c, r in results.items()}
 for c, summary in gap.items():
-    for name, row in summary.iterrows():
-        glue(f"gap {name}, {c}", number(row["mean"], row["sd"]), display=False)
-    for name, row in results[c].summary("precision").iterrows():
-        glue(f"{name}, {c}", spread(row["mean"], row["sd"]), display=False)
+    for name, text in texts(summary, number).items():
+        glue(f"gap {name}, {c}", text, display=False)
 
 # %% [markdown]
 # Behind one layer of attention the gap is {glue:text}`gap attention, 1 layer, others` with the query
@@ -244,14 +223,11 @@ for row in frame.itertuples():
     drawn.append(curves["precision_projected"][at])
     seen.append(curves["precision_projected"][(row.condition, row.seed, half)])
 frame = frame.assign(kept=kept, cut=cut, seen=seen, drawn=drawn)
-grouped = frame.groupby("condition", sort=False)
 
 
 def over_seeds(column, write=spread):
-    return {
-        name: write(part[column].mean(), part[column].std())
-        for name, part in grouped
-    }
+    by_condition = frame.groupby("condition", sort=False)[column]
+    return texts(by_condition.agg(mean="mean", sd="std"), write)
 
 
 def whole(mean, sd):
@@ -270,8 +246,8 @@ for column, write in {
 }.items():
     for name, text in over_seeds(column, write).items():
         glue(f"{column} {name}", text, display=False)
-row = inside.summary("cosine_gap").loc["attention, 1 layer, untrained"]
-glue("gap untrained", number(row["mean"], row["sd"]), display=False)
+untouched = over_seeds("cosine_gap", number)["attention, 1 layer, untrained"]
+glue("gap untrained", untouched, display=False)
 glue("half", half, display=False)
 glue("d", width, display=False)
 glue("chance", percent(chance), display=False)
@@ -361,8 +337,8 @@ claims.labelled(spectrum, "model")
 glue("paper share", percent(claims.claims()["rank-90"].value), display=False)
 
 # %% [markdown]
-# No training is needed to see the first half: the product of two matrices as they are initialised, at
-# the paper's width.
+# The count of an untrained form needs no model at all. It is that of two matrices as they are initialised,
+# multiplied; here at the paper's width.
 
 # %%
 torch.manual_seed(0)
@@ -403,50 +379,30 @@ for r in results.values():
 # %% tags=["remove-input"]
 ranks = pd.DataFrame(
     {
-        f"{title}, “{c}”": [
-            number(*r.summary(column).loc[name, ["mean", "sd"]])
-            for name in ranked
-        ]
-        for column, title in columns.items()
-        for c, r in results.items()
-    },
-    index=ranked,
-)
-ranks.insert(
-    0,
-    "paper’s “rank”",
-    [
-        str(claims.claims()[TABLE_2[name]]) if name in TABLE_2 else claims.NONE
-        for name in ranked
-    ],
-)
-bare = (
-    inside.summary("effective_rank"),
-    inside.summary("effective_rank_softmax"),
-)
+        "paper’s “rank”": {
+            name: str(claims.claims()[claim])
+            for name, claim in TABLE_2.items()
+        },
+        **{
+            f"{title}, “{c}”": texts(r.summary(column), number)
+            for column, title in columns.items()
+            for c, r in results.items()
+        },
+    }
+).loc[ranked]
+bare = {title: over_seeds(c, number) for c, title in columns.items()}
 for name in representations:
-    row = [s.loc[f"{name}, untrained", ["mean", "sd"]] for s in bare]
-    ranks.loc[f"{name}, untrained"] = [
-        claims.NONE,
-        claims.NONE,
-        number(*row[0]),
-        claims.NONE,
-        number(*row[1]),
-    ]
-claims.labelled(ranks, "effective rank")
+    for title in bare:
+        text = bare[title][f"{name}, untrained"]
+        ranks.loc[f"{name}, untrained", f"{title}, “others”"] = text
+claims.labelled(ranks.fillna(claims.NONE), "effective rank")
 
 # %% tags=["remove-cell"]
-for name in ("attention, 1 layer", "raw embeddings"):
-    for c in results:
-        for column, title in columns.items():
-            row = results[c].summary(column).loc[name]
-            glue(
-                f"{title} {name}, {c}",
-                number(row["mean"], row["sd"]),
-                display=False,
-            )
-    row = bare[0].loc[f"{name}, untrained"]
-    glue(f"bare {name}", number(row["mean"], row["sd"]), display=False)
+for name in representations:
+    for title in bare:
+        text = ranks.loc[name, f"{title}, “others”"]
+        glue(f"{title} {name}, others", text, display=False)
+    glue(f"bare {name}", bare["scores"][f"{name}, untrained"], display=False)
 
 # %% [markdown]
 # With the query excluded, the scores behind attention have effective rank
@@ -482,7 +438,6 @@ for name, condition in STATEMENTS.items():
     found = {
         c: r.summary(claim.metric).loc[condition] for c, r in results.items()
     }
-    write = spread if claim.unit == "share" else number
     if claim.metric == "cosine_gap":
         control = gap["others"].loc[CHANCE]
     elif claim.metric == "random_form_precision":
@@ -492,8 +447,10 @@ for name, condition in STATEMENTS.items():
     verdicts[name] = claim.verdict({c: f["mean"] for c, f in found.items()})
     rows[f"{TITLES[claim.metric]}: {condition}"] = {
         "paper": str(claim),
-        **{f"“{c}”": write(f["mean"], f["sd"]) for c, f in found.items()},
-        "control": write(control["mean"], control["sd"]),
+        **{
+            f"“{c}”": claim.write(f["mean"], f["sd"]) for c, f in found.items()
+        },
+        "control": claim.write(control["mean"], control["sd"]),
         "verdict": verdicts[name],
     }
 claims.labelled(pd.DataFrame.from_dict(rows, orient="index"), "statement")
@@ -506,8 +463,8 @@ verdict = (
     f"destroy routing ({percent(inside.summary('random_form_precision').loc['attention, 1 layer, trained', 'mean'])}, "
     f"chance {percent(chance)}), on raw embeddings as behind attention. Query and evidence are alike, not apart: "
     f"the cosine gap behind one layer of attention is "
-    f"{number(*gap['all'].loc['attention, 1 layer', ['mean', 'sd']])} or, with the query excluded, "
-    f"{number(*gap['others'].loc['attention, 1 layer', ['mean', 'sd']])} (paper: {claims.claims()['cosine-gap']}). 90% of the energy lies in "
+    f"{texts(gap['all'], number)['attention, 1 layer']} or, with the query excluded, "
+    f"{texts(gap['others'], number)['attention, 1 layer']} (paper: {claims.claims()['cosine-gap']}). 90% of the energy lies in "
     f"{shown['attention, 1 layer, trained']} of the dimensions (untrained: "
     f"{shown['attention, 1 layer, untrained']}; shuffled targets: {shown['attention, 1 layer, shuffled targets']}; paper: "
     f"{percent(claims.claims()['rank-90'].value)}), and these alone route at "

@@ -288,10 +288,9 @@ def key(name):
 
 precision = landscape.summary("precision")
 at_k = landscape.summary("precision_at_k")
-for name, row in precision.iterrows():
-    glue(key(name), spread(row["mean"], row["sd"]), display=False)
-for name, row in at_k.iterrows():
-    glue(key(f"k {name}"), spread(row["mean"], row["sd"]), display=False)
+first, among = claims.texts(precision), claims.texts(at_k)  # for readers
+for name, text in first.items():
+    glue(key(name), text, display=False)
 unpaired = comparison[comparison.condition.isin(list(no_pairs))]
 ceiling = claims.claims()["segment-ceiling"]
 above = unpaired[~unpaired["mean"].map(ceiling.agrees)]
@@ -405,13 +404,12 @@ plt.show()
 
 # %% tags=["remove-cell"]
 for name in [*SHOWN, "positions only, segments", "random segment"]:
-    for m, summary in ((1, precision), (4, at_k)):
-        text = spread(*summary.loc[name, ["mean", "sd"]])
-        glue(key(f"m{m} {name}"), text, display=False)
+    glue(key(f"m1 {name}"), first[name], display=False)
+    glue(key(f"m4 {name}"), among[name], display=False)
 top = max(SHOWN, key=lambda name: precision.loc[name, "mean"])
 glue("best", top.removeprefix("segments: "), display=False)
-glue("best 1", spread(*precision.loc[top, ["mean", "sd"]]), display=False)
-glue("best 4", spread(*at_k.loc[top, ["mean", "sd"]]), display=False)
+glue("best 1", first[top], display=False)
+glue("best 4", among[top], display=False)
 
 # %% [markdown]
 # With one segment picked, chance is {glue:text}`m1 random segment`. Positions alone give
@@ -451,25 +449,18 @@ assert torch.allclose(
 
 
 # %% tags=["remove-input"]
-def small_table(names, title, head, summary):
-    """Paper, precision and one more metric, for conditions under the names that readers see."""
+def small_table(names, title, head, column):
+    """Paper, precision and a column more, for conditions under the names that readers see."""
     paper = {name: claims.claims()[claim] for name, claim in CLAIMS.items()}
-    columns = {"precision": precision, head: summary}
-    return claims.labelled(
-        pd.DataFrame(
-            {
-                "paper": [str(paper.get(name, claims.NONE)) for name in names],
-                **{
-                    column: [
-                        spread(*of.loc[name, ["mean", "sd"]]) for name in names
-                    ]
-                    for column, of in columns.items()
-                },
-            },
-            index=names.values(),
-        ),
-        title,
-    )
+    rows = {
+        shown: {
+            "paper": str(paper.get(name, claims.NONE)),
+            "precision": first[name],
+            head: column[name],
+        }
+        for name, shown in names.items()
+    }
+    return claims.labelled(pd.DataFrame.from_dict(rows, orient="index"), title)
 
 
 BANDITS = {
@@ -480,7 +471,7 @@ BANDITS = {
     "LinUCB, positions only": "LinUCB, positions only",
     "random token of the segment": "chance (random token)",
 }
-small_table(BANDITS, "bandit", "among k", at_k)
+small_table(BANDITS, "bandit", "among k", among)
 
 # %% tags=["remove-cell"]
 glue("arms", sizes.arms, display=False)
@@ -593,7 +584,7 @@ ROUNDS = {
     "positions only": "positions only, pairwise",
     CHANCE: "chance (random router)",
 }
-small_table(ROUNDS, "DOL", "among k", at_k)
+small_table(ROUNDS, "DOL", "among k", among)
 
 # %% [markdown]
 # One round finds {glue:text}`DOL, 1 round`, two {glue:text}`DOL, 2 rounds`, three {glue:text}`DOL, 3 rounds`; a
@@ -622,7 +613,7 @@ CLASSES = {
     "by class: attention, 1 layer": "attention, 1 layer",
     "random router, by class": "chance (random router)",
 }
-accuracy = landscape.summary("accuracy")
+accuracy = claims.texts(landscape.summary("accuracy"))
 small_table(CLASSES, "matched by class", "task accuracy", accuracy)
 
 # %% [markdown]
@@ -672,20 +663,16 @@ claimed = comparison[comparison.verdict != claims.NONE]
 held = claimed[claimed.verdict == "reproduced"]
 
 
-def said(name, summary=precision):
-    return spread(*summary.loc[name, ["mean", "sd"]])
-
-
 low = held[held.paper < 0.1]
 verdict = (
     f"Of {len(claimed)} approaches that the paper gives a number for, {len(held)} agree with it, {len(low)} of them "
-    f"near zero, where five points cannot tell. No learned approach without pairs of tokens passes {said(top)}, but they do "
+    f"near zero, where five points cannot tell. No learned approach without pairs of tokens passes {first[top]}, but they do "
     f"not cluster at 1% to 29%: {len(above)} of {len(unpaired)} lie more than five points above 29% (segments; positions "
-    f"alone: {said('positions only, segments')}; chance: {said('random segment')}), and a memory bank is at "
-    f"{said('memory bank')} (paper: {claims.claims()['memory-bank']}). 25%, the “ceiling”, would be chance if four segments "
-    f"were picked. Bandits know no more than positions do ({said('LinUCB')}; positions alone: "
-    f"{said('LinUCB, positions only')}; chance: {said('random token of the segment')}) until their features hold a product "
-    f"({said('LinUCB, products')}). Counting shows that at the paper's own sizes a router which sees positions and no "
+    f"alone: {first['positions only, segments']}; chance: {first['random segment']}), and a memory bank is at "
+    f"{first['memory bank']} (paper: {claims.claims()['memory-bank']}). 25%, the “ceiling”, would be chance if four segments "
+    f"were picked. Bandits know no more than positions do ({first['LinUCB']}; positions alone: "
+    f"{first['LinUCB, positions only']}; chance: {first['random token of the segment']}) until their features hold a product "
+    f"({first['LinUCB, products']}). Counting shows that at the paper's own sizes a router which sees positions and no "
     f"token would reach {floors['token, of 512'][1]}: the level of what it says fails. Measured at profile {study.profile}, "
     f"seeds: {study.seeds}."
 )

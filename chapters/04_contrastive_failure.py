@@ -117,8 +117,8 @@ plt.show()
 # %% tags=["remove-cell"]
 precision = {c: r.summary("precision") for c, r in results.items()}
 for c, summary in precision.items():
-    for name, row in summary.iterrows():
-        glue(f"{name}, {c}", spread(row["mean"], row["sd"]), display=False)
+    for name, text in claims.texts(summary).items():
+        glue(f"{name}, {c}", text, display=False)
     ties = (
         results[c]
         .frame.groupby("condition")[
@@ -189,10 +189,11 @@ plt.show()
 # %% tags=["remove-cell"]
 stepwise = {p: r.summary("precision") for p, r in steps.items()}
 for p, summary in stepwise.items():
-    for name, row in summary.iterrows():
-        glue(f"{name}, {p}", spread(row["mean"], row["sd"]), display=False)
-for name, row in steps["with the residual"].summary("accuracy").iterrows():
-    glue(f"accuracy {name}", spread(row["mean"], row["sd"]), display=False)
+    for name, text in claims.texts(summary).items():
+        glue(f"{name}, {p}", text, display=False)
+answered = steps["with the residual"].summary("accuracy")
+for name, text in claims.texts(answered).items():
+    glue(f"accuracy {name}", text, display=False)
 
 # %% [markdown]
 # In the layer as it is, no step is missed: without comparison the router finds

@@ -130,18 +130,10 @@ plt.show()
 precision = {c: r.summary("precision") for c, r in results.items()}
 accuracy = {c: r.summary("accuracy") for c, r in results.items()}
 for candidates in results:
-    for name, row in precision[candidates].iterrows():
-        glue(
-            f"{name}, {candidates}",
-            spread(row["mean"], row["sd"]),
-            display=False,
-        )
-    for name, row in accuracy[candidates].iterrows():
-        glue(
-            f"accuracy {name}, {candidates}",
-            spread(row["mean"], row["sd"]),
-            display=False,
-        )
+    for name, text in claims.texts(precision[candidates]).items():
+        glue(f"{name}, {candidates}", text, display=False)
+    for name, text in claims.texts(accuracy[candidates]).items():
+        glue(f"accuracy {name}, {candidates}", text, display=False)
 
 # %% [markdown]
 # With the query excluded, bidirectional Mamba reaches {glue:text}`bidirectional Mamba, others`, its

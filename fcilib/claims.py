@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -67,6 +67,10 @@ class Claim(Spec):
             return f"only under {', '.join(agreeing)}"
         return "not reproduced"
 
+    def write(self, mean: float, sd: float) -> str:
+        """A measured mean and its standard deviation, for readers, as this claim's unit has it."""
+        return (spread if self.unit == "share" else number)(mean, sd)
+
     def __str__(self) -> str:
         sign = {"at most": "≤ ", "at least": "≥ "}.get(self.relation, "")
         return f"{sign}{percent(self.value) if self.unit == 'share' else f'{self.value:g}'}"
@@ -83,14 +87,16 @@ def compare(
     rows: Mapping[str, str | None],
     results: Mapping[str, Results],
     chance: Mapping[str, str] = MappingProxyType({}),
+    metric: str = "precision",
 ) -> pd.DataFrame:
     """Paper, measured and chance, for each condition under each protocol.
 
     Args:
         rows: the claim's name for each condition that one was made about; None where the paper
-            makes none, for a condition that is shown by its routing precision.
+            makes none.
         results: finished runs by protocol; each holds the conditions and their chance.
         chance: the condition that is a condition's chance level, where it is not `CHANCE`.
+        metric: what a condition without a claim is shown by.
 
     Returns:
         One row per (condition, protocol): name, metric, claim, paper, mean, sd, n, chance, agrees,
@@ -99,8 +105,8 @@ def compare(
     found = []
     for condition, name in rows.items():
         claim = claims()[name] if name else None
-        metric = claim.metric if claim else "precision"
-        summaries = {p: r.summary(metric) for p, r in results.items()}
+        shown_by = claim.metric if claim else metric
+        summaries = {p: r.summary(shown_by) for p, r in results.items()}
         means = {p: float(s.loc[condition, "mean"]) for p, s in summaries.items()}
         for protocol, summary in summaries.items():
             found.append(
@@ -108,7 +114,7 @@ def compare(
                     "condition": condition,
                     "protocol": protocol,
                     "name": name,
-                    "metric": metric,
+                    "metric": shown_by,
                     "claim": str(claim) if claim else NONE,
                     "paper": claim.value if claim else math.nan,
                     **summary.loc[condition].to_dict(),
@@ -121,16 +127,17 @@ def compare(
 
 
 def table(comparison: pd.DataFrame) -> pd.DataFrame:
-    """A comparison for readers: a row per condition; paper, measured and chance in percent."""
+    """A comparison of claims for readers: a row per condition; paper, measured and chance."""
     rows = {}
     for condition, part in comparison.groupby("condition", sort=False):
+        claim = claims()[part.name.iloc[0]]
+        by_chance = [claim.write(c, math.nan) for c in part.chance]
+        if claim.unit == "share":  # one sign for all
+            by_chance = [*(text.rstrip("%") for text in by_chance[:-1]), by_chance[-1]]
         rows[condition] = {
             "paper": part.claim.iloc[0],
-            **{f"“{p.protocol}”": spread(p.mean, p.sd) for p in part.itertuples()},
-            f"chance ({' / '.join(part.protocol)})": " / ".join(
-                f"{100 * c:.1f}" for c in part.chance
-            )
-            + "%",
+            **{f"“{p.protocol}”": claim.write(p.mean, p.sd) for p in part.itertuples()},
+            f"chance ({' / '.join(part.protocol)})": " / ".join(by_chance),
             "verdict": part.verdict.iloc[0],
         }
     return labelled(pd.DataFrame.from_dict(rows, orient="index"), "condition")
@@ -144,6 +151,20 @@ def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 def percent(value: float) -> str:
     """A fraction for readers: `98.4%`."""
     return f"{100 * value:.1f}%"
+
+
+def texts(
+    summary: pd.DataFrame, write: Callable[[float, float], str] | None = None
+) -> dict[str, str]:
+    """A `Results.summary` for readers, by condition; `write` is `spread` if left out."""
+    return {name: (write or spread)(row["mean"], row["sd"]) for name, row in summary.iterrows()}
+
+
+def number(mean: float, sd: float) -> str:
+    """As `spread`, for what is no share: a cosine `0.58 ± 0.02`, a rank `10.0 ± 0.2`."""
+    digits = 2 if abs(mean) < 1 else 1
+    text = f"{mean:.{digits}f}"
+    return text if pd.isna(sd) else f"{text} ± {sd:.{digits}f}"
 
 
 def spread(mean: float, sd: float) -> str:

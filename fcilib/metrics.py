@@ -34,12 +34,12 @@ def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
     slack = TIE * finite.abs().amax(dim=1, keepdim=True)
     best = scores >= scores.amax(dim=1, keepdim=True) - slack
     share = best.float() / best.sum(dim=1, keepdim=True)
-    target, asking = (p // output.granularity for p in (batch.evidence, batch.query))
+    target, asking = output.candidate(batch.evidence), output.candidate(batch.query)
     at_evidence = share.gather(1, target[:, None]).squeeze(1)
     metrics["precision"] = at_evidence
     metrics["precision_tie_lost"] = (at_evidence == 1).float()
     metrics["precision_tie_won"] = (at_evidence > 0).float()
-    found = output.picks[:, :k] // output.granularity == target[:, None]
+    found = output.candidate(output.picks[:, :k]) == target[:, None]
     metrics["precision_at_k"] = found.any(dim=1).float()
     metrics["picked_query"] = share.gather(1, asking[:, None]).squeeze(1)
     return metrics

@@ -27,6 +27,10 @@ class Output:
     granularity: int = 1
     """Tokens in a candidate."""
 
+    def candidate(self, position: torch.Tensor) -> torch.Tensor:
+        """The candidate that a position belongs to: itself, or its segment."""
+        return position // self.granularity
+
 
 class FCI(nn.Module):
     """Flow-Council-Investigator, with interchangeable parts.

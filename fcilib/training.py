@@ -25,6 +25,9 @@ from fcilib.tasks import Batch
 Report = Callable[[int, int, float], None]
 """Called during training with (steps done, steps in all, live precision; NaN without a router)."""
 
+IGNORED = -100
+"""In place of a target: the routing loss leaves this sequence out."""
+
 
 class DivergedError(RuntimeError):
     """The loss stopped being a finite number."""
@@ -145,7 +148,7 @@ def _epoch(
         if report is not None and (step + 1) % max(len(order) // 50, 1) == 0:
             if output.scores is not None:
                 best = output.scores.argmax(dim=1)
-                hit = (best == batch.evidence // output.granularity).float().mean().item()
+                hit = (best == output.candidate(batch.evidence)).float().mean().item()
                 precision = hit if math.isnan(precision) else 0.8 * precision + 0.2 * hit
             report(done + 1, steps, precision)
     return total / len(data)
@@ -159,15 +162,12 @@ def _loss(output: Output, batch: Batch, weight: float) -> torch.Tensor:
     loss = F.cross_entropy(output.logits.float(), batch.label)
     if output.scores is None or not output.scores.requires_grad:
         return loss
-    target = batch.evidence // output.granularity
+    target = output.candidate(batch.evidence)
     hidden = output.scores.detach().gather(1, target[:, None]).squeeze(1).isneginf()
     if not hidden.all():
         target = target.masked_fill(hidden, IGNORED)
         loss = loss + weight * F.cross_entropy(output.scores.float(), target, ignore_index=IGNORED)
     return loss
-
-
-IGNORED = -100
 
 
 def _shuffled(data: Batch, seed: int) -> Batch:

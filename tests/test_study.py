@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from fcilib.claims import CHANCE, TOLERANCE, Claim, claims, compare, spread, table
+from fcilib.claims import CHANCE, TOLERANCE, Claim, claims, compare, number, spread, table, texts
 from fcilib.cost import Bench, Route
 from fcilib.figures import claims_figure, style
 from fcilib.progress import VARIABLE, describe
@@ -172,6 +172,20 @@ def test_a_condition_may_have_its_own_chance_or_no_claim(results):
     assert mean.paper.isna().all()
     assert set(mean.verdict) == {"–"}
     assert len(claims_figure(comparison).axes) == 2
+
+
+def test_what_is_no_share_is_written_as_a_number(results):
+    assert (number(0.584, 0.021), number(-9.96, 0.18)) == ("0.58 ± 0.02", "-10.0 ± 0.2")
+    assert number(0.584, math.nan) == "0.58"
+    shown = table(compare({"raw embeddings": "cosine-gap"}, results)).loc["raw embeddings"]
+    gaps = texts(results["all"].summary("cosine_gap"), number)
+    assert (shown["paper"], shown["“all”"]) == ("-0.154", gaps["raw embeddings"])
+    assert "%" not in "".join(shown)
+    unclaimed = compare({"global mean": None}, results, metric="cosine_gap")
+    assert set(unclaimed.metric) == {"cosine_gap"}
+    found = results["all"].summary("cosine_gap")
+    assert unclaimed["mean"].iloc[0] == found.loc["global mean", "mean"]
+    assert unclaimed.chance.iloc[0] == found.loc[CHANCE, "mean"]
 
 
 def test_probes_are_in_the_frame_or_by_their_index(results):
