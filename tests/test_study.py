@@ -83,9 +83,9 @@ def test_frames_are_tidy(results):
 
 def test_a_mean_over_all_tokens_is_exactly_at_chance(results):
     """Every candidate ties, so the evidence's share is one over their number."""
-    for candidates, number in (("all", 32), ("others", 31)):
+    for candidates, count in (("all", 32), ("others", 31)):
         summary = results[candidates].summary("precision")
-        assert summary.loc["global mean", "mean"] == pytest.approx(1 / number)
+        assert summary.loc["global mean", "mean"] == pytest.approx(1 / count)
 
 
 def test_what_is_recorded_is_not_run_again(tmp_path, monkeypatch):
