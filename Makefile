@@ -20,7 +20,9 @@ unexport COLUMNS LINES MPLBACKEND FORCE_COLOR NO_COLOR
 CODE := fcilib tests chapters book/_ext
 NOTEBOOKS = $(wildcard book/[0-9]*.ipynb)
 
-.PHONY: help book test fresh pages links lint format clean
+ADDED := $(VENV)/.installed-scale
+
+.PHONY: help book test scale fresh pages links lint format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -34,7 +36,9 @@ test: $(STAMP) ## lint, then the tests and every executed notebook, cell by cell
 	$(BIN)/ruff format --check $(wildcard $(CODE))
 	$(BIN)/python -m pytest -m "not pages" --nbval --nbval-sanitize-with=tests/nbval.cfg tests $(NOTEBOOKS)
 
-fresh: $(STAMP) ## train every experiment of the book again, one seed, into a scratch folder
+scale: $(ADDED) ## also install pretrained backbones, and what the hub's data sets need
+
+fresh: $(STAMP) $(ADDED) ## train every experiment of the book again, one seed, into a scratch folder
 	$(BIN)/fci book --records $(FRESH)/records --out $(FRESH)/book --no-render -p seeds=1
 
 pages: $(STAMP) ## open every rendered page and check that it asks the network for nothing
@@ -61,3 +65,6 @@ LOCK = $(if $(shell command -v flock),flock .venv.lock,)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(LOCK) bash .ci/setup $(VENV) $(STAMP) $(EXTRAS)
+
+$(ADDED): $(STAMP)
+	@$(LOCK) bash .ci/setup $(VENV) $(ADDED) scale

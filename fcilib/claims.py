@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from fcilib.spec import Spec
-from fcilib.study import Results
+from fcilib.study import Summarised
 
 TOLERANCE = 0.05
 """A measured mean within five points of the paper's number agrees with it. Set beforehand, for
@@ -85,7 +85,7 @@ def claims() -> Mapping[str, Claim]:
 
 def compare(
     rows: Mapping[str, str | None],
-    results: Mapping[str, Results],
+    results: Mapping[str, Summarised],
     chance: Mapping[str, str] = MappingProxyType({}),
     metric: str = "precision",
 ) -> pd.DataFrame:

@@ -19,8 +19,8 @@ RANDOM_DRAWS = 5
 MATRICES = 8
 """Sequences whose full score matrix is decomposed."""
 
-SEGMENTS = 16
-"""Numbers of picked segments, from 1, for which a precision is kept."""
+PICKS = 16
+"""Numbers of picked candidates, from 1, for which a precision is kept."""
 
 
 @torch.no_grad()
@@ -36,7 +36,8 @@ def measure(
         same Frobenius norm, over `RANDOM_DRAWS` draws.
     `singular_values` of W_q W_k^T, and `rank_90`, how many hold 90% of the energy (of the squares).
     `effective_rank`, `effective_rank_softmax`: of the score matrix, raw and softmaxed by row.
-    `found_within`: for routers of segments, precision with 1 … `SEGMENTS` segments picked.
+    `found_within`: precision with 1 … `PICKS` candidates picked, and `place`, the mean place of the
+        evidence among the candidates in the order of their scores, from 1; those that tie share.
 
     Thorough, besides:
 
@@ -53,8 +54,8 @@ def measure(
     rng = torch.Generator().manual_seed(seed)
     x = torch.cat([model.represent(part) for part in held_out.tokens.split(100)])
     found: dict[str, Any] = {"cosine_gap": _cosine_gap(x, held_out, rng)}
-    if model.spec is not None and model.spec.granularity > 1:
-        found["found_within"] = _found_within(model, x, held_out)
+    if model.spec is not None and model.router.rounds == 1:
+        found |= _places(model, x, held_out)
     if probing == "thorough":
         found |= _match_probes(x, held_out)
     if not hasattr(model.router, "form"):
@@ -115,16 +116,18 @@ def _precision(model: FCI, scores: torch.Tensor, batch: Batch) -> float:
     return metrics.score(output, batch, model.spec.k)["precision"].mean().item()
 
 
-def _found_within(model: FCI, x: torch.Tensor, batch: Batch) -> list[float]:
-    """Share of sequences whose evidence lies in the m best segments, by m; ties share."""
+def _places(model: FCI, x: torch.Tensor, batch: Batch) -> dict[str, Any]:
+    """Where the evidence comes in the router's order; ties share the places they take up."""
     seen = batch.tokens if model.router.reads_tokens else x
     scores = model.spec.mask(model.router(seen, batch.query), batch.query, batch.evidence)
     own = scores.gather(1, (batch.evidence // model.spec.granularity)[:, None])
-    slack = metrics.TIE * own.abs()
+    slack = metrics.TIE * own.abs().masked_fill(own.isinf(), 0)
     better = (scores > own + slack).sum(dim=1)
-    tied = ((scores - own).abs() <= slack).sum(dim=1)
-    picked = torch.arange(1, min(SEGMENTS, scores.shape[1]) + 1)
-    return ((picked[:, None] - better) / tied).clamp(0, 1).mean(dim=1).tolist()
+    tied = ((scores >= own - slack) & (scores <= own + slack)).sum(dim=1)
+    picked = torch.arange(1, min(PICKS, scores.shape[1]) + 1)
+    found = ((picked[:, None] - better) / tied).clamp(0, 1).mean(dim=1)
+    place = better + (tied + 1) / 2
+    return {"found_within": found.tolist(), "place": place.mean().item()}
 
 
 def _subspace(model: FCI, x: torch.Tensor, batch: Batch, rng: torch.Generator) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fcilib.backbones import MAMBA_3M, TRANSFORMER_3M, ByteLM
 from fcilib.experiment import Training
-from fcilib.tasks import Evidence
+from fcilib.tasks import MQAR, Evidence
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,14 @@ class Profile:
     """Sizes that every experiment of a study starts from."""
 
     evidence: Evidence
+    mqar: MQAR
     width: int
     training: Training
+    frozen: Training
+    """Of what stands on a frozen backbone: fewer sequences, since each costs a pass through it, and
+    more epochs, since those cost none."""
+    byte_lms: tuple[ByteLM, ByteLM]
+    """The Transformer and the Mamba that are pretrained alike."""
     segment: int
     """Tokens in a segment that routers pick: a sixteenth of a sequence, as the paper's 32 of 512,
     so that a router at random picks right as often as there."""
@@ -43,12 +50,19 @@ class Profile:
     cost: CostSizes
 
 
+def _byte_lms(**sizes: int) -> tuple[ByteLM, ByteLM]:
+    return ByteLM(family="transformer", **sizes), ByteLM(family="mamba", **sizes)
+
+
 PROFILES = {
     # Seconds: for tests of the machinery, not of any claim.
     "smoke": Profile(
         evidence=Evidence(length=32, vocabulary=16, min_distance=8, distractors=2),
+        mqar=MQAR(length=32, vocabulary=16, pairs=4),
         width=16,
         training=Training(sequences=128, epochs=2, held_out=64),
+        frozen=Training(sequences=128, epochs=2, held_out=64),
+        byte_lms=_byte_lms(layers=1, width=16, context=32, steps=2),
         segment=2,
         arms=8,
         cost=CostSizes(_doubling(5, 8), (4, 8), rounds=1, seconds=0.5, megabytes=256.0),
@@ -56,8 +70,11 @@ PROFILES = {
     # Two CPU cores: what the book shows. Half an hour for a seed of two chapters bounds the epochs.
     "quick": Profile(
         evidence=Evidence(length=128, vocabulary=64, min_distance=50),
+        mqar=MQAR(length=128, vocabulary=64),
         width=64,
         training=Training(epochs=5),
+        frozen=Training(sequences=2000, epochs=10, held_out=500),
+        byte_lms=(TRANSFORMER_3M, MAMBA_3M),
         segment=8,
         arms=32,
         cost=CostSizes(_doubling(7, 20), _doubling(7, 11), rounds=5, seconds=4.0, megabytes=6144.0),
@@ -65,8 +82,11 @@ PROFILES = {
     # The paper's own sizes.
     "paper": Profile(
         evidence=Evidence(),
+        mqar=MQAR(),
         width=128,
         training=Training(),
+        frozen=Training(),
+        byte_lms=(TRANSFORMER_3M, MAMBA_3M),
         segment=32,
         arms=32,
         cost=CostSizes(

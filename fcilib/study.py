@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,16 @@ from fcilib.experiment import Experiment
 from fcilib.profiles import Profile, profile
 from fcilib.progress import Progress, running
 from fcilib.records import Record, Records
+from fcilib.retrieval import (
+    Retrieval,
+    RetrievalRecord,
+    Retriever,
+    retrieve,
+)
+from fcilib.retrieval import (
+    find as found_retrieval,
+)
+from fcilib.tasks import hotpotqa
 
 PARAMETERS = {"profile": str, "seeds": int, "executor": str, "records": str}
 """What a chapter's parameters cell sets, and of which type."""
@@ -135,6 +146,54 @@ class Study:
                     found[b] = measure(b, folder, lambda _: progress.show(next(steps)))
         return list(found.values())
 
+    def retrieve(self, retrievers: Mapping[str, Retriever], picks: int = 2) -> Retrievals:
+        """Every retriever on HotpotQA, under every seed if it draws, else once.
+
+        Args:
+            retrievers: by the name that tables and figures show them under.
+            picks: segments, of a question's sixteen.
+
+        The questions are those that `$FCI_HOTPOTQA` leads to; else those that the records of this
+        profile were made from, where all are recorded; else what `hotpotqa.load` finds.
+        """
+        if self.profile == "smoke":
+            return self._retrieve(retrievers, picks, hotpotqa.standin())
+        if not os.environ.get(hotpotqa.VARIABLE):
+            try:
+                return self._retrieve(retrievers, picks, hotpotqa.SAMPLE)
+            except LookupError:
+                pass
+        return self._retrieve(retrievers, picks, hotpotqa.load())
+
+    def _retrieve(
+        self,
+        retrievers: Mapping[str, Retriever],
+        picks: int,
+        questions: hotpotqa.QuestionSet | hotpotqa.Known,
+    ) -> Retrievals:
+        folder, digest = self.records.folder / "retrievals", questions.digest
+        runs = {
+            (name, seed): Retrieval(retriever=retriever, questions=digest, picks=picks, seed=seed)
+            for name, retriever in retrievers.items()
+            for seed in range(self.seeds if retriever.draws else 1)
+        }
+        if isinstance(questions, hotpotqa.Known):
+            found = {key: found_retrieval(run, folder) for key, run in runs.items()}
+            if None in found.values():
+                raise LookupError(f"{questions.name}: not all is recorded")
+            return Retrievals(found)
+        with Progress(len(runs), unit="retrieval") as progress:
+            found = {}
+            for key, run in runs.items():
+                progress.show(len(found))
+                found[key] = retrieve(run, folder, lambda: questions)
+        return Retrievals(found)
+
+    def has(self, experiment: Experiment) -> bool:
+        """Whether an experiment is recorded, under every seed of this study."""
+        seeds = range(self.seeds)
+        return all(self.records.find(experiment.with_seed(seed)) for seed in seeds)
+
     def run_protocols(
         self, protocols: Mapping[str, Mapping[str, Experiment]]
     ) -> dict[str, Results]:
@@ -158,8 +217,48 @@ class Study:
         }
 
 
+class Summarised:
+    """Numbers by condition and seed."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per condition and seed, with whatever was measured in columns."""
+        raise NotImplementedError
+
+    def summary(self, metric: str) -> pd.DataFrame:
+        """Mean, standard deviation over seeds (NaN for one seed) and n, by condition, in order."""
+        grouped = self.frame.groupby("condition", sort=False)[metric]
+        return grouped.agg(mean="mean", sd="std", n="count")
+
+
 @dataclass(frozen=True)
-class Results:
+class Retrievals(Summarised):
+    """Finished retrievals by (condition, seed)."""
+
+    records: Mapping[tuple[str, int], RetrievalRecord]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per retrieval: condition, seed, every metric, and the chance of each."""
+        return pd.DataFrame(
+            {
+                "condition": name,
+                "seed": seed,
+                **record.metrics,
+                **{f"{metric}_chance": value for metric, value in record.chance.items()},
+                **{f"{metric}_chance_error": v for metric, v in record.chance_error.items()},
+            }
+            for (name, seed), record in self.records.items()
+        )
+
+    @property
+    def questions(self) -> RetrievalRecord:
+        """A record, for what all of them say of the questions alike."""
+        return next(iter(self.records.values()))
+
+
+@dataclass(frozen=True)
+class Results(Summarised):
     """Finished runs by (condition, seed)."""
 
     records: Mapping[tuple[str, int], Record]
@@ -204,11 +303,6 @@ class Results:
             for index, value in enumerate(record.probes.get(name, ()), start=1)
         ]
         return pd.DataFrame(rows, columns=["condition", "seed", "index", name])
-
-    def summary(self, metric: str) -> pd.DataFrame:
-        """Mean, standard deviation over seeds (NaN for one seed) and n, by condition, in order."""
-        grouped = self.frame.groupby("condition", sort=False)[metric]
-        return grouped.agg(mean="mean", sd="std", n="count")
 
 
 def _is_parameter(name: str, value: Any) -> bool:

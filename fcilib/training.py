@@ -73,6 +73,8 @@ def train(
         torch.manual_seed(seed)
         model = experiment.build()
         begun = time.perf_counter()
+        if hasattr(model.representation, "prepare"):
+            data, held_out = map(model.representation.prepare, (data, held_out))
         fresh = checkpoint is None or not checkpoint.exists()
         if fresh and hasattr(model.representation, "pretrain"):
             model.representation.pretrain(data)

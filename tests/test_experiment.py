@@ -25,7 +25,7 @@ BASE = Experiment(task=Evidence(), representation=Embedding(), router=Investigat
         ("representation", {"representation": {"kind": "mamba"}}),
         ("router.investigator.candidates", {"router": {"kind": "investigator", "candidates": "x"}}),
         ("router.rank-one.heads", {"router": {"kind": "rank-one", "heads": 4}}),
-        ("task.length", {"task": {"kind": "evidence", "length": 512.5}}),
+        ("task.evidence.length", {"task": {"kind": "evidence", "length": 512.5}}),
         ("training.epochs", {"training": {"epochs": -1}}),
         ("training.routing_weight", {"training": {"routing_weight": (1.0,)}}),
         ("council.slots", {"council": {"slots": True}}),

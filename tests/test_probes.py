@@ -58,7 +58,7 @@ def test_rank_one_has_one_direction():
 
 def test_a_router_without_a_form_has_no_spectrum():
     found = measure(build(RandomRouter()), TASK.draw(50, 0, "test"), seed=0)
-    assert set(found) == {"cosine_gap"}
+    assert set(found) == {"cosine_gap", "found_within", "place"}
 
 
 @pytest.mark.parametrize("probing", ["standard", "thorough"])

@@ -135,6 +135,8 @@ def test_every_claim_is_well_formed():
         "random_form_precision",
         "rank_share",
         "effective_rank",
+        "place",
+        "any_hit",
     }
     with pytest.raises(ValueError, match="is no share"):
         Claim(source="", statement="", metric="precision", value=1.6)
@@ -194,7 +196,7 @@ def test_probes_are_in_the_frame_or_by_their_index(results):
     values = results["all"].probe("singular_values")
     assert list(values["index"].unique()) == list(range(1, 17))
     assert len(values) == 2 * 2 * 16
-    assert results["all"].probe("found_within").empty
+    assert results["all"].probe("precision_top").empty
 
 
 def test_comparison_table_and_figure(results):

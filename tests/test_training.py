@@ -239,7 +239,7 @@ def test_a_record_of_every_router_can_be_read_back(tmp_path, router, probing):
     assert read(records.path(spec)) == record
     assert run_one(spec, records) == record
     assert all(math.isfinite(value) for value in record.metrics.values())
-    assert ("found_within" in record.probes) == (router.granularity > 1)
+    assert ("found_within" in record.probes) == (router.kind != "closed-loop")
     assert ("match_in_product" in record.probes) == (probing == "thorough")
 
 

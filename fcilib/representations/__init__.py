@@ -10,6 +10,7 @@ from fcilib.representations.attention import Attention
 from fcilib.representations.contrastive import Contrastive
 from fcilib.representations.embedding import Embedding
 from fcilib.representations.flow import Flow
+from fcilib.representations.frozen import Frozen
 from fcilib.representations.linear_attention import LinearAttention
 from fcilib.representations.mixing import Fourier, GlobalMean
 from fcilib.representations.perceiver import Perceiver
@@ -24,7 +25,8 @@ Representation = Annotated[
     | GlobalMean
     | Fourier
     | Contrastive
-    | Anchored,
+    | Anchored
+    | Frozen,
     Field(discriminator="kind"),
 ]
 """Every representation an experiment can name, told apart by `kind`."""
@@ -37,6 +39,7 @@ __all__ = [
     "Embedding",
     "Flow",
     "Fourier",
+    "Frozen",
     "GlobalMean",
     "LinearAttention",
     "Perceiver",

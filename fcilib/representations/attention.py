@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
 from fcilib.spec import Size
 
+WINDOW, GLOBAL_TOKENS = 32, 16
+"""The paper's sparse pattern (section 4.3)."""
+
 
 class Attention(RepresentationSpec):
     """Pre-norm Transformer blocks (paper, sections 4.1, 4.3 and 4.7)."""
@@ -20,9 +23,9 @@ class Attention(RepresentationSpec):
     layers: int = Field(1, ge=0)
     mask: Literal["full", "causal", "sparse"] = "full"
     heads: int = Field(4, ge=1)
-    window: int = Field(32, ge=2, multiple_of=2)
+    window: int = Field(WINDOW, ge=2, multiple_of=2)
     """Sparse: a token sees the tokens at most `window / 2` away."""
-    global_tokens: int = Field(16, ge=0)
+    global_tokens: int = Field(GLOBAL_TOKENS, ge=0)
     """Sparse: random positions that see, and are seen by, every token."""
 
     def build(self, size: Size) -> nn.Module:
@@ -62,6 +65,24 @@ class SelfAttention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
 
 
+class RankOneAttention(SelfAttention):
+    """Attention whose scores are products of fingerprints, s_i s_j with s_i = v^T x_i, per head.
+
+    The rank-1 router's score (paper, section 4.6) in a layer's place; values and output are those
+    of any attention. Ours: the paper leaves rank-1 bridges untested and undefined.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        self.qkv = nn.Linear(width, heads + width)
+
+    def split(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Fingerprints twice, `(B, H, L, 1)`, and values `(B, H, L, d / H)`."""
+        prints, values = self.qkv(x).split([self.heads, x.shape[-1]], dim=-1)
+        prints = prints.transpose(1, 2).unsqueeze(3)
+        return prints, prints, values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
 class SparseAttention(SelfAttention):
     """Window plus global tokens as in BigBird (Zaheer et al., 2020), in O(n (window + globals)).
 
@@ -69,7 +90,9 @@ class SparseAttention(SelfAttention):
     every token. Their positions are drawn once, when the module is built.
     """
 
-    def __init__(self, size: Size, heads: int, window: int, global_tokens: int) -> None:
+    def __init__(
+        self, size: Size, heads: int, window: int = WINDOW, global_tokens: int = GLOBAL_TOKENS
+    ) -> None:
         super().__init__(size.width, heads)
         if global_tokens > size.length:
             raise ValueError(

@@ -1,9 +1,14 @@
 """The problems a router is asked to solve."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from fcilib.tasks.batch import Batch
 from fcilib.tasks.evidence import Evidence
+from fcilib.tasks.mqar import MQAR
 
-Task = Evidence
-"""Every task an experiment can name. A further task joins here, as a union told apart by `kind`."""
+Task = Annotated[Evidence | MQAR, Field(discriminator="kind")]
+"""Every task an experiment can name, told apart by `kind`."""
 
-__all__ = ["Batch", "Evidence", "Task"]
+__all__ = ["MQAR", "Batch", "Evidence", "Task"]

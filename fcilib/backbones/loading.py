@@ -1,0 +1,157 @@
+"""One way to every backbone: a frozen module from tokens of a task to hidden states."""
+
+from __future__ import annotations
+
+import os
+from contextlib import redirect_stderr
+from functools import lru_cache
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from fcilib.backbones.byte_lm import BYTES, ByteLM, pretrained
+from fcilib.backbones.hub import HubModel, Packaged, quiet, required
+from fcilib.backbones.mixers import use_our_scan
+
+Backbone = Annotated[ByteLM | HubModel | Packaged, Field(discriminator="kind")]
+"""Every backbone an experiment can name, told apart by `kind`."""
+
+Weights = Literal["pretrained", "random"]
+
+WIDTHS = {"smollm2-135m": 576, "minilm-l6": 384}
+
+BATCH = 16
+"""Sequences in a pass: what is kept of a pass is one layer, so larger ones gain nothing."""
+
+
+class FrozenBackbone(nn.Module):
+    """A language model without its head, and what the tokens of a task are called in it."""
+
+    def __init__(self, model: nn.Module, texts: list[str]) -> None:
+        """`texts`: how each id reads; an empty one is never a token of a task."""
+        super().__init__()
+        self.model = model.float().eval().requires_grad_(False)
+        self.texts = texts
+
+    def ids(self, vocabulary: int) -> torch.Tensor:
+        """The model's own ids for the tokens 0 … V - 1 of a task, `(V,)` int64.
+
+        Drawn at random, always the same: first among the ids that read as one run of ASCII letters
+        and digits, a word or a part of one; then, if those are too few, among those that can be
+        printed at all, then among the rest.
+
+        Raises:
+            ValueError: the model knows fewer than V.
+        """
+        tiers: list[list[int]] = [[], [], []]
+        for number, text in enumerate(self.texts):
+            word = text.strip()
+            if text:
+                plain = word.isascii() and word.isprintable()
+                tiers[0 if plain and word.isalnum() else 1 if plain and word else 2].append(number)
+        if sum(map(len, tiers)) < vocabulary:
+            raise ValueError(f"vocabulary: {vocabulary} tokens, the backbone has fewer")
+        rng = torch.Generator().manual_seed(0)
+        mixed = [torch.tensor(t)[torch.randperm(len(t), generator=rng)] for t in tiers if t]
+        return torch.cat(mixed)[:vocabulary]
+
+    @torch.no_grad()
+    def states(self, tokens: torch.Tensor, vocabulary: int, layer: int = -1) -> torch.Tensor:
+        """What layer `layer` makes of tokens `(B, L)` of a task with V tokens.
+
+        Args:
+            tokens: `(B, L)` int64.
+            vocabulary: V.
+            layer: 0 is the token embeddings, before any layer and any position; -1 the last, after
+                the final norm.
+
+        Returns:
+            `(B, L, w)` bf16; computed in fp32.
+
+        Raises:
+            ValueError: the model has no such layer, or can't read sequences of that length.
+        """
+        own = self.ids(vocabulary)[tokens]
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit is not None and own.shape[1] > limit:
+            raise ValueError(f"tokens: {own.shape[1]} positions, the backbone reads {limit}")
+        found = [self._layer(part, layer).to(torch.bfloat16) for part in own.split(BATCH)]
+        return torch.cat(found)
+
+    def _layer(self, own: torch.Tensor, layer: int) -> torch.Tensor:
+        if layer == 0:
+            return self.model.get_input_embeddings()(own)
+        if layer == -1:
+            return self.model(input_ids=own).last_hidden_state
+        states = self.model(input_ids=own, output_hidden_states=True).hidden_states
+        if not -len(states) <= layer < len(states):
+            raise ValueError(f"layer: {layer}, the backbone has {len(states) - 1}")
+        return states[layer]
+
+
+def weights_folder() -> Path:
+    """Where the weights of our own models lie: `records/backbones`, or `$FCI_BACKBONES`."""
+    from fcilib.study import default_records
+
+    return Path(os.environ.get("FCI_BACKBONES") or default_records() / "backbones")
+
+
+def width(spec: ByteLM | HubModel | Packaged) -> int:
+    """w, the width of the hidden states, without loading the model."""
+    if isinstance(spec, ByteLM):
+        return spec.width
+    if isinstance(spec, Packaged):
+        return WIDTHS[spec.name]
+    transformers = required("transformers")
+    return int(transformers.AutoConfig.from_pretrained(spec.folder()).hidden_size)
+
+
+@lru_cache(maxsize=1)
+def load(spec: ByteLM | HubModel | Packaged, weights: Weights = "pretrained") -> FrozenBackbone:
+    """The backbone in evaluation mode, fp32. The last one asked for is kept.
+
+    `weights="random"` is the same architecture as it was initialised, before any training.
+
+    Raises:
+        BackboneError: a package, a file or the hub is missing; the message says what to do.
+        RecordError: weights of ours are damaged.
+    """
+    transformers = required("transformers")
+    quiet(transformers)
+    ours = isinstance(spec, ByteLM)
+    if not ours:
+        folder = spec.folder()
+    elif weights == "pretrained":
+        folder = pretrained(spec, weights_folder())
+    files = {"gguf_file": spec.gguf} if not ours and spec.gguf else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if weights == "pretrained":
+            if files:
+                files["quantization_config"] = transformers.GgufConfig(dequantize=True)
+            with redirect_stderr(StringIO()):  # a progress bar that no switch turns off
+                model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, **files)
+        else:
+            read = transformers.AutoConfig.from_pretrained
+            config = spec.config() if ours else read(folder, **files)
+            config.quantization_config = None
+            model = transformers.AutoModel.from_config(config)
+    texts = [chr(byte) for byte in range(BYTES)] if ours else _texts(folder, model.config, files)
+    return FrozenBackbone(use_our_scan(model), texts)
+
+
+def _texts(folder: Path, config: Any, files: dict[str, Any]) -> list[str]:
+    """How each id reads; a folder without a tokenizer leaves that open."""
+    transformers = required("transformers")
+    if not files and not (folder / "tokenizer.json").exists():
+        return ["\0"] * config.vocab_size
+    names = {"gguf_file": files["gguf_file"]} if files else {}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **names)
+    number = min(len(tokenizer), config.vocab_size)
+    texts = tokenizer.batch_decode([[i] for i in range(number)])
+    special = set(tokenizer.all_special_ids)
+    return ["" if i in special else text or "\0" for i, text in enumerate(texts)]

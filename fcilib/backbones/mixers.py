@@ -1,0 +1,45 @@
+"""transformers' Mamba models on this project's scan.
+
+Without CUDA kernels transformers runs its Mamba one position at a time, in Python. The mixers have
+the parameters of our `MambaBlock`, which takes their place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def use_our_scan(model: nn.Module) -> nn.Module:
+    """Put our Mamba block in place of every `MambaMixer` of a transformers model, weights kept.
+
+    The model is changed in place, and given back. Anything that isn't a Mamba is left as it is.
+    """
+    if getattr(model.config, "model_type", None) != "mamba":
+        return model
+    # Here, since the representations, of which a frozen backbone is one, import this package.
+    from fcilib.representations.mamba import MambaBlock
+
+    class Mixer(MambaBlock):
+        """Takes what transformers hands to a mixer, and heeds the vectors."""
+
+        def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+            return super().forward(hidden_states)
+
+    config = model.config
+    if not config.use_conv_bias or config.use_bias or config.hidden_act != "silu":
+        raise ValueError("model: a Mamba with other biases or activations than the published ones")
+    layers = getattr(model, "backbone", model).layers
+    for layer in layers:
+        mixer = Mixer(
+            config.hidden_size,
+            config.state_size,
+            config.conv_kernel,
+            config.intermediate_size // config.hidden_size,
+            int(config.time_step_rank),
+        )
+        mixer.load_state_dict(layer.mixer.state_dict())
+        layer.mixer = mixer.to(layer.mixer.in_proj.weight.dtype).train(layer.training)
+    return model

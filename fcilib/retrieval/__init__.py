@@ -1,0 +1,16 @@
+"""Picking the segments of a text that answer a question (paper, section 4.5)."""
+
+from fcilib.retrieval.retrievers import AtRandom, Encoder, Keywords, Retriever
+from fcilib.retrieval.run import METRICS, Retrieval, RetrievalRecord, find, retrieve
+
+__all__ = [
+    "METRICS",
+    "AtRandom",
+    "Encoder",
+    "Keywords",
+    "Retrieval",
+    "RetrievalRecord",
+    "Retriever",
+    "find",
+    "retrieve",
+]

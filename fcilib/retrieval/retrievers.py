@@ -1,0 +1,178 @@
+"""Who picks segments of a text: keywords, an encoder with or without training, or nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import rank_bm25
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from fcilib.backbones import Packaged
+from fcilib.retrieval.encoder import encode
+from fcilib.routers.investigator import PairwiseScores
+from fcilib.routers.random import RandomScores
+from fcilib.spec import Spec
+from fcilib.tasks.hotpotqa import Question, Segments
+
+
+class Retriever(Spec):
+    """Scores the segments of each question's context; the best are picked."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether the seed has a say."""
+        return False
+
+    def score(
+        self,
+        asked: Sequence[tuple[Question, Segments]],
+        train: Sequence[tuple[Question, Segments]],
+        seed: int,
+    ) -> list[np.ndarray]:
+        """For each question `(n,)` scores of its n segments.
+
+        Args:
+            asked: the questions that are reported on.
+            train: others, for what is learned.
+            seed: of whatever is drawn.
+        """
+        raise NotImplementedError
+
+
+class Keywords(Retriever):
+    """Robertson's BM25 and its kin as rank-bm25 computes them, with its defaults.
+
+    The segments of one question are the collection. Tokens are what white space separates, as they
+    stand; or, with `"words"`, runs of letters and digits in lower case. The paper gives neither.
+    """
+
+    kind: Literal["keywords"] = "keywords"
+    variant: Literal["okapi", "plus", "l"] = "okapi"
+    tokens: Literal["whitespace", "words"] = "whitespace"
+
+    def split(self, text: str) -> list[str]:
+        """A text's tokens."""
+        if self.tokens == "whitespace":
+            return text.split()
+        return re.findall(r"\w+", text.lower())
+
+    def score(self, asked, train, seed):
+        index = {
+            "okapi": rank_bm25.BM25Okapi,
+            "plus": rank_bm25.BM25Plus,
+            "l": rank_bm25.BM25L,
+        }[self.variant]
+        return [
+            index([self.split(text) for text in segments.texts]).get_scores(
+                self.split(question.question)
+            )
+            for question, segments in asked
+        ]
+
+
+class AtRandom(Retriever):
+    """The random router of all other chapters: the chance level, through the same metric."""
+
+    kind: Literal["random"] = "random"
+
+    @property
+    def draws(self) -> bool:
+        return True
+
+    def score(self, asked, train, seed):
+        router = RandomScores()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return [router(torch.empty(1, len(s), 1), None)[0].numpy() for _, s in asked]
+
+
+class Encoder(Retriever):
+    """A frozen encoder's vectors of question and segments, compared.
+
+    `compare="cosine"` needs no training. `"router"` is the Investigator's Eq. 1 with the question
+    as the query and the segments as keys, trained on questions of the train split so that the
+    weight of the softmax lies on gold segments; `"router-from-cosine"` starts from W_q = W_k = I in
+    place of random matrices.
+    """
+
+    kind: Literal["encoder"] = "encoder"
+    encoder: Packaged
+    compare: Literal["cosine", "router", "router-from-cosine"] = "cosine"
+    heads: int = Field(4, ge=1)
+    epochs: int = Field(40, ge=1)
+    batch: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+
+    @property
+    def draws(self) -> bool:
+        return self.compare != "cosine"
+
+    def score(self, asked, train, seed):
+        questions, segments, _ = self._vectors(asked)
+        if self.compare == "cosine":
+            scores = torch.einsum("bd,bnd->bn", questions, segments)
+        else:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                router = self._trained(train)
+            with torch.no_grad():
+                scores = router.compare(questions, segments)
+        rows = zip(scores, asked, strict=True)
+        return [row[: len(cut)].numpy() for row, (_, cut) in rows]
+
+    def _vectors(
+        self, asked: Sequence[tuple[Question, Segments]]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Questions `(B, w)`, segments `(B, n, w)`, both of length 1, and which are gold `(B, n)`.
+
+        Questions with fewer segments are filled up with zeros.
+        """
+        texts = [q.question for q, _ in asked] + [t for _, cut in asked for t in cut.texts]
+        vectors = F.normalize(encode(self.encoder, texts), dim=1)
+        number = max(len(cut) for _, cut in asked)
+        segments = vectors.new_zeros(len(asked), number, vectors.shape[1])
+        gold = torch.zeros(len(asked), number, dtype=torch.bool)
+        start = len(asked)
+        for row, (_, cut) in enumerate(asked):
+            segments[row, : len(cut)] = vectors[start : start + len(cut)]
+            gold[row, list(cut.gold)] = True
+            start += len(cut)
+        return vectors[: len(asked)], segments, gold
+
+    def _trained(self, train: Sequence[tuple[Question, Segments]]) -> PairwiseScores:
+        if not train:
+            raise ValueError("train: a learned router needs questions to learn from")
+        questions, segments, gold = self._vectors(train)
+        present = segments.abs().sum(dim=2) > 0
+        router = PairwiseScores(questions.shape[1], self.heads)
+        if self.compare == "router-from-cosine":
+            for projection in (router.query, router.key):
+                torch.nn.init.eye_(projection.weight)
+        optimizer = torch.optim.AdamW(
+            router.parameters(), self.learning_rate, weight_decay=self.weight_decay
+        )
+        steps = self.epochs * -(-len(train) // self.batch)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.learning_rate, total_steps=steps
+        )
+        for _ in range(self.epochs):
+            for index in torch.randperm(len(train)).split(self.batch):
+                scores = router.compare(questions[index], segments[index])
+                scores = scores.masked_fill(~present[index], float("-inf"))
+                shares = scores.log_softmax(dim=1).masked_fill(~gold[index], float("-inf"))
+                loss = -shares.logsumexp(dim=1).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                scheduler.step()
+        return router
+
+
+AnyRetriever = Annotated[Keywords | AtRandom | Encoder, Field(discriminator="kind")]
+"""Every retriever a retrieval can name, told apart by `kind`."""

@@ -1,0 +1,156 @@
+"""Multi-query associative recall: which value followed this key? (paper, 3.1; Arora et al., 2024)
+
+    single    0 0 k1 v1 0 k2 v2 0 0 ... kN vN 0 ... ki                 label: vi
+    multi     k1 v1 k2 v2 ... kN vN | 0 k2 0 0 0 kN k1 0 ...           labels: v2, vN, v1, ...
+
+Keys come from the first half of the vocabulary, [1, V / 2), values from the second, [V / 2, V);
+0 is filler. No key and no value stands twice among the pairs of a sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from fcilib.spec import Spec
+from fcilib.tasks.batch import Batch, Split, generator
+
+FILLER = 0
+
+IGNORED = -100
+"""The label where nothing is asked."""
+
+
+class MQAR(Spec):
+    """Associative recall, with the last token as the one query or with a query for every pair.
+
+    `form="single"` is the paper's: pairs anywhere in the sequence, and a key at its end. `"multi"`
+    is Zoology's: the pairs come first, in one run, then each key once more; the farther from the
+    pairs the rarer, by a power law. Impossible layouts raise a `ValueError` naming the field.
+    """
+
+    kind: Literal["mqar"] = "mqar"
+    length: int = Field(256, ge=4)
+    """L, tokens in a sequence."""
+    vocabulary: int = Field(8192, ge=4, multiple_of=2)
+    """V, number of token ids: filler 0, keys [1, V / 2), values [V / 2, V)."""
+    pairs: int = Field(16, ge=1)
+    """N, key-value pairs in a sequence."""
+    form: Literal["single", "multi"] = "single"
+    power: float = Field(0.01, gt=0, le=1)
+    """a: a query's gap is g with a weight of (g + 1)^(a - 1). Form `multi` only."""
+    filler: Literal["zero", "random"] = "zero"
+    """What stands where nothing else does: token 0, or a token drawn from all of the vocabulary.
+    Random filler is never the key of the one query (`single`); in `multi` it may be anything, as in
+    Zoology."""
+
+    @model_validator(mode="after")
+    def _layout_exists(self) -> MQAR:
+        keys = self.vocabulary // 2 - 1
+        if self.pairs > keys:
+            raise ValueError(f"pairs: {self.pairs} need as many keys, {self.vocabulary} has {keys}")
+        needed = 4 * self.pairs if self.form == "multi" else 2 * self.pairs + 1
+        if needed > self.length:
+            raise ValueError(f"length: {self.pairs} pairs and their queries take {needed} tokens")
+        if self.form == "multi" and self.length % 2:
+            raise ValueError(f"length: {self.length} is odd; queries stand at every other token")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """Number of labels a prediction head must tell apart."""
+        return self.vocabulary
+
+    def draw(self, count: int, seed: int, split: Split = "train") -> Batch:
+        """Draw `count` examples; the same arguments give the same bytes, whatever ran before.
+
+        A router asks once per sequence. Where the sequence holds several queries, the example's is
+        one of them, each as likely as the others.
+
+        Args:
+            count: number of sequences, B.
+            seed: any integer from 0 on.
+            split: `"train"` and `"test"` are independent streams of the same seed.
+
+        Returns:
+            Batch: tokens `(B, L)` int64, query `(B,)`, evidence `(B,)`, label `(B,)`.
+        """
+        rng = generator(seed, split)
+        tokens, queries, evidence, values = self._draw(count, rng)
+        asked = torch.randint(queries.shape[1], (count, 1), generator=rng)
+        query, evidence, label = (t.gather(1, asked)[:, 0] for t in (queries, evidence, values))
+        return Batch(tokens, query, evidence, label)
+
+    def sequences(
+        self, count: int, seed: int, split: Split = "train"
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same sequences with all their queries, as a language model is trained on them.
+
+        Returns:
+            Tokens and labels, both `(B, L)` int64: the value at each query, `IGNORED` elsewhere.
+        """
+        tokens, queries, _, values = self._draw(count, generator(seed, split))
+        return tokens, torch.full_like(tokens, IGNORED).scatter_(1, queries, values)
+
+    def _draw(self, count: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]:
+        """Tokens `(B, L)`; for each query in it its position, its evidence and its value."""
+        half = self.vocabulary // 2
+        keys = 1 + distinct(half - 1, count, self.pairs, rng)
+        values = half + distinct(half, count, self.pairs, rng)
+        if self.form == "single":
+            # N of L - 1 - N slots in order, each pair pushing what follows one to the right.
+            slots = distinct(self.length - 1 - self.pairs, count, self.pairs, rng)
+            places = slots.sort(dim=1).values + torch.arange(self.pairs)
+            queries = torch.full((count, 1), self.length - 1)
+            asked = torch.randint(self.pairs, (count, 1), generator=rng)
+        else:
+            places = (2 * torch.arange(self.pairs)).expand(count, -1)
+            queries = 2 * self.pairs + 2 * self._gaps(count, rng)
+            asked = torch.arange(self.pairs).expand(count, -1)
+        tokens = self._filler(count, keys.gather(1, asked), rng)
+        tokens.scatter_(1, places, keys).scatter_(1, places + 1, values)
+        tokens.scatter_(1, queries, keys.gather(1, asked))
+        return tokens, queries, places.gather(1, asked), values.gather(1, asked)
+
+    def gap_weights(self) -> torch.Tensor:
+        """The chance of each gap for the first query to be placed, `(gaps,)` float64."""
+        gaps = torch.arange(1, (self.length - 2 * self.pairs) // 2 + 1, dtype=torch.float64)
+        weights = gaps ** (self.power - 1)
+        return weights / weights.sum()
+
+    def _gaps(self, count: int, rng: torch.Generator) -> torch.Tensor:
+        """Distinct gaps `(B, N)`, one after the other by weight among those that are left.
+
+        The largest of log-weights with Gumbel noise, in order, are such a draw (Plackett-Luce).
+        """
+        weights = self.gap_weights()
+        noise = torch.empty(count, len(weights), dtype=torch.float64).exponential_(generator=rng)
+        return (noise / weights).topk(self.pairs, dim=1, largest=False).indices
+
+    def _filler(self, count: int, asked: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        shape = (count, self.length)
+        if self.filler == "zero":
+            return torch.full(shape, FILLER)
+        if self.form == "multi":
+            return torch.randint(self.vocabulary, shape, generator=rng)
+        tokens = torch.randint(self.vocabulary - 1, shape, generator=rng)
+        return tokens.add_(tokens >= asked)
+
+
+def distinct(number: int, count: int, draws: int, rng: torch.Generator) -> torch.Tensor:
+    """For each of `count` rows `draws` different integers of [0, number), in a random order.
+
+    Floyd's algorithm, on all rows at once: the j-th step picks one of the first n - draws + j + 1
+    integers, or the last of those where the pick is taken. A set so drawn is uniform; its order is
+    not, so it is shuffled.
+    """
+    found = torch.full((count, draws), -1)
+    for step in range(draws):
+        last = number - draws + step
+        pick = torch.randint(last + 1, (count,), generator=rng)
+        taken = (found == pick[:, None]).any(dim=1)
+        found[:, step] = torch.where(taken, last, pick)
+    order = torch.rand(count, draws, generator=rng).argsort(dim=1)
+    return found.gather(1, order)

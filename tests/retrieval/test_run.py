@@ -1,0 +1,113 @@
+"""A retrieval and its record; a study of retrievals, with the questions and without them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fcilib.records import Records
+from fcilib.retrieval import METRICS, AtRandom, Keywords, Retrieval, find, retrieve
+from fcilib.sealed import RecordError
+from fcilib.study import Study, default_records
+from fcilib.tasks import hotpotqa
+
+STANDIN = hotpotqa.standin()
+WORDS = Retrieval(retriever=Keywords(tokens="words"), questions=STANDIN.digest)
+
+
+def never():
+    raise AssertionError("the questions were asked for")
+
+
+def test_a_record_is_made_once_and_read_back(tmp_path):
+    record = retrieve(WORDS, tmp_path, lambda: STANDIN)
+    assert retrieve(WORDS, tmp_path, never) == find(WORDS, tmp_path) == record
+    assert record.validation == len(STANDIN.validation)
+    assert record.note == STANDIN.note
+    assert set(record.metrics) == set(record.chance) == set(METRICS)
+    assert len((tmp_path / f"{WORDS.identity}.json").read_bytes()) < 20_000
+    assert record.metrics["any_hit"] > record.chance["any_hit"]
+
+
+def test_other_questions_than_named_are_refused(tmp_path):
+    other = WORDS.model_copy(update={"questions": "0" * 16})
+    with pytest.raises(ValueError, match="are not those of 0000000000000000"):
+        retrieve(other, tmp_path, lambda: STANDIN)
+    assert list(tmp_path.glob("*.json")) == []
+
+
+def test_a_damaged_record_is_refused_by_name(tmp_path):
+    retrieve(WORDS, tmp_path, lambda: STANDIN)
+    path = tmp_path / f"{WORDS.identity}.json"
+    path.write_text(path.read_text().replace('"any_hit": ', '"any_hit": 1'))
+    with pytest.raises(RecordError, match=path.name):
+        retrieve(WORDS, tmp_path, lambda: STANDIN)
+    path.write_bytes((retrieve(WORDS.with_seed(1), tmp_path, lambda: STANDIN), b"")[1])
+    path.write_bytes((tmp_path / f"{WORDS.with_seed(1).identity}.json").read_bytes())
+    with pytest.raises(RecordError, match="another retrieval than its name says"):
+        find(WORDS, tmp_path)
+
+
+def test_chance_by_counting_is_what_random_picks_reach(tmp_path):
+    records = [
+        retrieve(
+            Retrieval(retriever=AtRandom(), questions=STANDIN.digest, seed=seed),
+            tmp_path,
+            lambda: STANDIN,
+        )
+        for seed in range(30)
+    ]
+    for metric in METRICS:
+        mean = sum(r.metrics[metric] for r in records) / len(records)
+        error = records[0].chance_error[metric] / len(records) ** 0.5
+        assert abs(mean - records[0].chance[metric]) < 3 * error
+
+
+def study(folder, profile, seeds=2):
+    return Study(profile, seeds, "inline", Records(folder / profile))
+
+
+def test_a_study_asks_each_seed_only_of_what_draws(tmp_path):
+    found = study(tmp_path, "smoke").retrieve({"words": Keywords(), "random": AtRandom()})
+    assert list(found.frame.groupby("condition", sort=False).size()) == [1, 2]
+    assert found.questions.name == STANDIN.name
+    assert found.summary("any_hit").loc["words", "n"] == 1
+    three = study(tmp_path, "smoke").retrieve({"words": Keywords()}, picks=3)
+    assert three.frame.segment_recall_chance[0] > found.frame.segment_recall_chance[0]
+
+
+def test_without_records_and_without_questions_the_stand_in_takes_their_place(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv(hotpotqa.VARIABLE, raising=False)
+    monkeypatch.setattr(hotpotqa, "load", lambda: STANDIN)
+    found = study(tmp_path, "quick", 1).retrieve({"words": Keywords()})
+    assert found.questions.name == STANDIN.name
+
+
+def test_the_books_own_records_are_found_without_the_questions(monkeypatch):
+    monkeypatch.delenv(hotpotqa.VARIABLE, raising=False)
+    monkeypatch.setattr(hotpotqa, "load", never)
+    found = study(default_records(), "quick", 3).retrieve({"words": Keywords(tokens="words")})
+    assert found.questions.name == hotpotqa.SAMPLE.name
+    assert found.questions.validation == hotpotqa.SAMPLE.validation
+
+
+def test_the_books_own_records_are_what_the_questions_give(tmp_path, monkeypatch):
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "hotpotqa"
+    place = os.environ.get(hotpotqa.VARIABLE) or (str(beside) if beside.exists() else None)
+    if place is None:
+        pytest.skip(f"needs the sample of HotpotQA: set {hotpotqa.VARIABLE} to its folder")
+    pytest.importorskip("pyarrow", reason="reading parquet needs pyarrow, of the extra scale")
+    monkeypatch.setenv(hotpotqa.VARIABLE, place)
+    questions = hotpotqa.load()
+    if questions.digest != hotpotqa.SAMPLE.digest:
+        pytest.skip(f"{place} holds other questions than the book's records are of")
+    retrievers = {
+        "white space": Keywords(),
+        "words": Keywords(tokens="words"),
+        "random": AtRandom(),
+    }
+    kept = study(default_records(), "quick", 3).retrieve(retrievers)
+    again = study(tmp_path, "quick", 3).retrieve(retrievers)
+    assert kept.frame.equals(again.frame)
