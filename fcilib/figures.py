@@ -47,13 +47,21 @@ STYLES: Mapping[str, tuple[str, str]] = {
     "MF-OFUL, 50%": ("#D55E00", "P"),
     "MF-OFUL, 25%": ("#E69F00", "^"),
     "random half": ("#56B4E9", "v"),
+    "our Transformer": ("#0072B2", "o"),
+    "our Mamba": ("#D55E00", "P"),
+    "SmolLM2": ("#56B4E9", "v"),
+    "MiniLM": ("#009E73", "X"),
     "random router": ("#777777", "|"),
 }
 """Colour and marker of each family of conditions, the same in every figure of the book."""
 
 AGREES, DISAGREES, UNCLAIMED = "#0072B2", "#D55E00", "#333333"
 
-METRICS = {"precision": "routing precision", "accuracy": "task accuracy"}
+METRICS = {
+    "precision": "routing precision",
+    "accuracy": "task accuracy",
+    "any_hit": "any hit",
+}
 
 PROTOCOLS = {"all": 'candidates "all"', "others": 'candidates "others"'}
 

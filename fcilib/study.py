@@ -16,21 +16,14 @@ from typing import Any
 import pandas as pd
 
 import fcilib
+from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find, measure
 from fcilib.executors import ExecutorName, execute
 from fcilib.experiment import Experiment
 from fcilib.profiles import Profile, profile
 from fcilib.progress import Progress, running
 from fcilib.records import Record, Records
-from fcilib.retrieval import (
-    Retrieval,
-    RetrievalRecord,
-    Retriever,
-    retrieve,
-)
-from fcilib.retrieval import (
-    find as found_retrieval,
-)
+from fcilib.retrieval import METRICS, Retrieval, RetrievalRecord, Retriever
 from fcilib.tasks import hotpotqa
 
 PARAMETERS = {"profile": str, "seeds": int, "executor": str, "records": str}
@@ -178,7 +171,7 @@ class Study:
             for seed in range(self.seeds if retriever.draws else 1)
         }
         if isinstance(questions, hotpotqa.Known):
-            found = {key: found_retrieval(run, folder) for key, run in runs.items()}
+            found = {key: retrieval.find(run, folder) for key, run in runs.items()}
             if None in found.values():
                 raise LookupError(f"{questions.name}: not all is recorded")
             return Retrievals(found)
@@ -186,7 +179,7 @@ class Study:
             found = {}
             for key, run in runs.items():
                 progress.show(len(found))
-                found[key] = retrieve(run, folder, lambda: questions)
+                found[key] = retrieval.retrieve(run, folder, lambda: questions)
         return Retrievals(found)
 
     def has(self, experiment: Experiment) -> bool:
@@ -239,14 +232,25 @@ class Retrievals(Summarised):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row per retrieval: condition, seed, every metric, and the chance of each."""
+        """One row per retrieval: condition, seed, every metric, also on what it was trained on
+        (`…_train`), the exact chance of each (`…_chance`), and how far chance scatters
+        (`…_chance_error`).
+        """
+        kinds = {
+            "": "metrics",
+            "_train": "train_metrics",
+            "_chance": "chance",
+            "_chance_error": "chance_error",
+        }
         return pd.DataFrame(
             {
                 "condition": name,
                 "seed": seed,
-                **record.metrics,
-                **{f"{metric}_chance": value for metric, value in record.chance.items()},
-                **{f"{metric}_chance_error": v for metric, v in record.chance_error.items()},
+                **{
+                    f"{metric}{end}": getattr(record, kind).get(metric, math.nan)
+                    for end, kind in kinds.items()
+                    for metric in METRICS
+                },
             }
             for (name, seed), record in self.records.items()
         )

@@ -97,7 +97,7 @@ class Encoder(Retriever):
     `compare="cosine"` needs no training. `"router"` is the Investigator's Eq. 1 with the question
     as the query and the segments as keys, trained on questions of the train split so that the
     weight of the softmax lies on gold segments; `"router-from-cosine"` starts from W_q = W_k = I in
-    place of random matrices.
+    place of random matrices, which ranks as the cosine of centred vectors does.
     """
 
     kind: Literal["encoder"] = "encoder"
@@ -129,12 +129,16 @@ class Encoder(Retriever):
     def _vectors(
         self, asked: Sequence[tuple[Question, Segments]]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Questions `(B, w)`, segments `(B, n, w)`, both of length 1, and which are gold `(B, n)`.
+        """Questions `(B, w)`, segments `(B, n, w)`, and which of these are gold, `(B, n)` bool.
 
         Questions with fewer segments are filled up with zeros.
         """
         texts = [q.question for q, _ in asked] + [t for _, cut in asked for t in cut.texts]
-        vectors = F.normalize(encode(self.encoder, texts), dim=1)
+        vectors = encode(self.encoder, texts)
+        if self.compare == "cosine":
+            vectors = F.normalize(vectors, dim=1)
+        else:  # as before every router
+            vectors = F.layer_norm(vectors, vectors.shape[1:])
         number = max(len(cut) for _, cut in asked)
         segments = vectors.new_zeros(len(asked), number, vectors.shape[1])
         gold = torch.zeros(len(asked), number, dtype=torch.bool)

@@ -53,6 +53,8 @@ class RetrievalRecord(BaseModel):
     validation: int
     metrics: dict[str, float]
     """Means over the validation questions."""
+    train_metrics: dict[str, float]
+    """Over the train questions: for what is learned, those that it has seen."""
     chance: dict[str, float]
     """The mean over the same questions of each one's exact chance."""
     chance_error: dict[str, float]
@@ -110,15 +112,22 @@ def _run(retrieval: Retrieval, questions: QuestionSet) -> RetrievalRecord:
         [(q, hotpotqa.segments(q, retrieval.segments)) for q in split]
         for split in (questions.validation, questions.train)
     )
-    scores = retrieval.retriever.score(asked, train, retrieval.seed)
-    rows = [
-        hotpotqa.score(best(row, retrieval.picks), cut)
-        for row, (_, cut) in zip(scores, asked, strict=True)
-    ]
+    metrics, train_metrics = (
+        _means(
+            [
+                hotpotqa.score(best(row, retrieval.picks), cut)
+                for row, (_, cut) in zip(
+                    retrieval.retriever.score(split, train, retrieval.seed), split, strict=True
+                )
+            ]
+        )
+        for split in (asked, train)
+    )
     chances = [hotpotqa.chance(cut, retrieval.picks) for _, cut in asked]
     variances = [_variance(cut, retrieval.picks) for _, cut in asked]
     measured = {
-        "metrics": _means(rows),
+        "metrics": metrics,
+        "train_metrics": train_metrics,
         "chance": _means(chances),
         "chance_error": {
             name: sum(v[name] for v in variances) ** 0.5 / len(asked) for name in METRICS
@@ -144,6 +153,8 @@ def best(scores: np.ndarray, picks: int) -> list[int]:
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    if not rows:
+        return {}
     return {name: sum(row[name] for row in rows) / len(rows) for name in METRICS}
 
 
