@@ -97,11 +97,12 @@ class Study:
         start = {"task": sizes.evidence, "width": sizes.width, "training": sizes.training}
         return Experiment(**{**start, **parts})
 
-    def run(self, conditions: Mapping[str, Experiment]) -> Results:
+    def run(self, conditions: Mapping[str, Experiment], seeds: int | None = None) -> Results:
         """Every condition under every seed: what is recorded is read, what is not is computed.
 
         Args:
             conditions: experiments by the name that tables and figures show them under.
+            seeds: at most so many of the study's seeds, for what takes long.
 
         Raises:
             RecordError: a record can't be trusted.
@@ -110,7 +111,7 @@ class Study:
         runs = {
             (name, seed): experiment.with_seed(seed)
             for name, experiment in conditions.items()
-            for seed in range(self.seeds)
+            for seed in range(min(self.seeds, seeds or self.seeds))
         }
         found = {key: self.records.find(e) for key, e in runs.items()}
         missing = {key: e for key, e in runs.items() if found[key] is None}
@@ -266,6 +267,10 @@ class Results(Summarised):
     """Finished runs by (condition, seed)."""
 
     records: Mapping[tuple[str, int], Record]
+
+    def __or__(self, other: Results) -> Results:
+        """The runs of both."""
+        return Results({**self.records, **other.records})
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -64,6 +64,17 @@ def test_records_default_to_the_checkouts(tmp_path):
     assert (folder.parent.name, folder.name) == ("records", "smoke")
 
 
+def test_what_takes_long_may_have_fewer_seeds(tmp_path):
+    here = study(tmp_path, seeds=2)
+    first, *others = conditions(here, "others").items()
+    assert not here.has(first[1])
+    both = here.run(dict([first])) | here.run(dict(others), seeds=1)
+    assert list(both.summary("precision").n) == [2, 1, 1]
+    assert here.has(first[1])
+    assert not here.has(others[0][1])
+    assert len(here.run(dict([first]), seeds=5).frame) == 2
+
+
 def test_frames_are_tidy(results):
     frame = results["all"].frame
     assert list(frame[["condition", "seed"]].itertuples(index=False, name=None)) == [
