@@ -24,6 +24,7 @@ from torch import nn
 
 from fcilib.backbones.mixers import use_our_scan
 from fcilib.checkpoint import load_checkpoint, save_checkpoint
+from fcilib.files import write_atomic
 from fcilib.machine import provenance
 from fcilib.sealed import RecordError, rounded, seal_model, unseal_model
 from fcilib.spec import Spec, short_hash
@@ -114,7 +115,8 @@ def standard_library(folder: Path | None = None) -> Corpus:
         ValueError: there are too few of them to hold one out.
     """
     folder = folder or Path(sysconfig.get_path("stdlib"))
-    paths = sorted(p for p in folder.rglob("*.py") if not {*p.parts} & {*LEFT_OUT})
+    found = folder.rglob("*.py")
+    paths = sorted(p for p in found if not {*p.relative_to(folder).parts} & {*LEFT_OUT})
     if len(paths) < HELD_OUT_EVERY:
         raise ValueError(f"{folder}: {len(paths)} source files are no corpus")
     parts: dict[bool, bytearray] = {True: bytearray(), False: bytearray()}
@@ -150,8 +152,13 @@ class Pretraining(BaseModel):
 
 
 def read_pretraining(folder: Path) -> Pretraining:
-    """The record in a folder of weights. Raises RecordError where either is damaged."""
+    """The record in a folder of weights. Raises RecordError where either is damaged or foreign."""
     found = unseal_model(folder / "pretraining.json", Pretraining)
+    if folder.name != found.model.identity:
+        raise RecordError(
+            f"{folder / 'pretraining.json'}: is of the model {found.model.identity}. Delete "
+            f"{folder} to pretrain its own model again."
+        )
     weights = folder / "model.safetensors"
     if not weights.exists() or _checksum(weights) != found.weights:
         raise RecordError(
@@ -237,7 +244,7 @@ def _pretrain(spec: ByteLM, folder: Path, checkpoint: Path, corpus: Corpus, say:
         update=rounded(record.model_dump(include={"held_out_loss", "curve"}))
     )
     # Last: a folder without it is an unfinished one.
-    (folder / "pretraining.json").write_bytes(seal_model(record))
+    write_atomic(folder / "pretraining.json", seal_model(record))
 
 
 def _windows(data: torch.Tensor, spec: ByteLM, step: int) -> torch.Tensor:

@@ -40,9 +40,14 @@ class HubModel(Spec):
 
         Raises:
             BackboneError: transformers is not installed, or the hub does not answer, or does not
-                know the name.
+                know the name; or it is that of a folder without a model.
         """
         if Path(self.name).is_dir():
+            if not (Path(self.name) / "config.json").is_file():
+                raise BackboneError(
+                    f"{self.name}: is a folder without a config.json. Give the path of one that "
+                    f"holds a model in the hub's layout."
+                )
             return Path(self.name)
         hub = required("huggingface_hub")
         asked = {"repo_id": self.name, "revision": self.revision, "allow_patterns": WANTED}

@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
+from safetensors import SafetensorError
 from torch import nn
 
 from fcilib.backbones.byte_lm import BYTES, ByteLM, pretrained
-from fcilib.backbones.hub import HubModel, Packaged, quiet, required
+from fcilib.backbones.hub import BackboneError, HubModel, Packaged, quiet, required
 from fcilib.backbones.mixers import use_our_scan
 
 Backbone = Annotated[ByteLM | HubModel | Packaged, Field(discriminator="kind")]
@@ -88,6 +89,9 @@ class FrozenBackbone(nn.Module):
         if layer == -1:
             return self.model(input_ids=own).last_hidden_state
         states = self.model(input_ids=own, output_hidden_states=True).hidden_states
+        if "mamba" in self.model.config.model_type:
+            # transformers leaves out the embeddings here, and adds the last layer without its norm.
+            states = (self.model.get_input_embeddings()(own), *states[:-2], states[-1])
         if not -len(states) <= layer < len(states):
             raise ValueError(f"layer: {layer}, the backbone has {len(states) - 1}")
         return states[layer]
@@ -128,20 +132,36 @@ def load(spec: ByteLM | HubModel | Packaged, weights: Weights = "pretrained") ->
     elif weights == "pretrained":
         folder = pretrained(spec, weights_folder())
     files = {"gguf_file": spec.gguf} if not ours and spec.gguf else {}
+    stored: dict[str, Any] = {"use_safetensors": True}
+    if files:
+        for reader in ("gguf", "accelerate"):
+            required(reader)
+        stored = {**files, "quantization_config": transformers.GgufConfig(dequantize=True)}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if weights == "pretrained":
-            if files:
-                files["quantization_config"] = transformers.GgufConfig(dequantize=True)
-            with redirect_stderr(StringIO()):  # a progress bar that no switch turns off
-                model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, **files)
+            model = _stored(folder, stored)
         else:
             read = transformers.AutoConfig.from_pretrained
             config = spec.config() if ours else read(folder, **files)
             config.quantization_config = None
             model = transformers.AutoModel.from_config(config)
+        model = use_our_scan(model)
     texts = [chr(byte) for byte in range(BYTES)] if ours else _texts(folder, model.config, files)
-    return FrozenBackbone(use_our_scan(model), texts)
+    return FrozenBackbone(model, texts)
+
+
+def _stored(folder: Path, options: dict[str, Any]) -> nn.Module:
+    try:
+        with redirect_stderr(StringIO()):  # a progress bar that no switch turns off
+            return required("transformers").AutoModel.from_pretrained(
+                folder, dtype=torch.float32, **options
+            )
+    except (OSError, SafetensorError) as error:
+        raise BackboneError(
+            f"{folder}: holds no weights that can be read ({type(error).__name__}). Restore them, "
+            f"as safetensors, or give the path of another folder in the hub's layout."
+        ) from error
 
 
 def _texts(folder: Path, config: Any, files: dict[str, Any]) -> list[str]:
