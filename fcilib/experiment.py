@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fcilib import NUMERICS
 from fcilib.council import Council
-from fcilib.indices import Index
+from fcilib.indices import BloomIndex, BM25Index, Index
 from fcilib.model import FCI
-from fcilib.representations import Representation
+from fcilib.representations import Frozen, Representation
 from fcilib.routers import Router
 from fcilib.spec import Repeatable, Size, Spec, short_hash
 from fcilib.tasks import Task
@@ -61,6 +61,14 @@ class Experiment(Repeatable):
     """Seeds the data, the initial weights and the order of the batches."""
     probing: Literal["standard", "thorough"] = "standard"
     """How much is measured inside the trained model; see `fcilib.probes`."""
+
+    @model_validator(mode="after")
+    def _an_index_has_tokens(self) -> Experiment:
+        if isinstance(self.representation, Frozen) and isinstance(
+            self.router, (BloomIndex, BM25Index)
+        ):
+            raise ValueError("router: an index reads tokens, and a frozen backbone hands on states")
+        return self
 
     @property
     def identity(self) -> str:

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fcilib import experiment as module
+from fcilib.backbones import TRANSFORMER_3M
 from fcilib.experiment import Experiment, Training
+from fcilib.indices import BM25Index
 from fcilib.profiles import PROFILES, profile
-from fcilib.representations import Attention, Embedding, Flow
+from fcilib.representations import Attention, Embedding, Flow, Frozen
 from fcilib.routers import Investigator, RankOne
 from fcilib.tasks import Evidence
 
@@ -98,3 +100,9 @@ def test_the_papers_protocol_is_the_default():
 def test_an_unknown_profile_is_refused():
     with pytest.raises(ValueError, match="smoke, quick, paper"):
         profile("huge")
+
+
+def test_an_index_has_no_tokens_to_read_on_a_frozen_backbone():
+    frozen = Frozen(backbone=TRANSFORMER_3M)
+    with pytest.raises(ValidationError, match="router: an index reads tokens"):
+        Experiment(task=Evidence(), representation=frozen, router=BM25Index())

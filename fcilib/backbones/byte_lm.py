@@ -22,6 +22,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from fcilib.backbones.hub import quiet, required
 from fcilib.backbones.mixers import use_our_scan
 from fcilib.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.files import write_atomic
@@ -69,8 +70,7 @@ class ByteLM(Spec):
 
     def config(self) -> Any:
         """The model's configuration, as transformers has it."""
-        import transformers
-
+        transformers = required("transformers")
         shared = {"vocab_size": BYTES, "hidden_size": self.width, "num_hidden_layers": self.layers}
         shared |= {"tie_word_embeddings": False, "bos_token_id": None, "eos_token_id": None}
         if self.family == "mamba":
@@ -81,8 +81,8 @@ class ByteLM(Spec):
 
     def build(self) -> nn.Module:
         """The untrained model, from torch's current random state."""
-        import transformers
-
+        transformers = required("transformers")
+        quiet(transformers)
         return use_our_scan(transformers.AutoModelForCausalLM.from_config(self.config()))
 
     @property
