@@ -17,7 +17,7 @@ from fcilib.cost import meter
 from fcilib.cost.workloads import AnyWorkload
 from fcilib.files import write_atomic
 from fcilib.machine import provenance
-from fcilib.sealed import REMEDY, RecordError, seal_model, unseal_model
+from fcilib.sealed import find_sealed, seal_model
 from fcilib.spec import Repeatable, short_hash
 
 GROWTH = 4.5
@@ -125,12 +125,9 @@ def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None)
 
 def find(bench: Bench, folder: Path) -> Cost | None:
     """The bench's record, or None. Raises RecordError where it can't be trusted."""
-    path = folder / f"{bench.identity}.json"
-    if not path.exists():
+    cost = find_sealed(folder / f"{bench.identity}.json", Cost, "bench", bench)
+    if cost is None:
         return None
-    cost = unseal_model(path, Cost)
-    if cost.bench != bench:
-        raise RecordError(f"{path}: holds another bench than its name says. {REMEDY}")
     # In the order in which they were asked for; a record's own is alphabetical.
     curves = {name: cost.curves[name] for name in bench.workloads}
     return cost.model_copy(update={"bench": bench, "curves": curves})

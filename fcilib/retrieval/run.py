@@ -14,7 +14,7 @@ from fcilib import NUMERICS
 from fcilib.files import write_atomic
 from fcilib.machine import provenance
 from fcilib.retrieval.retrievers import AnyRetriever
-from fcilib.sealed import REMEDY, RecordError, rounded, seal_model, unseal_model
+from fcilib.sealed import find_sealed, rounded, seal_model
 from fcilib.spec import Repeatable, short_hash
 from fcilib.tasks import hotpotqa
 from fcilib.tasks.hotpotqa import QuestionSet, Segments
@@ -98,12 +98,7 @@ def retrieve(
 def find(retrieval: Retrieval, folder: Path) -> RetrievalRecord | None:
     """The retrieval's record, or None. Raises RecordError where it can't be trusted."""
     path = folder / f"{retrieval.identity}.json"
-    if not path.exists():
-        return None
-    record = unseal_model(path, RetrievalRecord)
-    if record.retrieval != retrieval:
-        raise RecordError(f"{path}: holds another retrieval than its name says. {REMEDY}")
-    return record
+    return find_sealed(path, RetrievalRecord, "retrieval", retrieval)
 
 
 def _run(retrieval: Retrieval, questions: QuestionSet) -> RetrievalRecord:
