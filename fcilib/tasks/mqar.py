@@ -123,11 +123,11 @@ class MQAR(Spec):
     def _gaps(self, count: int, rng: torch.Generator) -> torch.Tensor:
         """Distinct gaps `(B, N)`, one after the other by weight among those that are left.
 
-        The largest of log-weights with Gumbel noise, in order, are such a draw (Plackett-Luce).
+        The largest of log(u) / weight, in order, are such a draw (Efraimidis and Spirakis, 2006).
         """
         weights = self.gap_weights()
-        noise = torch.empty(count, len(weights), dtype=torch.float64).exponential_(generator=rng)
-        return (noise / weights).topk(self.pairs, dim=1, largest=False).indices
+        uniform = torch.rand(count, len(weights), dtype=torch.float64, generator=rng)
+        return (uniform.log_() / weights).topk(self.pairs, dim=1).indices
 
     def _filler(self, count: int, asked: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         shape = (count, self.length)
