@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import redirect_stderr
 from functools import lru_cache
@@ -14,7 +15,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from torch import nn
 
-from fcilib.backbones.byte_lm import BYTES, ByteLM, pretrained
+from fcilib.backbones.byte_lm import BYTES, ByteLM, pretrained, read_pretraining
 from fcilib.backbones.hub import BackboneError, HubModel, Packaged, quiet, required
 from fcilib.backbones.mixers import use_our_scan
 
@@ -112,6 +113,23 @@ def width(spec: ByteLM | HubModel | Packaged) -> int:
         return WIDTHS[spec.name]
     transformers = required("transformers")
     return int(transformers.AutoConfig.from_pretrained(spec.folder()).hidden_size)
+
+
+@lru_cache(maxsize=8)
+def fingerprint(spec: ByteLM | HubModel | Packaged, weights: Weights = "pretrained") -> str:
+    """64 hexadecimal digits of the stored weights: states of others are others. Raises as `load`.
+
+    Random weights follow from the description, and have none.
+    """
+    if weights == "random":
+        return ""
+    if isinstance(spec, ByteLM):
+        return read_pretraining(pretrained(spec, weights_folder())).weights
+    folder, sha = spec.folder(), hashlib.sha256()
+    for path in [folder / spec.gguf] if spec.gguf else sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            sha.update(hashlib.file_digest(file, "sha256").digest())
+    return sha.hexdigest()
 
 
 @lru_cache(maxsize=1)

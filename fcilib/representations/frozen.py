@@ -79,4 +79,5 @@ class FrozenStates(nn.Module):
         spec = self.spec
         what = spec.model_dump(mode="json", include={"backbone", "weights", "layer"})
         what["vocabulary"] = self.size.vocabulary
+        what["fingerprint"] = backbones.fingerprint(spec.backbone, spec.weights)
         return replace(batch, tokens=backbones.cached(what, batch.tokens, self.states))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from fcilib.backbones import Packaged, cached, load
+from fcilib.backbones import Packaged, cached, fingerprint, load
 from fcilib.backbones.hub import required
 
 LONGEST = 256
@@ -38,6 +38,6 @@ def encode(spec: Packaged, texts: Sequence[str]) -> torch.Tensor:
         weights = held.unsqueeze(2)
         return (torch.cat(states) * weights).sum(dim=1) / weights.sum(dim=1)
 
-    what = {**spec.model_dump(mode="json"), "pool": "mean", "longest": LONGEST}
+    what = {"pool": "mean", "longest": LONGEST, "fingerprint": fingerprint(spec)}
     vectors = cached(what, ids[order], compute)
     return torch.empty_like(vectors).index_copy_(0, order, vectors)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fcilib import backbones
-from fcilib.backbones import ByteLM, byte_lm, features
+from fcilib.backbones import ByteLM, HubModel, byte_lm, features
 from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
@@ -39,13 +39,19 @@ def pretrained(tmp_path_factory):
     return root
 
 
+def forget():
+    """As in a new process."""
+    backbones.load.cache_clear()
+    backbones.fingerprint.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def apart(tmp_path, monkeypatch, pretrained):
     monkeypatch.setenv("FCI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("FCI_BACKBONES", str(pretrained))
-    backbones.load.cache_clear()
+    forget()
     yield
-    backbones.load.cache_clear()
+    forget()
 
 
 def frozen(bridge="none", family="transformer", **more):
@@ -110,6 +116,21 @@ def test_what_changes_the_states_has_files_of_its_own(changed):
     other = module.prepare(batch)
     assert torch.equal(other.tokens, module.states(batch.tokens))
     assert not torch.equal(other.tokens, first.tokens)
+
+
+def test_other_weights_under_the_same_name_have_states_of_their_own(tmp_path):
+    """A folder that was written again, or a model that was pretrained again on another corpus."""
+    model = byte_model().build()
+    spec = Frozen(backbone=HubModel(name=str(tmp_path / "model")))
+    batch = TASK.draw(4, 0)
+    found = []
+    for step in range(2):
+        with torch.no_grad():
+            model.get_input_embeddings().weight.add_(step)
+        model.save_pretrained(tmp_path / "model")
+        forget()
+        found.append(spec.build(SIZE).prepare(batch).tokens)
+    assert not torch.equal(*found)
 
 
 def test_layer_0_has_no_context_and_the_last_has():
