@@ -41,6 +41,7 @@ print(study)
 
 # %% tags=["hide-input"]
 import inspect
+import textwrap
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -68,9 +69,9 @@ from fcilib.tasks import hotpotqa
 
 # %%
 task = study.sizes.mqar
-print(task)
+print(f"{task.length} tokens of {task.vocabulary}, {task.pairs} pairs:")
 example = task.draw(1, seed=0)
-print("tokens  ", *example.tokens[0].tolist())
+print(textwrap.fill(" ".join(map(str, example.tokens[0].tolist())), 76))
 print(
     f"asked at {example.query.item()}, the key is at {example.evidence.item()}, "
     f"the answer is {example.label.item()}"
@@ -291,6 +292,23 @@ with figures.look():
     )
 plt.show()
 
+# %% tags=["remove-cell"]
+for name in ROWS:
+    for epoch in (1, 2):
+        row = curves.loc[(name, epoch)]
+        glue(
+            f"{name} epoch {epoch}",
+            spread(row["mean"], row["std"]),
+            display=False,
+        )
+
+# %% [markdown]
+# Here it comes within the first two epochs, and not for attention alone: after one, attention is at
+# {glue:text}`attention, 1 layer epoch 1`, Flow at {glue:text}`Flow, 2 layers epoch 1`, bidirectional Flow at
+# {glue:text}`bidirectional Flow epoch 1` and raw embeddings at {glue:text}`raw embeddings epoch 1`; after two, the
+# four are at {glue:text}`attention, 1 layer epoch 2`, {glue:text}`Flow, 2 layers epoch 2`,
+# {glue:text}`bidirectional Flow epoch 2` and {glue:text}`raw embeddings epoch 2`.
+
 # %% [markdown]
 # ## Zoology's own form
 #
@@ -302,7 +320,8 @@ plt.show()
 
 # %%
 multi = task.model_copy(update={"form": "multi"})
-print("tokens", *multi.draw(1, seed=0).tokens[0].tolist())
+shown = multi.draw(1, seed=0).tokens[0].tolist()
+print(textwrap.fill(" ".join(map(str, shown)), 76))
 asked_for_each = conditions(multi, "others")
 FOUR = [*ROWS][:4]
 zoology = study.run(
@@ -361,7 +380,7 @@ retrievers = {
 }
 retrievals = study.retrieve(retrievers)
 questions = retrievals.questions
-print(f"{questions.name}: {questions.note}")
+print(textwrap.fill(f"{questions.name}: {questions.note}", 76))
 print(f"{questions.train} to train on, {questions.validation} reported on;")
 print(f"segments per question {questions.cut:.2f}, gold {questions.gold:.2f}")
 
@@ -386,9 +405,11 @@ plt.show()
 # gold and $p$ picks at random, all of it can be counted, question by question:
 #
 # $$
-# P(\text{any hit}) = 1 - \binom{n-g}{p} \Big/ \binom{n}{p}, \qquad
-# P(\text{all hit}) = \binom{n-g}{p-g} \Big/ \binom{n}{p}, \qquad
-# E(\text{segment recall}) = \frac{p}{n}.
+# \begin{aligned}
+# P(\text{any hit}) &= 1 - \binom{n-g}{p} \Big/ \binom{n}{p}, \\
+# P(\text{all hit}) &= \binom{n-g}{p-g} \Big/ \binom{n}{p}, \\
+# E(\text{segment recall}) &= \frac{p}{n}.
+# \end{aligned}
 # $$
 
 # %%
@@ -401,8 +422,8 @@ for metric in ("any_hit", "all_hit", "segment_recall"):
     assert abs(random[metric].mean() - exact) < 3 * error
     print(
         f"{metric}: by counting {percent(exact)}, "
-        f"random router {percent(random[metric].mean())}, "
-        f"standard error {100 * error:.1f} points"
+        f"random router {percent(random[metric].mean())} "
+        f"(s.e. {100 * error:.1f})"
     )
 
 # %% tags=["remove-cell"]
@@ -423,7 +444,7 @@ glue("question error", f"{100 * least:.1f}", display=False)
 # %% [markdown]
 # A question has {glue:text}`gold` gold segments on average, and the true chance of an any hit is
 # {glue:text}`exact any_hit`, about twice what the paper compares with. Its 12.5% is the chance of *segment
-# recall*, {glue:text}`exact segment_recall` here; finding all of the evidence happens at random to
+# recall*, {glue:text}`exact segment_recall` here; all of the evidence is found at random for
 # {glue:text}`exact all_hit` of the questions. Against their own chance, all three metrics:
 
 # %% tags=["remove-input"]
@@ -514,7 +535,7 @@ glue(
     "cost",
     f"trains {sum(r.frame.condition.nunique() for r in runs)} models; a seed took "
     f"{seconds / 60:.0f} core-minutes at profile {study.profile}. HotpotQA is read from the folder that "
-    f"`FCI_HOTPOTQA` names, or from the hub; the encoder is part of the extra `scale`.",
+    f"FCI_HOTPOTQA names, or from the hub; the encoder is part of the extra “scale”.",
     display=False,
 )
 

@@ -687,7 +687,7 @@ glue(
     f"trains {results.frame.condition.nunique()} models on frozen backbones, and those of other chapters "
     f"where they are not recorded; a seed took {own / 60:.0f} core-minutes at profile "
     f"{study.profile}, and the pass through the backbones as long again. The packaged backbones are part of "
-    f"the extra `scale`.",
+    f"the extra “scale”.",
     display=False,
 )
 
