@@ -146,11 +146,11 @@ def distinct(number: int, count: int, draws: int, rng: torch.Generator) -> torch
     integers, or the last of those where the pick is taken. A set so drawn is uniform; its order is
     not, so it is shuffled.
     """
-    found = torch.full((count, draws), -1)
+    found = torch.empty(count, draws, dtype=torch.int64)
     for step in range(draws):
         last = number - draws + step
         pick = torch.randint(last + 1, (count,), generator=rng)
-        taken = (found == pick[:, None]).any(dim=1)
+        taken = (found[:, :step] == pick[:, None]).any(dim=1)
         found[:, step] = torch.where(taken, last, pick)
     order = torch.rand(count, draws, generator=rng).argsort(dim=1)
     return found.gather(1, order)
