@@ -732,8 +732,8 @@ glue(
     "cost",
     f"trains {results.frame.condition.nunique()} models on frozen backbones, and those of other chapters "
     f"where they are not recorded; a seed took {own / 60:.0f} core-minutes at profile "
-    f"{study.profile}, and the pass through the backbones as long again. The packaged backbones are part of "
-    f"the extra “scale”.",
+    f"{study.profile}, without the passes through SmolLM2 and MiniLM, whose states were computed before. Those "
+    f"two are part of the extra “scale”.",
     display=False,
 )
 

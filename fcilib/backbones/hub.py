@@ -7,10 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from fcilib.network import PATIENCE, within
 from fcilib.spec import Spec
-
-PATIENCE = 5.0
-"""Seconds to wait for the hub's first answer."""
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """Files of a repository that are fetched: no pickles, and no code."""
@@ -55,16 +53,23 @@ class HubModel(Spec):
             return Path(hub.snapshot_download(**asked, local_files_only=True))
         except (OSError, ValueError):  # not fetched yet, or not a name the hub could know
             pass
-        try:
-            hub.HfApi().model_info(self.name, revision=self.revision, timeout=PATIENCE)
-            return Path(hub.snapshot_download(**asked, etag_timeout=PATIENCE))
-        except Exception as error:  # whatever the network, or the hub, may say
-            size = f" ({self.gigabytes:g} GB)" if self.gigabytes else ""
-            raise BackboneError(
-                f"{self.name}: is no folder here, and the hub can't be asked for it "
-                f"({type(error).__name__}). Run this where the hub is reachable{size}, or give the "
-                f"path of a folder that holds the model in the hub's layout."
-            ) from None
+        api = hub.HfApi()
+        # A second longer than the client's own limit, whose error says more.
+        fault = within(
+            PATIENCE + 1,
+            lambda: api.model_info(self.name, revision=self.revision, timeout=PATIENCE),
+        )
+        if fault is None:
+            try:
+                return Path(hub.snapshot_download(**asked, etag_timeout=PATIENCE))
+            except Exception as error:  # whatever the network, or the hub, may say
+                fault = type(error).__name__
+        size = f" ({self.gigabytes:g} GB)" if self.gigabytes else ""
+        raise BackboneError(
+            f"{self.name}: is no folder here, and the hub can't be asked for it ({fault}). Run "
+            f"this where the hub is reachable{size}, or give the path of a folder that holds the "
+            f"model in the hub's layout."
+        )
 
 
 class Packaged(Spec):

@@ -14,9 +14,8 @@ import hashlib
 import json
 import operator
 import os
-import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -26,14 +25,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, model_validator
 
+from fcilib.network import PATIENCE, within
+
 HUB = "hotpotqa/hotpot_qa"
 """The data set's name on the Hugging Face hub."""
 
 VARIABLE = "FCI_HOTPOTQA"
 """Environment variable: a folder or file that `load` reads in place of the hub."""
-
-PATIENCE = 5.0
-"""Seconds the hub has to answer before the stand-in takes its place."""
 
 SPLITS = ("train", "validation")
 
@@ -324,7 +322,7 @@ def _hub_rows() -> Iterator[Row]:
         raise _NoHubError('datasets is not installed (pip install -e ".[scale]")') from error
     # Where there is no network, load_dataset tries again and again for half a minute.
     if not datasets.config.HF_HUB_OFFLINE:
-        answer = _within(
+        answer = within(
             PATIENCE, lambda: huggingface_hub.HfApi().dataset_info(HUB, timeout=PATIENCE)
         )
         if answer is not None:
@@ -336,26 +334,6 @@ def _hub_rows() -> Iterator[Row]:
         return ((HUB, split, row) for split in SPLITS for row in found[split])
     except Exception as error:  # of datasets, the hub's client, HTTP, the disk: all mean the same
         raise _NoHubError(f"the hub's copy can't be had ({type(error).__name__})") from error
-
-
-def _within(seconds: float, ask: Callable[[], Any]) -> str | None:
-    """Call `ask`: None if it returned in time, else the name of what went wrong.
-
-    In a thread, since looking up a host's name heeds no time limit.
-    """
-    outcome: list[str | None] = ["no answer in time"]
-
-    def call() -> None:
-        try:
-            ask()
-            outcome[0] = None
-        except Exception as error:
-            outcome[0] = type(error).__name__
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return outcome[0]
 
 
 class _Strict(BaseModel):

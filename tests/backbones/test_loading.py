@@ -3,6 +3,7 @@
 import importlib.util
 import socket
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -313,6 +314,16 @@ def test_a_hub_that_never_answers_is_not_waited_for(offline, monkeypatch):
         text = refusal(PYTHIA_1B.folder)
         assert time.monotonic() - begun < 10
     assert "Timeout" in text
+
+
+def test_a_name_lookup_that_hangs_is_not_waited_for(offline, monkeypatch):
+    monkeypatch.setattr(hub, "PATIENCE", -0.9)
+    stopped = threading.Event()
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: stopped.wait(20))
+    begun = time.monotonic()
+    assert "no answer in time" in refusal(PYTHIA_1B.folder)
+    assert time.monotonic() - begun < 10
+    stopped.set()
 
 
 def test_the_hub_is_given_so_long_to_answer(offline, monkeypatch):

@@ -1,0 +1,30 @@
+"""Asking the network without waiting for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE = 5.0
+"""Seconds that the hub has for its first answer, before something is done without it."""
+
+
+def within(seconds: float, ask: Callable[[], Any]) -> str | None:
+    """Call `ask`: None if it returned in time, else the name of what went wrong.
+
+    In a thread, since looking up a host's name heeds no time limit.
+    """
+    outcome: list[str | None] = ["no answer in time"]
+
+    def call() -> None:
+        try:
+            ask()
+            outcome[0] = None
+        except Exception as error:
+            outcome[0] = type(error).__name__
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return outcome[0]
