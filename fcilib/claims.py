@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
+from html import escape
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Literal
@@ -16,9 +18,18 @@ from pydantic import Field, model_validator
 from fcilib.spec import Spec
 from fcilib.study import Summarised
 
-TOLERANCE = 0.05
-"""A measured mean within five points of the paper's number agrees with it. Set beforehand, for
-every share alike; numbers of another kind bring their own."""
+TOLERANCE = 0.02
+"""A measured mean agrees with the paper's number if it lies within two points of it, or within
+`DEVIATIONS` standard deviations over seeds, whichever is more. One rule for every share; numbers of
+another kind bring their own."""
+
+DEVIATIONS = 2
+
+RULE = "2 points or 2 s.d."
+"""The same, in a figure's legend."""
+
+ROUNDING = 1e-9
+"""Numbers are compared as they are written, in decimals."""
 
 NONE = "–"
 """Where the paper says nothing."""
@@ -30,42 +41,61 @@ CHANCE = "random router"
 class Claim(Spec):
     """One number of the paper."""
 
-    source: str
+    place: str = Field(min_length=1)
     """Where the paper says it."""
-    statement: str
-    metric: str
+    statement: str = Field(min_length=1)
+    """The sentence, in our words."""
+    metric: str = Field(min_length=1)
     """The column of a run's metrics that decides it."""
+    statistic: Literal["mean", "sd"] = "mean"
+    """Of the metric over seeds: what the claim is about."""
+    progress: float = Field(1.0, gt=0, le=1)
+    """The share of training after which it is about a metric; below 1, read off the curve."""
     value: float
     """A share, from 0 to 1, unless `unit` says otherwise."""
     relation: Literal["equals", "at most", "at least"] = "equals"
     unit: Literal["share", "number"] = "share"
-    tolerance: float = Field(TOLERANCE, ge=0)
+    tolerance: float | None = Field(None, ge=0)
+    """None: by the rule for shares. 0 at a threshold, where only the side counts."""
+    decided_by: list[str] = []
+    """Names of `fcilib.deciders.deciders`; a claim on several holds if it does of each."""
+    untested: str | None = None
+    """Why nothing decides it; beside `decided_by`, why there may be no record."""
+    note: str | None = None
+    """What one has to know who reads the verdict."""
 
     @model_validator(mode="after")
-    def _a_share_is_one(self) -> Claim:
+    def _is_whole(self) -> Claim:
         if self.unit == "share" and not 0 <= self.value <= 1:
             raise ValueError(f"value: {self.value} is no share")
+        if self.unit == "number" and self.tolerance is None:
+            raise ValueError("tolerance: a number that is no share needs one of its own")
+        if not self.decided_by and not self.untested:
+            raise ValueError("untested: a claim that nothing decides needs a reason")
         return self
 
-    def agrees(self, measured: float) -> bool:
-        """Whether a measured mean is what the paper says, within the tolerance."""
-        over = measured - self.value
-        if self.relation == "at most":
-            return over <= self.tolerance
-        if self.relation == "at least":
-            return over >= -self.tolerance
-        return abs(over) <= self.tolerance
+    def agrees(self, mean: float, sd: float = math.nan) -> bool:
+        """Whether what was measured is what the paper says, within the tolerance.
 
-    def verdict(self, measured: Mapping[str, float]) -> str:
-        """The verdict on means measured under several protocols, by the protocol's name."""
-        if not measured:
-            return "not tested"
-        agreeing = [name for name, mean in measured.items() if self.agrees(mean)]
-        if len(agreeing) == len(measured):
-            return "reproduced"
-        if agreeing:
-            return f"only under {', '.join(agreeing)}"
-        return "not reproduced"
+        `sd` is the standard deviation over seeds, NaN for one seed.
+        """
+        if self.statistic == "sd":
+            measured, margin = sd, self.tolerance or 0.0
+        else:
+            spread = 0.0 if math.isnan(sd) else DEVIATIONS * sd
+            measured = mean
+            margin = max(TOLERANCE, spread) if self.tolerance is None else self.tolerance
+        over = measured - self.value
+        margin += ROUNDING
+        if self.relation == "at most":
+            return over <= margin
+        if self.relation == "at least":
+            return over >= -margin
+        return abs(over) <= margin
+
+    def verdict(self, measured: Mapping[str, tuple[float, float]]) -> str:
+        """The verdict on (mean, s.d.) measured under several protocols, by the protocol's name."""
+        return verdict({name: self.agrees(*found) for name, found in measured.items()})
 
     def write(self, mean: float, sd: float) -> str:
         """A measured mean and its standard deviation, for readers, as this claim's unit has it."""
@@ -76,11 +106,40 @@ class Claim(Spec):
         return f"{sign}{percent(self.value) if self.unit == 'share' else f'{self.value:g}'}"
 
 
+class Contradiction(Spec):
+    """Two numbers or sentences of the paper, for one thing, that disagree."""
+
+    what: str = Field(min_length=1)
+    where: str = Field(min_length=1)
+    reading: str | None = None
+    """What we do; None where nothing had to be done."""
+
+
+def verdict(agreements: Mapping[str, bool]) -> str:
+    """The verdict on a claim that agrees, or not, under each of several protocols."""
+    agreeing = [name for name, agrees in agreements.items() if agrees]
+    if not agreements:
+        return "not tested"
+    if len(agreeing) == len(agreements):
+        return "reproduced"
+    return f"only under {', '.join(agreeing)}" if agreeing else "not reproduced"
+
+
+@cache
+def _content() -> Mapping[str, Mapping[str, Mapping[str, object]]]:
+    return yaml.safe_load(files("fcilib").joinpath("claims.yaml").read_text("utf-8"))
+
+
 @cache
 def claims() -> Mapping[str, Claim]:
     """Every claim by its name. Raises `pydantic.ValidationError` where one is ill-formed."""
-    content = yaml.safe_load(files("fcilib").joinpath("claims.yaml").read_text("utf-8"))
-    return {name: Claim(**fields) for name, fields in content.items()}
+    return {name: Claim(**fields) for name, fields in _content()["claims"].items()}
+
+
+@cache
+def contradictions() -> Mapping[str, Contradiction]:
+    """Every contradiction by its name; raises as `claims` does."""
+    return {n: Contradiction(**fields) for n, fields in _content()["contradictions"].items()}
 
 
 def compare(
@@ -107,7 +166,7 @@ def compare(
         claim = claims()[name] if name else None
         shown_by = claim.metric if claim else metric
         summaries = {p: r.summary(shown_by) for p, r in results.items()}
-        means = {p: float(s.loc[condition, "mean"]) for p, s in summaries.items()}
+        found_of = {p: tuple(s.loc[condition, ["mean", "sd"]]) for p, s in summaries.items()}
         for protocol, summary in summaries.items():
             found.append(
                 {
@@ -119,14 +178,52 @@ def compare(
                     "paper": claim.value if claim else math.nan,
                     **summary.loc[condition].to_dict(),
                     "chance": float(summary.loc[chance.get(condition, CHANCE), "mean"]),
-                    "agrees": claim.agrees(means[protocol]) if claim else None,
-                    "verdict": claim.verdict(means) if claim else NONE,
+                    "agrees": claim.agrees(*found_of[protocol]) if claim else None,
+                    "verdict": claim.verdict(found_of) if claim else NONE,
                 }
             )
     return pd.DataFrame(found)
 
 
-def table(comparison: pd.DataFrame) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Linked:
+    """A table whose row labels lead to the ledger, and are where the ledger leads back to."""
+
+    frame: pd.DataFrame
+    names: Mapping[str, str | None]
+    """The claim that a row is about, by its label; None or missing where it is about none."""
+
+    def __repr__(self) -> str:
+        return repr(self.frame)
+
+    def _repr_html_(self) -> str:
+        met, labels = set(), {}
+        for label in self.frame.index:
+            name = self.names.get(label)
+            anchor = f' id="{anchor_of(name)}"' if name and name not in met else ""
+            met.add(name)
+            link = f'<a{anchor} href="claims.html#{name}">{escape(label)}</a>'
+            labels[label] = link if name else escape(label)
+        shown = self.frame.map(lambda cell: escape(str(cell))).rename(index=labels)
+        return shown.to_html(escape=False)
+
+
+def anchor_of(name: str) -> str:
+    """The anchor, on a chapter's page, of the row that decides a claim."""
+    return f"decides-{name}"
+
+
+def linked(frame: pd.DataFrame, names: Mapping[str, str | None], title: str) -> Linked:
+    """The frame with a name over its row labels, each linked with the ledger's entry of its claim.
+
+    Raises KeyError where a name is no claim's.
+    """
+    for name in filter(None, names.values()):
+        claims()[name]
+    return Linked(labelled(frame, title), names)
+
+
+def table(comparison: pd.DataFrame) -> Linked:
     """A comparison of claims for readers: a row per condition; paper, measured and chance."""
     rows = {}
     for condition, part in comparison.groupby("condition", sort=False):
@@ -140,7 +237,8 @@ def table(comparison: pd.DataFrame) -> pd.DataFrame:
             f"chance ({' / '.join(part.protocol)})": " / ".join(by_chance),
             "verdict": part.verdict.iloc[0],
         }
-    return labelled(pd.DataFrame.from_dict(rows, orient="index"), "condition")
+    names = dict(zip(comparison.condition, comparison.name, strict=True))
+    return linked(pd.DataFrame.from_dict(rows, orient="index"), names, "condition")
 
 
 def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from fcilib import NUMERICS
 from fcilib.council import Council
 from fcilib.indices import BloomIndex, BM25Index, Index
-from fcilib.model import FCI
+from fcilib.model import FCI, Normalisation
 from fcilib.representations import Frozen, Representation
 from fcilib.routers import Router
 from fcilib.spec import Repeatable, Size, Spec, short_hash
@@ -55,6 +55,8 @@ class Experiment(Repeatable):
     representation: Representation
     router: Annotated[Router | Index, Field(discriminator="kind")] | None
     """None: a plain model that predicts from the query's own vector."""
+    normalisation: Normalisation = "layer"
+    """What is done to the representation before router and Council see it: a LayerNorm, or none."""
     council: Council = Council()
     training: Training = Training()
     seed: int = Field(0, ge=0)
@@ -78,4 +80,4 @@ class Experiment(Repeatable):
     def build(self) -> FCI:
         """The model, initialised from torch's current random state."""
         size = Size(self.task.vocabulary, self.task.length, self.width)
-        return FCI(size, self.representation, self.router, self.council)
+        return FCI(size, self.representation, self.router, self.council, self.normalisation)

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fcilib.claims import RULE
+
 # Okabe and Ito's palette, told apart by colour-blind readers; each with a marker, for print.
 STYLES: Mapping[str, tuple[str, str]] = {
     "raw embeddings": ("#000000", "s"),
@@ -95,7 +97,7 @@ def style(condition: str) -> dict[str, str]:
 
 
 def claims_figure(
-    comparison: pd.DataFrame, scale: float = 100, label: str | None = None, rule: str = "5 points"
+    comparison: pd.DataFrame, scale: float = 100, label: str | None = None, rule: str = RULE
 ) -> Figure:
     """The signature figure: paper (hollow), measured (filled, with its spread), chance (tick).
 

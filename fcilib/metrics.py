@@ -25,6 +25,8 @@ def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
         evidence, or for it.
     `precision_at_k`: is the evidence among the k best, as the router picked them?
     `picked_query`: the chance that the router's best candidate is the query itself.
+    `precision_lookalike`: as `precision`, were the look-alikes the only candidates; where a task
+        has some and tokens are picked.
     """
     metrics = {"accuracy": (output.logits.argmax(dim=1) == batch.label).float()}
     if output.scores is None:
@@ -32,8 +34,7 @@ def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
     scores = output.scores
     finite = scores.masked_fill(scores.isinf(), 0)
     slack = TIE * finite.abs().amax(dim=1, keepdim=True)
-    best = scores >= scores.amax(dim=1, keepdim=True) - slack
-    share = best.float() / best.sum(dim=1, keepdim=True)
+    share = _shares(scores, slack)
     target, asking = output.candidate(batch.evidence), output.candidate(batch.query)
     at_evidence = share.gather(1, target[:, None]).squeeze(1)
     metrics["precision"] = at_evidence
@@ -42,4 +43,13 @@ def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
     found = output.candidate(output.picks[:, :k]) == target[:, None]
     metrics["precision_at_k"] = found.any(dim=1).float()
     metrics["picked_query"] = share.gather(1, asking[:, None]).squeeze(1)
+    if batch.lookalikes is not None and output.granularity == 1:
+        among = _shares(scores.gather(1, batch.lookalikes), slack)
+        metrics["precision_lookalike"] = (among * (batch.lookalikes == target[:, None])).sum(dim=1)
     return metrics
+
+
+def _shares(scores: torch.Tensor, slack: torch.Tensor) -> torch.Tensor:
+    """The chance that each candidate is picked, `(B, C)`: 1 / m for those that share the best."""
+    best = scores >= scores.amax(dim=1, keepdim=True) - slack
+    return best.float() / best.sum(dim=1, keepdim=True)

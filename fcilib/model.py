@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -11,6 +12,8 @@ from fcilib.council import Council
 from fcilib.representations.blocks import RepresentationSpec
 from fcilib.routers.router import RouterSpec, pick
 from fcilib.spec import Size
+
+Normalisation = Literal["layer", "none"]
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,11 @@ class FCI(nn.Module):
         representation: RepresentationSpec,
         router: RouterSpec | None,
         council: Council,
+        normalisation: Normalisation = "layer",
     ) -> None:
         super().__init__()
         self.representation = representation.build(size)
-        self.norm = nn.LayerNorm(size.width)
+        self.norm = nn.LayerNorm(size.width) if normalisation == "layer" else nn.Identity()
         self.spec = router
         self.router = router.build(size) if router else None
         self.council = council.build(size, router.picks) if router else None
@@ -56,7 +60,7 @@ class FCI(nn.Module):
         self.head = nn.Linear(size.width, size.vocabulary)
 
     def represent(self, tokens: torch.Tensor) -> torch.Tensor:
-        """What the router looks at: `(B, L)` tokens to `(B, L, d)`, normalised."""
+        """What the router looks at: `(B, L)` tokens to `(B, L, d)`, normalised if asked for."""
         return self.norm(self.representation(tokens))
 
     def forward(

@@ -274,20 +274,9 @@ class Results(Summarised):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row per run: condition, seed, every metric, every probe of one number, the cost.
-
-        `rank_share` is the probe `rank_90` as a share of the width.
-        """
+        """One row per run: condition, seed, and its `numbers`."""
         rows = [
-            {
-                "condition": name,
-                "seed": seed,
-                **record.metrics,
-                **{n: v for n, v in record.probes.items() if not isinstance(v, list)},
-                "rank_share": record.probes.get("rank_90", math.nan) / record.experiment.width,
-                "parameters": record.parameters,
-                "seconds": record.seconds,
-            }
+            {"condition": name, "seed": seed, **numbers(record)}
             for (name, seed), record in self.records.items()
         ]
         return pd.DataFrame(rows)
@@ -312,6 +301,27 @@ class Results(Summarised):
             for index, value in enumerate(record.probes.get(name, ()), start=1)
         ]
         return pd.DataFrame(rows, columns=["condition", "seed", "index", name])
+
+
+def numbers(record: Record) -> dict[str, float]:
+    """Every number of a run: its metrics, its probes of one number, what it cost.
+
+    `rank_share` is the probe `rank_90` as a share of the width. Of the precision by epoch:
+    `largest_rise` and `largest_fall` from one epoch to the next, the first from zero, and
+    `best_precision`.
+    """
+    curve = record.curve.get("precision", [])
+    steps = [after - before for before, after in zip([0.0, *curve], curve, strict=False)]
+    return {
+        **record.metrics,
+        **{n: v for n, v in record.probes.items() if not isinstance(v, list)},
+        "rank_share": record.probes.get("rank_90", math.nan) / record.experiment.width,
+        "largest_rise": max(steps, default=math.nan),
+        "largest_fall": max((-step for step in steps), default=math.nan),
+        "best_precision": max(curve, default=math.nan),
+        "parameters": record.parameters,
+        "seconds": record.seconds,
+    }
 
 
 def _is_parameter(name: str, value: Any) -> bool:

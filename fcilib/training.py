@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,7 @@ def _loss(output: Output, batch: Batch, weight: float) -> torch.Tensor:
 def _shuffled(data: Batch, seed: int) -> Batch:
     """The same sequences, with evidence and label of one another."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    return Batch(data.tokens, data.query, data.evidence[order], data.label[order])
+    return replace(data, evidence=data.evidence[order], label=data.label[order])
 
 
 def routing_weight(spec: Training, progress: float) -> float:

@@ -44,7 +44,7 @@ class AblatedAttention(RepresentationSpec):
             Block(size.width, mixer(size.width, self.heads), self.residual)
             for _ in range(self.layers)
         ]
-        return nn.Sequential(TokenEmbedding(size, self.positions), *blocks)
+        return nn.Sequential(TokenEmbedding(size, self), *blocks)
 
 
 class KeyOnlyAttention(SelfAttention):

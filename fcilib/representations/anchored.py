@@ -23,9 +23,7 @@ class Anchored(RepresentationSpec):
     anchors: int = Field(16, ge=1)
 
     def build(self, size: Size) -> nn.Module:
-        return nn.Sequential(
-            TokenEmbedding(size, self.positions), Sponsorship(size.width, self.anchors)
-        )
+        return nn.Sequential(TokenEmbedding(size, self), Sponsorship(size.width, self.anchors))
 
 
 class Sponsorship(nn.Module):

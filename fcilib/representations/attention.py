@@ -30,7 +30,7 @@ class Attention(RepresentationSpec):
 
     def build(self, size: Size) -> nn.Module:
         blocks = [Block(size.width, self._mixer(size)) for _ in range(self.layers)]
-        return nn.Sequential(TokenEmbedding(size, self.positions), *blocks)
+        return nn.Sequential(TokenEmbedding(size, self), *blocks)
 
     def _mixer(self, size: Size) -> nn.Module:
         if self.mask == "sparse":

@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from fcilib.spec import Size, Spec
 
-Positions = Literal["learned", "none"]
+Positions = Literal["learned", "sinusoidal", "none"]
 
 
 class RepresentationSpec(Spec):
     """Maps tokens `(B, L)` to what the router looks at, `x (B, L, d)`."""
 
     positions: Positions = "learned"
-    """Whether a learned vector per position is added to the token's vector."""
+    """What is added to a token's vector: a learned vector per position, the sines and cosines of
+    Vaswani et al. (2017), which are not learned, or nothing."""
+    embedding_scale: float = Field(1.0, gt=0)
+    """Standard deviation of the vectors of tokens and positions before training."""
+    embeddings: Literal["trained", "frozen"] = "trained"
+    """`"frozen"`: the vectors of tokens and positions stay as they were drawn."""
 
     def build(self, size: Size) -> nn.Module:
         """A module from tokens `(B, L)` int64 to `(B, L, d)`, freshly initialised."""
@@ -26,10 +32,20 @@ class RepresentationSpec(Spec):
 class TokenEmbedding(nn.Module):
     """Token vectors, plus position vectors where asked: `(B, L)` to `(B, L, d)`."""
 
-    def __init__(self, size: Size, positions: Positions) -> None:
+    def __init__(self, size: Size, spec: RepresentationSpec) -> None:
         super().__init__()
         self.token = nn.Embedding(size.vocabulary, size.width)
-        self.position = nn.Embedding(size.length, size.width) if positions == "learned" else None
+        self.position = None
+        if spec.positions != "none":
+            self.position = nn.Embedding(size.length, size.width)
+        with torch.no_grad():
+            if spec.positions == "sinusoidal":
+                self.position.weight.copy_(sinusoids(size.length, size.width))
+            for vectors in self.parameters():
+                vectors *= spec.embedding_scale
+        self.requires_grad_(spec.embeddings == "trained")
+        if spec.positions == "sinusoidal":
+            self.position.requires_grad_(False)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.token(tokens)
@@ -41,6 +57,18 @@ class TokenEmbedding(nn.Module):
                 f"{self.position.num_embeddings} have a learned vector"
             )
         return x + self.position.weight[: tokens.shape[1]]
+
+
+def sinusoids(length: int, width: int) -> torch.Tensor:
+    """Sines and cosines of every position, `(L, d)`, in geometrically spaced frequencies.
+
+    A shift by one position is the same rotation of these vectors wherever it happens. They are
+    scaled to a mean square of one, that of freshly drawn token vectors.
+    """
+    half = -(-width // 2)
+    angles = torch.arange(length)[:, None] / 10000 ** (torch.arange(half) / half)
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]
+    return 2**0.5 * waves
 
 
 class FeedForward(nn.Sequential):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
@@ -32,6 +32,12 @@ class Contrastive(RepresentationSpec):
     learning_rate: float = Field(1e-3, gt=0)
     temperature: float = Field(0.1, gt=0)
 
+    @model_validator(mode="after")
+    def _pretraining_trains(self) -> Contrastive:
+        if self.embeddings == "frozen":
+            raise ValueError("embeddings: pretraining trains them; `frozen` keeps them afterwards")
+        return self
+
     def build(self, size: Size) -> nn.Module:
         return MatchedEmbedding(size, self)
 
@@ -42,7 +48,7 @@ class MatchedEmbedding(nn.Module):
     def __init__(self, size: Size, spec: Contrastive) -> None:
         super().__init__()
         self.spec = spec
-        self.embedding = TokenEmbedding(size, spec.positions)
+        self.embedding = TokenEmbedding(size, spec)
         self.project = nn.Linear(size.width, size.width, bias=False)
         nn.init.eye_(self.project.weight)
         self.requires_grad_(not spec.frozen)

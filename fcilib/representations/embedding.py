@@ -38,9 +38,9 @@ class Embedding(RepresentationSpec):
         return self
 
     def build(self, size: Size) -> nn.Module:
-        embedding = TokenEmbedding(size, self.positions)
+        embedding = TokenEmbedding(size, self)
         if self.alike > 1:
-            liken(embedding.token.weight, self.alike)
+            liken(embedding.token.weight, self.alike, self.embedding_scale)
         if self.tokens == "none":
             embedding.token.weight.requires_grad_(False).zero_()
         blocks = [Block(size.width, mix=None) for _ in range(self.layers)]
@@ -48,7 +48,12 @@ class Embedding(RepresentationSpec):
 
 
 @torch.no_grad()
-def liken(vectors: torch.Tensor, alike: int) -> None:
-    """Pull runs of `alike` rows of `(V, d)`, from row 1, towards a shared vector, in place."""
-    shared = torch.randn_like(vectors)[(torch.arange(len(vectors)) - 1).clamp(min=0) // alike]
+def liken(vectors: torch.Tensor, alike: int, scale: float = 1.0) -> None:
+    """Pull runs of `alike` rows of `(V, d)`, from row 1, towards a shared vector, in place.
+
+    `scale` is the standard deviation of the rows, before and after.
+    """
+    shared = (
+        scale * torch.randn_like(vectors)[(torch.arange(len(vectors)) - 1).clamp(min=0) // alike]
+    )
     vectors[1:] = LIKENESS**0.5 * shared[1:] + (1 - LIKENESS) ** 0.5 * vectors[1:]

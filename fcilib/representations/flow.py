@@ -32,7 +32,7 @@ class Flow(RepresentationSpec):
 
     def build(self, size: Size) -> nn.Module:
         layers = [FlowLayer(size.width, self) for _ in range(self.layers)]
-        return nn.Sequential(TokenEmbedding(size, self.positions), *layers)
+        return nn.Sequential(TokenEmbedding(size, self), *layers)
 
 
 class FlowLayer(nn.Module):

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from fcilib import backbones
 from fcilib.backbones import Backbone, Weights
 from fcilib.representations.attention import RankOneAttention, SelfAttention, SparseAttention
-from fcilib.representations.blocks import Block, Positions, RepresentationSpec
+from fcilib.representations.blocks import Block, RepresentationSpec
 from fcilib.spec import Size
 from fcilib.tasks import Batch
 
@@ -26,7 +26,7 @@ class Frozen(RepresentationSpec):
     """
 
     kind: Literal["frozen"] = "frozen"
-    positions: Positions = "none"
+    positions: Literal["learned", "none"] = "none"
     """Whether the bridge is told positions besides what the states say of them."""
     backbone: Backbone
     weights: Weights = "pretrained"
@@ -36,6 +36,13 @@ class Frozen(RepresentationSpec):
     that is as wide and as pretrained, and has no context."""
     bridge: Literal["none", "full", "sparse", "rank-one"] = "none"
     heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _has_no_embeddings(self) -> Frozen:
+        for name in ("embedding_scale", "embeddings"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: a frozen backbone brings its own token vectors")
+        return self
 
     def build(self, size: Size) -> nn.Module:
         return FrozenStates(size, self)

@@ -26,7 +26,7 @@ class LinearAttention(RepresentationSpec):
             Block(size.width, LinearSelfAttention(size.width, self.heads))
             for _ in range(self.layers)
         ]
-        return nn.Sequential(TokenEmbedding(size, self.positions), *blocks)
+        return nn.Sequential(TokenEmbedding(size, self), *blocks)
 
 
 class LinearSelfAttention(SelfAttention):

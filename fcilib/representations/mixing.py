@@ -27,7 +27,7 @@ class GlobalMean(RepresentationSpec):
         blocks = [
             Block(size.width, MeanMixing(size.width), self.residual) for _ in range(self.layers)
         ]
-        return nn.Sequential(TokenEmbedding(size, self.positions), *blocks)
+        return nn.Sequential(TokenEmbedding(size, self), *blocks)
 
 
 class Fourier(RepresentationSpec):
@@ -48,7 +48,7 @@ class Fourier(RepresentationSpec):
             Block(size.width, FourierMixing(self.orthonormal), self.residual)
             for _ in range(self.layers)
         ]
-        return nn.Sequential(TokenEmbedding(size, self.positions), *blocks)
+        return nn.Sequential(TokenEmbedding(size, self), *blocks)
 
 
 class MeanMixing(nn.Module):

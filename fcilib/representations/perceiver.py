@@ -27,7 +27,7 @@ class Perceiver(RepresentationSpec):
             Block(size.width, HubAttention(size.width, self.hubs, self.heads))
             for _ in range(self.layers)
         ]
-        return nn.Sequential(TokenEmbedding(size, self.positions), *blocks)
+        return nn.Sequential(TokenEmbedding(size, self), *blocks)
 
 
 class HubAttention(nn.Module):

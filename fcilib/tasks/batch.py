@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
@@ -22,12 +22,16 @@ class Batch:
     """`(B,)` int64, a: the position a router should pick."""
     label: torch.Tensor
     """`(B,)` int64, the token to predict at q."""
+    lookalikes: torch.Tensor | None = None
+    """`(B, n)` int64, the positions that a glance could take for the evidence, itself among them;
+    None where the task has no such positions."""
 
     def __len__(self) -> int:
         return len(self.label)
 
     def __getitem__(self, index: torch.Tensor | slice) -> Batch:
-        return Batch(self.tokens[index], self.query[index], self.evidence[index], self.label[index])
+        parts = (getattr(self, field.name) for field in fields(self))
+        return Batch(*(part if part is None else part[index] for part in parts))
 
 
 def generator(seed: int, split: Split) -> torch.Generator:

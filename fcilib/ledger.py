@@ -1,0 +1,166 @@
+"""The ledger: every claim of the paper and the verdict that the records give it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import Any
+
+from fcilib import retrieval
+from fcilib.claims import Claim, claims, verdict
+from fcilib.deciders import Decider, chance_of, deciders
+from fcilib.experiment import Experiment
+from fcilib.profiles import Profile
+from fcilib.records import Record, Records
+from fcilib.retrieval import RetrievalRecord
+from fcilib.study import numbers
+
+VERDICTS = ("reproduced", "only under", "not reproduced", "not tested")
+"""The kinds of verdict, as a summary counts them; the second names its protocols."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one experiment under one protocol says of a claim."""
+
+    experiment: str
+    protocol: str
+    mean: float
+    sd: float
+    """Over seeds; NaN for one."""
+    n: int
+    """Seeds."""
+    chance: float
+    """The mean of the same metric where picks are random; NaN where that has no meaning, or no
+    record."""
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim, what was found and the verdict."""
+
+    name: str
+    claim: Claim
+    findings: tuple[Finding, ...]
+    verdict: str
+
+    @property
+    def kind(self) -> str:
+        """The verdict as one of `VERDICTS`."""
+        return next(kind for kind in VERDICTS if self.verdict.startswith(kind))
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing was tested; None where something was."""
+        return None if self.findings else self.claim.untested or "no record at this profile"
+
+    def plain(self) -> dict[str, Any]:
+        """The entry as JSON has it, with null for what is not a number."""
+        return {
+            "name": self.name,
+            **self.claim.model_dump(mode="json"),
+            "findings": [
+                {k: None if v != v else v for k, v in asdict(finding).items()}
+                for finding in self.findings
+            ],
+            "verdict": self.verdict,
+            "reason": self.reason,
+        }
+
+
+def ledger(records: Records, sizes: Profile) -> dict[str, Entry]:
+    """Every claim's entry, from the records of one profile alone; nothing is trained.
+
+    Args:
+        records: the profile's folder; it may be empty or missing.
+        sizes: the profile.
+
+    Raises:
+        RecordError: a record can't be trusted.
+    """
+    reader = _Reader(records, deciders(sizes))
+    return {name: _entry(name, claim, reader) for name, claim in claims().items()}
+
+
+def summary(entries: Mapping[str, Entry]) -> dict[str, int]:
+    """How many claims there are of each kind of verdict."""
+    counts = Counter(entry.kind for entry in entries.values())
+    return {kind: counts[kind] for kind in VERDICTS}
+
+
+def _entry(name: str, claim: Claim, reader: _Reader) -> Entry:
+    """A protocol counts where every experiment of the claim has records under it."""
+    found: dict[str, list[Finding]] = {}
+    for experiment in claim.decided_by:
+        for finding in reader.findings(claim, experiment):
+            found.setdefault(finding.protocol, []).append(finding)
+    whole = {p: f for p, f in found.items() if len(f) == len(claim.decided_by)}
+    return Entry(
+        name,
+        claim,
+        tuple(finding for part in whole.values() for finding in part),
+        verdict({p: all(finding.agrees for finding in part) for p, part in whole.items()}),
+    )
+
+
+class _Reader:
+    """Reads each record once, whatever the number of claims it decides."""
+
+    def __init__(self, records: Records, named: Mapping[str, Mapping[str, Decider]]) -> None:
+        self.records, self.named = records, named
+        self.read: dict[str, Record | RetrievalRecord | None] = {}
+
+    def findings(self, claim: Claim, name: str) -> Iterator[Finding]:
+        for protocol, decider in self.named[name].items():
+            runs = self.seeds(decider)
+            values = [_value(run, claim) for run in runs]
+            too_few = len(values) < (2 if claim.statistic == "sd" else 1)
+            if too_few or None in values:
+                continue
+            mean = statistics.fmean(values)
+            sd = statistics.stdev(values) if len(values) > 1 else math.nan
+            chance = self.chance(claim, decider, runs)
+            agrees = claim.agrees(mean, sd)
+            yield Finding(name, protocol, mean, sd, len(values), chance, agrees)
+
+    def chance(self, claim: Claim, decider: Decider, runs: list) -> float:
+        if not isinstance(decider, Experiment):
+            return runs[0].chance[claim.metric]
+        if claim.statistic == "sd":
+            return math.nan
+        values = [_value(run, claim) for run in self.seeds(chance_of(decider))]
+        return statistics.fmean(values) if values and None not in values else math.nan
+
+    def seeds(self, decider: Decider) -> list[Record | RetrievalRecord]:
+        """The records of seed 0, 1, … up to the first that has none."""
+        found = []
+        for seed in count():
+            record = self.find(decider.with_seed(seed))
+            if record is None:
+                return found
+            found.append(record)
+        raise AssertionError("unreachable")
+
+    def find(self, decider: Decider) -> Record | RetrievalRecord | None:
+        if decider.identity not in self.read:
+            if isinstance(decider, Experiment):
+                record = self.records.find(decider)
+            else:
+                record = retrieval.find(decider, self.records.folder / "retrievals")
+            self.read[decider.identity] = record
+        return self.read[decider.identity]
+
+
+def _value(record: Record | RetrievalRecord, claim: Claim) -> float | None:
+    """The number that a claim is about, of one run; None where the run did not measure it."""
+    if isinstance(record, RetrievalRecord):
+        return record.metrics[claim.metric]
+    if claim.progress < 1:
+        curve = record.curve[claim.metric]
+        return curve[math.ceil(claim.progress * len(curve)) - 1]
+    return numbers(record).get(claim.metric)
