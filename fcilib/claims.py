@@ -57,7 +57,7 @@ class Claim(Spec):
     unit: Literal["share", "number"] = "share"
     tolerance: float | None = Field(None, ge=0)
     """None: by the rule for shares. 0 at a threshold, where only the side counts."""
-    decided_by: list[str] = []
+    decided_by: list[str] = Field([])
     """Names of `fcilib.deciders.deciders`; a claim on several holds if it does of each."""
     untested: str | None = None
     """Why nothing decides it; beside `decided_by`, why there may be no record."""

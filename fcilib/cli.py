@@ -168,6 +168,42 @@ def status() -> None:
 
 
 @app.command()
+def claims(
+    profile: Annotated[str, typer.Option(help="smoke, quick or paper.")] = "quick",
+    chapter: Annotated[
+        str | None, typer.Option(help="Only what this chapter's tables decide, e.g. 01.")
+    ] = None,
+    records: Records = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+) -> None:
+    """Hold every claim of the paper against the records of one profile."""
+    with _one_line_errors():
+        from fcilib import ledger, ledger_page, pipeline
+        from fcilib import records as store
+        from fcilib.profiles import profile as sizes_of
+
+        project = pipeline.find_project()
+        try:
+            folder = store.Records((records or project.root / "records") / profile)
+            entries = ledger.ledger(folder, sizes_of(profile))
+        except (ValueError, store.RecordError) as error:
+            raise pipeline.PipelineError(str(error)) from None
+        if chapter is not None:
+            name, decided = project.chapter(chapter).name, ledger_page.decided_in(project.book)
+            entries = {n: e for n, e in entries.items() if name in decided.get(n, [])}
+        if as_json:
+            typer.echo(json.dumps([e.plain() for e in entries.values()], allow_nan=False))
+            return
+        table = Table("claim", "place", "paper", f"measured ({profile})", "verdict", box=None)
+        for name, entry in entries.items():
+            place, paper = entry.claim.place, str(entry.claim)
+            table.add_row(name, place, paper, ledger_page.plain_measured(entry), entry.verdict)
+        Console(width=max(Console().width, WIDEST)).print(table)
+        counts = ledger.summary(entries).items()
+        typer.echo("\n" + ", ".join(f"{kind}: {count}" for kind, count in counts))
+
+
+@app.command()
 def bench(
     what: Annotated[str, typer.Argument(help="scan, block or start.")],
     lengths: Annotated[

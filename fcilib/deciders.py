@@ -49,12 +49,12 @@ def deciders(sizes: Profile) -> dict[str, dict[str, Decider]]:
     """By name, each experiment at these sizes under every protocol that it can be run under."""
     evidence = sizes.evidence
     by_class = _with(evidence, class_size=3)
-    both_ways = Flow(layers=1, bidirectional=True)
+    both_ways, pairwise = Flow(layers=1, bidirectional=True), Investigator()
     segments = {"segment": sizes.segment}
     given = {"within": sizes.arms}
     pretraining = {"epochs": sizes.training.epochs}
 
-    def run(representation, router=Investigator(), task=evidence, training=sizes.training, **more):
+    def run(representation, router=pairwise, task=evidence, training=sizes.training, **more):
         parts = {"representation": representation, "router": router, "training": training}
         return _protocols(Experiment(task=task, width=sizes.width, **parts, **more))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fcilib.claims import RULE
+from fcilib.claims import RULE, Claim
 
 # Okabe and Ito's palette, told apart by colour-blind readers; each with a marker, for print.
 STYLES: Mapping[str, tuple[str, str]] = {
@@ -214,3 +214,83 @@ def band(ax: Axes, x: object, mean: pd.Series, sd: pd.Series, name: str, **more:
 def chance_line(ax: Axes, chance: float) -> None:
     """The chance level, a dashed line across."""
     ax.axhline(100 * chance, color="#777777", ls="--", lw=1.2, label="chance (random router)")
+
+
+def specification_curve(
+    measured: pd.DataFrame, choices: Mapping[str, Sequence[str]], claim: Claim, chance: float
+) -> Figure:
+    """Every protocol's number, sorted, above a matrix of the choices that make up the protocol.
+
+    Args:
+        measured: a row per protocol: `mean` and `agrees`, and a column per choice with the name of
+            what was chosen.
+        choices: the names that each choice can take, the centre's first, in the order of the rows.
+        claim: what the paper says, drawn as a line.
+        chance: the chance level, a dashed line.
+    """
+    found = measured.sort_values("mean", kind="stable").reset_index(drop=True)
+    rows = [(choice, name) for choice, names in choices.items() for name in names]
+    with look():
+        fig, (top, below) = plt.subplots(
+            2,
+            1,
+            sharex=True,
+            figsize=(9, 3.0 + 0.2 * len(rows)),
+            height_ratios=[2.6, 0.2 * len(rows)],
+            layout="constrained",
+        )
+        colors = np.where(found.agrees, AGREES, DISAGREES)
+        top.scatter(found.index, 100 * found["mean"], c=colors, s=22)
+        top.axhline(100 * claim.value, color="#333333", lw=1.2, label=f"paper: {claim}")
+        chance_line(top, chance)
+        top.set_ylim(-4, 104)
+        top.set_ylabel(METRICS["precision"] + " (%)")
+        for color, label in ((AGREES, "the claim holds"), (DISAGREES, "it does not")):
+            top.plot([], [], "o", color=color, ms=5, label=label)
+        top.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=4, fontsize=9)
+        for y, (choice, name) in enumerate(rows):
+            taken = (found[choice] == name).to_numpy()
+            below.scatter(found.index, np.full(len(found), y), s=5, color="#dddddd")
+            below.scatter(found.index[taken], np.full(taken.sum(), y), s=14, c=colors[taken])
+        firsts = np.cumsum([0, *(len(names) for names in choices.values())])
+        for y in firsts[1:-1]:
+            below.axhline(y - 0.5, color="#bbbbbb", lw=0.6)
+        labels = [
+            f"{choice}: {name}" if y in firsts else name for y, (choice, name) in enumerate(rows)
+        ]
+        below.set_yticks(range(len(rows)), labels, fontsize=8)
+        below.set_ylim(len(rows) - 0.5, -0.5)
+        below.grid(visible=False)
+        below.set_xlabel("protocols, sorted by precision")
+        below.set_xticks([])
+    return fig
+
+
+def heat_map(table: pd.DataFrame, spreads: pd.DataFrame, low: float, high: float = 1.0) -> Figure:
+    """Shares as a coloured table, each cell with mean and standard deviation in percent.
+
+    Args:
+        table, spreads: means and standard deviations, a row per condition, a column per task.
+        low, high: the ends of the colour scale: chance, and all.
+    """
+    with look():
+        fig, ax = plt.subplots(
+            figsize=(2.6 + 1.35 * table.shape[1], 0.9 + 0.36 * len(table)), layout="constrained"
+        )
+        image = ax.imshow(table, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+        for (row, column), value in np.ndenumerate(table.to_numpy()):
+            sd = spreads.to_numpy()[row, column]
+            text = f"{100 * value:.0f}" + ("" if np.isnan(sd) else f" ± {100 * sd:.0f}")
+            light = value < low + 0.55 * (high - low)
+            ax.text(
+                column, row, text, ha="center", va="center", color="white" if light else "black"
+            )
+        ax.set_xticks(range(table.shape[1]), table.columns)
+        ax.set_yticks(range(len(table)), table.index)
+        ax.xaxis.tick_top()
+        ax.grid(visible=False)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        bar = fig.colorbar(image, ax=ax, shrink=0.8)
+        bar.set_ticks([low, high], labels=[f"chance\n{100 * low:.0f}%", f"{100 * high:.0f}%"])
+    return fig

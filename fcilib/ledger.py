@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from typing import Any
 
+import pandas as pd
+
 from fcilib import retrieval
-from fcilib.claims import Claim, claims, verdict
+from fcilib.claims import NONE, Claim, Linked, claims, linked, verdict
 from fcilib.deciders import Decider, chance_of, deciders
 from fcilib.experiment import Experiment
 from fcilib.profiles import Profile
@@ -91,6 +93,48 @@ def summary(entries: Mapping[str, Entry]) -> dict[str, int]:
     """How many claims there are of each kind of verdict."""
     counts = Counter(entry.kind for entry in entries.values())
     return {kind: counts[kind] for kind in VERDICTS}
+
+
+def further(entries: Mapping[str, Entry], names: Sequence[str]) -> Linked:
+    """A chapter's table of claims that none of its other tables holds: a row each, by statement.
+
+    What the paper says, what was measured under each protocol, chance (ranges where several
+    experiments decide), and the verdict with its reason.
+    """
+    protocols = sorted({f.protocol for name in names for f in entries[name].findings})
+    rows, labels = {}, {}
+    for name in names:
+        entry, claim = entries[name], entries[name].claim
+        labels[claim.statement] = name
+        found = {p: [f for f in entry.findings if f.protocol == p] for p in protocols}
+        known = [f.chance for f in entry.findings if not math.isnan(f.chance)]
+        rows[claim.statement] = {
+            "paper": str(claim),
+            **{f"“{p}”" if p else "measured": _number(claim, part) for p, part in found.items()},
+            "chance": _range(claim, known),
+            "verdict": _explained(entry),
+        }
+    return linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement")
+
+
+def _number(claim: Claim, part: Sequence[Finding]) -> str:
+    """What a claim is about, of one experiment, or of the lowest and the highest of several."""
+    if claim.statistic == "mean" and len(part) == 1:
+        return claim.write(part[0].mean, part[0].sd)
+    return _range(claim, [f.sd if claim.statistic == "sd" else f.mean for f in part])
+
+
+def _range(claim: Claim, values: Sequence[float]) -> str:
+    ends = (claim.write(end(values), math.nan) for end in (min, max)) if values else ()
+    return " to ".join(dict.fromkeys(ends)) or NONE
+
+
+def _explained(entry: Entry) -> str:
+    """The verdict; with it why nothing was tested, or which of several experiments do not agree."""
+    against = dict.fromkeys(f.experiment for f in entry.findings if not f.agrees)
+    if len(entry.claim.decided_by) > 1 and against:
+        return f"{entry.verdict}, because of {', '.join(against)}"
+    return ": ".join(filter(None, (entry.verdict, entry.reason)))
 
 
 def _entry(name: str, claim: Claim, reader: _Reader) -> Entry:

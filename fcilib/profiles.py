@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fcilib.backbones import MAMBA_3M, TRANSFORMER_3M, ByteLM
 from fcilib.experiment import Training
-from fcilib.tasks import MQAR, Evidence
+from fcilib.tasks import MQAR, Evidence, Ladder
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Profile:
     more epochs, since those cost none."""
     byte_lms: tuple[ByteLM, ByteLM]
     """The Transformer and the Mamba that are pretrained alike."""
+    ladder: Ladder
+    """The first rung of the context ladder; the others are as large."""
+    climbing: Training
+    """On every rung."""
     segment: int
     """Tokens in a segment that routers pick: a sixteenth of a sequence, as the paper's 32 of 512,
     so that a router at random picks right as often as there."""
@@ -62,6 +66,8 @@ PROFILES = {
         width=16,
         training=Training(sequences=128, epochs=2, held_out=64),
         frozen=Training(sequences=128, epochs=2, held_out=64),
+        ladder=Ladder(length=32, vocabulary=16, rung="token"),
+        climbing=Training(sequences=128, epochs=2, held_out=64),
         byte_lms=_byte_lms(layers=1, width=16, context=32, steps=2),
         segment=2,
         arms=8,
@@ -74,6 +80,9 @@ PROFILES = {
         width=64,
         training=Training(epochs=5),
         frozen=Training(sequences=2000, epochs=10, held_out=500),
+        # The smallest size with room for every rung, so that 1,250 steps can tell them apart.
+        ladder=Ladder(length=32, vocabulary=16, rung="token"),
+        climbing=Training(sequences=16_000, batch=64, epochs=5, learning_rate=3e-3),
         byte_lms=(TRANSFORMER_3M, MAMBA_3M),
         segment=8,
         arms=32,
@@ -86,6 +95,8 @@ PROFILES = {
         width=128,
         training=Training(),
         frozen=Training(),
+        ladder=Ladder(rung="token"),
+        climbing=Training(learning_rate=3e-3),
         byte_lms=(TRANSFORMER_3M, MAMBA_3M),
         segment=32,
         arms=32,

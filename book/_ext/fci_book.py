@@ -1,4 +1,4 @@
-"""Sphinx side of the book: the edit button, the page of chapter executions, no request outside.
+"""Sphinx side of the book: the edit button, what pages include, no request outside.
 
 Loaded by `_config.yml` (`sphinx: local_extensions`).
 """
@@ -11,7 +11,7 @@ from typing import Any
 from docutils.nodes import document
 from sphinx.application import Sphinx
 
-from fcilib import status
+from fcilib import ledger_page, status
 
 
 def chapter_names(root: Path) -> list[str]:
@@ -19,10 +19,11 @@ def chapter_names(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / "chapters").glob("[0-9][0-9]_*.py"))
 
 
-def write_status(app: Sphinx) -> None:
-    """Make what the Status page includes, before any page is read."""
+def write_parts(app: Sphinx) -> None:
+    """Make what the pages of status and claims, and the first page, include; before any is read."""
     root = Path(app.srcdir)
     status.write_page(root / "book", chapter_names(root))
+    ledger_page.write(root / "book", root / "records")
 
 
 def edit_the_source(
@@ -58,6 +59,6 @@ def _flat(buttons: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx; after the theme (501), which makes the buttons."""
     app.connect("builder-inited", leave_thebe_out, priority=1)
-    app.connect("builder-inited", write_status)
+    app.connect("builder-inited", write_parts)
     app.connect("html-page-context", edit_the_source, priority=600)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

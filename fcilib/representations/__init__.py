@@ -11,6 +11,7 @@ from fcilib.representations.contrastive import Contrastive
 from fcilib.representations.embedding import Embedding
 from fcilib.representations.flow import Flow
 from fcilib.representations.frozen import Frozen
+from fcilib.representations.hybrid import Hybrid
 from fcilib.representations.linear_attention import LinearAttention
 from fcilib.representations.mixing import Fourier, GlobalMean
 from fcilib.representations.perceiver import Perceiver
@@ -26,6 +27,7 @@ Representation = Annotated[
     | Fourier
     | Contrastive
     | Anchored
+    | Hybrid
     | Frozen,
     Field(discriminator="kind"),
 ]
@@ -41,6 +43,7 @@ __all__ = [
     "Fourier",
     "Frozen",
     "GlobalMean",
+    "Hybrid",
     "LinearAttention",
     "Perceiver",
     "Representation",

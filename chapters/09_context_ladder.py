@@ -1,0 +1,459 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 9. The context ladder
+#
+# **The claim.** Routing needs vectors with context from both sides *and* a pairwise comparison; six ways to make such
+# vectors work alike, and a recurrence in one direction does not {cite:p}`basu2026routing` (§4.6, §5). The paper's
+# task cannot show it: there, equal tokens are all that is to be found, and raw embeddings hold the token
+# ([chapter 1](01_phase_transition.ipynb)). Here is a task that can.
+#
+# **Our verdict.** {glue:text}`verdict`
+#
+# **To run it again.** `.venv/bin/fci run 09 --seeds 1 --records _runs/records` {glue:text}`cost`
+#
+# In this notebook the evidence has look-alikes. What tells it apart moves, rung by rung, from the token itself to its
+# neighbours and then to a definition elsewhere. One router, the Investigator, compares pairs throughout; only what it
+# looks at changes.
+
+# %% tags=["parameters"]
+profile = "quick"  # smoke, quick or paper
+seeds = 3
+executor = "process"  # process or inline
+records = ""  # a folder; empty for the repository's own
+
+# %%
+from fcilib.study import Study
+
+study = Study.from_parameters(globals())
+print(study)
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from IPython.display import HTML, Code
+from myst_nb import glue
+
+from fcilib import claims, figures, metrics
+from fcilib.claims import CHANCE, NONE, percent
+from fcilib.council import Council
+from fcilib.model import FCI
+from fcilib.representations import (
+    Attention,
+    Contrastive,
+    Embedding,
+    Flow,
+    Hybrid,
+    Perceiver,
+)
+from fcilib.routers import Investigator, RandomRouter
+from fcilib.spec import Size
+from fcilib.tasks import ladder
+
+# %% [markdown]
+# ## Four rungs
+#
+# Each sequence holds a query, the evidence and three look-alikes, at random places; what is asked for is the value
+# that follows. A router that knows only that the candidate has to look right picks one of four.
+
+# %% tags=["remove-input"]
+Code("\n".join(ladder.__doc__.splitlines()[2:12]), language="text")
+
+# %%
+RUNGS = ("token", "left", "right", "hop")
+base = study.sizes.ladder
+tasks = {rung: base.model_copy(update={"rung": rung}) for rung in RUNGS}
+budget = study.sizes.climbing
+steps = budget.epochs * -(-budget.sequences // budget.batch)
+print(
+    f"{base.length} tokens of {base.vocabulary}; {steps:,} steps of {budget.batch}"
+)
+
+# The paper's sparse pattern and as large a share of these shorter sequences:
+sparse = {"window": base.length // 8, "global_tokens": base.length // 16}
+REPRESENTATIONS = {
+    "raw embeddings, no positions": Embedding(positions="none"),
+    "raw embeddings": Embedding(),
+    "contrastive": Contrastive(frozen=False, epochs=budget.epochs),
+    "Perceiver, 16 hubs": Perceiver(hubs=16),
+    "sparse attention": Attention(mask="sparse", **sparse),
+    "causal attention, 1 layer": Attention(mask="causal"),
+    "causal attention, 2 layers": Attention(layers=2, mask="causal"),
+    "attention, 1 layer": Attention(),
+    "attention, 2 layers": Attention(layers=2),
+    "Flow": Flow(layers=1),
+    "bidirectional Flow": Flow(layers=1, bidirectional=True),
+    "bidirectional Flow, then attention": Hybrid(
+        layers=("bidirectional-flow", "attention")
+    ),
+}
+
+
+def climb(rung, representation, router):
+    return study.experiment(
+        task=tasks[rung],
+        representation=representation,
+        router=router,
+        training=budget,
+    )
+
+
+pairwise = Investigator(candidates="others")
+results = {
+    rung: study.run(
+        {
+            **{
+                name: climb(rung, representation, pairwise)
+                for name, representation in REPRESENTATIONS.items()
+            },
+            CHANCE: climb(
+                rung, Embedding(), RandomRouter(candidates="others")
+            ),
+        }
+    )
+    for rung in RUNGS
+}
+
+# %% [markdown]
+# ## Who climbs how far?
+#
+# Precision among look-alikes: is the evidence scored above the other three? Chance is measured with the random router,
+# through the same code.
+
+# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ladder", "caption": "The context ladder: precision among the four look-alikes, in percent, mean and standard deviation over seeds. A row per representation in front of the same pairwise router, a column per rung: what tells the evidence apart is the token itself, the token before it, the token after it, or a definition elsewhere. The darkest colour is one in four, chance."}, "image": {"alt": "A heat map of representations against rungs. All rows are bright on the first rung; on left only those with a recurrence, on right only those with a recurrence in both directions; on hop none."}}
+among = {
+    rung: result.summary("precision_lookalike")
+    for rung, result in results.items()
+}
+means = pd.DataFrame({rung: s["mean"] for rung, s in among.items()})
+spreads = pd.DataFrame({rung: s["sd"] for rung, s in among.items()})
+shown = list(REPRESENTATIONS)
+figures.heat_map(
+    means.loc[shown], spreads.loc[shown], low=1 / ladder.LOOKALIKES
+)
+plt.show()
+
+# %% tags=["remove-cell"]
+for rung in RUNGS:
+    for name, text in claims.texts(among[rung]).items():
+        glue(f"{name} {rung}", text, display=False)
+chance = {r: percent(means.loc[CHANCE, r]) for r in RUNGS}
+glue("steps", f"{steps:,}", display=False)
+
+# %% [markdown]
+# Random picks give {glue:text}`random router token`, {glue:text}`random router left`, {glue:text}`random router right`
+# and {glue:text}`random router hop` on the four rungs.
+#
+# * `token`: raw embeddings have {glue:text}`raw embeddings token`, and without positions
+#   {glue:text}`raw embeddings, no positions token`. No context is needed where the token decides.
+# * `left`: raw embeddings {glue:text}`raw embeddings left`, Flow {glue:text}`Flow left`, bidirectional Flow
+#   {glue:text}`bidirectional Flow left`, one layer of attention {glue:text}`attention, 1 layer left`. One direction is
+#   enough if it is the right one.
+# * `right`: Flow {glue:text}`Flow right`, bidirectional Flow {glue:text}`bidirectional Flow right`, one layer of attention
+#   {glue:text}`attention, 1 layer right`. Here, at last, the paper's sentence holds: a recurrence that has not seen
+#   what follows cannot know it.
+# * `hop`: bidirectional Flow {glue:text}`bidirectional Flow hop`, two layers of attention
+#   {glue:text}`attention, 2 layers hop`, a recurrence and attention in one stack
+#   {glue:text}`bidirectional Flow, then attention hop`. No model here learned to follow a definition in
+#   {glue:text}`steps` steps.
+
+# %% [markdown]
+# Among *all* candidates, where the evidence also has to be told from everything that does not look alike:
+
+# %% tags=["remove-input"]
+claims.labelled(
+    pd.DataFrame(
+        {
+            rung: claims.texts(result.summary("precision"))
+            for rung, result in results.items()
+        }
+    ).loc[[*shown, CHANCE]],
+    "precision",
+)
+
+# %% [markdown]
+# ## When do they climb?
+
+# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ladder-epochs", "caption": "Precision among look-alikes by epoch, on held-out sequences, a panel per rung: mean and one standard deviation over seeds. The dashed line is chance, measured with the random router."}, "image": {"alt": "Four panels of learning curves, one per rung, for raw embeddings, Flow, bidirectional Flow, attention and the hybrid."}}
+CURVES = {
+    "raw embeddings": "raw embeddings",
+    "Flow": "Flow",
+    "bidirectional Flow": "bidirectional Flow",
+    "causal attention, 1 layer": "causal attention",
+    "attention, 1 layer": "attention",
+    "Perceiver, 16 hubs": "Perceiver",
+}
+with figures.look():
+    fig, axes = plt.subplots(
+        1, len(RUNGS), sharey=True, figsize=(9, 3.2), layout="constrained"
+    )
+    for ax, (rung, result) in zip(axes, results.items(), strict=True):
+        curves = result.curves.groupby(["condition", "epoch"])
+        curves = curves.precision_lookalike.agg(["mean", "std"])
+        for name, label in CURVES.items():
+            line = curves.loc[name]
+            figures.band(
+                ax, line.index, line["mean"], line["std"], label, ms=4
+            )
+        figures.chance_line(ax, means.loc[CHANCE, rung])
+        ax.set_title(rung)
+        ax.set_xlabel("epoch")
+    axes[0].set_ylabel("among look-alikes (%)")
+    axes[0].set_ylim(-4, 104)
+    fig.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=4,
+        fontsize=9,
+    )
+plt.show()
+
+# %% [markdown]
+# A recurrence leaves chance within the first epochs of the rung that its direction allows. Its short convolution hands
+# each token the three before it from the first step on. Attention has to find the neighbour first.
+
+# %% [markdown]
+# ## Can attention not, or did it not learn to?
+#
+# One layer of attention with the weights set by hand: each position attends to its neighbour, copies the
+# neighbour's token beside its own, and the router adds up two matches. Nothing is trained.
+
+
+# %%
+@torch.no_grad()
+def by_hand(task, step):
+    """Attention that looks `step` tokens aside, and a router that compares both tokens."""
+    v, n = task.vocabulary, task.length
+    size = Size(v, n, width=2 * v + n)
+    router = Investigator(heads=1, candidates="others")
+    model = FCI(size, Attention(heads=1), router, Council(heads=1)).eval()
+    embedding, block = model.representation
+    for part in (embedding, block.mix, block.feed_forward, model.router):
+        for weights in part.parameters():
+            weights.zero_()
+    own, place, other = slice(0, v), slice(v, v + n), slice(v + n, 2 * v + n)
+    embedding.token.weight[:, own] = torch.eye(v)
+    embedding.position.weight[:, place] = torch.eye(n)
+    query, key, value = block.mix.qkv.weight.chunk(3)
+    query[place, place] = 100 * torch.eye(n).roll(step, dims=0)
+    key[place, place] = torch.eye(n)
+    value[other, own] = torch.eye(v)
+    block.mix.out.weight[:] = torch.eye(size.width)
+    for weights in (model.router.query.weight, model.router.key.weight):
+        weights[own, own] = torch.eye(v)
+        weights[other, other] = 0.2 * torch.eye(v)
+    return model
+
+
+by_rung = {}
+for rung, step in {"left": -1, "right": 1}.items():
+    batch = tasks[rung].draw(1000, seed=0, split="test")
+    output = by_hand(tasks[rung], step)(batch.tokens, batch.query)
+    by_rung[rung] = metrics.score(output, batch, 8)["precision"].mean().item()
+    print(f"{rung}: {percent(by_rung[rung])} of all candidates, by hand")
+
+# %% tags=["remove-cell"]
+for rung, value in by_rung.items():
+    glue(f"by hand {rung}", percent(value), display=False)
+glue("hand width", 2 * base.vocabulary + base.length, display=False)
+glue("width", study.sizes.width, display=False)
+
+# %% [markdown]
+# Set by hand, one layer of attention routes at {glue:text}`by hand left` and {glue:text}`by hand right`, in
+# {glue:text}`hand width` dimensions (the trained ones have {glue:text}`width`). The rungs `left` and `right` are thus
+# within its reach; with one query per sequence and {glue:text}`steps` steps, training does not find the way there. For
+# Flow on `right` there are no such weights: its vector at the query is a function of what stands before it.
+
+# %% [markdown]
+# ## What the paper says, what we measured, chance
+#
+# For each representation, the paper's number on its own task, and what the same router makes of it on each rung, among
+# look-alikes.
+
+# %% tags=["remove-input"]
+PAPER = {
+    "raw embeddings, no positions": "content-only",
+    "raw embeddings": "raw",
+    "contrastive": "contrastive-tuned",
+    "Perceiver, 16 hubs": "perceiver-16",
+    "sparse attention": "sparse-attention",
+    "causal attention, 1 layer": "scale-causal-1",
+    "causal attention, 2 layers": "scale-causal-2",
+    "attention, 1 layer": "scale-bidirectional-1",
+    "attention, 2 layers": "scale-bidirectional-2",
+    "Flow": "flow",
+    "bidirectional Flow": "bidirectional-mamba",
+}
+said = claims.claims()
+frame = pd.DataFrame(
+    {
+        "paper, its task": {
+            name: str(said[PAPER[name]]) if name in PAPER else NONE
+            for name in [*shown, CHANCE]
+        },
+        **{rung: claims.texts(among[rung]) for rung in RUNGS},
+    }
+).loc[[*shown, CHANCE]]
+claims.labelled(frame, "representation")
+
+# %% tags=["remove-cell"]
+climbed = means.loc[shown] >= 0.5
+count = {rung: int(climbed[rung].sum()) for rung in RUNGS}
+names = {
+    rung: ", ".join(climbed.index[climbed[rung]]) or "none" for rung in RUNGS
+}
+for rung in RUNGS:
+    glue(f"climbed {rung}", names[rung], display=False)
+    glue(f"count {rung}", count[rung], display=False)
+mean = means.map(percent)
+verdict = (
+    f"What a vector has to know is what tells the evidence from its look-alikes, and no more. Where the token "
+    f"itself does, raw embeddings suffice ({mean.loc['raw embeddings', 'token']}). Where the token before does, a "
+    f"recurrence in one direction suffices ({mean.loc['Flow', 'left']}; raw embeddings "
+    f"{mean.loc['raw embeddings', 'left']}). Where the token after does, that recurrence is at "
+    f"{mean.loc['Flow', 'right']} and one in both directions at {mean.loc['bidirectional Flow', 'right']}. Attention "
+    f"of one layer learned neither in {steps:,} steps ({mean.loc['attention, 1 layer', 'left']} and "
+    f"{mean.loc['attention, 1 layer', 'right']}), though weights set by hand do it "
+    f"({percent(by_rung['left'])}, {percent(by_rung['right'])}). A definition elsewhere was followed by "
+    f"{count['hop']} of {len(shown)} models. Chance among look-alikes: {mean.loc[CHANCE, 'left']}. Measured at profile "
+    f"{study.profile}, seeds: {study.seeds}."
+)
+glue("verdict", verdict, display=False)
+link = '<a href="09_context_ladder.html">The context ladder</a>'
+glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
+seconds = sum(r.frame.seconds.sum() for r in results.values()) / study.seeds
+glue(
+    "cost",
+    f"trains {sum(len(r.frame) for r in results.values()) // study.seeds} models; a seed took "
+    f"{seconds / 60:.0f} core-minutes at profile {study.profile}.",
+    display=False,
+)
+
+# %% tags=["remove-cell"]
+# The book's first page shows this figure: what the paper's task asks for, and what a task with look-alikes does.
+plain = {
+    f"{name}, {c}": study.experiment(
+        representation=representation, router=Investigator(candidates=c)
+    )
+    for name, representation in {
+        "raw": Embedding(),
+        "token alone": Embedding(positions="none"),
+        "attention": Attention(),
+    }.items()
+    for c in ("all", "others")
+}
+on_its_task = study.run(plain)
+BARS = {
+    "raw embeddings, query excluded": ("raw, others", "precision", "raw"),
+    "raw embeddings, query included": ("raw, all", "precision", "raw"),
+    "token alone, query included, tie lost": (
+        "token alone, all",
+        "precision_tie_lost",
+        "content-only",
+    ),
+    "token alone, query included, tie won": (
+        "token alone, all",
+        "precision_tie_won",
+        "content-only",
+    ),
+    "attention, query excluded": (
+        "attention, others",
+        "precision",
+        "one-layer",
+    ),
+    "attention, query included": ("attention, all", "precision", "one-layer"),
+}
+LINES = {
+    "raw embeddings": "raw embeddings",
+    "Flow": "Flow",
+    "bidirectional Flow": "bidirectional Flow",
+    "attention, 1 layer": "attention",
+}
+with figures.look():
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(9, 3.4), width_ratios=[1, 1], layout="constrained"
+    )
+    for y, (condition, metric, name) in enumerate(reversed(BARS.values())):
+        value = 100 * on_its_task.summary(metric).loc[condition, "mean"]
+        kind = figures.style(condition.replace("raw", "raw embeddings"))
+        left.plot([100 * said[name].value, value], [y, y], color="#bbbbbb")
+        left.plot(
+            100 * said[name].value, y, "o", mfc="white", mec="#333333", ms=8
+        )
+        left.plot(value, y, "o", color=kind["color"], ms=8)
+    left.set_yticks(range(len(BARS)), reversed(BARS), fontsize=8)
+    left.set_xlim(-4, 104)
+    left.set_xlabel("routing precision (%)")
+    left.set_title("1. the paper's task: hollow, the paper", fontsize=10)
+    for name, label in LINES.items():
+        line = 100 * means.loc[name]
+        right.plot(RUNGS, line, label=label, ms=7, **figures.style(label))
+    figures.chance_line(right, means.loc[CHANCE, "left"])
+    right.set_ylim(-4, 104)
+    right.set_ylabel("among look-alikes (%)")
+    right.set_title("2. what tells the evidence apart", fontsize=10)
+    right.legend(fontsize=8, loc="lower left")
+glue("two findings", fig, display=False)
+plt.close(fig)
+ties = on_its_task.summary
+both_findings = (
+    f"<p><b>1. The paper’s task asks for no context.</b> Without any layer the router finds "
+    f"{percent(ties('precision').loc['raw, others', 'mean'])} of the evidence, against the paper’s "
+    f"{said['raw']}; whether a router on tokens alone gets {percent(ties('precision_tie_lost').loc['token alone, all', 'mean'])} "
+    f"or {percent(ties('precision_tie_won').loc['token alone, all', 'mean'])} is decided by how a tie between the query and "
+    f"its evidence is counted. <b>2. Context is needed where look-alikes are to be told apart</b>, and then on the side where "
+    f"the difference is: for the token before, a recurrence in one direction reaches {mean.loc['Flow', 'left']} "
+    f"(raw embeddings {mean.loc['raw embeddings', 'left']}); for the token after, {mean.loc['Flow', 'right']}, and "
+    f"one in both directions {mean.loc['bidirectional Flow', 'right']}.</p>"
+)
+glue("two findings text", HTML(both_findings), display=False)
+
+# %% [markdown]
+# ## What differs, and why
+#
+# * **"Both sides" is not the ingredient; the right side is.** The paper's first ingredient is context from both
+#   sides. Its own task asks for none, which is why raw embeddings route there. Asked for the token before, one
+#   direction is enough; asked for the token after, it is not.
+# * **The mixers are not alike.** On the paper's task six ways to provide context look the same, because none of them is
+#   needed. On `left` and `right` they part: {glue:text}`climbed left` get above one half on `left`,
+#   {glue:text}`climbed right` on `right`.
+# * **Reachable is not learned.** Attention can hold a neighbour's token and did not learn to, from one query per sequence
+#   and learned or fixed positions that it first has to understand. A language model has a target at every position;
+#   this router has one per sequence. More steps may well do it; more depth did not.
+# * **What a hop takes.** Two facts have to be chained, and no model here did it. The rung says where these budgets end, not
+#   what is possible.
+# * **What is not comparable.** The sequences are short, {glue:text}`length` tokens, and the vocabulary small, so that the
+#   rungs separate at all within the profile; the rate and the batch are larger than in the chapters before.
+#
+# ### For someone who designs a hybrid
+#
+# 1. Ask what tells the right token from those that look like it. If the token does, route on the embeddings, and
+#    spend nothing on context first.
+# 2. If its neighbours do, give every token a short convolution or a recurrence before the router, in both directions
+#    if the router may look at what follows. It costs $O(n)$ and is learned in few steps.
+# 3. Keep the comparison of pairs; that ingredient of the paper's survives in this form: with one number per token in its
+#    place nothing routed ([chapter 6](06_escape_routes.ipynb)).
+# 4. Do not expect a router's loss alone to teach attention where to look; give the layers below a denser signal, or
+#    test on your own task that they learned it.
+#
+# ## Exercises
+#
+# 1. Let the evidence be told apart by a token two to the left: change `draw` in `fcilib/tasks/ladder.py`. Which of the
+#    climbers fall? (The convolution has four taps.)
+# 2. Start attention from sines and cosines: `Attention(positions="sinusoidal")`. Does it climb?
+# 3. Start from the weights of `by_hand` with a little noise, and train. How much noise does the solution survive?
+# 4. Give attention ten times the steps on `left`. When does it leave chance, if it does?
+
+# %% tags=["remove-cell"]
+glue("length", base.length, display=False)
