@@ -53,6 +53,7 @@ from myst_nb import glue
 from fcilib import claims, figures
 from fcilib.claims import CHANCE, percent, spread
 from fcilib.indices import BloomIndex, BM25Index
+from fcilib.ledger import further, ledger
 from fcilib.representations import (
     Anchored,
     Attention,
@@ -252,13 +253,14 @@ comparison = claims.compare(
     chance={name: chance_of(name) for name in approaches},
 )
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-landscape", "caption": "Every approach of the paper's §4.3: paper (hollow), measured (filled, with its spread over seeds) and the chance level of its own kind of pick (tick). Precision is that of the best candidate: a token, a segment, or a token of the segment that is given. Where the paper gives a bound (≤), its mark stands at the bound. The line between paper and measured is blue where the two agree within five points and orange where they do not; black rows have no number in the paper. Rows are sorted by what was measured."}, "image": {"alt": "Thirty-one rows with the paper's precision, the measured one and chance, sorted by the measured precision."}}
+# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-landscape", "caption": "Every approach of the paper's §4.3: paper (hollow), measured (filled, with its spread over seeds) and the chance level of its own kind of pick (tick). Precision is that of the best candidate: a token, a segment, or a token of the segment that is given. Where the paper gives a bound (≤), its mark stands at the bound. The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not; black rows have no number in the paper. Rows are sorted by what was measured."}, "image": {"alt": "Thirty-one rows with the paper's precision, the measured one and chance, sorted by the measured precision."}}
 figures.claims_figure(comparison)
 plt.show()
 
 # %% [markdown]
-# The same as a table. Parameters are those that are trained, of the whole model; seconds are of one run on
-# one thread, beside another run.
+# The same as a table. Two numbers agree within two points or two standard deviations over seeds, whichever
+# is more. Parameters are those that are trained, of the whole model; seconds are of one run on one
+# thread, beside another run.
 
 # %% tags=["remove-input"]
 costs = landscape.frame.groupby("condition")[["parameters", "seconds"]].mean()
@@ -277,7 +279,7 @@ for line in comparison.sort_values(
     }
 table = pd.DataFrame.from_dict(rows, orient="index")
 assert len(table) >= 20
-claims.labelled(table, "approach")
+claims.linked(table, CLAIMS, "approach")
 
 
 # %% tags=["remove-cell"]
@@ -293,18 +295,41 @@ for name, text in first.items():
     glue(key(name), text, display=False)
 unpaired = comparison[comparison.condition.isin(list(no_pairs))]
 ceiling = claims.claims()["segment-ceiling"]
-above = unpaired[~unpaired["mean"].map(ceiling.agrees)]
+above = unpaired[
+    [not ceiling.agrees(a.mean, a.sd) for a in unpaired.itertuples()]
+]
 above = above.sort_values("mean", ascending=False, kind="stable")
 glue("unpaired", len(unpaired), display=False)
 glue("above", len(above), display=False)
 glue("above names", "; ".join(above.condition), display=False)
 
 # %% [markdown]
-# Of {glue:text}`unpaired` learned approaches that compare no pairs of tokens, {glue:text}`above` lie more than
-# five points above the paper's 29%: {glue:text}`above names`. None of the {glue:text}`unpaired` passes
+# Of {glue:text}`unpaired` learned approaches that compare no pairs of tokens, {glue:text}`above` lie above the
+# paper's 29% by more than that: {glue:text}`above names`. None of the {glue:text}`unpaired` passes
 # {glue:text}`best 1`, so there is a divide at this size too; but what compares pairs is not always above it: the
-# global mean, Fourier mixing and the rank-1 router are far below, and the budgets lie in between. Agreement under
-# 10% says little, since five points cannot tell there; and the Bloom filter's is decided by its size.
+# global mean, Fourier mixing and the rank-1 router are far below, and the budgets lie in between. Where the
+# paper's own number is within two points of chance, agreement says little; and whether the Bloom filter's number
+# agrees is decided by its size.
+
+# %% [markdown]
+# ### Further statements of this section
+#
+# What §4.3 says of several approaches at once, of a pattern, and of a course of training; and what the abstract and
+# §5 make of it all. A statement about several approaches reproduces if each of them agrees; the lowest and the
+# highest of their numbers are shown, and those that disagree are named.
+
+# %% tags=["remove-input"]
+further(
+    ledger(study.records, study.sizes),
+    [
+        "segment-floor",
+        "sparse-pairs",
+        "budget-50-unstable",
+        "without-pairs-fails",
+        "both-ingredients-succeed",
+        "missing-ingredient-fails",
+    ],
+)
 
 # %% [markdown]
 # ## What do positions alone give in the paper?
@@ -589,9 +614,9 @@ small_table(ROUNDS, "DOL", "among k", among)
 # %% [markdown]
 # One round finds {glue:text}`DOL, 1 round`, two {glue:text}`DOL, 2 rounds`, three {glue:text}`DOL, 3 rounds`; a
 # pairwise router that sees positions and no token {glue:text}`positions only`; chance is
-# {glue:text}`random router`. Here the paper's
-# picture holds, and could hardly not: all picks of a round are given the same number, so that feedback of this kind
-# can reject them and cannot tell them apart. The paper's 1.7% is about what positions alone give at its sizes.
+# {glue:text}`random router`. Here the paper's picture holds, if not its number, and could hardly not: all picks of a
+# round are given the same number, so that feedback of this kind can reject them and cannot tell them apart. The
+# paper's 1.7% is about what positions alone give at its sizes, as ours is at ours.
 
 # %% [markdown]
 # ## Is matching by meaning another matter?
@@ -662,13 +687,12 @@ claims.labelled(
 claimed = comparison[comparison.verdict != claims.NONE]
 held = claimed[claimed.verdict == "reproduced"]
 
-
-low = held[held.paper < 0.1]
+low = held[(held.paper - held.chance).abs() <= claims.TOLERANCE]
 verdict = (
     f"Of {len(claimed)} approaches that the paper gives a number for, {len(held)} agree with it, {len(low)} of them "
-    f"near zero, where five points cannot tell. No learned approach without pairs of tokens passes {first[top]}, but they do "
-    f"not cluster at 1% to 29%: {len(above)} of {len(unpaired)} lie more than five points above 29% (segments; positions "
-    f"alone: {first['positions only, segments']}; chance: {first['random segment']}), and a memory bank is at "
+    f"where the paper's number is within two points of chance. No learned approach without pairs of tokens passes {first[top]}, but they do "
+    f"not cluster at 1% to 29%: {len(above)} of {len(unpaired)} lie above 29% by more than two points and two "
+    f"standard deviations (segments; positions alone: {first['positions only, segments']}; chance: {first['random segment']}), and a memory bank is at "
     f"{first['memory bank']} (paper: {claims.claims()['memory-bank']}). 25%, the “ceiling”, would be chance if four segments "
     f"were picked. Bandits know no more than positions do ({first['LinUCB']}; positions alone: "
     f"{first['LinUCB, positions only']}; chance: {first['random token of the segment']}) until their features hold a product "
@@ -691,7 +715,7 @@ glue(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **What is counted.** A precision near 25% or 3% is a success or a failure only beside the chance of its pick.
+# * **What is counted.** A precision near 25%, or near one in thirty, is a success or a failure only beside its chance.
 #   Four of sixteen segments hold a quarter of the evidence, one token of 32 a thirty-second: the paper's
 #   segment routers and its best bandits lie there. Beside chance there is the floor of positions, which for
 #   segments is far higher: most of what segment routers find here is that evidence stands late.

@@ -183,9 +183,8 @@ tie = [
     {**CENTRE, "positions": "none"},
     {**CENTRE, "positions": "none", "candidates": "others"},
 ]
-slow = ("candidates", "positions", "order", "norm before the router")
-slow += ("initial embedding scale", "largest learning rate")
-slow += ("routing loss weight",)
+slow = ("candidates", "positions", "norm before the router")
+slow += ("largest learning rate", "routing loss weight")
 PROTOCOLS = {
     "raw embeddings": one_at_a_time()
     + jointly(
@@ -195,12 +194,11 @@ PROTOCOLS = {
         "initial embedding scale",
         "largest learning rate",
     ),
-    "attention, 1 layer": one_at_a_time() + tie,
-    "Flow, 1 layer": one_at_a_time([*slow, "embeddings"]) + tie,
+    "attention, 1 layer": one_at_a_time()
+    + jointly("candidates", "positions", "largest learning rate"),
+    "Flow, 1 layer": one_at_a_time([*slow, "order"]) + tie,
     "segments": one_at_a_time(),
-    "bidirectional Mamba, rank-1": one_at_a_time(
-        [c for c in slow if c != "order"]
-    ),
+    "bidirectional Mamba, rank-1": one_at_a_time(slow),
 }
 
 # %%

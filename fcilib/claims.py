@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -192,12 +192,14 @@ class Linked:
     frame: pd.DataFrame
     names: Mapping[str, str | None]
     """The claim that a row is about, by its label; None or missing where it is about none."""
+    met: frozenset[str] = frozenset()
+    """Claims that an earlier table of the page is where the ledger leads back to."""
 
     def __repr__(self) -> str:
         return repr(self.frame)
 
     def _repr_html_(self) -> str:
-        met, labels = set(), {}
+        met, labels = set(self.met), {}
         for label in self.frame.index:
             name = self.names.get(label)
             anchor = f' id="{anchor_of(name)}"' if name and name not in met else ""
@@ -213,14 +215,21 @@ def anchor_of(name: str) -> str:
     return f"decides-{name}"
 
 
-def linked(frame: pd.DataFrame, names: Mapping[str, str | None], title: str) -> Linked:
+def linked(
+    frame: pd.DataFrame,
+    names: Mapping[str, str | None],
+    title: str,
+    earlier: Iterable[Mapping[str, str | None]] = (),
+) -> Linked:
     """The frame with a name over its row labels, each linked with the ledger's entry of its claim.
 
-    Raises KeyError where a name is no claim's.
+    `earlier` are the `names` of tables that stand before it on the page. Raises KeyError where a
+    name is no claim's.
     """
     for name in filter(None, names.values()):
         claims()[name]
-    return Linked(labelled(frame, title), names)
+    met = frozenset(name for part in earlier for name in part.values() if name)
+    return Linked(labelled(frame, title), names, met)
 
 
 def table(comparison: pd.DataFrame) -> Linked:

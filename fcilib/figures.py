@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -188,6 +191,14 @@ def growth_figure(measured: pd.DataFrame, length: str = "n") -> Figure:
         handles, labels = axes[0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
     return fig
+
+
+def inline(figure: Figure, alt: str) -> str:
+    """The figure as an HTML image that needs no file: for pages that show another page's figure."""
+    written = io.BytesIO()
+    figure.savefig(written, format="png", metadata={"Software": None})
+    data = base64.b64encode(written.getvalue()).decode()
+    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}" />'
 
 
 def panels(protocols: Mapping[str, object], rows: int = 1) -> tuple[Figure, np.ndarray]:

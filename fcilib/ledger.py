@@ -95,6 +95,20 @@ def summary(entries: Mapping[str, Entry]) -> dict[str, int]:
     return {kind: counts[kind] for kind in VERDICTS}
 
 
+def sensitive(entries: Mapping[str, Entry], margin: float) -> list[str]:
+    """Claims held by the rule whose verdict would be another, were the margin this for all."""
+    found = []
+    for name, entry in entries.items():
+        wider = entry.claim.model_copy(update={"tolerance": margin})
+        by_protocol: dict[str, bool] = {}
+        for f in entry.findings:
+            held = by_protocol.get(f.protocol, True)
+            by_protocol[f.protocol] = held and wider.agrees(f.mean, f.sd)
+        if entry.claim.tolerance is None and verdict(by_protocol) != entry.verdict:
+            found.append(name)
+    return found
+
+
 def further(entries: Mapping[str, Entry], names: Sequence[str]) -> Linked:
     """A chapter's table of claims that none of its other tables holds: a row each, by statement.
 
@@ -110,14 +124,14 @@ def further(entries: Mapping[str, Entry], names: Sequence[str]) -> Linked:
         known = [f.chance for f in entry.findings if not math.isnan(f.chance)]
         rows[claim.statement] = {
             "paper": str(claim),
-            **{f"“{p}”" if p else "measured": _number(claim, part) for p, part in found.items()},
+            **{f"“{p}”" if p else "measured": measured(claim, part) for p, part in found.items()},
             "chance": _range(claim, known),
             "verdict": _explained(entry),
         }
     return linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement")
 
 
-def _number(claim: Claim, part: Sequence[Finding]) -> str:
+def measured(claim: Claim, part: Sequence[Finding]) -> str:
     """What a claim is about, of one experiment, or of the lowest and the highest of several."""
     if claim.statistic == "mean" and len(part) == 1:
         return claim.write(part[0].mean, part[0].sd)

@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from fcilib.claims import Claim, Contradiction, anchor_of, contradictions, number, percent, spread
+from fcilib.claims import NONE, Claim, Contradiction, anchor_of, contradictions, percent
 from fcilib.files import write_atomic
-from fcilib.ledger import VERDICTS, Entry, Finding, ledger, summary
+from fcilib.ledger import VERDICTS, Entry, ledger, measured, sensitive, summary
 from fcilib.profiles import PROFILES
 from fcilib.records import Records
 
 SHOWN = ("quick", "paper")
 """The profiles that stand side by side, each with verdicts of its own."""
+
+WIDER = 0.05
+"""Another margin, for readers who want to know what the rule of agreement decides."""
 
 Entries = Mapping[str, Entry]
 
@@ -75,12 +78,17 @@ def table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str]]) -> 
     )
     known = sorted({chapter for found in chapters.values() for chapter in found})
     options = "".join(f'<option value="{name}">{name[:2]}</option>' for name in known)
-    heads = "".join(f"<th>measured at <code>{p}</code></th><th>verdict</th>" for p in SHOWN)
+    measuring, *others = (f"<code>{p}</code>" for p in SHOWN)
+    heads = f"<th>measured at {measuring}</th><th>chance</th><th>verdict at {measuring}</th>"
+    heads += "".join(f"<th>at {other}</th>" for other in others)
     rows = "\n".join(
         _row(name, {p: e[name] for p, e in entries.items()}, chapters.get(name, []))
         for name in first
     )
+    other = ", ".join(f'<a href="#{n}"><code>{n}</code></a>' for n in sensitive(first, WIDER))
     return f"""{bar(first)}
+<p>Were the margin {100 * WIDER:.0f} points for all, these verdicts at <code>{SHOWN[0]}</code>
+would be others: {other or "none"}.</p>
 <div class="ledger" id="ledger">
 <form class="ledger-tools" onsubmit="return false">
 <input type="search" placeholder="Search {len(first)} claims" aria-label="Search claims">
@@ -120,10 +128,10 @@ def _row(name: str, by_profile: Entries, chapters: list[str]) -> str:
         for chapter in chapters
     )
     note = f"<p>{escape(claim.note)}</p>" if claim.note else ""
-    cells = "".join(
-        f'<td>{_measured(found)}</td><td class="{_css(found.kind)}">{escape(found.verdict)}</td>'
-        for found in by_profile.values()
-    )
+    cells = _measured(entry) + _verdict(entry)
+    for other in list(by_profile.values())[1:]:
+        text = "<br>".join(escape(line) for line, _ in _lines(other))
+        cells += _verdict(other, text)
     decided = ", ".join(f"<code>{d}</code>" for d in claim.decided_by) or "nothing here"
     return (
         f'<tr id="{name}" data-kind="{_css(entry.kind)}" data-chapters="{" ".join(chapters)}">'
@@ -154,13 +162,16 @@ def _relation(claim: Claim) -> str:
 
 
 def _measured(entry: Entry) -> str:
-    """Each protocol's number, with its chance level; a range where several experiments decide."""
+    """Two cells: each protocol's number, a range where several experiments decide; its chance."""
     if entry.reason:
-        return f'<span class="ledger-reason">{escape(entry.reason)}</span>'
-    return "<br>".join(
-        f'{escape(line)}<span class="ledger-chance">{chance}</span>'
-        for line, chance in _lines(entry)
-    )
+        return f'<td colspan="2" class="ledger-reason">{escape(entry.reason)}</td>'
+    numbers, chances = zip(*_lines(entry), strict=True)
+    return "".join(f"<td>{'<br>'.join(map(escape, column))}</td>" for column in (numbers, chances))
+
+
+def _verdict(entry: Entry, found: str = "") -> str:
+    text = f"{found}<br>{escape(entry.verdict)}" if found else escape(entry.verdict)
+    return f'<td class="{_css(entry.kind)}">{text}</td>'
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:
@@ -168,26 +179,11 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
     lines = []
     for protocol in dict.fromkeys(finding.protocol for finding in entry.findings):
         part = [f for f in entry.findings if f.protocol == protocol]
-        text = _number(entry.claim, part)
+        text = measured(entry.claim, part)
         known = [f.chance for f in part if not math.isnan(f.chance)]
-        chance = f"; chance {_write(entry.claim, max(known), math.nan)}" if known else ""
+        chance = entry.claim.write(max(known), math.nan) if known else NONE
         lines.append((f"{protocol}: {text}" if protocol else text, chance))
     return lines
-
-
-def _number(claim: Claim, part: list[Finding]) -> str:
-    if claim.statistic == "sd":
-        values = [finding.sd for finding in part]
-    elif len(part) == 1:
-        return _write(claim, part[0].mean, part[0].sd)
-    else:
-        values = [finding.mean for finding in part]
-    ends = [_write(claim, value, math.nan) for value in (min(values), max(values))]
-    return " to ".join(dict.fromkeys(ends))
-
-
-def _write(claim: Claim, mean: float, sd: float) -> str:
-    return (spread if claim.unit == "share" else number)(mean, sd)
 
 
 def _css(kind: str) -> str:

@@ -47,6 +47,8 @@ class Visit:
     """Requests for anything that is not a local file."""
     formulas: tuple[int, int] = (0, 0)
     """Formulas on the page, and how many of them were typeset."""
+    answer: object = None
+    """What the page said to what it was asked."""
 
 
 class Browser:
@@ -112,8 +114,11 @@ class Browser:
                 raise RuntimeError(f"{method}: {message['error']['message']}")
             return message["result"]
 
-    def visit(self, url: str, settle: float = 0.3) -> Visit:
-        """Open `url`, wait until it is loaded and typeset and `settle` seconds more; then leave."""
+    def visit(self, url: str, settle: float = 0.3, ask: str = "null") -> Visit:
+        """Open `url`, wait until it is loaded and typeset and `settle` seconds more; then leave.
+
+        `ask` is a JavaScript expression, evaluated at the end; its value must have a JSON form.
+        """
         # A context of its own: each page is met as by a reader who has never been here.
         context = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)
@@ -130,7 +135,8 @@ class Browser:
             message = self._message(left)
             if message is not None:
                 self._events.append(message)
-        visit = Visit(formulas=formulas)
+        asked = self.call("Runtime.evaluate", session, expression=ask, returnByValue=True)
+        visit = Visit(formulas=formulas, answer=asked["result"].get("value"))
         for event in self._events:
             self._note(visit, event.get("method", ""), event.get("params", {}))
         self.call("Target.disposeBrowserContext", browserContextId=context)

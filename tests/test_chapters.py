@@ -1,11 +1,14 @@
 """Every chapter: its form, its guard, and a run from nothing at the smallest size."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
+import nbformat
 import papermill
 import pytest
 
+from fcilib.claims import claims, contradictions
 from fcilib.pipeline import find_project, normalise, parameters_of, read_chapter
 from fcilib.study import PARAMETERS
 
@@ -98,3 +101,39 @@ def test_it_runs_from_nothing_and_again_from_its_records(chapter, tmp_path, monk
         for nb in (normalise(first, PROJECT.root), normalise(again, PROJECT.root))
     ]  # fmt: skip
     assert tables[0] == tables[1]
+
+
+PERCENT = re.compile(
+    r"(\d+(?:\.\d+)?)(?=(?:\s?%| percent\b))|(\d+(?:\.\d+)?)(?=%?[–-]\d+(?:\.\d+)?%)"
+)
+
+
+def percentages(text):
+    return {float(a or b) for a, b in PERCENT.findall(text)}
+
+
+def of_the_paper():
+    """Every percentage that `claims.yaml` has from the paper."""
+    texts = [c.statement for c in claims().values()]
+    texts += [f"{c.what} {c.where} {c.reading}" for c in contradictions().values()]
+    shares = {round(100 * c.value, 2) for c in claims().values() if c.unit == "share"}
+    return shares | set().union(*map(percentages, texts))
+
+
+def test_no_percentage_is_typed(chapter):
+    """All are glued from records, but for the paper's own; in captions and texts for images too."""
+    notebook = nbformat.read(PROJECT.book / f"{chapter.name}.ipynb", 4)
+    typed = {}
+    for cell in notebook.cells:
+        figure = cell.metadata.get("mystnb", {})
+        texts = [
+            figure.get("figure", {}).get("caption", ""),
+            figure.get("image", {}).get("alt", ""),
+        ]
+        if cell.cell_type == "markdown":
+            texts.append(re.sub(r"\{glue:text\}`[^`]*`", "", cell.source))
+        for text in texts:
+            for value in percentages(text) - of_the_paper():
+                typed[value] = text
+    assert not typed
+    assert percentages("25% and 1.6–2.2%, 9-29%, 4 percent") == {25, 1.6, 2.2, 9, 29, 4}

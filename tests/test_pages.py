@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 import browser  # noqa: E402  (a helper beside this file)
 
+from fcilib.claims import anchor_of, claims  # noqa: E402
+
 HTML = ROOT / "book" / "_build" / "html"
 # Sphinx copies the templates of the theme among the static files; nobody opens those.
 PAGES = [page for page in sorted(HTML.rglob("*.html")) if "_static" not in page.parts]
@@ -138,3 +140,49 @@ def test_the_edit_button_of_a_chapter_leads_to_its_source(source: Path) -> None:
     edits = [link for link in links if "/edit/" in link]
     assert edits
     assert all(link.endswith(f"/chapters/{source.name}") for link in edits)
+
+
+def test_every_claim_leads_to_the_row_that_decides_it_and_back() -> None:
+    ledger = tags_of(HTML / "book" / "claims.html")
+    for name in claims():
+        assert name in ledger.anchors
+        there = [link for link in ledger.links if link.endswith(f".html#{anchor_of(name)}")]
+        assert there, name
+        for link in there:
+            chapter = tags_of(HTML / "book" / link.partition("#")[0])
+            assert f"claims.html#{name}" in chapter.links
+
+
+def test_the_ledger_can_be_searched_and_filtered(chromium: browser.Browser) -> None:
+    script = """(() => {
+        const form = document.querySelector('#ledger form');
+        const rows = () => [...document.querySelectorAll('#ledger tbody tr')]
+            .filter((row) => row.getClientRects().length).map((row) => row.id);
+        const fire = () => form.dispatchEvent(new Event('input'));
+        const found = {all: rows()};
+        form.querySelector('input[type=search]').value = 'perceiver HUB';
+        fire();
+        found.words = rows();
+        form.querySelector('input[type=search]').value = '';
+        form.querySelector('input[value=ledger-not-tested]').checked = false;
+        fire();
+        found.tested = rows();
+        found.count = form.querySelector('output').textContent;
+        form.querySelector('select').value = '04_contrastive_failure';
+        fire();
+        found.chapter = rows();
+        return found;
+    })()"""
+    found = chromium.visit((HTML / "book" / "claims.html").as_uri(), ask=script).answer
+    assert found["all"] == list(claims())
+    said = {name: claim.statement.lower() for name, claim in claims().items()}
+    assert found["words"] == [n for n, s in said.items() if "perceiver" in s and "hub" in s]
+    assert 0 < len(found["tested"]) < len(claims())
+    assert found["count"] == f"{len(found['tested'])} of {len(claims())}"
+    assert {"contrastive-frozen", "raw"} <= set(found["chapter"]) < set(found["tested"])
+
+
+def test_a_link_to_a_claim_opens_it(chromium: browser.Browser) -> None:
+    address = (HTML / "book" / "claims.html").as_uri() + "#closed-loop"
+    ask = "[...document.querySelectorAll('#ledger details[open]')].map((d) => d.closest('tr').id)"
+    assert chromium.visit(address, ask=ask).answer == ["closed-loop"]
