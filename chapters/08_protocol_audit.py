@@ -429,11 +429,14 @@ seg = audit[audit.approach == "segments"]
 best = seg[seg.counted == "ties shared"]
 glue("segments low", percent(best["mean"].min()), display=False)
 glue("segments high", percent(best["mean"].max()), display=False)
+glue("segments chance", percent(chances["segments"]), display=False)
 
 # %% [markdown]
 # The ceiling holds in {glue:text}`held segments` protocols. The best segment alone is right between
-# {glue:text}`segments low` and {glue:text}`segments high` of the time. How high it comes is thus a matter of the
-# protocol, above all of how many segments count as picked, of the learning rate and of the routing loss.
+# {glue:text}`segments low` and {glue:text}`segments high` of the time: {glue:text}`segments centre` at the centre,
+# {glue:text}`segments fast` with ten times the learning rate and nothing else changed, and
+# {glue:text}`segments slow` with a tenth of it. Chance is {glue:text}`segments chance`. There is no ceiling here that a
+# learning rate does not move.
 
 # %% [markdown]
 # ## The rank-1 router (§4.6)
