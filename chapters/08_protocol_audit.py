@@ -121,7 +121,7 @@ def under(protocol, representation, router):
     )
 
 
-def one_at_a_time(choices=CHOICES):
+def one_at_a_time(choices=tuple(CHOICES), leave_out=()):
     """The centre, and each protocol that differs from it in one choice."""
     return [
         CENTRE,
@@ -129,6 +129,7 @@ def one_at_a_time(choices=CHOICES):
             {**CENTRE, choice: option}
             for choice in choices
             for option in CHOICES[choice][1:]
+            if option not in leave_out
         ),
     ]
 
@@ -185,6 +186,8 @@ tie = [
 ]
 slow = ("candidates", "positions", "norm before the router")
 slow += ("largest learning rate", "routing loss weight")
+brief = {"leave_out": ["sinusoidal"]}
+more = ("order", "filler may repeat the key", "embeddings")
 PROTOCOLS = {
     "raw embeddings": one_at_a_time()
     + jointly(
@@ -194,11 +197,11 @@ PROTOCOLS = {
         "initial embedding scale",
         "largest learning rate",
     ),
-    "attention, 1 layer": one_at_a_time()
+    "attention, 1 layer": one_at_a_time([*slow, *more], **brief)
     + jointly("candidates", "positions", "largest learning rate"),
-    "Flow, 1 layer": one_at_a_time([*slow, "order"]) + tie,
+    "Flow, 1 layer": one_at_a_time([*slow, "order"], **brief) + tie,
     "segments": one_at_a_time(),
-    "bidirectional Mamba, rank-1": one_at_a_time(slow),
+    "bidirectional Mamba, rank-1": one_at_a_time(slow, **brief),
 }
 
 # %%
