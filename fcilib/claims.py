@@ -206,7 +206,8 @@ class Linked:
             met.add(name)
             link = f'<a{anchor} href="claims.html#{name}">{escape(label)}</a>'
             labels[label] = link if name else escape(label)
-        shown = self.frame.map(lambda cell: escape(str(cell))).rename(index=labels)
+        shown = self.frame.map(lambda cell: escape(str(cell)))
+        shown = shown.rename(index=labels, columns=escape).rename_axis(columns=escape)
         return shown.to_html(escape=False)
 
 

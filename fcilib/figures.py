@@ -24,6 +24,7 @@ STYLES: Mapping[str, tuple[str, str]] = {
     "Flow": ("#E69F00", "^"),
     "attention": ("#0072B2", "o"),
     "causal attention": ("#56B4E9", "v"),
+    "causal attention, 2 layers": ("#CC79A7", "v"),
     "bidirectional Mamba": ("#D55E00", "P"),
     "Perceiver": ("#009E73", "X"),
     "Perceiver, 1 hub": ("#009E73", "x"),

@@ -1,5 +1,8 @@
 """Descriptions: strict, whole, and their own identity."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,9 +13,12 @@ from fcilib.backbones import TRANSFORMER_3M
 from fcilib.experiment import Experiment, Training
 from fcilib.indices import BM25Index
 from fcilib.profiles import PROFILES, profile
-from fcilib.representations import Attention, Embedding, Flow, Frozen
+from fcilib.records import Records
+from fcilib.representations import Attention, Contrastive, Embedding, Flow, Frozen
 from fcilib.routers import Investigator, RankOne
-from fcilib.tasks import Evidence
+from fcilib.tasks import Evidence, Ladder
+
+COMMITTED = Path(__file__).parents[1] / "records" / "quick"
 
 ATTENTION = {"kind": "attention"}
 BASE = Experiment(task=Evidence(), representation=Embedding(), router=Investigator())
@@ -27,6 +33,24 @@ BASE = Experiment(task=Evidence(), representation=Embedding(), router=Investigat
         ("representation", {"representation": {"kind": "mamba"}}),
         ("router.investigator.candidates", {"router": {"kind": "investigator", "candidates": "x"}}),
         ("router.rank-one.heads", {"router": {"kind": "rank-one", "heads": 4}}),
+        (
+            "representation.attention.embedding_scale",
+            {"representation": {**ATTENTION, "embedding_scale": 0.0}},
+        ),
+        (
+            "representation.attention.embeddings",
+            {"representation": {**ATTENTION, "embeddings": "melted"}},
+        ),
+        (
+            "representation.attention.positions",
+            {"representation": {**ATTENTION, "positions": "rotary"}},
+        ),
+        (
+            "representation.contrastive",
+            {"representation": {"kind": "contrastive", "embeddings": "frozen"}},
+        ),
+        ("normalisation", {"normalisation": "batch"}),
+        ("task.ladder.rung", {"task": {"kind": "ladder"}}),
         ("task.evidence.length", {"task": {"kind": "evidence", "length": 512.5}}),
         ("training.epochs", {"training": {"epochs": -1}}),
         ("training.routing_weight", {"training": {"routing_weight": (1.0,)}}),
@@ -73,8 +97,44 @@ def test_every_difference_is_another_identity():
         BASE.model_copy(update={"router": Investigator(candidates="others")}),
         BASE.model_copy(update={"task": Evidence(near=True)}),
         BASE.model_copy(update={"training": Training(epochs=1)}),
+        BASE.model_copy(update={"normalisation": "none"}),
+        BASE.model_copy(update={"representation": Embedding(embedding_scale=0.5)}),
+        BASE.model_copy(update={"representation": Embedding(embeddings="frozen")}),
+        BASE.model_copy(update={"representation": Embedding(positions="sinusoidal")}),
+        *(BASE.model_copy(update={"task": Ladder(rung=r)}) for r in ("token", "left", "hop")),
     ]
     assert len({v.identity for v in variants}) == len(variants)
+
+
+@pytest.mark.parametrize("representation", [Embedding, Attention, Flow, Contrastive])
+def test_a_default_said_aloud_is_no_other_identity(representation):
+    silent = Experiment(task=Evidence(), representation=representation(), router=None)
+    said = Experiment(
+        task=Evidence(),
+        representation=representation(
+            embedding_scale=1.0, embeddings="trained", positions="learned"
+        ),
+        router=None,
+        normalisation="layer",
+    )
+    assert said.identity == silent.identity
+    joined = {"normalisation", "embedding_scale", "embeddings"}
+    assert not joined & {*said.essence(), *said.essence()["representation"]}
+
+
+@pytest.mark.parametrize("path", sorted(COMMITTED.glob("*.json"))[::20], ids=lambda p: p.stem)
+def test_what_was_recorded_before_a_field_joined_keeps_its_identity(path):
+    """Committed files, as they are, and as they were before the fields had their names."""
+    described = json.loads(path.read_bytes())["experiment"]
+    experiment = Experiment.model_validate_json(json.dumps(described))
+    assert experiment.identity == path.stem
+    assert Records(COMMITTED).find(experiment).identity == path.stem
+    if experiment.normalisation == "layer":
+        described.pop("normalisation", None)
+    for field in ("embedding_scale", "embeddings"):
+        if field not in experiment.representation.essence():
+            described["representation"].pop(field, None)
+    assert Experiment.model_validate_json(json.dumps(described)).identity == path.stem
 
 
 def test_numerics_are_part_of_the_identity(monkeypatch):

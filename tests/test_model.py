@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from fcilib.council import Council, CouncilLayer
 from fcilib.experiment import Experiment
@@ -74,3 +75,35 @@ def test_content_only_ties_with_its_own_answer_under_all():
     scores = model(batch.tokens, batch.query).scores
     rows = torch.arange(50)
     torch.testing.assert_close(scores[rows, batch.query], scores[rows, batch.evidence])
+
+
+@pytest.mark.parametrize("representation", [Attention(), Embedding()])
+def test_what_the_router_sees_is_normalised_or_handed_on_unchanged(representation):
+    tokens = TASK.draw(5, 0).tokens
+    plain = build(normalisation="none", representation=representation)
+    x = plain.representation(tokens)
+    assert torch.equal(plain.represent(tokens), x)
+    layer = build(representation=representation)
+    with torch.no_grad():
+        layer.norm.weight.add_(torch.randn(16))
+        layer.norm.bias.add_(torch.randn(16))
+    expected = F.layer_norm(x, (16,), layer.norm.weight, layer.norm.bias)
+    torch.testing.assert_close(layer.represent(tokens), expected)
+    assert not torch.allclose(layer.represent(tokens), x)
+
+
+def test_the_choice_of_normalisation_moves_no_other_parameter():
+    layer, plain = (dict(build(normalisation=n).named_parameters()) for n in ("layer", "none"))
+    assert layer.keys() - plain.keys() == {"norm.weight", "norm.bias"}
+    assert all(torch.equal(layer[name], plain[name]) for name in plain)
+
+
+def test_without_normalisation_router_and_council_see_the_same_vectors():
+    batch = TASK.draw(5, 0)
+    model = build(normalisation="none")
+    x, seen = model.representation(batch.tokens), []
+    for part in (model.router, model.council):
+        part.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    model(batch.tokens, batch.query)
+    assert len(seen) == 2
+    assert all(torch.equal(given, x) for given in seen)

@@ -5,13 +5,13 @@ import math
 
 import pytest
 
-from fcilib.claims import CHANCE, TOLERANCE, Claim, claims, compare, number, spread, table, texts
+from fcilib.claims import CHANCE
 from fcilib.cost import Bench, Route
-from fcilib.figures import claims_figure, style
+from fcilib.figures import style
 from fcilib.progress import VARIABLE, describe
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.routers import Investigator, RandomRouter, RankOne
-from fcilib.study import Study
+from fcilib.study import Study, numbers
 
 PARAMETERS = {"profile": "smoke", "seeds": 2, "executor": "inline", "records": ""}
 
@@ -137,70 +137,6 @@ def test_a_run_is_described_in_a_few_words():
     assert describe({**run, "precision": math.nan}) == "raw: epoch 2/5"
 
 
-def test_every_claim_is_well_formed():
-    assert len(claims()) > 45
-    assert {c.metric for c in claims().values()} == {
-        "precision",
-        "accuracy",
-        "cosine_gap",
-        "random_form_precision",
-        "rank_share",
-        "effective_rank",
-        "place",
-        "any_hit",
-    }
-    with pytest.raises(ValueError, match="is no share"):
-        Claim(source="", statement="", metric="precision", value=1.6)
-
-
-def test_verdicts():
-    claim = Claim(source="", statement="", metric="precision", value=0.5)
-    near, far = 0.5 + TOLERANCE - 1e-9, 0.5 - TOLERANCE - 1e-9
-    assert claim.verdict({"all": near, "others": 0.5}) == "reproduced"
-    assert claim.verdict({"all": near, "others": far}) == "only under all"
-    assert claim.verdict({"all": far, "others": 1.0}) == "not reproduced"
-    assert claim.verdict({}) == "not tested"
-    most = claim.model_copy(update={"relation": "at most"})
-    assert most.agrees(0.0)
-    assert not most.agrees(0.56)
-    assert (str(claim), str(most)) == ("50.0%", "≤ 50.0%")
-    rank = Claim(
-        source="",
-        statement="",
-        metric="",
-        unit="number",
-        value=130,
-        relation="at least",
-        tolerance=13,
-    )
-    assert (rank.agrees(117.5), rank.agrees(116.5), rank.agrees(300.0)) == (True, False, True)
-    assert str(rank) == "≥ 130"
-
-
-def test_a_condition_may_have_its_own_chance_or_no_claim(results):
-    rows = {"raw embeddings": "raw", "global mean": None}
-    comparison = compare(rows, results, chance={"global mean": "raw embeddings"})
-    raw, mean = (comparison[comparison.condition == name] for name in rows)
-    assert list(mean.chance) == list(raw["mean"])
-    assert mean.paper.isna().all()
-    assert set(mean.verdict) == {"–"}
-    assert len(claims_figure(comparison).axes) == 2
-
-
-def test_what_is_no_share_is_written_as_a_number(results):
-    assert (number(0.584, 0.021), number(-9.96, 0.18)) == ("0.58 ± 0.02", "-10.0 ± 0.2")
-    assert number(0.584, math.nan) == "0.58"
-    shown = table(compare({"raw embeddings": "cosine-gap"}, results)).loc["raw embeddings"]
-    gaps = texts(results["all"].summary("cosine_gap"), number)
-    assert (shown["paper"], shown["“all”"]) == ("-0.154", gaps["raw embeddings"])
-    assert "%" not in "".join(shown)
-    unclaimed = compare({"global mean": None}, results, metric="cosine_gap")
-    assert set(unclaimed.metric) == {"cosine_gap"}
-    found = results["all"].summary("cosine_gap")
-    assert unclaimed["mean"].iloc[0] == found.loc["global mean", "mean"]
-    assert unclaimed.chance.iloc[0] == found.loc[CHANCE, "mean"]
-
-
 def test_probes_are_in_the_frame_or_by_their_index(results):
     frame = results["all"].frame
     assert (frame.rank_share.dropna() == frame.rank_90.dropna() / 16).all()
@@ -210,24 +146,41 @@ def test_probes_are_in_the_frame_or_by_their_index(results):
     assert results["all"].probe("precision_top").empty
 
 
-def test_comparison_table_and_figure(results):
-    comparison = compare({"raw embeddings": "raw", "global mean": "global-mean"}, results)
-    assert len(comparison) == 4
-    assert comparison.chance.between(0, 0.2).all()
-    shown = table(comparison)
-    assert list(shown.columns) == ["paper", "“all”", "“others”", "chance (all / others)", "verdict"]
-    assert shown.loc["global mean", "paper"] == "1.9%"
-    figure = claims_figure(comparison)
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-1] in shown.index
-    assert figure.axes[1].get_xlabel() == 'routing precision (%), candidates "others"'
-
-
-def test_spread():
-    assert spread(0.984, 0.003) == "98.4 ± 0.3%"
-    assert spread(0.984, math.nan) == "98.4%"
-
-
 def test_the_longest_family_name_gives_the_style():
     assert style("causal attention, 1 layer")["marker"] == "v"
     assert style("attention, depth 2")["marker"] == "o"
     assert style("never heard of") == {"color": "#555555", "marker": "o"}
+
+
+@pytest.mark.parametrize(
+    ("curve", "rise", "fall", "best"),
+    [
+        ([0.1, 0.9, 0.85, 0.95], 0.8, 0.05, 0.95),
+        ([0.7, 0.2, 0.4], 0.7, 0.5, 0.7),  # the first epoch rises from zero
+        ([0.25], 0.25, -0.25, 0.25),
+    ],
+)
+def test_rises_and_falls_of_a_curve_are_from_epoch_to_epoch(results, curve, rise, fall, best):
+    record = results["all"].records["raw embeddings", 0]
+    found = numbers(record.model_copy(update={"curve": {"precision": curve}}))
+    assert found["largest_rise"] == pytest.approx(rise)
+    assert found["largest_fall"] == pytest.approx(fall)
+    assert found["best_precision"] == best
+
+
+def test_a_run_without_a_router_has_no_curve_of_precision(results):
+    record = results["all"].records["raw embeddings", 0]
+    found = numbers(record.model_copy(update={"curve": {"accuracy": [0.1, 0.2]}}))
+    names = ("largest_rise", "largest_fall", "best_precision")
+    assert all(math.isnan(found[name]) for name in names)
+
+
+def test_the_numbers_of_a_run_are_its_metrics_its_probes_and_its_cost(results):
+    record = results["others"].records["raw embeddings", 1]
+    found = numbers(record)
+    assert found.items() >= record.metrics.items()
+    assert found["rank_share"] == record.probes["rank_90"] / 16
+    assert (found["parameters"], found["seconds"]) == (record.parameters, record.seconds)
+    assert "singular_values" not in found
+    blind = record.model_copy(update={"probes": {}})
+    assert math.isnan(numbers(blind)["rank_share"])

@@ -1,10 +1,16 @@
 """What all representations owe the router, and what each owes its name."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch.nn import functional as F
 
+from fcilib.backbones import TRANSFORMER_3M
 from fcilib.experiment import Experiment, Training
 from fcilib.representations import (
     AblatedAttention,
@@ -14,6 +20,7 @@ from fcilib.representations import (
     Embedding,
     Flow,
     Fourier,
+    Frozen,
     GlobalMean,
     LinearAttention,
     Perceiver,
@@ -25,6 +32,7 @@ from fcilib.representations.ablated import (
 )
 from fcilib.representations.anchored import Sponsorship
 from fcilib.representations.attention import SelfAttention, SparseAttention
+from fcilib.representations.blocks import TokenEmbedding, sinusoids
 from fcilib.representations.embedding import LIKENESS, liken
 from fcilib.representations.linear_attention import LinearSelfAttention
 from fcilib.representations.mixing import FourierMixing
@@ -452,3 +460,225 @@ def test_what_is_frozen_stays_as_pretrained_and_what_is_not_moves(frozen):
     left = sum(p.numel() for p in model.representation.parameters())
     every = sum(p.numel() for p in model.parameters())
     assert outcome.parameters == (every - left if frozen else every)
+
+
+# What the vectors start from, and whether they are trained.
+
+
+def changed(spec, **fields):
+    return type(spec).model_validate({**dict(spec), **fields})
+
+
+def built(spec, size=SIZE):
+    """The module, and what torch's random stream gives next."""
+    torch.manual_seed(11)
+    return spec.build(size), torch.rand(2)
+
+
+def vector_names(module):
+    """The parameters that are vectors of tokens and positions."""
+    return {
+        name
+        for prefix, part in module.named_modules()
+        if isinstance(part, TokenEmbedding)
+        for name, _ in part.named_parameters(prefix=prefix)
+    }
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.02, 3.0])
+@pytest.mark.parametrize("spec", [*EVERY, Contrastive()], ids=ids)
+def test_the_scale_is_that_of_the_vectors_and_of_nothing_else(spec, scale):
+    plain, after = built(spec)
+    scaled, after_scaled = built(changed(spec, embedding_scale=scale))
+    vectors = vector_names(plain)
+    assert vectors
+    mine, its = dict(scaled.named_parameters()), dict(plain.named_parameters())
+    assert mine.keys() == its.keys()
+    for name in its:
+        if name not in vectors:
+            assert torch.equal(mine[name], its[name]), name
+        elif getattr(spec, "alike", 1) == 1 or scale == 0.25:
+            assert torch.equal(mine[name], scale * its[name]), name
+        else:  # the sum of two that are scaled each, so rounded elsewhere
+            torch.testing.assert_close(mine[name], scale * its[name])
+    assert torch.equal(after, after_scaled)
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "none"])
+@pytest.mark.parametrize("alike", [1, 3])
+def test_the_scale_is_the_standard_deviation_before_training(positions, alike):
+    spec = Embedding(positions=positions, embedding_scale=0.02, alike=alike)
+    for name, vectors in spec.build(Size(400, 300, 64)).named_parameters():
+        assert vectors.square().mean().sqrt().item() == pytest.approx(0.02, rel=0.02), name
+
+
+def test_likening_keeps_the_scale():
+    vectors = 0.1 * torch.randn(301, 512)
+    liken(vectors, 3, 0.1)
+    assert vectors.std().item() == pytest.approx(0.1, rel=0.02)
+
+
+@given(st.floats(max_value=0) | st.just(math.nan) | st.text() | st.none() | st.booleans())
+def test_a_scale_that_is_none_is_refused_by_name(scale):
+    with pytest.raises(ValidationError, match="embedding_scale"):
+        Embedding(embedding_scale=scale)
+
+
+@given(
+    st.sampled_from(["positions", "embeddings"]),
+    st.text().filter(lambda t: t not in ("learned", "sinusoidal", "none", "trained", "frozen")),
+)
+def test_a_choice_that_is_none_is_refused_by_name(field, choice):
+    with pytest.raises(ValidationError, match=field):
+        Attention(**{field: choice})
+
+
+@pytest.mark.parametrize("spec", [s for s in EVERY if not isinstance(s, Contrastive)], ids=ids)
+def test_frozen_vectors_start_the_same_and_get_no_gradient(spec):
+    trained, after = built(spec)
+    frozen, after_frozen = built(changed(spec, embeddings="frozen"))
+    assert torch.equal(after, after_frozen)
+    its, vectors = dict(trained.named_parameters()), vector_names(trained)
+    for name, parameter in frozen.named_parameters():
+        assert torch.equal(parameter, its[name])
+        assert parameter.requires_grad == (name not in vectors), name
+    x = frozen(tokens())
+    if x.requires_grad:
+        x.square().sum().backward()
+    assert all(dict(frozen.named_parameters())[name].grad is None for name in vectors)
+
+
+def short(representation):
+    return Experiment(
+        task=Evidence(length=32, vocabulary=16, min_distance=8, distractors=2),
+        width=16,
+        representation=representation,
+        router=Investigator(),
+        training=Training(sequences=128, epochs=1, held_out=32),
+    )
+
+
+def before_and_after(representation):
+    """The parameters of the representation before training and after it."""
+    experiment = short(representation)
+    torch.manual_seed(experiment.seed)
+    start = dict(experiment.build().representation.named_parameters())
+    return start, dict(train(experiment).model.representation.named_parameters())
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+@pytest.mark.parametrize("embeddings", ["trained", "frozen"])
+def test_training_moves_what_is_trained_and_nothing_that_is_frozen(positions, embeddings):
+    fields = {"positions": positions, "embeddings": embeddings}
+    start, end = before_and_after(Attention(**fields))
+    still = {name for name in start if torch.equal(start[name], end[name])}
+    expected = set()
+    if embeddings == "frozen":
+        expected = {"0.token.weight", "0.position.weight"}
+    elif positions == "sinusoidal":
+        expected = {"0.position.weight"}
+    assert still == expected
+
+
+def test_parameters_are_those_that_are_trained():
+    """32 position vectors and 16 token vectors of width 16 less."""
+    both = [train(short(Attention(embeddings=e))).parameters for e in ("trained", "frozen")]
+    assert both[0] - both[1] == (32 + 16) * 16
+
+
+@pytest.mark.parametrize("length", [1, 37, 512])
+@pytest.mark.parametrize("width", [2, 6, 64])
+def test_sinusoids_are_those_of_vaswani_sines_first_and_scaled(length, width):
+    """PE(p, 2i) = sin(p / 10000^(2i / d)) and PE(p, 2i + 1) = cos(…), times the root of two."""
+    expected = [
+        [
+            2**0.5 * wave(position / 10000 ** (2 * i / width))
+            for wave in (math.sin, math.cos)
+            for i in range(width // 2)
+        ]
+        for position in range(length)
+    ]
+    torch.testing.assert_close(sinusoids(length, width), torch.tensor(expected), atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("width", [1, 3, 17, 63])
+def test_an_odd_width_is_the_next_one_without_its_last_cosine(width):
+    assert torch.equal(sinusoids(40, width), sinusoids(40, width + 1)[:, :width])
+
+
+@pytest.mark.parametrize("width", [2, 16, 64])
+def test_sinusoids_have_a_mean_square_of_one_at_every_position(width):
+    squares = sinusoids(200, width).square().mean(dim=1)
+    torch.testing.assert_close(squares, torch.ones(200), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("width", [16, 17])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_sinusoids_are_added_to_the_token_and_scaled_with_it(width, scale):
+    spec = Embedding(positions="sinusoidal", embedding_scale=scale)
+    module, _ = built(spec, Size(20, 37, width))
+    x = module(tokens(2, 9))
+    token = module[0].token.weight[tokens(2, 9)]
+    torch.testing.assert_close(x - token, (scale * sinusoids(9, width)).expand(2, 9, width))
+    learned, after = built(Embedding(), Size(20, 37, width))
+    assert torch.equal(module[0].token.weight, scale * learned[0].token.weight)
+    assert torch.equal(after, built(spec, Size(20, 37, width))[1])
+
+
+trains_sinusoids = pytest.mark.xfail(
+    strict=True, reason="MatchedEmbedding asks for a gradient of everything, sinusoids included"
+)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [s for s in EVERY if not isinstance(s, Contrastive)]
+    + [pytest.param(Contrastive(frozen=False), marks=trains_sinusoids)],
+    ids=ids,
+)
+def test_sinusoids_are_never_trained(spec):
+    module = changed(spec, positions="sinusoidal").build(SIZE)
+    module(tokens()).square().sum().backward()
+    (position,) = [p for n, p in module.named_parameters() if n.endswith("position.weight")]
+    assert not position.requires_grad
+    assert position.grad is None
+    assert torch.equal(position, sinusoids(37, 16))
+
+
+@trains_sinusoids
+@pytest.mark.parametrize("frozen", [True, False])
+def test_pretraining_leaves_sinusoids_alone(frozen):
+    module = contrast(positions="sinusoidal", frozen=frozen, epochs=1)
+    module.pretrain(pairs())
+    assert torch.equal(module.embedding.position.weight, sinusoids(37, 16))
+
+
+def test_too_long_a_sequence_is_refused_with_sinusoids_too():
+    with pytest.raises(ValueError, match="37"):
+        Embedding(positions="sinusoidal").build(SIZE)(tokens(1, 38))
+
+
+def test_pretraining_of_frozen_embeddings_is_refused():
+    with pytest.raises(ValidationError, match="embeddings: pretraining trains them"):
+        Contrastive(embeddings="frozen")
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_contrastive_takes_a_scale_and_keeps_its_map_the_identity(frozen):
+    scaled, _ = built(Contrastive(frozen=frozen, embedding_scale=0.25))
+    plain, _ = built(Contrastive(frozen=frozen))
+    torch.testing.assert_close(scaled(tokens()), 0.25 * plain(tokens()))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("embedding_scale", 0.5), ("embeddings", "frozen"), ("positions", "sinusoidal")],
+)
+def test_a_frozen_backbone_has_no_vectors_of_ours(field, value):
+    with pytest.raises(ValidationError, match=field):
+        Frozen(backbone=TRANSFORMER_3M, **{field: value})
+
+
+def test_a_frozen_backbone_takes_the_defaults_said_aloud():
+    said = Frozen(backbone=TRANSFORMER_3M, embedding_scale=1.0, embeddings="trained")
+    assert said == Frozen(backbone=TRANSFORMER_3M)

