@@ -604,6 +604,6 @@ glue(
 # ## Exercises
 #
 # 1. Add the number of epochs to `CHOICES`. Does attention leave raw embeddings behind at any point in time?
-# 2. Run the joint grid for attention: add `jointly("positions", "largest learning rate")` to its protocols.
+# 2. Vary two more choices of attention together: add `jointly("norm before the router", "initial embedding scale")`.
 # 3. In the ten-second demonstration, make the position vectors small: `0.1 * torch.randn(128, 64)`. Who is
 #    nearest now, and why is the order of the two the same?
