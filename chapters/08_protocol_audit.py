@@ -240,7 +240,11 @@ chances = {
 def curve_of(approach):
     """The specification curve of one approach, over the choices that vary in it."""
     part = audit[audit.approach == approach]
-    varied = {c: o for c, o in options.items() if part[c].nunique() > 1}
+    varied = {
+        choice: [o for o in names if o in set(part[choice])]
+        for choice, names in options.items()
+        if part[choice].nunique() > 1
+    }
     claim = claims.claims()[APPROACHES[approach][2]]
     return figures.specification_curve(part, varied, claim, chances[approach])
 

@@ -415,8 +415,11 @@ with figures.look():
     right.set_ylim(-4, 104)
     right.set_ylabel("among look-alikes (%)")
     right.set_title("2. what tells the evidence apart", fontsize=10)
-    right.legend(
-        fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.45, -0.1)
+    fig.legend(
+        *right.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=6,
+        fontsize=8,
     )
     picture = figures.inline(
         fig,
