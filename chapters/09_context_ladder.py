@@ -126,7 +126,7 @@ for rung in RUNGS:
 # Precision among look-alikes: is the evidence scored above the other three? Chance is measured with the random router,
 # through the same code.
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ladder", "caption": "The context ladder: precision among the four look-alikes, in percent, mean and standard deviation over seeds. A row per representation in front of the same pairwise router, a column per rung: what tells the evidence apart is the token itself, the token before it, the token after it, or a definition elsewhere. The darkest colour is one in four, chance."}, "image": {"alt": "A heat map of representations against rungs. All rows are bright on the first rung; on left those with a recurrence or a window, on right those with a recurrence in both directions or a window; on hop hardly any."}}
+# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ladder", "caption": "The context ladder: precision among the four look-alikes, in percent, mean and standard deviation over seeds. A row per representation in front of the same pairwise router, a column per rung: what tells the evidence apart is the token itself, the token before it, the token after it, or a definition elsewhere. The darkest colour is one in four, chance. The last row has one seed."}, "image": {"alt": "A heat map of representations against rungs. All rows are bright on the first rung; on left those with a recurrence or a window, on right those with a recurrence in both directions or a window; on hop hardly any."}}
 among = {
     rung: result.summary("precision_lookalike")
     for rung, result in results.items()
@@ -224,8 +224,8 @@ plt.show()
 # %% [markdown]
 # A recurrence leaves chance within the first epochs of the rung that its direction allows: its short convolution hands
 # each token the three before it from the first step on. A window of {glue:text}`window` tokens does as much for attention.
-# Attention over all positions has to find the neighbour first. (Where a curve falls again, the model has seen the same
-# {glue:text}`sequences` sequences too often.)
+# Attention over all positions has to find the neighbour first. (Where a curve falls again, we take it for
+# overfitting: the same {glue:text}`sequences` sequences come back every epoch. It was not tested.)
 
 # %% [markdown]
 # ## Can attention not, or did it not learn to?
@@ -237,7 +237,7 @@ plt.show()
 # %%
 @torch.no_grad()
 def by_hand(task, step):
-    """Attention that looks `step` tokens aside, and a router that compares both tokens."""
+    """Attention that looks `step` tokens aside; a router of both tokens."""
     v, n = task.vocabulary, task.length
     size = Size(v, n, width=2 * v + n)
     router = Investigator(heads=1, candidates="others")
