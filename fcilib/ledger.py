@@ -221,4 +221,5 @@ def _value(record: Record | RetrievalRecord, claim: Claim) -> float | None:
     if claim.progress < 1:
         curve = record.curve[claim.metric]
         return curve[math.ceil(claim.progress * len(curve)) - 1]
-    return numbers(record).get(claim.metric)
+    value = numbers(record).get(claim.metric, math.nan)
+    return None if math.isnan(value) else value

@@ -473,7 +473,6 @@ def test_what_a_run_did_not_measure_is_not_tested(tmp_path):
     assert entry_of(records, "rank-attention").verdict == "not tested"
 
 
-@pytest.mark.xfail(strict=True, reason="`numbers` has NaN for these, which counts as measured")
 @pytest.mark.parametrize("name", ["rank-90", "transition-rise", "transition-peak"])
 def test_neither_is_what_is_worked_out_from_it(tmp_path, name):
     one = NAMED["attention-1"]["all"]
