@@ -51,22 +51,28 @@ class MatchedEmbedding(nn.Module):
         self.embedding = TokenEmbedding(size, spec)
         self.project = nn.Linear(size.width, size.width, bias=False)
         nn.init.eye_(self.project.weight)
-        self.requires_grad_(not spec.frozen)
+        self._learnable = [p for p in self.parameters() if p.requires_grad]
+        self._train(not spec.frozen)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.project(self.embedding(tokens))
 
     def pretrain(self, data: Batch) -> None:
         """Adam on InfoNCE for the spec's epochs, in an order of torch's current random state."""
-        self.requires_grad_(True)
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.spec.learning_rate)
+        self._train(True)
+        optimizer = torch.optim.Adam(self._learnable, lr=self.spec.learning_rate)
         for _ in range(self.spec.epochs):
             for index in torch.randperm(len(data)).split(self.spec.batch):
                 optimizer.zero_grad()
                 self.loss(data[index]).backward()
                 optimizer.step()
-        self.requires_grad_(not self.spec.frozen)
+        self._train(not self.spec.frozen)
         self.zero_grad()
+
+    def _train(self, wanted: bool) -> None:
+        """Ask for gradients, or not, of all but what is never learned: fixed position vectors."""
+        for parameter in self._learnable:
+            parameter.requires_grad_(wanted)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """InfoNCE: cross-entropy of each query's cosines with all evidence of the batch."""
