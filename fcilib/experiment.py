@@ -10,6 +10,7 @@ from fcilib import NUMERICS
 from fcilib.council import Council
 from fcilib.indices import BloomIndex, BM25Index, Index
 from fcilib.model import FCI, Normalisation
+from fcilib.probes import Probing
 from fcilib.representations import Frozen, Representation
 from fcilib.routers import Router
 from fcilib.spec import Repeatable, Size, Spec, short_hash
@@ -61,7 +62,7 @@ class Experiment(Repeatable):
     training: Training = Training()
     seed: int = Field(0, ge=0)
     """Seeds the data, the initial weights and the order of the batches."""
-    probing: Literal["standard", "thorough"] = "standard"
+    probing: Probing = "standard"
     """How much is measured inside the trained model; see `fcilib.probes`."""
 
     @model_validator(mode="after")
@@ -70,6 +71,12 @@ class Experiment(Repeatable):
             self.router, (BloomIndex, BM25Index)
         ):
             raise ValueError("router: an index reads tokens, and a frozen backbone hands on states")
+        return self
+
+    @model_validator(mode="after")
+    def _a_film_has_a_router(self) -> Experiment:
+        if self.router is None and self.probing == "by-epoch":
+            raise ValueError("probing: 'by-epoch' keeps a router's scores, and there is no router")
         return self
 
     @property

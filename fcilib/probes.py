@@ -13,6 +13,8 @@ from fcilib.model import FCI, Output
 from fcilib.routers import pick
 from fcilib.tasks import Batch
 
+Probing = Literal["standard", "thorough", "by-epoch"]
+
 RANDOM_DRAWS = 5
 """Random replacements of the routing form that a precision is averaged over."""
 
@@ -22,10 +24,13 @@ MATRICES = 8
 PICKS = 16
 """Numbers of picked candidates, from 1, for which a precision is kept."""
 
+FILMED = 2
+"""Held-out sequences, from the first, whose shares are kept by epoch."""
+
 
 @torch.no_grad()
 def measure(
-    model: FCI, held_out: Batch, seed: int, probing: Literal["standard", "thorough"] = "standard"
+    model: FCI, held_out: Batch, seed: int, probing: Probing = "standard"
 ) -> dict[str, Any]:
     """Every probe that applies to the model, on held-out sequences.
 
@@ -49,6 +54,9 @@ def measure(
         projection to r dimensions, P form P; over `RANDOM_DRAWS` draws.
     `precision_top`, `precision_rest`: with the r largest singular values of the form alone, and
         with all but those; with none left the latter is set to 0.
+
+    By epoch, besides the standard ones: `shares`, before training and after each epoch. They are
+    taken while the model is trained, by `fcilib.training`.
     """
     model.eval()
     rng = torch.Generator().manual_seed(seed)
@@ -71,6 +79,22 @@ def measure(
     if probing == "thorough":
         found |= _subspace(model, x, held_out, rng)
     return found
+
+
+@torch.no_grad()
+def shares(model: FCI, held_out: Batch) -> list[float]:
+    """The softmax of the scores of the first `FILMED` held-out sequences, candidate by candidate.
+
+    `FILMED * C` numbers, to four decimals, one sequence after another; zero where something is no
+    candidate. Leaves torch's random state as it was. Raises ValueError for a model without a router.
+    """
+    if model.spec is None:
+        raise ValueError("probing: 'by-epoch' keeps a router's scores, and there is no router")
+    model.eval()
+    few = held_out[torch.arange(min(FILMED, len(held_out)))]
+    with torch.random.fork_rng():
+        scores = model(few.tokens, few.query, few.evidence).scores
+    return [round(share, 4) for share in scores.float().softmax(dim=1).flatten().tolist()]
 
 
 def effective_rank(matrix: torch.Tensor) -> float:

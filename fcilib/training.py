@@ -87,26 +87,30 @@ def train(
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=spec.learning_rate, total_steps=max(steps * spec.epochs, 1)
         )
-        curve: list[dict[str, float]] = []
-        spent = 0.0
+        notes: dict[str, Any] = {"curve": [], "shares": [], "seconds": 0.0}
         if not fresh:
-            notes = load_checkpoint(checkpoint, model, optimizer, scheduler)
-            curve, spent = notes["curve"], notes["seconds"]
+            notes |= load_checkpoint(checkpoint, model, optimizer, scheduler)
+        curve, shares, spent = notes["curve"], notes["shares"], notes["seconds"]
+        if experiment.probing == "by-epoch" and not shares:
+            shares += probes.shares(model, held_out)
         for epoch in range(len(curve), spec.epochs):
             # An epoch's randomness depends on its number alone, so a resumed run repeats it.
             torch.manual_seed(_mix(seed, epoch))
             loss = _epoch(experiment, model, optimizer, scheduler, data, epoch, report)
             curve.append({"loss": loss, **evaluate(model, held_out, spec)})
+            if shares:
+                shares += probes.shares(model, held_out)
             if checkpoint is not None:
                 seconds = spent + time.perf_counter() - begun
-                notes = {"curve": curve, "seconds": seconds}
+                notes = {"curve": curve, "shares": shares, "seconds": seconds}
                 save_checkpoint(checkpoint, model, optimizer, scheduler, notes)
         seconds = spent + time.perf_counter() - begun
         final = curve[-1] if curve else evaluate(model, held_out, spec)
         return Outcome(
             metrics={name: value for name, value in final.items() if name != "loss"},
             curve=curve,
-            probes=probes.measure(model, held_out, seed, experiment.probing),
+            probes=probes.measure(model, held_out, seed, experiment.probing)
+            | ({"shares_by_epoch": shares} if shares else {}),
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
             peak_memory_mb=_peak_memory_mb(),

@@ -9,6 +9,7 @@ import torch
 from fcilib import training
 from fcilib.experiment import Experiment, Training
 from fcilib.indices import BloomIndex, BM25Index
+from fcilib.probes import FILMED
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Perceiver
@@ -109,6 +110,41 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(tmp_path, representation, rout
     ended, whole = outcome.model.state_dict(), expected.model.state_dict()
     assert list(ended) == list(whole)
     assert all(torch.equal(ended[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("router", [Investigator(candidates="others"), RandomRouter()])
+def test_shares_by_epoch_are_a_film_that_a_stop_does_not_cut(tmp_path, router):
+    """Of the untrained model and after each epoch; keeping them changes nothing else."""
+    spec = experiment(router=router, epochs=3)
+    plain, filmed = train(spec), spec.model_copy(update={"probing": "by-epoch"})
+    whole = train(filmed)
+    assert (whole.metrics, whole.curve) == (plain.metrics, plain.curve)
+    film = torch.tensor(whole.probes["shares_by_epoch"]).view(4, FILMED, spec.task.length)
+    assert torch.allclose(film.sum(2), torch.ones(4, FILMED), atol=1e-2)
+
+    batch = spec.task.draw(spec.training.held_out, 0, "test")[torch.arange(FILMED)]
+    if router.kind == "investigator":
+        assert film[:, range(FILMED), batch.query].count_nonzero() == 0
+        with torch.no_grad():
+            last = whole.model(batch.tokens, batch.query).scores.softmax(dim=1)
+        assert torch.allclose(film[-1], last, atol=1e-4)
+
+    checkpoint = tmp_path / "checkpoint.safetensors"
+
+    def stop(done, *_):
+        if done > 9:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(filmed, checkpoint, stop)
+    assert train(filmed, checkpoint).probes == whole.probes
+
+
+def test_a_model_without_a_router_has_no_film():
+    with pytest.raises(ValueError, match="probing: 'by-epoch' keeps a router's scores"):
+        Experiment(
+            task=SMOKE.evidence, representation=Attention(), router=None, probing="by-epoch"
+        )
 
 
 def test_a_run_that_is_resumed_is_not_pretrained_again(tmp_path, monkeypatch):
@@ -231,7 +267,7 @@ def test_a_record_of_no_epoch_can_be_read_back(tmp_path):
     SegmentRouter(segment=5), LinUCB(within=8), Budgeted(fraction=0.3), BloomIndex(segment=5),
     BM25Index(segment=5), MemoryBank(), ClosedLoop(),
 ], ids=lambda router: router.kind)  # fmt: skip
-@pytest.mark.parametrize("probing", ["standard", "thorough"])
+@pytest.mark.parametrize("probing", ["standard", "thorough", "by-epoch"])
 def test_a_record_of_every_router_can_be_read_back(tmp_path, router, probing):
     spec = experiment(Embedding(), router, epochs=1).model_copy(update={"probing": probing})
     records = Records(tmp_path)
@@ -241,6 +277,7 @@ def test_a_record_of_every_router_can_be_read_back(tmp_path, router, probing):
     assert all(math.isfinite(value) for value in record.metrics.values())
     assert ("found_within" in record.probes) == (router.kind != "closed-loop")
     assert ("match_in_product" in record.probes) == (probing == "thorough")
+    assert ("shares_by_epoch" in record.probes) == (probing == "by-epoch")
 
 
 def seen_by(monkeypatch, spec):
