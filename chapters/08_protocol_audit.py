@@ -50,7 +50,7 @@ import torch
 from IPython.display import HTML
 from myst_nb import glue
 
-from fcilib import claims, figures
+from fcilib import claims, figures, interactive
 from fcilib.claims import percent
 from fcilib.deciders import chance_of
 from fcilib.ledger import ledger
@@ -256,6 +256,21 @@ def held(approach, **fixed):
         part = part[part[choice] == option]
     return f"{part.agrees.sum()} of {len(part)}"
 
+
+# %% [markdown]
+# ### Pick a protocol
+#
+# All of it in one figure, before it is taken apart: an approach, a protocol, its number. Beginning at the centre, exclude the
+# query, take the positions away, or count ties as lost, and see which claims hold.
+
+# %% tags=["remove-input"]
+interactive.picker(
+    "pick-protocol",
+    audit,
+    options,
+    {a: claims.claims()[name] for a, (_, _, name) in APPROACHES.items()},
+    chances,
+)
 
 # %% [markdown]
 # ## Zero layers (§4.1): when do raw embeddings fail?

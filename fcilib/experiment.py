@@ -10,7 +10,7 @@ from fcilib import NUMERICS
 from fcilib.council import Council
 from fcilib.indices import BloomIndex, BM25Index, Index
 from fcilib.model import FCI, Normalisation
-from fcilib.probes import Probing
+from fcilib.probes import FILMED, Probing
 from fcilib.representations import Frozen, Representation
 from fcilib.routers import Router
 from fcilib.spec import Repeatable, Size, Spec, short_hash
@@ -75,8 +75,10 @@ class Experiment(Repeatable):
 
     @model_validator(mode="after")
     def _a_film_has_a_router(self) -> Experiment:
-        if self.router is None and self.probing == "by-epoch":
+        if self.probing == "by-epoch" and self.router is None:
             raise ValueError("probing: 'by-epoch' keeps a router's scores, and there is no router")
+        if self.probing == "by-epoch" and self.training.held_out < FILMED:
+            raise ValueError(f"probing: 'by-epoch' needs {FILMED} held-out sequences")
         return self
 
     @property

@@ -27,6 +27,9 @@ PICKS = 16
 FILMED = 2
 """Held-out sequences, from the first, whose shares are kept by epoch."""
 
+FILM = 1600
+"""About as many numbers are kept of all shares; neighbours are added up where there are more."""
+
 
 @torch.no_grad()
 def measure(
@@ -82,19 +85,29 @@ def measure(
 
 
 @torch.no_grad()
-def shares(model: FCI, held_out: Batch) -> list[float]:
-    """The softmax of the scores of the first `FILMED` held-out sequences, candidate by candidate.
+def shares(model: FCI, held_out: Batch, epochs: int) -> list[float]:
+    """How a router divides its softmax over each of the first `FILMED` held-out sequences.
 
-    `FILMED * C` numbers, to four decimals, one sequence after another; zero where something is no
-    candidate. Leaves torch's random state as it was. Raises ValueError for a model without a router.
+    For each sequence in turn: the evidence's share, the query's own, and those of the others, added
+    up over `film_group` neighbours; to four decimals. Leaves torch's random state as it was.
     """
-    if model.spec is None:
-        raise ValueError("probing: 'by-epoch' keeps a router's scores, and there is no router")
     model.eval()
-    few = held_out[torch.arange(min(FILMED, len(held_out)))]
+    few = held_out[torch.arange(FILMED)]
     with torch.random.fork_rng():
-        scores = model(few.tokens, few.query, few.evidence).scores
-    return [round(share, 4) for share in scores.float().softmax(dim=1).flatten().tolist()]
+        output = model(few.tokens, few.query, few.evidence)
+    share = output.scores.float().softmax(dim=1)
+    rows, kept = torch.arange(len(few)), []
+    for position in (few.evidence, few.query):
+        kept.append(share[rows, output.candidate(position)])
+        share = share.scatter(1, output.candidate(position)[:, None], 0)
+    groups = share.split(film_group(share.shape[1], epochs), dim=1)
+    found = torch.stack([*kept, *(group.sum(dim=1) for group in groups)], dim=1)
+    return [round(value, 4) for value in found.flatten().tolist()]
+
+
+def film_group(candidates: int, epochs: int) -> int:
+    """Neighbouring candidates whose shares are kept as one number."""
+    return math.ceil(FILMED * candidates * (epochs + 1) / FILM)
 
 
 def effective_rank(matrix: torch.Tensor) -> float:

@@ -92,14 +92,14 @@ def train(
             notes |= load_checkpoint(checkpoint, model, optimizer, scheduler)
         curve, shares, spent = notes["curve"], notes["shares"], notes["seconds"]
         if experiment.probing == "by-epoch" and not shares:
-            shares += probes.shares(model, held_out)
+            shares += probes.shares(model, held_out, spec.epochs)
         for epoch in range(len(curve), spec.epochs):
             # An epoch's randomness depends on its number alone, so a resumed run repeats it.
             torch.manual_seed(_mix(seed, epoch))
             loss = _epoch(experiment, model, optimizer, scheduler, data, epoch, report)
             curve.append({"loss": loss, **evaluate(model, held_out, spec)})
             if shares:
-                shares += probes.shares(model, held_out)
+                shares += probes.shares(model, held_out, spec.epochs)
             if checkpoint is not None:
                 seconds = spent + time.perf_counter() - begun
                 notes = {"curve": curve, "shares": shares, "seconds": seconds}

@@ -114,10 +114,18 @@ class Browser:
                 raise RuntimeError(f"{method}: {message['error']['message']}")
             return message["result"]
 
-    def visit(self, url: str, settle: float = 0.3, ask: str = "null") -> Visit:
+    def visit(
+        self,
+        url: str,
+        settle: float = 0.3,
+        ask: str = "null",
+        width: int = 1280,
+        dark: bool = False,
+    ) -> Visit:
         """Open `url`, wait until it is loaded and typeset and `settle` seconds more; then leave.
 
-        `ask` is a JavaScript expression, evaluated at the end; its value must have a JSON form.
+        `ask` is a JavaScript expression, evaluated at the end and waited for; its value must have a
+        JSON form. The page is `width` pixels wide; `dark`: for a reader who prefers dark pages.
         """
         # A context of its own: each page is met as by a reader who has never been here.
         context = self.call("Target.createBrowserContext")["browserContextId"]
@@ -126,6 +134,10 @@ class Browser:
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable", session)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", session, features=[scheme])
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", session, **size)
         self._events.clear()
         self.call("Page.navigate", session, url=url)
         while (formulas := self._formulas(session)) is None:
@@ -135,12 +147,20 @@ class Browser:
             message = self._message(left)
             if message is not None:
                 self._events.append(message)
-        asked = self.call("Runtime.evaluate", session, expression=ask, returnByValue=True)
+        asked = self.call(
+            "Runtime.evaluate", session, expression=ask, awaitPromise=True, returnByValue=True
+        )
+        if "exceptionDetails" in asked:
+            raise RuntimeError(asked["exceptionDetails"]["exception"]["description"])
+        self._at_the_end(session)
         visit = Visit(formulas=formulas, answer=asked["result"].get("value"))
         for event in self._events:
             self._note(visit, event.get("method", ""), event.get("params", {}))
         self.call("Target.disposeBrowserContext", browserContextId=context)
         return visit
+
+    def _at_the_end(self, session: str) -> None:
+        """Whatever else is to be done with an open page."""
 
     def _formulas(self, session: str) -> tuple[int, int] | None:
         """Formulas of the page once it is loaded, and those typeset; None where it was left."""

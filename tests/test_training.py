@@ -9,7 +9,7 @@ import torch
 from fcilib import training
 from fcilib.experiment import Experiment, Training
 from fcilib.indices import BloomIndex, BM25Index
-from fcilib.probes import FILMED
+from fcilib.probes import FILM, FILMED, film_group, shares
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Perceiver
@@ -119,15 +119,17 @@ def test_shares_by_epoch_are_a_film_that_a_stop_does_not_cut(tmp_path, router):
     plain, filmed = train(spec), spec.model_copy(update={"probing": "by-epoch"})
     whole = train(filmed)
     assert (whole.metrics, whole.curve) == (plain.metrics, plain.curve)
-    film = torch.tensor(whole.probes["shares_by_epoch"]).view(4, FILMED, spec.task.length)
+    film = torch.tensor(whole.probes["shares_by_epoch"]).view(4, FILMED, 2 + spec.task.length)
     assert torch.allclose(film.sum(2), torch.ones(4, FILMED), atol=1e-2)
-
-    batch = spec.task.draw(spec.training.held_out, 0, "test")[torch.arange(FILMED)]
     if router.kind == "investigator":
-        assert film[:, range(FILMED), batch.query].count_nonzero() == 0
+        batch = spec.task.draw(spec.training.held_out, 0, "test")[torch.arange(FILMED)]
         with torch.no_grad():
             last = whole.model(batch.tokens, batch.query).scores.softmax(dim=1)
-        assert torch.allclose(film[-1], last, atol=1e-4)
+        rows = torch.arange(FILMED)
+        assert torch.allclose(film[-1, :, 0], last[rows, batch.evidence], atol=1e-4)
+        assert film[:, :, 1].count_nonzero() == 0, "the query is no candidate"
+        last[rows, batch.evidence] = 0
+        assert torch.allclose(film[-1, :, 2:], last, atol=1e-4)
 
     checkpoint = tmp_path / "checkpoint.safetensors"
 
@@ -140,11 +142,23 @@ def test_shares_by_epoch_are_a_film_that_a_stop_does_not_cut(tmp_path, router):
     assert train(filmed, checkpoint).probes == whole.probes
 
 
+def test_a_long_film_is_as_small_as_a_short_one():
+    paper = PROFILES["paper"]
+    assert film_group(32, 2) == 1
+    for sizes in (PROFILES["quick"], paper):
+        group = film_group(sizes.evidence.length, sizes.training.epochs)
+        kept = math.ceil(sizes.evidence.length / group) + 2
+        assert FILMED * kept * (sizes.training.epochs + 1) <= 1.2 * FILM
+    spec = experiment().model_copy(update={"probing": "by-epoch"})
+    model, data = spec.build(), spec.task.draw(4, 0, "test")
+    single, coarse = shares(model, data, 2), shares(model, data, 2000)
+    assert len(coarse) < len(single)
+    assert sum(coarse) == pytest.approx(sum(single), abs=0.01)
+
+
 def test_a_model_without_a_router_has_no_film():
     with pytest.raises(ValueError, match="probing: 'by-epoch' keeps a router's scores"):
-        Experiment(
-            task=SMOKE.evidence, representation=Attention(), router=None, probing="by-epoch"
-        )
+        Experiment(task=SMOKE.evidence, representation=Attention(), router=None, probing="by-epoch")
 
 
 def test_a_run_that_is_resumed_is_not_pretrained_again(tmp_path, monkeypatch):
