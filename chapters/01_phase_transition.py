@@ -49,7 +49,7 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import claims, figures
+from fcilib import claims, figures, interactive
 from fcilib.claims import CHANCE, percent, spread
 from fcilib.ledger import further, ledger
 from fcilib.representations import Attention, Embedding, Flow
@@ -365,6 +365,38 @@ for name in names:
 # {glue:text}`gain Flow, depth 2, others`. One epoch carries most of the rise, but where everything is learned
 # within two or three epochs a jump cannot be told from a fast rise. What can be told: raw
 # embeddings and Flow rise as attention does, where the paper has them flat.
+
+# %% [markdown]
+# ### What the router looks at meanwhile
+#
+# A precision says how often the router is right, not what it looks at when it is wrong. Four of the conditions were
+# trained once more, the first seed only, and kept the router's softmax over two held-out sequences before training
+# and after each epoch. Move the slider: with raw embeddings under `"all"`, the query's own position rises together
+# with the evidence, and only later gives way to it; of content-only vectors neither ever does, since they are one
+# vector. With the query excluded there is nobody to give way.
+
+# %%
+filmed = {
+    candidates: study.run(
+        {
+            name: experiment.model_copy(update={"probing": "by-epoch"})
+            for name, experiment in conditions(candidates).items()
+            if name in SHOWN
+        },
+        seeds=1,
+    )
+    for candidates in results
+}
+
+# %% tags=["remove-input"]
+interactive.film(
+    "film-scores",
+    filmed,
+    {
+        c: r.summary("precision").loc[CHANCE, "mean"]
+        for c, r in results.items()
+    },
+)
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance

@@ -103,6 +103,21 @@ def book(
 
 
 @app.command()
+def pdf(
+    out: Annotated[
+        Path | None, typer.Option(help="The file; default book/_build/fcilib.pdf.")
+    ] = None,
+) -> None:
+    """Print the rendered book to one PDF; needs Chromium or Chrome."""
+    with _one_line_errors():
+        from fcilib import pipeline
+
+        project = pipeline.find_project()
+        target = out.resolve() if out else project.html.parent / "fcilib.pdf"
+        typer.echo(pipeline.print_pdf(project, target))
+
+
+@app.command()
 def run(
     chapter: Annotated[str, typer.Argument(help="number, name or path, e.g. 01")],
     profile: Annotated[str | None, typer.Option(help="smoke, quick or paper.")] = None,

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcilib import status
+from fcilib import single_page, status
 from fcilib.files import write_atomic
 from fcilib.watch import Watch
 
@@ -452,14 +452,48 @@ def render(project: Project) -> Path:
     if done.returncode:
         messages = ANSI.sub("", done.stderr).replace(str(project.root) + os.sep, "")
         raise RenderFailed("the book did not render", detail=messages.strip())
+    made = fresh / "_build" / "html"
+    single_page.write(made)
     old = build / "old"
     _remove(old)
     if project.html.exists():
         project.html.rename(old)
-    (fresh / "_build" / "html").rename(project.html)
+    made.rename(project.html)
     _remove(old)
     _remove(fresh)
     return project.html / "index.html"
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PRINTING = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    # Its own clock: formulas and figures are drawn before it prints, however slow the machine.
+    *("--virtual-time-budget=120000", "--no-pdf-header-footer", "--generate-pdf-document-outline"),
+)
+
+
+def print_pdf(project: Project, target: Path) -> Path:
+    """Print the rendered book, whole, to `target`; needs Chromium or Chrome on the path.
+
+    Raises PipelineError where there are no pages or no browser, RenderFailed if it prints nothing.
+    """
+    page = project.html / "book" / single_page.NAME
+    if not page.is_file():
+        raise PipelineError("there are no pages to print: `fci book` makes them")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise PipelineError(f"printing needs a browser; looked for {', '.join(BROWSERS)}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fci-") as folder:
+        made = Path(folder) / target.name
+        own = (f"--user-data-dir={folder}/profile", f"--print-to-pdf={made}")
+        command = [browser, *PRINTING, *own, page.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode or not made.is_file():
+            raise RenderFailed("the book did not print", detail=done.stderr.strip())
+        shutil.move(made, target)
+    return target
 
 
 def _remove(folder: Path) -> None:

@@ -29,27 +29,34 @@ def write(html: Path) -> Path:
     """
     folder = html / "book"
     first = _read(folder / "intro.html")
-    names = ["intro", *_sidebar(first)]
-    articles = {name: _article(_read(folder / f"{name}.html")) for name in names}
+    articles = {"intro": _article(first)}
+    articles |= {name: _article(_read(folder / f"{name}.html")) for name in _sidebar(first)}
     counts = Counter(tag["id"] for article in articles.values() for tag in article(id=True))
+
+    def anchor(page: str, name: str) -> str:
+        return f"{page}--{name}" if counts[name] > 1 else name
+
+    def target(page: str, href: str) -> str:
+        path, name = urldefrag(href)
+        there = path.removesuffix(".html") if path else page
+        if there not in articles:
+            return href
+        return f"#{anchor(there, name) if name else _page(there)}"
+
     for name, article in articles.items():
         for tag in article(id=True):
-            tag["id"] = _anchor(name, tag["id"], counts)
+            tag["id"] = anchor(name, tag["id"])
         for link in article("a", href=True):
-            link["href"] = _target(name, link["href"], counts)
-    frame = _article(first)
+            link["href"] = target(name, link["href"])
     for tag in first.select(".bd-sidebar-secondary, .prev-next-footer, .bd-header-article"):
         tag.decompose()
-    for link in first.select("nav.bd-links a[href], a.navbar-brand[href]"):
-        link["href"] = _target("intro", link["href"], counts)
-    sections = []
+    for link in first.select("nav.bd-links a[href], .navbar-brand[href]"):
+        link["href"] = target("intro", link["href"].removeprefix("#"))
+    whole = first.new_tag("div", attrs={"class": "fci-whole"})
+    articles["intro"].insert_before(whole)
     for name, article in articles.items():
-        article.name, article.attrs = "section", {"id": _page(name), "class": "fci-page"}
-        sections.append(article.extract())
-    frame_attributes = {"class": "bd-article", "role": "main"}
-    whole = first.new_tag("article", attrs=frame_attributes)
-    whole.extend(sections)
-    (first.select_one("div.bd-article-container") or frame).append(whole)
+        article["id"] = _page(name)
+        whole.append(article.extract())
     write_atomic(folder / NAME, str(first))
     return folder / NAME
 
@@ -70,16 +77,3 @@ def _sidebar(page: BeautifulSoup) -> list[str]:
 
 def _page(name: str) -> str:
     return f"page-{name}"
-
-
-def _anchor(page: str, anchor: str, counts: Counter[str]) -> str:
-    return f"{page}--{anchor}" if counts[anchor] > 1 else anchor
-
-
-def _target(page: str, href: str, counts: Counter[str]) -> str:
-    """Where a link of a page leads on the page of all."""
-    path, anchor = urldefrag(href)
-    if path not in ("", "#") and not (path.endswith(".html") and "/" not in path):
-        return href
-    name = path.removesuffix(".html") if path.endswith(".html") else page
-    return f"#{_anchor(name, anchor, counts)}" if anchor else f"#{_page(name)}"
