@@ -725,6 +725,7 @@ further(
         "rank-mamba-1.4b",
         "rank-mamba-370m",
     ],
+    earlier=[TABLE_2],
 )
 
 # %% tags=["remove-cell"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from typing import Any
@@ -109,11 +109,15 @@ def sensitive(entries: Mapping[str, Entry], margin: float) -> list[str]:
     return found
 
 
-def further(entries: Mapping[str, Entry], names: Sequence[str]) -> Linked:
-    """A chapter's table of claims that none of its other tables holds: a row each, by statement.
+def further(
+    entries: Mapping[str, Entry],
+    names: Sequence[str],
+    earlier: Iterable[Mapping[str, str | None]] = (),
+) -> Linked:
+    """A chapter's table of claims that its other tables don't hold whole: a row each, by statement.
 
     What the paper says, what was measured under each protocol, chance (ranges where several
-    experiments decide), and the verdict with its reason.
+    experiments decide), and the verdict with its reason. `earlier`: as for `claims.linked`.
     """
     protocols = sorted({f.protocol for name in names for f in entries[name].findings})
     rows, labels = {}, {}
@@ -128,7 +132,7 @@ def further(entries: Mapping[str, Entry], names: Sequence[str]) -> Linked:
             "chance": _range(claim, known),
             "verdict": _explained(entry),
         }
-    return linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement")
+    return linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement", earlier)
 
 
 def measured(claim: Claim, part: Sequence[Finding]) -> str:

@@ -38,6 +38,8 @@ def write(html: Path) -> Path:
 
     def target(page: str, href: str) -> str:
         path, name = urldefrag(href)
+        if path == NAME:
+            return f"#{_page('intro')}"
         there = path.removesuffix(".html") if path else page
         if there not in articles:
             return href

@@ -5,21 +5,31 @@ They are made by `make book`, which runs this file last; where there are no page
 
 from __future__ import annotations
 
+import functools
+import http.server
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
+import papermill
 import pytest
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 import browser  # noqa: E402  (a helper beside this file)
 
-from fcilib.claims import anchor_of, claims  # noqa: E402
+from fcilib import pipeline  # noqa: E402
+from fcilib.claims import anchor_of, claims, percent  # noqa: E402
+from fcilib.representations import Embedding  # noqa: E402
+from fcilib.routers import Investigator  # noqa: E402
+from fcilib.study import Study  # noqa: E402
 
 HTML = ROOT / "book" / "_build" / "html"
 # Sphinx copies the templates of the theme among the static files; nobody opens those.
@@ -115,6 +125,19 @@ def test_local_links_lead_somewhere(page: Path) -> None:
     assert dead == []
 
 
+@cache
+def _text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def soup_of(page: Path) -> BeautifulSoup:
+    return BeautifulSoup(_text_of(page), "html.parser")
+
+
+def name_of_view(view: tuple[int, bool]) -> str:
+    return f"{view[0]}{'-dark' if view[1] else ''}"
+
+
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
     executable = browser.find()
@@ -125,13 +148,111 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Brows
     opened.close()
 
 
+@pytest.mark.parametrize("view", [(1280, False), (390, False), (1280, True)], ids=name_of_view)
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_opens_quietly(page: Path, chromium: browser.Browser) -> None:
-    visit = chromium.visit(page.as_uri())
+def test_opens_quietly_and_can_be_read(
+    page: Path, view: tuple[int, bool], chromium: browser.Browser
+) -> None:
+    legible = (ROOT / "tests" / "legible.js").read_text(encoding="utf-8")
+    width, dark = view
+    ask = legible if page in READ else "[]"
+    visit = chromium.visit(page.as_uri(), ask=ask, width=width, dark=dark)
     assert visit.errors == [], "the console shows errors"
     assert visit.requests == [], "the page asks the network for something"
     written, typeset = visit.formulas
     assert typeset >= written, "formulas were left untypeset"
+    assert visit.answer == []
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """The address of the pages as a web server gives them."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    serve = functools.partial(Quiet, directory=str(HTML))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+FOUND = """(async () => {
+    for (let i = 0; i < 100 && !document.querySelector('#search-results li p.context'); i++)
+        await new Promise((go) => setTimeout(go, 100));
+    return [...document.querySelectorAll('#search-results li')].map((item) =>
+        [item.querySelector('a').getAttribute('href').split(/[?#]/)[0], item.textContent]);
+})()"""
+
+
+def test_a_search_finds_where_a_word_stands(site: str, chromium: browser.Browser) -> None:
+    visit = chromium.visit(f"{site}/search.html?q=rank-1", ask=FOUND)
+    assert visit.errors == []
+    assert all(request.startswith(site) for request in visit.requests)
+    found = dict(visit.answer)
+    assert {"book/06_escape_routes.html", "book/claims.html"} <= set(found)
+    assert "rank" in found["book/06_escape_routes.html"].lower()
+    nothing = chromium.visit(f"{site}/search.html?q=xylophone", ask="document.body.innerText")
+    assert "did not match any documents" in nothing.answer
+
+
+def test_figures_are_numbered_through_the_book_and_references_say_their_numbers() -> None:
+    whole = soup_of(HTML / "book" / "whole.html")
+    numbers = {
+        figure["id"]: figure.select_one(".caption-number").text.strip(" Fig.")
+        for figure in whole.select("article figure:has(.caption-number)")
+    }
+    assert list(numbers.values()) == [str(n + 1) for n in range(len(numbers))]
+    referred = 0
+    for source in CHAPTERS:
+        soup = soup_of(HTML / "book" / f"{source.stem}.html")
+        for link in soup.select("article a.reference.internal[href*='#fig-']"):
+            name = link["href"].partition("#")[2]
+            assert link.text.strip().removeprefix("Fig. ") == numbers[name]
+            referred += 1
+    assert referred
+
+
+@pytest.mark.parametrize("page", READ, ids=name_of)
+def test_nothing_is_left_unresolved(page: Path) -> None:
+    article = soup_of(page).select_one("article")
+    for code in article.select("pre, code"):
+        code.decompose()
+    assert not re.findall(r"\{(?:glue|numref|cite|ref|eq)\b[^}]*\}|\?\?|\[\?\]", article.text)
+    assert not article.select(".problematic, .system-message")
+    anchors = [tag["id"] for tag in article(id=True)]
+    assert len(anchors) == len(set(anchors))
+
+
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda source: source.stem)
+def test_the_download_button_gives_the_executed_notebook(source: Path) -> None:
+    page = HTML / "book" / f"{source.stem}.html"
+    (button,) = soup_of(page).select("a.btn-download-source-button")
+    downloaded = page.parent / button["href"]
+    assert downloaded.read_bytes() == (ROOT / "book" / f"{source.stem}.ipynb").read_bytes()
+    nbformat.validate(nbformat.read(downloaded, as_version=4))
+
+
+def test_a_downloaded_notebook_runs_anywhere(tmp_path: Path) -> None:
+    downloaded = HTML / "_sources" / "book" / "06_escape_routes.ipynb"
+    made = papermill.execute_notebook(
+        downloaded,
+        tmp_path / "out.ipynb",
+        parameters={"records": str(ROOT / "records")},
+        cwd=tmp_path,
+        kernel_name="python3",
+        progress_bar=False,
+    )
+    shown = nbformat.read(downloaded, as_version=4)
+    assert _tables(made) == _tables(shown)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.ipynb"]
+
+
+def _tables(notebook: nbformat.NotebookNode) -> list[str]:
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", ())]
+    return [o.data["text/html"] for o in outputs if "text/html" in o.get("data", ())]
 
 
 @pytest.mark.parametrize("source", CHAPTERS, ids=lambda source: source.stem)
@@ -186,3 +307,113 @@ def test_a_link_to_a_claim_opens_it(chromium: browser.Browser) -> None:
     address = (HTML / "book" / "claims.html").as_uri() + "#closed-loop"
     ask = "[...document.querySelectorAll('#ledger details[open]')].map((d) => d.closest('tr').id)"
     assert chromium.visit(address, ask=ask).answer == ["closed-loop"]
+
+
+def quick(**parts: object) -> dict[str, float]:
+    """What the book's own record of one experiment measured."""
+    parameters = {"profile": "quick", "seeds": 1, "executor": "inline", "records": ""}
+    study = Study.from_parameters(parameters)
+    return study.records.find(study.experiment(**parts)).metrics
+
+
+SLIDE = """(() => {
+    const root = document.getElementById('film-scores'), form = root.querySelector('form');
+    const choose = (name, text) => {
+        form[name].value = [...form[name].options].find((o) => o.text === text).value;
+    };
+    const said = {};
+    choose('condition', 'raw embeddings');
+    for (const protocol of ['all', 'others'])
+        for (const epoch of [0, Number(form.epoch.max)]) {
+            choose('protocol', protocol);
+            form.epoch.value = epoch;
+            form.dispatchEvent(new Event('input'));
+            said[`${protocol} ${epoch}`] = [root.querySelector('.fci-said').textContent,
+                root.querySelectorAll('rect').length];
+        }
+    return said;
+})()"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_scores_can_be_followed_from_epoch_to_epoch(width: int, chromium: browser.Browser) -> None:
+    page = HTML / "book" / "01_phase_transition.html"
+    said = chromium.visit(page.as_uri(), ask=SLIDE, width=width).answer
+    assert set(said) == {"all 0", "all 5", "others 0", "others 5"}
+    for protocol in ("all", "others"):
+        measured = quick(
+            representation=Embedding(), router=Investigator(candidates=protocol)
+        )  # a run whose scores are kept by epoch gives the numbers of one whose are not
+        text, bars = said[f"{protocol} 5"]
+        assert f"evidence in {percent(measured['precision'])} and" in text
+        assert f"itself in {percent(measured['picked_query'])};" in text
+        assert bars == 128 + 2
+        assert said[f"{protocol} 0"][0].startswith("Before training")
+    assert "the query itself 0.0%" in said["others 0"][0]
+
+
+PICK = """(() => {
+    const root = document.getElementById('pick-protocol');
+    const menu = (name) => root.querySelector(`select[name="${name}"]`);
+    const choose = (name, text) => {
+        const option = [...menu(name).options].find((o) => o.text === text);
+        if (option.disabled) throw new Error(`${name}: ${text} can't be picked`);
+        menu(name).value = option.value;
+        menu(name).dispatchEvent(new Event('input', {bubbles: true}));
+        return root.querySelector('.fci-said').textContent;
+    };
+    const found = {centre: choose('candidates', 'all'), others: choose('candidates', 'others')};
+    choose('candidates', 'all');
+    choose('positions', 'none');
+    found.lost = choose('counted', 'ties lost');
+    found.blocked = [...menu('order').options].filter((o) => o.disabled).map((o) => o.text);
+    root.querySelector('button').click();
+    found.back = root.querySelector('.fci-said').textContent;
+    found.segments = choose('approach', 'segments');
+    return found;
+})()"""
+
+
+def test_a_protocol_can_be_picked(chromium: browser.Browser) -> None:
+    page = HTML / "book" / "08_protocol_audit.html"
+    found = chromium.visit(page.as_uri(), ask=PICK).answer
+    expected = {
+        "centre": quick(representation=Embedding(), router=Investigator())["precision"],
+        "others": quick(representation=Embedding(), router=Investigator(candidates="others"))[
+            "precision"
+        ],
+        "lost": quick(representation=Embedding(positions="none"), router=Investigator())[
+            "precision_tie_lost"
+        ],
+    }
+    for name, value in expected.items():
+        assert found[name].startswith(f"Under this protocol: {percent(value)} (chance")
+    assert "does not hold" in found["others"]
+    assert "35.0%, holds;" in found["lost"]
+    assert found["blocked"] == ["evidence-first", "either"]
+    assert found["back"] == found["centre"]
+    assert "at most 29.0%" in found["segments"]
+
+
+def test_the_book_prints_to_one_file(tmp_path: Path, chromium: browser.Browser) -> None:
+    """`chromium` only says why it is skipped where there is no browser."""
+    made = pipeline.print_pdf(pipeline.Project(ROOT), tmp_path / "book.pdf").read_bytes()
+    assert made.startswith(b"%PDF-")
+    assert made.count(b"/Type /Page\n") > 50
+    assert b"/Outlines" in made
+
+
+def test_the_page_of_all_holds_every_page_once() -> None:
+    whole = soup_of(HTML / "book" / "whole.html")
+    articles = whole.select("article")
+    titles = [article.h1.get_text() for article in articles]
+    apart = {name_of(page): soup_of(page).select_one("article h1").get_text() for page in READ}
+    del apart["book/whole.html"]
+    assert sorted(titles) == sorted(apart.values())
+    assert [t for t in titles if t[0].isdigit()] == sorted(
+        (t for t in titles if t[0].isdigit()), key=lambda title: int(title.split(".")[0])
+    )
+    ids = [tag["id"] for article in articles for tag in article(id=True)]
+    assert len(ids) == len(set(ids))
+    leading = {a["href"] for article in articles for a in article("a", href=True)}
+    assert not [href for href in leading if re.match(r"[\w-]+\.html", href)]
