@@ -166,3 +166,18 @@ def test_bench_start_counts_the_first_call() -> None:
     waits = json.loads(found.stdout)
     assert waits.keys() == {"cold", "warm"}
     assert waits["cold"]["first"] > waits["cold"]["second"] > 0
+
+
+def test_printing_needs_pages_and_a_browser(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = fci("pdf")
+    assert (found.exit_code, found.stderr) == (
+        2,
+        "fci: there are no pages to print: `fci book` makes them\n",
+    )
+    page = root / "book" / "_build" / "html" / "book" / "whole.html"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    monkeypatch.setenv("PATH", "")
+    found = fci("pdf")
+    assert found.exit_code == 2
+    assert found.stderr.startswith("fci: printing needs a browser; looked for chromium, ")
