@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := book,test
+# Processes that share the tests, a file at a time, with one thread each.
+WORKERS ?= 2
 # Scratch folder of `make fresh`; nothing under it is tracked.
 FRESH ?= _runs/fresh
 
@@ -34,7 +36,8 @@ book: $(STAMP) ## run the chapters from the committed records and render book/_b
 test: $(STAMP) ## lint, then the tests and every executed notebook, cell by cell
 	$(BIN)/ruff check $(wildcard $(CODE))
 	$(BIN)/ruff format --check $(wildcard $(CODE))
-	$(BIN)/python -m pytest -m "not pages" --nbval --nbval-sanitize-with=tests/nbval.cfg tests $(NOTEBOOKS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not pages" \
+	    --nbval --nbval-sanitize-with=tests/nbval.cfg tests $(NOTEBOOKS)
 
 scale: $(ADDED) ## also install pretrained backbones, and what the hub's data sets need
 
