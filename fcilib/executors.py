@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Literal
 
+import cloudpickle
 import torch
 
 from fcilib.experiment import Experiment
@@ -86,7 +88,9 @@ def _one_pool(left: Sequence[Experiment], records: Records, tick: Tick, before: 
     context = multiprocessing.get_context("spawn")
     workers = min(cores(), len(left))
     with ProcessPoolExecutor(workers, context, initializer=_become_worker) as pool:
-        waiting: set[Future] = {pool.submit(_run, e, records) for e in left}
+        # By value, if need be: a worker can't import a router that a notebook's cell defines.
+        packed = [cloudpickle.dumps((_run, e, records)) for e in left]
+        waiting: set[Future] = {pool.submit(_call, call) for call in packed}
         try:
             while waiting:
                 finished, waiting = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
@@ -107,6 +111,11 @@ def _become_worker() -> None:
 def _end_with_parent() -> None:
     multiprocessing.parent_process().join()
     os._exit(1)
+
+
+def _call(packed: bytes) -> None:
+    function, *arguments = pickle.loads(packed)
+    function(*arguments)
 
 
 def _run(experiment: Experiment, records: Records) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from fcilib import NUMERICS
 from fcilib.council import Council
 from fcilib.indices import BloomIndex, BM25Index, Index
+from fcilib.kinds import choice
 from fcilib.model import FCI, Normalisation
 from fcilib.probes import FILMED, Probing
 from fcilib.representations import Frozen, Representation
+from fcilib.representations.blocks import RepresentationSpec
 from fcilib.routers import Router
+from fcilib.routers.router import RouterSpec
 from fcilib.spec import Repeatable, Size, Spec, short_hash
 from fcilib.tasks import Task
 
@@ -53,8 +56,8 @@ class Experiment(Repeatable):
     task: Task
     width: int = Field(128, ge=1)
     """d."""
-    representation: Representation
-    router: Annotated[Router | Index, Field(discriminator="kind")] | None
+    representation: choice(RepresentationSpec, Representation)
+    router: choice(RouterSpec, Router | Index) | None
     """None: a plain model that predicts from the query's own vector."""
     normalisation: Normalisation = "layer"
     """What is done to the representation before router and Council see it: a LayerNorm, or none."""
