@@ -523,11 +523,11 @@ glue("one in arms", percent(1 / sizes.arms), display=False)
 # %%
 drawn = [
     sizes.evidence.draw(sizes.training.sequences, seed, "train")
-    for seed in range(study.seeds)
+    for seed in study.chosen
 ]
 tested = [
     sizes.evidence.draw(sizes.training.held_out, seed, "test")
-    for seed in range(study.seeds)
+    for seed in study.chosen
 ]
 
 

@@ -187,7 +187,7 @@ def parameters_of(chapter: Chapter) -> dict[str, Any]:
 
 
 def parse_parameters(chapter: Chapter, given: Mapping[str, str]) -> dict[str, Any]:
-    """Turn `name=value` texts into values of the type of the chapter's defaults.
+    """Turn `name=value` texts into values of the type of the chapter's defaults, or lists of such.
 
     Raises PipelineError for a name the chapter does not have, or a value of another type. (Alone,
     papermill only warns of an unknown name, and runs for an hour with the defaults.)
@@ -214,7 +214,8 @@ def _like(chapter: str, name: str, default: object, text: str) -> object:
         value = text
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if default is None or type(value) is type(default):
+    several = value if isinstance(value, list) else [value]
+    if default is None or all(type(item) is type(default) for item in several):
         return value
     raise PipelineError(
         f"{chapter}: parameter {name!r} must be {type(default).__name__} (default {default!r}), "

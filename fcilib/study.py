@@ -1,11 +1,11 @@
-"""A study: a profile, a number of seeds and a place for the records; what a chapter works with."""
+"""A study: a profile, seeds and a place for the records; what a chapter works with."""
 
 from __future__ import annotations
 
 import math
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -26,8 +26,8 @@ from fcilib.records import Record, Records
 from fcilib.retrieval import METRICS, Retrieval, RetrievalRecord, Retriever
 from fcilib.tasks import hotpotqa
 
-PARAMETERS = {"profile": str, "seeds": int, "executor": str, "records": str}
-"""What a chapter's parameters cell sets, and of which type."""
+PARAMETERS = {"profile": (str,), "seeds": (int, list), "executor": (str,), "records": (str,)}
+"""What a chapter's parameters cell sets, and of which types."""
 
 
 def default_records() -> Path:
@@ -43,8 +43,17 @@ class Study:
 
     profile: str
     seeds: int
+    """How many."""
     executor: ExecutorName
     records: Records
+    chosen: tuple[int, ...] = ()
+    """Which; as many as `seeds`, from 0 on, if left out."""
+
+    def __post_init__(self) -> None:
+        if not self.chosen:
+            object.__setattr__(self, "chosen", tuple(range(self.seeds)))
+        if len(self.chosen) != self.seeds:
+            raise ValueError(f"seeds: {self.seeds}, and chosen are {self.chosen}")
 
     @classmethod
     def from_parameters(cls, namespace: Mapping[str, Any]) -> Study:
@@ -55,23 +64,22 @@ class Study:
 
         Raises:
             TypeError: an unknown parameter, a missing one, or one of another type.
-            ValueError: a profile or a number of seeds that does not exist.
+            ValueError: a profile or seeds that can't be.
         """
         unknown = sorted(n for n, v in namespace.items() if _is_parameter(n, v))
         if unknown:
             raise TypeError(
                 f"unknown parameter {', '.join(unknown)}; a chapter takes {', '.join(PARAMETERS)}"
             )
-        for name, kind in PARAMETERS.items():
+        for name, kinds in PARAMETERS.items():
             value = namespace.get(name)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise TypeError(f"parameter {name}: {value!r} is not of type {kind.__name__}")
-        seeds, size = namespace["seeds"], namespace["profile"]
-        if seeds < 1:
-            raise ValueError(f"parameter seeds: {seeds} is less than one")
+            if type(value) not in kinds:
+                wanted = " or ".join(kind.__name__ for kind in kinds)
+                raise TypeError(f"parameter {name}: {value!r} is not of type {wanted}")
+        chosen, size = _chosen(namespace["seeds"]), namespace["profile"]
         profile(size)
         folder = Path(namespace["records"]) if namespace["records"] else default_records()
-        return cls(size, seeds, namespace["executor"], Records(folder / size))
+        return cls(size, len(chosen), namespace["executor"], Records(folder / size), chosen)
 
     @property
     def sizes(self) -> Profile:
@@ -82,7 +90,9 @@ class Study:
         """Profile, seeds and every size, for the head of a chapter."""
         sizes = self.sizes
         parts = {"evidence": sizes.evidence, "training": sizes.training}
-        lines = [f"profile {self.profile}: width={sizes.width}, seeds={self.seeds}"]
+        counted = self.chosen == tuple(range(self.seeds))
+        seeds = self.seeds if counted else list(self.chosen)
+        lines = [f"profile {self.profile}: width={sizes.width}, seeds={seeds}"]
         for name, part in parts.items():
             fields = ", ".join(f"{k}={v!r}" for k, v in part if k != "kind")
             lines += textwrap.wrap(f"{name}: {fields}", 76, subsequent_indent="    ")
@@ -102,7 +112,7 @@ class Study:
 
         Args:
             conditions: experiments by the name that tables and figures show them under.
-            seeds: at most so many of the study's seeds, for what takes long.
+            seeds: only so many of the study's seeds, the first ones, for what takes long.
 
         Raises:
             RecordError: a record can't be trusted.
@@ -111,7 +121,7 @@ class Study:
         runs = {
             (name, seed): experiment.with_seed(seed)
             for name, experiment in conditions.items()
-            for seed in range(min(self.seeds, seeds or self.seeds))
+            for seed in self.chosen[:seeds]
         }
         found = {key: self.records.find(e) for key, e in runs.items()}
         missing = {key: e for key, e in runs.items() if found[key] is None}
@@ -129,7 +139,7 @@ class Study:
         One after another in this process whatever the executor, so that nothing else is timed.
         """
         folder = self.records.folder / "costs"
-        repetitions = [bench.with_seed(seed) for seed in range(self.seeds)]
+        repetitions = [bench.with_seed(seed) for seed in self.chosen]
         found = {b: find(b, folder) for b in repetitions}
         missing = [b for b, cost in found.items() if cost is None]
         if missing:
@@ -169,7 +179,7 @@ class Study:
         runs = {
             (name, seed): Retrieval(retriever=retriever, questions=digest, picks=picks, seed=seed)
             for name, retriever in retrievers.items()
-            for seed in range(self.seeds if retriever.draws else 1)
+            for seed in (self.chosen if retriever.draws else (0,))
         }
         if isinstance(questions, hotpotqa.Known):
             found = {key: retrieval.find(run, folder) for key, run in runs.items()}
@@ -185,8 +195,7 @@ class Study:
 
     def has(self, experiment: Experiment) -> bool:
         """Whether an experiment is recorded, under every seed of this study."""
-        seeds = range(self.seeds)
-        return all(self.records.find(experiment.with_seed(seed)) for seed in seeds)
+        return all(self.records.find(experiment.with_seed(seed)) for seed in self.chosen)
 
     def run_protocols(
         self, protocols: Mapping[str, Mapping[str, Experiment]]
@@ -204,7 +213,7 @@ class Study:
                 {
                     (name, seed): together[f"{name}, {protocol}", seed]
                     for name in conditions
-                    for seed in range(self.seeds)
+                    for seed in self.chosen
                 }
             )
             for protocol, conditions in protocols.items()
@@ -322,6 +331,19 @@ def numbers(record: Record) -> dict[str, float]:
         "parameters": record.parameters,
         "seconds": record.seconds,
     }
+
+
+def _chosen(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """The seeds that the parameter names: so many, from 0 on, or a list of them."""
+    if isinstance(seeds, int):
+        if seeds < 1:
+            raise ValueError(f"parameter seeds: {seeds} is less than one")
+        return tuple(range(seeds))
+    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
+        raise ValueError(f"parameter seeds: {seeds} is no list of whole numbers from 0 up")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"parameter seeds: {seeds} names one more than once")
+    return tuple(seeds)
 
 
 def _is_parameter(name: str, value: Any) -> bool:

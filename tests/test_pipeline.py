@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -135,6 +136,7 @@ def test_parameters_reach_the_chapter(project: Project) -> None:
     output = project.scratch / "01_small.ipynb"
     values = pipeline.parse_parameters(chapter, {"seeds": "1", "rate": "2", "profile": "7"})
     assert values == {"seeds": 1, "rate": 2.0, "profile": "7"}
+    assert pipeline.parse_parameters(chapter, {"seeds": "[7,8]"}) == {"seeds": [7, 8]}
     pipeline.execute(project, chapter, output, values)
     assert texts(output)[-1] == "7 1 2.0\n"
     assert status.read(project.book) == {}, "a scratch run says nothing about the book"
@@ -206,10 +208,11 @@ def test_a_mistyped_parameter_is_refused_before_anything_runs(project: Project) 
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("seeds", "x"), ("seeds", "1.5"), ("seeds", "True"), ("rate", "fast")]
+    ("name", "text"), [("seeds", "x"), ("seeds", "1.5"), ("seeds", "[7,True]"), ("rate", "fast")]
 )
 def test_a_value_of_another_type_is_refused(project: Project, name: str, text: str) -> None:
-    with pytest.raises(PipelineError, match=rf"parameter '{name}' must be \w+ .*'{text}'"):
+    said = rf"parameter '{name}' must be \w+ .*'{re.escape(text)}'"
+    with pytest.raises(PipelineError, match=said):
         pipeline.parse_parameters(add(project, NOISY), {name: text})
 
 

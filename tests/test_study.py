@@ -47,7 +47,11 @@ def test_a_mistyped_parameter_stops_the_chapter(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("seeds", "2"), ("seeds", True), ("seeds", 0), ("profile", "big"), ("records", None)],
+    [
+        *(("seeds", seeds) for seeds in ("2", True, 0, 2.0, [], [-1], [1, 1], [True], ["1"])),
+        ("profile", "big"),
+        ("records", None),
+    ],
 )
 def test_a_bad_parameter_is_named(tmp_path, name, value):
     with pytest.raises((TypeError, ValueError), match=name):
@@ -73,6 +77,25 @@ def test_what_takes_long_may_have_fewer_seeds(tmp_path):
     assert here.has(first[1])
     assert not here.has(others[0][1])
     assert len(here.run(dict([first]), seeds=5).frame) == 2
+
+
+def test_seeds_may_be_chosen(tmp_path):
+    few, one = study(tmp_path, seeds=[7, 3]), study(tmp_path, seeds=[3])
+    assert (few.seeds, few.chosen, study(tmp_path).chosen) == (2, (7, 3), (0, 1))
+    assert "seeds=[7, 3]" in str(few)
+    assert "seeds=2" in str(study(tmp_path))
+    named = dict([*conditions(few, "others").items()][1:])
+    frame = few.run(named).frame
+    assert list(frame.seed) == [7, 3, 7, 3]
+    assert all(one.has(experiment) for experiment in named.values())
+    assert list(few.run(named, seeds=1).frame.seed) == [7, 7]
+    assert few.run_protocols({"others": named})["others"].frame.equals(frame)
+    assert list(one.run(named).summary("precision").n) == [1, 1]
+
+
+def test_as_many_are_chosen_as_there_are(tmp_path):
+    with pytest.raises(ValueError, match="seeds: 2"):
+        Study("smoke", 2, "inline", study(tmp_path).records, chosen=(1,))
 
 
 def test_frames_are_tidy(results):
