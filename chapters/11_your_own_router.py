@@ -1,0 +1,271 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 11. Bring your own router
+#
+# **What this is.** A tutorial. We write a router in twelve lines, train it as the paper's approaches were trained in
+# [chapter 3](03_landscape.ipynb), and put it into that chapter's figure, with its chance level. Nothing in the
+# library is changed for it. Reading takes ten minutes.
+#
+# **To run it again.** `.venv/bin/fci run 11 --seeds 1 --records _runs/records` {glue:text}`cost`
+#
+# To play, open this file in JupyterLab ([how](how-to-read.md)), change the twelve lines, and run all cells.
+
+# %% tags=["parameters"]
+profile = "quick"  # smoke, quick or paper
+seeds = 3
+executor = "process"  # process or inline
+records = ""  # a folder; empty for the repository's own
+
+# %%
+from fcilib.study import Study
+
+study = Study.from_parameters(globals())
+print(study)
+
+# %% [markdown]
+# ## Twelve lines
+#
+# The paper's router scores a pair of tokens by a product, $x_q^\top W_q^\top W_k\, x_j$. Ours asks how far apart they
+# are, after one learned map $W$: the nearest token is the one to pick.
+#
+# $$
+# s_{qj} = -\lVert W x_q - W x_j \rVert^2
+# $$
+#
+# A router is two classes. The first describes it: a name of its own (`kind`), whatever can be varied as fields, and
+# `build`. It has fields already, from `RouterSpec`: who is a candidate (`candidates`), how many are picked (`k`), how
+# many tokens after each pick are taken along (`neighbours`). The second is a PyTorch module that turns vectors
+# `x (B, L, d)` and the queries' positions `(B,)` into the queries' scores `(B, L)`. Losses, picking, metrics and
+# records are not its business.
+
+# %%
+from typing import Literal
+
+import torch
+from torch import nn
+
+from fcilib.routers.router import RouterModule, RouterSpec
+
+
+class Metric(RouterSpec):
+    kind: Literal["metric"] = "metric"
+
+    def build(self, size):
+        return MetricScores(size.width)
+
+
+class MetricScores(RouterModule):
+    def __init__(self, width):
+        super().__init__()
+        self.map = nn.Linear(width, width, bias=False)
+
+    def forward(self, x, query):
+        places = self.map(x)
+        asked = places[torch.arange(len(x)), query]
+        return -(places - asked[:, None]).square().sum(dim=2)
+
+
+# %% [markdown]
+# ## Does it do what we mean?
+#
+# Before anything is trained, two questions that cost nothing. Is the nearest token the one that we hid? In random
+# vectors we make two alike, and both untrained and trained such a router has to find the second by the first. And is
+# the gradient that of the formula? PyTorch compares it with finite differences.
+
+# %%
+torch.manual_seed(0)
+x = torch.randn(3, 12, 4, dtype=torch.float64)
+query, hidden = torch.tensor([0, 5, 11]), torch.tensor([7, 2, 3])
+x[torch.arange(3), hidden] = x[torch.arange(3), query] + 1e-3
+scores = MetricScores(4).double()
+
+candidates = Metric(candidates="others").mask(scores(x, query), query)
+assert (candidates.argmax(dim=1) == hidden).all()
+assert torch.autograd.gradcheck(lambda x: scores(x, query), x.requires_grad_())
+print("the nearest is the one we hid, and the gradient is right")
+
+# %% [markdown]
+# ## On the bench
+#
+# An experiment names its parts, and sizes come from the profile. Two representations: embeddings, in which no token
+# knows of another, and one layer of attention. Two sets of candidates: all tokens, the query among them, as the paper's
+# text has it, and all others. Chance is measured, not computed: `chance_of` gives the same experiment with a router
+# that draws its scores at random.
+#
+# Our records go into a folder of their own, `own`, so that those of the paper's claims stay what they are.
+
+# %%
+from dataclasses import replace
+
+from fcilib.deciders import chance_of
+from fcilib.records import Records
+from fcilib.representations import Attention, Embedding
+
+ours = {
+    candidates: {
+        f"metric, {name}": study.experiment(
+            representation=representation, router=Metric(candidates=candidates)
+        )
+        for name, representation in {
+            "embeddings": Embedding(),
+            "attention": Attention(),
+        }.items()
+    }
+    for candidates in ("all", "others")
+}
+own = replace(study, records=Records(study.records.folder / "own"))
+measured = own.run_protocols(ours)
+
+
+def chances(conditions):
+    """For each condition, under a name of its own, its chance level."""
+    return {f"chance of {n}": chance_of(e) for n, e in conditions.items()}
+
+
+for candidates, conditions in ours.items():
+    measured[candidates] |= study.run(chances(conditions))
+
+# %% tags=["hide-input"]
+import pandas as pd
+
+from fcilib import claims
+
+rows = {}
+for candidates, conditions in ours.items():
+    first, among = (
+        claims.texts(measured[candidates].summary(metric))
+        for metric in ("precision", "precision_at_k")
+    )
+    for name in conditions:
+        rows[f"{name}, “{candidates}”"] = {
+            "precision": first[name],
+            "chance": first[f"chance of {name}"],
+            "among k": among[name],
+            "chance among k": among[f"chance of {name}"],
+        }
+table = pd.DataFrame.from_dict(rows, orient="index")
+claims.labelled(table, "router")
+
+# %% tags=["remove-cell"]
+from myst_nb import glue
+
+for name, row in rows.items():
+    for column in ("precision", "among k"):
+        text = f"{column} {name}".translate({ord(c): None for c in "“”"})
+        glue(text, row[column], display=False)
+
+# %% [markdown]
+# Among the others, the evidence is the nearest token in {glue:text}`precision metric, embeddings, others` of the
+# sequences on embeddings, and in {glue:text}`precision metric, attention, others` on attention. Among all it is so in
+# {glue:text}`precision metric, embeddings, all` and {glue:text}`precision metric, attention, all`: nothing is nearer to
+# the query than the query itself, at distance zero, whatever $W$ is. The evidence still is among the k nearest, in
+# {glue:text}`among k metric, embeddings, all` and {glue:text}`among k metric, attention, all`. So one router is far
+# below chance, or far above it, by who may be picked and by what is counted. A product has no such blind spot: its
+# $W_q$ and $W_k$ can differ.
+
+# %% [markdown]
+# ## In the landscape
+#
+# Every claim of the paper names the experiments that decide it; here are those of chapter 3, a few of each kind. They
+# were trained for that chapter and are only read.
+
+# %%
+import matplotlib.pyplot as plt
+
+from fcilib import figures
+from fcilib.claims import compare
+from fcilib.deciders import deciders
+
+OF_THE_PAPER = {
+    "raw embeddings": "raw",
+    "Flow, 2 layers": "unidirectional-flow",
+    "bidirectional Mamba": "bidirectional-mamba",
+    "attention, 1 layer": "one-layer",
+    "sparse attention": "sparse-attention",
+    "Perceiver, 16 hubs": "perceiver-16",
+    "global mean": "global-mean",
+    "Fourier mixing": "fourier",
+    "bidirectional Mamba, rank-1": "bidirectional-mamba-rank-one",
+    "MF-OFUL, 50%": "budget-50",
+    "MF-OFUL, 25%": "budget-25",
+    "segments: Flow, mean": "segment-flow",
+    "memory bank": "memory-bank",
+    "LinUCB": "linucb",
+    "DOL, 2 rounds": "closed-loop",
+    "Bloom filter": "bloom",
+}
+decide = deciders(study.sizes)
+landscape = {
+    name: decide[claims.claims()[claim].decided_by[0]]["others"]
+    for name, claim in OF_THE_PAPER.items()
+}
+results = study.run(landscape | chances(landscape)) | measured["others"]
+
+names = [*OF_THE_PAPER, *ours["others"]]
+comparison = compare(
+    {name: OF_THE_PAPER.get(name) for name in names},
+    {"others": results},
+    chance={name: f"chance of {name}" for name in names},
+)
+
+# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-own", "caption": "Our router, on two representations (rows that begin with “metric”: black, since the paper has no number for them), among approaches of the paper's §4.3: paper (hollow), measured (filled, with its spread over seeds) and the chance level of its own kind of pick (tick): a token, a segment, or a token of a given segment. The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. The query is no candidate. Rows are sorted by what was measured."}, "image": {"alt": "Eighteen rows with the paper's precision, where it has one, the measured one and chance, sorted by the measured precision."}}
+figures.claims_figure(comparison)
+plt.show()
+
+# %% tags=["remove-cell"]
+ranked = comparison.sort_values("mean", ascending=False, kind="stable")
+places = {n: i for i, n in enumerate(ranked.condition, start=1)}
+for name in ours["others"]:
+    glue(f"place {name}", places[name], display=False)
+glue("rows", len(ranked), display=False)
+
+spent = pd.concat([measured[c].frame for c in ours])
+spent = spent[spent.condition.isin(list(ours["all"]))]
+glue(
+    "cost",
+    f"trains {len(spent) // study.seeds} models of its own, of "
+    f"{spent.seconds.sum() / study.seeds / 60:.0f} core-minutes a seed at "
+    f"profile {study.profile}; in a new folder, chapter 3's besides.",
+    display=False,
+)
+
+# %% [markdown]
+# Of {glue:text}`rows` rows, by the mean, ours on embeddings is number {glue:text}`place metric, embeddings`, and ours on
+# attention number {glue:text}`place metric, attention`. Rows that lie within each other's spread have no order; and a
+# router that is good here has shown that it finds an equal token, no more. [Chapter 9](09_context_ladder.ipynb) has
+# harder questions: give an experiment `task=Ladder(…)`.
+
+# %% [markdown]
+# ## Keep it, and share it
+#
+# * **Running.** A class that a cell defines is handed to the processes that train, as a whole. One in a file of yours
+#   is imported by them: the file's folder has to be on their path.
+# * **Records.** A record's name is a hash of the experiment's description: `kind` and fields, not code. If you change
+#   what `forward` computes, make the change a field, choose another `kind`, or delete the records; otherwise those
+#   of the old code are taken for yours. To read a record, its class must be defined or imported first.
+# * **Names.** A `kind` belongs to one class. A cell that is run again defines its class anew, and the cells after it,
+#   which made experiments of the old one, have to be run again too.
+# * **Sharing.** Put both classes into `fcilib/routers/metric.py`, name the first in the union `Router` of that folder's
+#   `__init__.py`, and turn the two assertions above into tests. `CONTRIBUTING.md` has the recipe.
+#
+# A representation is brought in the same way, from `RepresentationSpec`; a router of segments, from `SegmentSpec`.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Give `Metric` a field, `rank: int = 64`, and let the map go from `size.width` to `self.rank` numbers. How few
+#    dimensions are enough on embeddings?
+# 2. Give queries a map of their own, `self.asks`, besides that of the candidates. What becomes of the precision under
+#    `"all"`?
+# 3. Replace the square by `.abs()`. Name a new `kind`: why?
