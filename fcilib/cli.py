@@ -1,7 +1,7 @@
 """`fci`: run chapters, make the book, see what there is.
 
 A thin layer over `fcilib.pipeline`. What the caller got wrong is one line and exit status 2; a
-chapter or a page that failed is its own message and exit status 1.
+chapter or a page that failed is its own message and exit status 1; Ctrl-C is one line and 130.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def _one_line_errors() -> Iterator[None]:
     """Turn what a reader can act on into a line on stderr and an exit status."""
     try:
         from fcilib.pipeline import BuildFailed, PipelineError
+    except KeyboardInterrupt:
+        raise _interrupted() from None
     except ModuleNotFoundError as error:
         typer.echo(f"fci: {error}", err=True)
         raise typer.Exit(2) from None
@@ -61,6 +63,17 @@ def _one_line_errors() -> Iterator[None]:
     except PipelineError as error:
         typer.echo(f"fci: {error}", err=True)
         raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        raise _interrupted() from None
+
+
+def _interrupted() -> typer.Exit:
+    typer.echo(
+        "fci: interrupted; finished runs are kept, and the others up to their last finished epoch: "
+        "the same command goes on from there",
+        err=True,
+    )
+    return typer.Exit(130)
 
 
 def _parse_pairs(pairs: list[str] | None) -> dict[str, str]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
 from typing import Literal
 
 import cloudpickle
@@ -87,10 +92,12 @@ def _one_pool(left: Sequence[Experiment], records: Records, tick: Tick, before: 
         return
     context = multiprocessing.get_context("spawn")
     workers = min(cores(), len(left))
-    with ProcessPoolExecutor(workers, context, initializer=_become_worker) as pool:
+    theirs, ours = context.Pipe(duplex=False)
+    with theirs, ProcessPoolExecutor(workers, context, _become_worker, (theirs,)) as pool, ours:
         # By value, if need be: a worker can't import a router that a notebook's cell defines.
         packed = [cloudpickle.dumps((_run, e, records)) for e in left]
-        waiting: set[Future] = {pool.submit(_call, call) for call in packed}
+        with _interruptions_held():  # workers inherit it: Ctrl-C is for this process to pass on
+            waiting: set[Future] = {pool.submit(_call, call) for call in packed}
         try:
             while waiting:
                 finished, waiting = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
@@ -102,20 +109,52 @@ def _one_pool(left: Sequence[Experiment], records: Records, tick: Tick, before: 
             raise
 
 
-def _become_worker() -> None:
-    """One thread; and no life of its own: a worker ends when the process that asked for it does."""
+@contextmanager
+def _interruptions_held() -> Iterator[None]:
+    """SIGINT waits, here and in processes that are started meanwhile, until the block ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Worker:
+    """What this process does, if it is a worker."""
+
+    gate = threading.Lock()
+    busy = False
+    dismissed = False
+
+
+def _become_worker(asked: Connection) -> None:
+    """One thread; and no life of its own: it ends with whoever asked for it, who holds the pipe."""
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_when_dismissed, args=(asked,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _end_when_dismissed(asked: Connection) -> None:
+    """At the end of the pipe the run under way is interrupted, as by Ctrl-C, and no other begun."""
+    wait_for([asked])
+    with _Worker.gate:
+        _Worker.dismissed = True
+        if _Worker.busy:
+            _thread.interrupt_main()
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
 def _call(packed: bytes) -> None:
-    function, *arguments = pickle.loads(packed)
-    function(*arguments)
+    with _Worker.gate:
+        if _Worker.dismissed:
+            raise KeyboardInterrupt
+        _Worker.busy = True
+    try:
+        function, *arguments = pickle.loads(packed)
+        function(*arguments)
+    finally:
+        with _Worker.gate:
+            _Worker.busy = False
 
 
 def _run(experiment: Experiment, records: Records) -> None:

@@ -25,6 +25,6 @@ def write_atomic(path: Path, content: str | bytes) -> bool:
         os.chmod(name, 0o644)  # mkstemp's 0600 would end up in what is published
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink(missing_ok=True)  # an interruption may come right after the renaming
         raise
     return True

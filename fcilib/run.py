@@ -43,12 +43,15 @@ def run_one(experiment: Experiment, records: Records) -> Record:
         if record := records.find(experiment):
             return record
         keep_freed_memory()
-        outcome = train(experiment, workspace / "checkpoint.safetensors", _reporter(workspace))
+        checkpoint = workspace / "checkpoint.safetensors"
+        try:
+            outcome = train(experiment, checkpoint, _reporter(workspace))
+        finally:
+            (workspace / "progress.json").unlink(missing_ok=True)
         write_atomic(workspace / "weights.safetensors", save(outcome.model.state_dict()))
         record = _record(experiment, outcome)
         records.add(record)
-        for name in ("checkpoint.safetensors", "progress.json"):
-            (workspace / name).unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)
     return record
 
 
