@@ -12,6 +12,7 @@ Nothing here knows a chapter by name: chapters are what lies in `chapters/`.
 from __future__ import annotations
 
 import ast
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -34,6 +35,7 @@ try:
     import jupytext
     import nbformat
     import papermill
+    from jupyter_client import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 except ModuleNotFoundError as missing:
@@ -57,6 +59,8 @@ LANGUAGE_INFO = {
 TERMINAL_VARIABLES = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "MPLBACKEND")
 # Or every kernel start warns that a kernel on this machine is spoken to without encryption.
 KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=CRITICAL"]
+# Seconds that a cell has to end after Ctrl-C.
+PATIENCE = 10.0
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -236,7 +240,8 @@ def execute(
 
     Without `parameters` the parameter cell runs as it stands and nothing is injected. The output
     appears in one step, and only after every cell has passed; a failed chapter leaves what was
-    there before, and its half-run notebook under `_runs/failed/`. Raises ChapterFailed.
+    there before, and its half-run notebook under `_runs/failed/`. Raises ChapterFailed; at
+    KeyboardInterrupt the kernel is ended first, and what its runs have written is all that is kept.
     """
     parameters = dict(parameters or {})
     project.book.mkdir(exist_ok=True)
@@ -254,6 +259,7 @@ def execute(
                     progress_bar=False,
                     request_save_on_cell_execute=False,
                     extra_arguments=KERNEL_ARGUMENTS,
+                    kernel_manager_class=_Kernel,
                 )
             except PapermillExecutionError as error:
                 raise _failure(project, chapter, error, _keep(project, raw)) from None
@@ -268,6 +274,20 @@ def execute(
     if output.parent.resolve() == project.book.resolve():
         status.write(project.book, report)
     return changed
+
+
+class _Kernel(AsyncKernelManager):
+    """Lets a cell end before the kernel does: shut down amid a cell, a kernel prints of its end."""
+
+    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+        # There is one when Ctrl-C has ended the waiting for it.
+        cells = [t for t in asyncio.all_tasks() if t.get_coro().__name__ == "async_execute_cell"]
+        if cells:
+            await self.interrupt_kernel()
+            ended, _ = await asyncio.wait(cells, timeout=PATIENCE)
+            for cell in ended:
+                cell.exception()  # asyncio prints one that nobody asks for
+        await super().shutdown_kernel(now, restart)
 
 
 @contextlib.contextmanager
