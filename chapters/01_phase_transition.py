@@ -1,9 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -149,7 +151,7 @@ def conditions(candidates):
 results = study.run_protocols({c: conditions(c) for c in ("all", "others")})
 
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-depth", "caption": "Final routing precision against depth: mean and one standard deviation over seeds, held-out sequences. Both lines start at the raw embeddings. Hollow marks are the paper's: circles for raw embeddings (depth 0) and attention, which it says gains nothing beyond one layer; triangles for the bound of 2.5% on recurrent states. Left, the query itself may be picked; right, it may not."}, "image": {"alt": "Routing precision against depth 0 to 4 for raw, content-only, Flow and attention, in two panels, one per candidate set, with the paper's numbers as hollow circles and chance as a dashed line."}}
+# %% mystnb={"figure": {"caption": "Final routing precision against depth: mean and one standard deviation over seeds, held-out sequences. Both lines start at the raw embeddings. Hollow marks are the paper's: circles for raw embeddings (depth 0) and attention, which it says gains nothing beyond one layer; triangles for the bound of 2.5% on recurrent states. Left, the query itself may be picked; right, it may not.", "name": "fig-depth"}, "image": {"alt": "Routing precision against depth 0 to 4 for raw, content-only, Flow and attention, in two panels, one per candidate set, with the paper's numbers as hollow circles and chance as a dashed line."}} tags=["remove-input", "nbval-ignore-output"]
 def by_depth(summary, family):
     names = ["raw embeddings", *(f"{family}, depth {n}" for n in DEPTHS)]
     return summary.loc[names]
@@ -283,7 +285,7 @@ for name in ties:
 # epochs. We take each run's largest gain between two consecutive epochs, the state before the first
 # counting as chance.
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-epochs", "caption": "Routing precision and task accuracy by epoch, on held-out sequences: mean and one standard deviation over seeds. Upper row, precision; lower row, accuracy. The dashed line is chance, measured with a random router."}, "image": {"alt": "Learning curves of raw, content-only, two layers of Flow and one layer of attention: precision in the upper row and accuracy in the lower, one column per candidate set."}}
+# %% mystnb={"figure": {"caption": "Routing precision and task accuracy by epoch, on held-out sequences: mean and one standard deviation over seeds. Upper row, precision; lower row, accuracy. The dashed line is chance, measured with a random router.", "name": "fig-epochs"}, "image": {"alt": "Learning curves of raw, content-only, two layers of Flow and one layer of attention: precision in the upper row and accuracy in the lower, one column per candidate set."}} tags=["remove-input", "nbval-ignore-output"]
 SHOWN = (
     "raw embeddings",
     "content-only",
@@ -418,7 +420,7 @@ comparison = claims.compare(
     results,
 )
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ladder-01", "caption": "Paper (hollow), measured (filled, with its spread over seeds) and chance (tick) for every statement of the paper's §4.1. Where the paper gives a bound (≤), its mark stands at the bound. The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded."}, "image": {"alt": "A row per condition with the paper's value, the measured value and chance, for the two candidate sets."}}
+# %% mystnb={"figure": {"caption": "Paper (hollow), measured (filled, with its spread over seeds) and chance (tick) for every statement of the paper's \u00a74.1. Where the paper gives a bound (\u2264), its mark stands at the bound. The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-ladder-01"}, "image": {"alt": "A row per condition with the paper's value, the measured value and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
 plt.show()
 

@@ -1,9 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -92,7 +94,7 @@ def conditions(candidates):
 
 results = study.run_protocols({c: conditions(c) for c in ("all", "others")})
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-cosine", "caption": "Cosine of query and evidence, less that of the query and a random position: mean and one standard deviation over seeds. The paper gives the number of one row (hollow). The tick is the random router's: embeddings without a routing loss. To the right of zero, matching tokens are more alike than others."}, "image": {"alt": "A row per representation with its cosine gap, for the two candidate sets; the paper's value for one layer of attention lies left of zero."}}
+# %% mystnb={"figure": {"caption": "Cosine of query and evidence, less that of the query and a random position: mean and one standard deviation over seeds. The paper gives the number of one row (hollow). The tick is the random router's: embeddings without a routing loss. To the right of zero, matching tokens are more alike than others.", "name": "fig-cosine"}, "image": {"alt": "A row per representation with its cosine gap, for the two candidate sets; the paper's value for one layer of attention lies left of zero."}} tags=["remove-input", "nbval-ignore-output"]
 claimed = {"attention, 1 layer": "cosine-gap"}
 shown = [name for name in conditions("all") if name != CHANCE]
 gaps = claims.compare(
@@ -164,7 +166,7 @@ inside = study.run(
 chance = results["others"].summary("precision").loc[CHANCE, "mean"]
 
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-projections", "caption": "Routing precision of trained models against the number r of dimensions that are left of the form, held-out sequences: mean over seeds, with one standard deviation. Left: its r largest singular values alone (solid) and all but those (dashed). Right: the form between random orthogonal projections onto r dimensions. The grey dashed line is chance, measured with a random router."}, "image": {"alt": "Precision against r for raw embeddings, content-only and one layer of attention: rising within a few singular directions on the left, slowly and only near full dimension on the right."}}
+# %% mystnb={"figure": {"caption": "Routing precision of trained models against the number r of dimensions that are left of the form, held-out sequences: mean over seeds, with one standard deviation. Left: its r largest singular values alone (solid) and all but those (dashed). Right: the form between random orthogonal projections onto r dimensions. The grey dashed line is chance, measured with a random router.", "name": "fig-projections"}, "image": {"alt": "Precision against r for raw embeddings, content-only and one layer of attention: rising within a few singular directions on the left, slowly and only near full dimension on the right."}} tags=["remove-input", "nbval-ignore-output"]
 def by_rank(name, probe):
     part = inside.probe(probe).query("condition == @name")
     return part.groupby("index")[probe].agg(["mean", "std"])
@@ -271,7 +273,7 @@ glue("chance", percent(chance), display=False)
 # trained on targets that belong to other sequences, which can learn where evidence tends to stand, but
 # meets the match no more often than positions account for.
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-spectrum", "caption": "Share of the energy of the form in its r largest singular values, against r, as a share of d: mean over seeds, with one standard deviation. Solid, trained; dashed, trained on shuffled targets; dotted, untrained. The horizontal line is 90%; the hollow circle is the paper's 34 of 128."}, "image": {"alt": "Cumulative energy curves for attention and raw embeddings in two panels, each trained, untrained and with shuffled targets."}}
+# %% mystnb={"figure": {"caption": "Share of the energy of the form in its r largest singular values, against r, as a share of d: mean over seeds, with one standard deviation. Solid, trained; dashed, trained on shuffled targets; dotted, untrained. The horizontal line is 90%; the hollow circle is the paper's 34 of 128.", "name": "fig-spectrum"}, "image": {"alt": "Cumulative energy curves for attention and raw embeddings in two panels, each trained, untrained and with shuffled targets."}} tags=["remove-input", "nbval-ignore-output"]
 LINES = {"trained": "-", "shuffled targets": "--", "untrained": ":"}
 values = inside.probe("singular_values")
 values["energy"] = values.singular_values**2

@@ -1,9 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -253,7 +255,7 @@ comparison = claims.compare(
     chance={name: chance_of(name) for name in approaches},
 )
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-landscape", "caption": "Every approach of the paper's §4.3: paper (hollow), measured (filled, with its spread over seeds) and the chance level of its own kind of pick (tick). Precision is that of the best candidate: a token, a segment, or a token of the segment that is given. Where the paper gives a bound (≤), its mark stands at the bound. The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not; black rows have no number in the paper. Rows are sorted by what was measured."}, "image": {"alt": "Thirty-one rows with the paper's precision, the measured one and chance, sorted by the measured precision."}}
+# %% mystnb={"figure": {"caption": "Every approach of the paper's \u00a74.3: paper (hollow), measured (filled, with its spread over seeds) and the chance level of its own kind of pick (tick). Precision is that of the best candidate: a token, a segment, or a token of the segment that is given. Where the paper gives a bound (\u2264), its mark stands at the bound. The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not; black rows have no number in the paper. Rows are sorted by what was measured.", "name": "fig-landscape"}, "image": {"alt": "Thirty-one rows with the paper's precision, the measured one and chance, sorted by the measured precision."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
 plt.show()
 
@@ -396,7 +398,7 @@ for name, (_, text, _) in floors.items():
 # equally often.
 
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-segments", "caption": "Share of held-out sequences whose evidence lies in the m best segments, against m: mean over seeds, with one standard deviation. Dashed grey, segments picked at random; stars, a router that sees positions only. The dotted line is the paper's ceiling of about 25%."}, "image": {"alt": "Rising curves of six segment routers, of a Bloom filter, of positions only and of random picks, against the number of picked segments."}}
+# %% mystnb={"figure": {"caption": "Share of held-out sequences whose evidence lies in the m best segments, against m: mean over seeds, with one standard deviation. Dashed grey, segments picked at random; stars, a router that sees positions only. The dotted line is the paper's ceiling of about 25%.", "name": "fig-segments"}, "image": {"alt": "Rising curves of six segment routers, of a Bloom filter, of positions only and of random picks, against the number of picked segments."}} tags=["remove-input", "nbval-ignore-output"]
 found = landscape.probe("found_within")
 found = found.groupby(["condition", "index"]).found_within.agg(["mean", "std"])
 SHOWN = [n for n in approaches if n.startswith("segments")]
@@ -543,7 +545,7 @@ def covered(fraction):
 
 coverage = {fraction: covered(fraction) for fraction in (0.5, 0.25)}
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-budget", "caption": "Routing precision by epoch with half and a quarter of the positions compared, with a random half, and with all (raw embeddings): mean and one standard deviation over seeds. Hollow circles at the right edge are the paper's final numbers; dashed lines are the share of evidence that the likeliest half and quarter of the positions hold; grey, chance."}, "image": {"alt": "Learning curves of the budgeted routers and of the full router, with the coverage of the likeliest positions as dashed lines."}}
+# %% mystnb={"figure": {"caption": "Routing precision by epoch with half and a quarter of the positions compared, with a random half, and with all (raw embeddings): mean and one standard deviation over seeds. Hollow circles at the right edge are the paper's final numbers; dashed lines are the share of evidence that the likeliest half and quarter of the positions hold; grey, chance.", "name": "fig-budget"}, "image": {"alt": "Learning curves of the budgeted routers and of the full router, with the coverage of the likeliest positions as dashed lines."}} tags=["remove-input", "nbval-ignore-output"]
 with figures.look():
     fig, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
     curves = landscape.curves.groupby(["condition", "epoch"]).precision

@@ -1,9 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -110,7 +112,7 @@ CLAIMS = {
 }
 comparison = claims.compare(CLAIMS, results)
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-contrastive", "caption": "Routing precision on embeddings pretrained with InfoNCE, on raw ones and behind one layer of attention: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded."}, "image": {"alt": "Four rows with the paper's routing precision, the measured one and chance, for the two candidate sets."}}
+# %% mystnb={"figure": {"caption": "Routing precision on embeddings pretrained with InfoNCE, on raw ones and behind one layer of attention: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-contrastive"}, "image": {"alt": "Four rows with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
 plt.show()
 
@@ -182,7 +184,7 @@ steps = study.run_protocols(
     }
 )
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-steps", "caption": "Routing precision with one layer of attention, whole and less one of its steps: mean with its spread over seeds, and chance (tick). Left, the layer as it is in a Transformer; right, without the residual, so that the router sees only what attention writes. The paper makes no measurement of this."}, "image": {"alt": "Four rows, the whole layer and one less each step, in two panels with and without the residual."}}
+# %% mystnb={"figure": {"caption": "Routing precision with one layer of attention, whole and less one of its steps: mean with its spread over seeds, and chance (tick). Left, the layer as it is in a Transformer; right, without the residual, so that the router sees only what attention writes. The paper makes no measurement of this.", "name": "fig-steps"}, "image": {"alt": "Four rows, the whole layer and one less each step, in two panels with and without the residual."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(claims.compare(dict.fromkeys(STEPS), steps))
 plt.show()
 

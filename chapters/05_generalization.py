@@ -1,9 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -126,7 +128,7 @@ ROWS = {
 }
 routing = claims.compare(ROWS, results)
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-mqar", "caption": "Routing precision on associative recall with one query: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not; what the paper does not report is black. The query itself may not be picked."}, "image": {"alt": "A row per representation with the paper's routing precision on MQAR, the measured one and chance."}}
+# %% mystnb={"figure": {"caption": "Routing precision on associative recall with one query: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not; what the paper does not report is black. The query itself may not be picked.", "name": "fig-mqar"}, "image": {"alt": "A row per representation with the paper's routing precision on MQAR, the measured one and chance."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(routing)
 plt.show()
 
@@ -239,7 +241,7 @@ glue("a value", percent(1 / task.pairs), display=False)
 # %% [markdown]
 # What the trained routers find with $k$ picks, by the order of their scores:
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-found-05", "caption": "Share of held-out sequences whose key is among the k best candidates, against k: mean over seeds, with one standard deviation, the query excluded. Dashed grey, picks at random among all positions; dotted, among the tokens of pairs and among the keys, by counting. The horizontal line is the paper's ~25%."}, "image": {"alt": "Curves of attention, Flow, bidirectional Flow, raw embeddings and two controls against the number of picks, with three lines for what chance gives."}}
+# %% mystnb={"figure": {"caption": "Share of held-out sequences whose key is among the k best candidates, against k: mean over seeds, with one standard deviation, the query excluded. Dashed grey, picks at random among all positions; dotted, among the tokens of pairs and among the keys, by counting. The horizontal line is the paper's ~25%.", "name": "fig-found-05"}, "image": {"alt": "Curves of attention, Flow, bidirectional Flow, raw embeddings and two controls against the number of picks, with three lines for what chance gives."}} tags=["remove-input", "nbval-ignore-output"]
 found = results["others"].probe("found_within")
 found = found.groupby(["condition", "index"]).found_within.agg(["mean", "std"])
 with figures.look():
@@ -283,7 +285,7 @@ for name in [*ROWS, CHANCE]:
 #
 # The paper sees its Transformer jump at epoch 5.
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-epochs-05", "caption": "Routing precision by epoch on associative recall with one query, on held-out sequences: mean and one standard deviation over seeds. The dashed line is chance, measured with a random router."}, "image": {"alt": "Learning curves of attention, Flow, bidirectional Flow and raw embeddings on MQAR."}}
+# %% mystnb={"figure": {"caption": "Routing precision by epoch on associative recall with one query, on held-out sequences: mean and one standard deviation over seeds. The dashed line is chance, measured with a random router.", "name": "fig-epochs-05"}, "image": {"alt": "Learning curves of attention, Flow, bidirectional Flow and raw embeddings on MQAR."}} tags=["remove-input", "nbval-ignore-output"]
 curves = results["others"].curves.groupby(["condition", "epoch"]).precision
 curves = curves.agg(["mean", "std"])
 with figures.look():
@@ -402,7 +404,7 @@ HOTPOT = {
 }
 segments = claims.compare(HOTPOT, {"": retrievals}, metric="any_hit")
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-hotpotqa", "caption": "Questions for which a picked segment holds a supporting sentence, 2 of 16 picked: paper (hollow), measured (filled), chance (tick: the random router, which is a row of its own as well). The paper's number for BM25 stands in both rows that it could mean. Blue, agreement within two points or two standard deviations over seeds; orange, none; black, not in the paper."}, "image": {"alt": "A row per retriever with its any-hit rate on HotpotQA, the paper's where it has one, and chance."}}
+# %% mystnb={"figure": {"caption": "Questions for which a picked segment holds a supporting sentence, 2 of 16 picked: paper (hollow), measured (filled), chance (tick: the random router, which is a row of its own as well). The paper's number for BM25 stands in both rows that it could mean. Blue, agreement within two points or two standard deviations over seeds; orange, none; black, not in the paper.", "name": "fig-hotpotqa"}, "image": {"alt": "A row per retriever with its any-hit rate on HotpotQA, the paper's where it has one, and chance."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(segments)
 plt.show()
 

@@ -1,9 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -123,7 +125,7 @@ CLAIMS = {
 }
 routing = claims.compare(CLAIMS, results)
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ladder-06", "caption": "Routing precision of every entry of the paper's table, and of raw embeddings: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded."}, "image": {"alt": "A row per preprocessing with the paper's routing precision, the measured one and chance, for the two candidate sets."}}
+# %% mystnb={"figure": {"caption": "Routing precision of every entry of the paper's table, and of raw embeddings: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-ladder-06"}, "image": {"alt": "A row per preprocessing with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(routing)
 plt.show()
 
@@ -204,7 +206,7 @@ answers = claims.compare(
     results,
 )
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-accuracy-06", "caption": "Task accuracy for the same conditions, marked as in the figure above. Chance is a Council that reads randomly picked tokens."}, "image": {"alt": "A row per preprocessing with the paper's task accuracy, the measured one and chance, for the two candidate sets."}}
+# %% mystnb={"figure": {"caption": "Task accuracy for the same conditions, marked as in the figure above. Chance is a Council that reads randomly picked tokens.", "name": "fig-accuracy-06"}, "image": {"alt": "A row per preprocessing with the paper's task accuracy, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(answers)
 plt.show()
 

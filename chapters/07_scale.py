@@ -1,9 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -192,7 +194,7 @@ claims.labelled(
     "pretraining",
 )
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-pretraining", "caption": "Training loss of the two language models, in nats per byte, against bytes seen: means over equal stretches. The dashed line is the loss of a model that holds all 256 bytes to be equally likely."}, "image": {"alt": "Two falling curves, training loss of the Transformer and of the Mamba against bytes seen."}}
+# %% mystnb={"figure": {"caption": "Training loss of the two language models, in nats per byte, against bytes seen: means over equal stretches. The dashed line is the loss of a model that holds all 256 bytes to be equally likely.", "name": "fig-pretraining"}, "image": {"alt": "Two falling curves, training loss of the Transformer and of the Mamba against bytes seen."}} tags=["remove-input", "nbval-ignore-output"]
 with figures.look():
     fig, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
     for name, p in PAIR.items():
@@ -337,7 +339,7 @@ main = claims.compare(
     {name: None for name in [*bridged, *from_hub]}, {"others": results}
 )
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-frozen", "caption": "Routing precision on frozen backbones, with and without a bridge, the query excluded: mean and one standard deviation over seeds, two for SmolLM2 and three for the others; the tick is chance. None of these is a model of the paper's, so there is no hollow mark."}, "image": {"alt": "A row per backbone and bridge with its routing precision and chance, sorted."}}
+# %% mystnb={"figure": {"caption": "Routing precision on frozen backbones, with and without a bridge, the query excluded: mean and one standard deviation over seeds, two for SmolLM2 and three for the others; the tick is chance. None of these is a model of the paper's, so there is no hollow mark.", "name": "fig-frozen"}, "image": {"alt": "A row per backbone and bridge with its routing precision and chance, sorted."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(main)
 plt.show()
 
@@ -366,7 +368,7 @@ claims.labelled(
 #
 # The paper's bridge is at 95% by epoch 6 and near 99% by epoch 29, of 40 epochs of 250 steps each.
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-bridge-epochs", "caption": "Routing precision by epoch with a full bridge (solid) and without a bridge (dotted) on each frozen backbone, on held-out sequences: mean over seeds, with one standard deviation for the bridge. The dashed line is chance; hollow squares are the paper's two numbers for its bridge, at the same share of all training; in steps, all of it lies before the first of them."}, "image": {"alt": "Learning curves of four backbones with a full bridge and without one, with the paper's two points and chance."}}
+# %% mystnb={"figure": {"caption": "Routing precision by epoch with a full bridge (solid) and without a bridge (dotted) on each frozen backbone, on held-out sequences: mean over seeds, with one standard deviation for the bridge. The dashed line is chance; hollow squares are the paper's two numbers for its bridge, at the same share of all training; in steps, all of it lies before the first of them.", "name": "fig-bridge-epochs"}, "image": {"alt": "Learning curves of four backbones with a full bridge and without one, with the paper's two points and chance."}} tags=["remove-input", "nbval-ignore-output"]
 curves = results.curves.groupby(["condition", "epoch"]).precision
 curves = curves.agg(["mean", "std"])
 epochs = study.sizes.frozen.epochs

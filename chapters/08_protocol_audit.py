@@ -1,9 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -275,7 +277,7 @@ interactive.picker(
 # %% [markdown]
 # ## Zero layers (§4.1): when do raw embeddings fail?
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-audit-raw", "caption": "Raw embeddings with the pairwise router, under every protocol that was run. Above, precision, sorted; blue where the claim that they fail (below 35%) holds. Below, the choices that make up each protocol, a row per option, each choice's centre first. One seed."}, "image": {"alt": "A sorted curve of the precision of raw embeddings over protocols, most of them high, above a matrix of dots that shows each protocol's choices."}}
+# %% mystnb={"figure": {"caption": "Raw embeddings with the pairwise router, under every protocol that was run. Above, precision, sorted; blue where the claim that they fail (below 35%) holds. Below, the choices that make up each protocol, a row per option, each choice's centre first. One seed.", "name": "fig-audit-raw"}, "image": {"alt": "A sorted curve of the precision of raw embeddings over protocols, most of them high, above a matrix of dots that shows each protocol's choices."}} tags=["remove-input", "nbval-ignore-output"]
 curve_of("raw embeddings")
 plt.show()
 
@@ -329,7 +331,7 @@ glue(
 # %% [markdown]
 # ## One layer (§4.1): when does attention succeed?
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-audit-attention", "caption": "One layer of attention with the pairwise router, as in the figure before; blue where the claim that it succeeds (98% or more) holds. One seed."}, "image": {"alt": "A sorted curve of the precision of one layer of attention over protocols, above a matrix of dots that shows each protocol's choices."}}
+# %% mystnb={"figure": {"caption": "One layer of attention with the pairwise router, as in the figure before; blue where the claim that it succeeds (98% or more) holds. One seed.", "name": "fig-audit-attention"}, "image": {"alt": "A sorted curve of the precision of one layer of attention over protocols, above a matrix of dots that shows each protocol's choices."}} tags=["remove-input", "nbval-ignore-output"]
 curve_of("attention, 1 layer")
 plt.show()
 
@@ -376,7 +378,7 @@ for approach in APPROACHES:
 # The phase transition is two numbers, low without a layer and high with one, under one and the same protocol. Every
 # protocol that both were run under is a point; the paper's would lie in the upper left corner.
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-audit-both", "caption": "Precision with one layer of attention against precision without any, a point for each protocol and way of counting that both were run under. The hollow circle is the paper's; the shaded corner is where both of its claims hold, below 35% without a layer and 98% or more with one. One seed."}, "image": {"alt": "A scatter plot of the precision of attention against that of raw embeddings, with the paper's corner at the upper left shaded."}}
+# %% mystnb={"figure": {"caption": "Precision with one layer of attention against precision without any, a point for each protocol and way of counting that both were run under. The hollow circle is the paper's; the shaded corner is where both of its claims hold, below 35% without a layer and 98% or more with one. One seed.", "name": "fig-audit-both"}, "image": {"alt": "A scatter plot of the precision of attention against that of raw embeddings, with the paper's corner at the upper left shaded."}} tags=["remove-input", "nbval-ignore-output"]
 shared = [*CHOICES, "counted"]
 two = {
     name: audit[audit.approach == approach].drop_duplicates(shared)
@@ -429,7 +431,7 @@ glue("largest gap", f"{100 * gap:.0f}", display=False)
 # %% [markdown]
 # ## Unidirectional recurrence (§4.3, finding 3)
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-audit-flow", "caption": "One layer of unidirectional Flow with the pairwise router, as before; blue where the claim that it fails (below 35%) holds. One seed."}, "image": {"alt": "A sorted curve of the precision of unidirectional Flow over protocols, above a matrix of dots that shows each protocol's choices."}}
+# %% mystnb={"figure": {"caption": "One layer of unidirectional Flow with the pairwise router, as before; blue where the claim that it fails (below 35%) holds. One seed.", "name": "fig-audit-flow"}, "image": {"alt": "A sorted curve of the precision of unidirectional Flow over protocols, above a matrix of dots that shows each protocol's choices."}} tags=["remove-input", "nbval-ignore-output"]
 curve_of("Flow, 1 layer")
 plt.show()
 
@@ -442,7 +444,7 @@ plt.show()
 # %% [markdown]
 # ## Segments (§4.3, finding 1)
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-audit-segments", "caption": "The segment router on raw embeddings, mean and dot product, as before; blue where the claim of a ceiling (29% or below) holds. Chance is one segment of sixteen. One seed."}, "image": {"alt": "A sorted curve of the precision of the segment router over protocols, above a matrix of dots that shows each protocol's choices."}}
+# %% mystnb={"figure": {"caption": "The segment router on raw embeddings, mean and dot product, as before; blue where the claim of a ceiling (29% or below) holds. Chance is one segment of sixteen. One seed.", "name": "fig-audit-segments"}, "image": {"alt": "A sorted curve of the precision of the segment router over protocols, above a matrix of dots that shows each protocol's choices."}} tags=["remove-input", "nbval-ignore-output"]
 curve_of("segments")
 plt.show()
 
@@ -463,7 +465,7 @@ glue("segments chance", percent(chances["segments"]), display=False)
 # %% [markdown]
 # ## The rank-1 router (§4.6)
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-audit-rank-one", "caption": "Bidirectional Mamba with the rank-1 router, as before; blue where the claim that it succeeds (98% or more) holds. One seed."}, "image": {"alt": "A sorted curve of the precision of the rank-1 router over protocols, all of it low, above a matrix of dots that shows each protocol's choices."}}
+# %% mystnb={"figure": {"caption": "Bidirectional Mamba with the rank-1 router, as before; blue where the claim that it succeeds (98% or more) holds. One seed.", "name": "fig-audit-rank-one"}, "image": {"alt": "A sorted curve of the precision of the rank-1 router over protocols, all of it low, above a matrix of dots that shows each protocol's choices."}} tags=["remove-input", "nbval-ignore-output"]
 curve_of("bidirectional Mamba, rank-1")
 plt.show()
 

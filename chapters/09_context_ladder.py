@@ -1,9 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -126,7 +128,7 @@ for rung in RUNGS:
 # Precision among look-alikes: is the evidence scored above the other three? Chance is measured with the random router,
 # through the same code.
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ladder", "caption": "The context ladder: precision among the four look-alikes, in percent, mean and standard deviation over seeds. A row per representation in front of the same pairwise router, a column per rung: what tells the evidence apart is the token itself, the token before it, the token after it, or a definition elsewhere. The darkest colour is one in four, chance. The last row has one seed."}, "image": {"alt": "A heat map of representations against rungs. All rows are bright on the first rung; on left those with a recurrence or a window, on right those with a recurrence in both directions or a window; on hop hardly any."}}
+# %% mystnb={"figure": {"caption": "The context ladder: precision among the four look-alikes, in percent, mean and standard deviation over seeds. A row per representation in front of the same pairwise router, a column per rung: what tells the evidence apart is the token itself, the token before it, the token after it, or a definition elsewhere. The darkest colour is one in four, chance. The last row has one seed.", "name": "fig-ladder"}, "image": {"alt": "A heat map of representations against rungs. All rows are bright on the first rung; on left those with a recurrence or a window, on right those with a recurrence in both directions or a window; on hop hardly any."}} tags=["remove-input", "nbval-ignore-output"]
 among = {
     rung: result.summary("precision_lookalike")
     for rung, result in results.items()
@@ -187,7 +189,7 @@ claims.labelled(
 # %% [markdown]
 # ## When do they climb?
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ladder-epochs", "caption": "Precision among look-alikes by epoch, on held-out sequences, a panel per rung: mean and one standard deviation over seeds. The dashed line is chance, measured with the random router."}, "image": {"alt": "Four panels of learning curves, one per rung, for raw embeddings, Flow, bidirectional Flow, attention and the hybrid."}}
+# %% mystnb={"figure": {"caption": "Precision among look-alikes by epoch, on held-out sequences, a panel per rung: mean and one standard deviation over seeds. The dashed line is chance, measured with the random router.", "name": "fig-ladder-epochs"}, "image": {"alt": "Four panels of learning curves, one per rung, for raw embeddings, Flow, bidirectional Flow, attention and the hybrid."}} tags=["remove-input", "nbval-ignore-output"]
 CURVES = {
     "raw embeddings": "raw embeddings",
     "Flow": "Flow",

@@ -1,9 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -116,7 +118,7 @@ preprocessing_costs = study.measure(
 )
 preprocessing = report.frame(*preprocessing_costs)
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-preprocessing-10", "caption": "Time and peak memory of every preprocessing against the length of one sequence, one thread, both axes logarithmic. Lines are means over repetitions of the whole measurement, shades their range. A line that rises by one decade per decade is linear. Full attention is the one that is not, in time; its memory is linear, since no n × n matrix is ever kept."}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per representation; all but attention are straight lines of slope one."}}
+# %% mystnb={"figure": {"caption": "Time and peak memory of every preprocessing against the length of one sequence, one thread, both axes logarithmic. Lines are means over repetitions of the whole measurement, shades their range. A line that rises by one decade per decade is linear. Full attention is the one that is not, in time; its memory is linear, since no n \u00d7 n matrix is ever kept.", "name": "fig-preprocessing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per representation; all but attention are straight lines of slope one."}} tags=["remove-input", "nbval-ignore-output"]
 figures.growth_figure(preprocessing)
 plt.show()
 
@@ -158,7 +160,7 @@ routing_costs = study.measure(
 )
 routing = report.frame(*routing_costs)
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-routing-10", "caption": "Time and peak memory of routing one sequence against its length, for one query and for every position as the query; the random router, for one query, is the floor. Lines are means over repetitions, shades their range. Only the Investigator with a query at every position is steeper than linear."}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per router; the Investigator with every query rises twice as steeply as the others."}}
+# %% mystnb={"figure": {"caption": "Time and peak memory of routing one sequence against its length, for one query and for every position as the query; the random router, for one query, is the floor. Lines are means over repetitions, shades their range. Only the Investigator with a query at every position is steeper than linear.", "name": "fig-routing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per router; the Investigator with every query rises twice as steeply as the others."}} tags=["remove-input", "nbval-ignore-output"]
 figures.growth_figure(routing)
 plt.show()
 
@@ -208,7 +210,7 @@ training_costs = study.measure(
 )
 training = report.frame(*training_costs)
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-training-10", "caption": "Time and peak memory of the routing loss of one sequence, forward and backward: from the scores of the query alone, and from the scores of all pairs, of which one row is used. Both give the same loss and the same gradients. Lines are means over repetitions, shades their range."}, "image": {"alt": "Two log-log panels, time and memory against length; for both routers the loss from one row is linear, the loss from all pairs quadratic."}}
+# %% mystnb={"figure": {"caption": "Time and peak memory of the routing loss of one sequence, forward and backward: from the scores of the query alone, and from the scores of all pairs, of which one row is used. Both give the same loss and the same gradients. Lines are means over repetitions, shades their range.", "name": "fig-training-10"}, "image": {"alt": "Two log-log panels, time and memory against length; for both routers the loss from one row is linear, the loss from all pairs quadratic."}} tags=["remove-input", "nbval-ignore-output"]
 figures.growth_figure(training)
 plt.show()
 
@@ -251,7 +253,7 @@ scans_costs = study.measure(
 )
 scans = report.frame(*scans_costs)
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-scan-10", "caption": "Time and peak memory of one selective scan, forward and backward, against its length (batch 32, 256 channels, 16 states, two threads). The slicing loop is steeper than the others. The arithmetic limit is a bound, not a scan: it holds no memory. Lines are means over repetitions, shades their range."}, "image": {"alt": "Two log-log panels, time and memory against length, with a line for each implementation of the scan and one for the arithmetic limit; the numba kernel lies closest to the limit."}}
+# %% mystnb={"figure": {"caption": "Time and peak memory of one selective scan, forward and backward, against its length (batch 32, 256 channels, 16 states, two threads). The slicing loop is steeper than the others. The arithmetic limit is a bound, not a scan: it holds no memory. Lines are means over repetitions, shades their range.", "name": "fig-scan-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line for each implementation of the scan and one for the arithmetic limit; the numba kernel lies closest to the limit."}} tags=["remove-input", "nbval-ignore-output"]
 bounded = scans.workload == presets.LIMIT
 figures.growth_figure(
     scans.assign(megabytes=scans.megabytes.mask(bounded)), "L"
@@ -333,7 +335,7 @@ comparison = (
     .assign(protocol="")
 )
 
-# %% tags=["remove-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-slopes-10", "caption": "The slope of time against length: what the paper's growth would have over the same lengths (hollow), measured (filled, with its spread over repetitions), and as a tick the slope of the floor (the random router, or raw embeddings). The line between paper and measured is blue where the two agree within 0.1 and orange where they do not."}, "image": {"alt": "A row per preprocessing and router with the slope that the paper's cost implies, the measured slope and that of the floor."}}
+# %% mystnb={"figure": {"caption": "The slope of time against length: what the paper's growth would have over the same lengths (hollow), measured (filled, with its spread over repetitions), and as a tick the slope of the floor (the random router, or raw embeddings). The line between paper and measured is blue where the two agree within 0.1 and orange where they do not.", "name": "fig-slopes-10"}, "image": {"alt": "A row per preprocessing and router with the slope that the paper's cost implies, the measured slope and that of the floor."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(
     comparison, scale=1, label="slope of log time on log n", rule="0.1"
 )
