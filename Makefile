@@ -23,8 +23,9 @@ CODE := fcilib tests chapters book/_ext
 NOTEBOOKS = $(wildcard book/[0-9]*.ipynb)
 
 ADDED := $(VENV)/.installed-scale
+LAB := $(VENV)/.installed-edit
 
-.PHONY: help book test scale fresh pages links lint format clean
+.PHONY: help book test edit scale fresh pages links lint format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -38,6 +39,9 @@ test: $(STAMP) ## lint, then the tests and every executed notebook, cell by cell
 	$(BIN)/ruff format --check $(wildcard $(CODE))
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not pages" \
 	    --nbval --nbval-sanitize-with=tests/nbval.cfg tests $(NOTEBOOKS)
+
+edit: $(STAMP) $(LAB) ## start JupyterLab, in which chapters open as notebooks
+	$(BIN)/jupyter lab
 
 scale: $(ADDED) ## also install pretrained backbones, and what the hub's data sets need
 
@@ -54,9 +58,10 @@ lint: $(STAMP) ## ruff, without changing anything
 	$(BIN)/ruff check $(wildcard $(CODE))
 	$(BIN)/ruff format --check $(wildcard $(CODE))
 
-format: $(STAMP) ## ruff, fixing what it can
+format: $(STAMP) ## ruff, fixing what it can; and chapters as Jupyter would save them
 	$(BIN)/ruff check --fix $(wildcard $(CODE))
 	$(BIN)/ruff format $(wildcard $(CODE))
+	$(BIN)/python -m fcilib.pipeline
 
 clean: ## remove what is made from tracked files (not .venv, not records)
 	rm -rf book/_build book/_generated _build _runs .pytest_cache .ruff_cache .hypothesis
@@ -71,3 +76,6 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(ADDED): $(STAMP)
 	@$(LOCK) bash .ci/setup $(VENV) $(ADDED) scale
+
+$(LAB): $(STAMP)
+	@$(LOCK) bash .ci/setup $(VENV) $(LAB) edit

@@ -172,6 +172,13 @@ def read_chapter(chapter: Chapter) -> nbformat.NotebookNode:
     return notebook
 
 
+def as_saved(source: str) -> str:
+    """A chapter's text as Jupyter would save it, had it been opened as a notebook."""
+    notebook = jupytext.reads(source, fmt="py:percent")
+    stored = nbformat.reads(nbformat.writes(notebook), as_version=4)
+    return jupytext.writes(stored, fmt="py:percent")
+
+
 def parameters_of(chapter: Chapter) -> dict[str, Any]:
     """Names and default values in the cell tagged `parameters`.
 
@@ -520,3 +527,8 @@ def print_pdf(project: Project, target: Path) -> Path:
 def _remove(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    for each in find_project().chapters():
+        write_atomic(each.source, as_saved(each.source.read_text(encoding="utf-8")))

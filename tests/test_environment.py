@@ -55,7 +55,7 @@ def local(name: str) -> bool:
     return name.startswith(("nvidia-", "cuda-")) or name == "triton"
 
 
-@pytest.mark.parametrize("group", ["core", "book", "test", "scale"])
+@pytest.mark.parametrize("group", ["core", "book", "test", "edit", "scale"])
 def test_every_dependency_is_pinned(group: str) -> None:
     lines = PROJECT["dependencies"] if group == "core" else EXTRAS[group]
     names = {canonicalize_name(Requirement(line).name) for line in lines}
@@ -65,6 +65,11 @@ def test_every_dependency_is_pinned(group: str) -> None:
 def test_everything_installed_with_them_is_pinned() -> None:
     names = closure([*PROJECT["dependencies"], *EXTRAS["book"], *EXTRAS["test"]])
     assert {name for name in names - set(PINS) if not local(name)} == set()
+
+
+def test_everything_installed_for_editing_is_pinned() -> None:
+    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed: `make edit`")
+    assert closure(EXTRAS["edit"]) - set(PINS) == set()
 
 
 def test_pins_satisfy_pyproject() -> None:
