@@ -172,7 +172,7 @@ for name, row in rows.items():
 # sequences on embeddings, and in {glue:text}`precision metric, attention, others` on attention. Among all it is so in
 # {glue:text}`precision metric, embeddings, all` and {glue:text}`precision metric, attention, all`: nothing is nearer to
 # the query than the query itself, at distance zero, whatever $W$ is. The evidence still is among the k nearest, in
-# {glue:text}`among k metric, embeddings, all` and {glue:text}`among k metric, attention, all`. So one router is far
+# {glue:text}`among k metric, embeddings, all` and {glue:text}`among k metric, attention, all`. So one router is
 # below chance, or far above it, by who may be picked and by what is counted. A product has no such blind spot: its
 # $W_q$ and $W_k$ can differ.
 

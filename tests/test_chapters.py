@@ -43,26 +43,48 @@ def kept(records):
     return {p: p.read_bytes() for p in records.rglob("*.json") if ".cache" not in p.parts}
 
 
+FORM = {
+    "opening": ("**The claim.**", "{cite:p}", "**Our verdict.** {glue:text}", "**To run it again.**"),
+    "headings": ("What the paper says, what we measured, chance", "What differs", "Exercises"),
+}
+
+TUTORIAL = {
+    "opening": ("**What this is.**", "**To run it again.**"),
+    "headings": ("Twelve lines", "On the bench", "In the landscape", "Keep it", "Exercises"),
+}
+
+FORMS = {"11_your_own_router": TUTORIAL}
+"""Pages that hold no claim of the paper against its measurement have a form of their own."""
+
+
 def test_form(chapter):
-    """Title, claim, verdict and cost; parameters; the guard; the comparison; exercises."""
+    """Title, what it is about, and cost; parameters; the guard; what it has to show; exercises."""
+    form = FORMS.get(chapter.name, FORM)
     notebook = read_chapter(chapter)
     opening = notebook.cells[0].source
     number = int(chapter.name[:2])
     assert opening.startswith(f"# {number}. ")
-    for part in (
-        "**The claim.**",
-        "{cite:p}",
-        "**Our verdict.** {glue:text}",
-        "**To run it again.**",
-    ):
+    for part in form["opening"]:
         assert part in opening
     parameters, guard, *_ = code_cells(chapter)
     assert parameters.metadata.tags == ["parameters"]
     assert parameters_of(chapter).keys() == PARAMETERS.keys()
     assert "Study.from_parameters(globals())" in guard.source
     prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-    for heading in ("What the paper says, what we measured, chance", "What differs", "Exercises"):
+    for heading in form["headings"]:
         assert f"## {heading}" in prose
+
+
+def test_the_tutorials_router_has_twelve_lines_and_stands_beside_its_chance():
+    chapter = PROJECT.chapter("11")
+    (cell,) = [c.source for c in code_cells(chapter) if "class Metric(RouterSpec)" in c.source]
+    lines = [line for line in cell[cell.index("class Metric") :].split("\n") if line.strip()]
+    assert len(lines) == 12
+    executed = nbformat.read(PROJECT.book / f"{chapter.name}.ipynb", 4)
+    (table,) = [o.data["text/html"] for c in executed.cells for o in c.get("outputs", ())
+                if "text/html" in o.get("data", {})]  # fmt: skip
+    assert table.count("metric, ") == 4
+    assert "chance among k" in table
 
 
 def test_every_figure_has_a_caption_and_a_text_for_those_who_cannot_see_it(chapter):
