@@ -44,7 +44,12 @@ def kept(records):
 
 
 FORM = {
-    "opening": ("**The claim.**", "{cite:p}", "**Our verdict.** {glue:text}", "**To run it again.**"),
+    "opening": (
+        "**The claim.**",
+        "{cite:p}",
+        "**Our verdict.** {glue:text}",
+        "**To run it again.**",
+    ),
     "headings": ("What the paper says, what we measured, chance", "What differs", "Exercises"),
 }
 
