@@ -134,7 +134,9 @@ def pdf(
 def run(
     chapter: Annotated[str, typer.Argument(help="number, name or path, e.g. 01")],
     profile: Annotated[str | None, typer.Option(help="smoke, quick or paper.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds per condition.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many; -p 'seeds=[7]' chooses.")
+    ] = None,
     executor: Annotated[str | None, typer.Option(help="Where runs happen.")] = None,
     records: Records = None,
     output: Annotated[

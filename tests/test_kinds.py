@@ -6,6 +6,7 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
+from fcilib.executors import execute
 from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
@@ -75,6 +76,24 @@ def test_its_record_is_kept_and_read(tmp_path):
     made = run_one(experiment(), records)
     assert records.find(experiment()) == read(records.path(experiment())) == made
     assert made.experiment.router == Later()
+
+
+def test_workers_need_not_be_able_to_import_it(tmp_path):
+    """As those of a notebook's cell: a class within a function has no name to import it by."""
+
+    class Here(Later):
+        kind: Literal["here"] = "here"
+
+        def build(self, size):
+            return HereScores()
+
+    class HereScores(RouterModule):
+        def forward(self, x, query):
+            return x.sum(dim=2)
+
+    records, specs = Records(tmp_path), [experiment(router=Here(k=k)) for k in (2, 3)]
+    execute(specs, records, "process", lambda done: None)
+    assert [records.find(spec).experiment for spec in specs] == specs
 
 
 def refusal(content, part="router"):
