@@ -529,6 +529,6 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # what `make format` does besides ruff
     for each in find_project().chapters():
         write_atomic(each.source, as_saved(each.source.read_text(encoding="utf-8")))
