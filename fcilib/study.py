@@ -18,7 +18,7 @@ import pandas as pd
 import fcilib
 from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find, measure
-from fcilib.executors import ExecutorName, execute
+from fcilib.executors import execute, parse
 from fcilib.experiment import Experiment
 from fcilib.profiles import Profile, profile
 from fcilib.progress import Progress, running
@@ -43,7 +43,8 @@ class Study:
 
     profile: str
     seeds: int
-    executor: ExecutorName
+    executor: str
+    """`inline`, `process`, `ray` or `ray:ADDRESS`; see `fcilib.executors.execute`."""
     records: Records
 
     @classmethod
@@ -55,7 +56,7 @@ class Study:
 
         Raises:
             TypeError: an unknown parameter, a missing one, or one of another type.
-            ValueError: a profile or a number of seeds that does not exist.
+            ValueError: a profile, an executor or a number of seeds that does not exist.
         """
         unknown = sorted(n for n, v in namespace.items() if _is_parameter(n, v))
         if unknown:
@@ -70,6 +71,7 @@ class Study:
         if seeds < 1:
             raise ValueError(f"parameter seeds: {seeds} is less than one")
         profile(size)
+        parse(namespace["executor"])
         folder = Path(namespace["records"]) if namespace["records"] else default_records()
         return cls(size, seeds, namespace["executor"], Records(folder / size))
 
@@ -106,7 +108,7 @@ class Study:
 
         Raises:
             RecordError: a record can't be trusted.
-            DivergedError: a loss was not finite.
+            RunsFailed: some runs failed, as when a loss is not finite; all others are recorded.
         """
         runs = {
             (name, seed): experiment.with_seed(seed)
