@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections import deque
@@ -27,6 +28,7 @@ from fcilib.executors import POLL, Failures, Tick, portable
 from fcilib.experiment import Experiment
 from fcilib.files import write_atomic
 from fcilib.machine import cores
+from fcilib.network import PATIENCE, within
 from fcilib.progress import RunState, end_run, tell_run
 from fcilib.records import Record, Records
 from fcilib.run import run_one
@@ -75,6 +77,7 @@ def _connected(address: str) -> Iterator[None]:
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS", "")
+    _reach(address)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     with tempfile.TemporaryDirectory(prefix="fci-ray-", ignore_cleanup_errors=True) as folder:
         if address:
@@ -87,6 +90,17 @@ def _connected(address: str) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Knock where the address names a port: Ray itself would try for many minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():
+        return
+    target = host.strip("[]"), int(port)
+    fault = within(PATIENCE, lambda: socket.create_connection(target, PATIENCE).close())
+    if fault:
+        raise ConnectionError(f"executor: no Ray cluster answers at {address} ({fault})")
 
 
 class _Sweep:

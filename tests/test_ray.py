@@ -1,0 +1,215 @@
+"""Runs on a cluster of two nodes, simulated on this machine; one of them is killed."""
+
+import json
+import secrets
+import tempfile
+from importlib.util import find_spec
+
+import psutil
+import pytest
+import torch
+from filelock import FileLock
+
+from fcilib import executors
+from fcilib.experiment import Experiment
+from fcilib.profiles import PROFILES
+from fcilib.progress import VARIABLE, running
+from fcilib.records import Records
+from fcilib.representations import Attention, Embedding
+from fcilib.routers import Investigator
+from fcilib.run import run_one
+from fcilib.study import Study
+
+# Ray reads RAY_AUTH_MODE when it is imported, so nothing here imports it before `cluster` does.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray: the extra cluster")
+
+SMOKE = PROFILES["smoke"]
+STORE = 80 * 2**20
+"""Bytes of a node's object store; Ray's least is 75 MiB."""
+
+# A node that is gone is noticed within a second, not half a minute.
+NOTICE = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 200,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+
+
+def experiment(seed=0, **training):
+    return Experiment(
+        task=SMOKE.evidence,
+        width=SMOKE.width,
+        representation=Attention(),
+        router=Investigator(),
+        training=SMOKE.training.model_copy(update=training),
+        seed=seed,
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The head, a node of one core. Nothing of it stays, and nobody else can use it."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("FCI_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        from ray.cluster_utils import Cluster
+
+        shared = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+        shared |= {"temp_dir": folder}
+        made = Cluster(True, head_node_args={**shared, "_system_config": NOTICE})
+        made.shared = shared
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(cluster):
+    return f"ray:{cluster.address}"
+
+
+@pytest.fixture
+def second(cluster):
+    """Another node, for one test."""
+    node = cluster.add_node(**cluster.shared)
+    yield node
+    if node in cluster.worker_nodes:
+        cluster.remove_node(node)
+
+
+def is_on(node, state):
+    """Whether the process that reports itself so is the node's."""
+    (raylet,) = node.all_processes["raylet"]
+    try:
+        return psutil.Process(state["process"]).ppid() == raylet.process.pid
+    except psutil.NoSuchProcess:
+        return False
+
+
+def reports(records):
+    """What runs under way say of themselves, by identity."""
+    found = records.folder.glob(".cache/*/progress.json")
+    return {path.parent.name: json.loads(path.read_text()) for path in found}
+
+
+def measured(record):
+    return record.metrics, record.curve, record.probes
+
+
+def alone(spec, folder):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    record = run_one(spec, Records(folder))
+    torch.set_num_threads(before)
+    return record
+
+
+def test_a_node_that_is_killed_costs_only_its_unfinished_runs(tmp_path, cluster, second, address):
+    records = Records(tmp_path / "records")
+    specs = [experiment(seed, sequences=2048, epochs=4) for seed in range(6)]
+    names = {f"seed {spec.seed}": spec for spec in specs}
+    ticks, shown, lost, kept, after = [], [], set(), {}, set()
+
+    def tick(done):
+        ticks.append(done)
+        shown.extend(running(names, records))
+        under_way = reports(records)
+        if lost:
+            after.update(i for i, s in under_way.items() if i not in lost)
+            return
+        there = {i for i, state in under_way.items() if is_on(second, state)}
+        if there and len(records):
+            lost.update(there)
+            kept.update({p.stem: p.read_bytes() for p in records.folder.glob("*.json")})
+            cluster.remove_node(second, allow_graceful=False)
+
+    executors.execute(specs, records, address, tick)
+    assert lost
+    assert kept
+    assert all(records.find(spec) for spec in specs)
+    assert len(records) == 6
+    for identity, content in kept.items():
+        assert (records.folder / f"{identity}.json").read_bytes() == content
+        assert identity not in after, "was finished, and computed again"
+    assert ticks == sorted(ticks)
+    assert ticks[-1] == 6
+    assert {run["name"] for run in shown} <= set(names)
+    assert any(run["epoch"] > 1 for run in shown)
+    assert not reports(records)
+    for spec in specs:
+        if spec.identity in lost:
+            assert measured(alone(spec, tmp_path / "alone")) == measured(records.find(spec))
+    weights = records.workspace(specs[0]) / "weights.safetensors"
+    assert weights.stat().st_size > 0
+
+
+def test_a_run_that_fails_says_which_and_why_and_the_rest_go_on(tmp_path, address):
+    records = Records(tmp_path)
+    bad = experiment().model_copy(update={"representation": Embedding(), "width": 10})
+    good = [experiment(seed) for seed in range(2)]
+    with pytest.raises(executors.RunsFailed) as caught:
+        executors.execute([good[0], bad, good[1]], records, address, lambda done: None)
+    assert str(caught.value).splitlines() == [
+        "1 of 3 runs failed; all others are recorded:",
+        f"  {bad.canonical()}",
+        "    ValueError: heads: 4 does not divide the width 10",
+    ]
+    assert "in build" in caught.value.__cause__.__notes__[0]
+    assert all(records.find(spec) for spec in good)
+    assert len(records) == 2
+
+
+def test_a_run_that_another_driver_has_is_left_to_it(tmp_path, address):
+    records = Records(tmp_path / "records")
+    theirs, ours = experiment(0), experiment(1)
+    record = alone(theirs, tmp_path / "alone")
+    workspace = records.workspace(theirs)
+    workspace.mkdir(parents=True)
+    lock = FileLock(workspace / "lock").acquire()
+
+    def tick(done):
+        assert theirs.identity not in reports(records)
+        if records.find(ours) and not records.find(theirs):
+            assert done == 1
+            records.add(record)
+            lock.lock.release()
+
+    executors.execute([theirs, ours], records, address, tick)
+    assert records.find(theirs) == record
+    assert not (workspace / "weights.safetensors").exists(), "it was computed all the same"
+
+
+def test_an_interrupt_stops_everything(tmp_path, address):
+    records, workers = Records(tmp_path), []
+    spec = experiment(sequences=8192, epochs=50)
+
+    def tick(done):
+        if under_way := reports(records):
+            workers.extend(state["process"] for state in under_way.values())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        executors.execute([spec], records, address, tick)
+    _, alive = psutil.wait_procs([psutil.Process(w) for w in workers if psutil.pid_exists(w)], 20)
+    assert not alive
+    assert not reports(records)
+    with FileLock(records.workspace(spec) / "lock", timeout=0):
+        pass
+
+
+def test_a_study_shows_one_progress_and_computes_nothing_twice(
+    tmp_path, monkeypatch, capfd, address
+):
+    progress = tmp_path / "progress.json"
+    monkeypatch.setenv(VARIABLE, str(progress))
+    here = Study("smoke", 2, address, Records(tmp_path / "smoke"))
+    conditions = {"embedding": here.experiment(representation=Embedding(), router=Investigator())}
+    first = here.run(conditions)
+    state = json.loads(progress.read_text())
+    assert (state["done"], state["total"], state["running"]) == (2, 2, [])
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr("fcilib.study.execute", None)
+    assert here.run(conditions).frame.equals(first.frame)
