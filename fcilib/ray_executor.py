@@ -13,15 +13,14 @@ import shutil
 import socket
 import tempfile
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import ray
 import torch
 from filelock import FileLock, Timeout
-from ray.exceptions import RayError
 
 from fcilib.backbones.features import cache_folder
 from fcilib.executors import POLL, Failures, Tick, portable
@@ -32,6 +31,12 @@ from fcilib.network import PATIENCE, within
 from fcilib.progress import RunState, end_run, tell_run
 from fcilib.records import Record, Records
 from fcilib.run import run_one
+
+# In a kernel, Ray and the bar it imports say that they miss ipywidgets, which nothing here uses.
+logging.getLogger("ray.widgets").setLevel(logging.WARNING)
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "IProgress not found")
+    import ray
 
 RETRIES = 3
 """Times that a run is tried again after its worker, or its node, died."""
@@ -79,17 +84,17 @@ def _connected(address: str) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS", "")
     _reach(address)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with tempfile.TemporaryDirectory(prefix="fci-ray-", ignore_cleanup_errors=True) as folder:
+    with ExitStack() as closing:
         if address:
             ray.init(address, **quiet)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            own = {"num_cpus": cores(), "include_dashboard": False, "_temp_dir": folder}
+            folder = tempfile.TemporaryDirectory(prefix="fci-ray-", ignore_cleanup_errors=True)
+            own = {"num_cpus": cores(), "include_dashboard": False}
+            own["_temp_dir"] = closing.enter_context(folder)
             ray.init("local", **own, **quiet)
-        try:
-            yield
-        finally:
-            ray.shutdown()
+        closing.callback(ray.shutdown)
+        yield
 
 
 def _reach(address: str) -> None:
@@ -176,7 +181,7 @@ class _Sweep:
             return
         try:
             said = ray.get(self.news)
-        except RayError:  # its node died; it is started again
+        except ray.exceptions.RayError:  # its node died; it is started again
             said = {}
         for experiment, _ in self.away.values():
             if state := said.get(experiment.identity):

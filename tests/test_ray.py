@@ -2,9 +2,13 @@
 
 import json
 import secrets
+import shutil
+import socket
 import tempfile
 from importlib.util import find_spec
+from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 import torch
@@ -12,6 +16,7 @@ from filelock import FileLock
 
 from fcilib import executors
 from fcilib.experiment import Experiment
+from fcilib.pipeline import Project, execute
 from fcilib.profiles import PROFILES
 from fcilib.progress import VARIABLE, running
 from fcilib.records import Records
@@ -51,6 +56,8 @@ def experiment(seed=0, **training):
 def cluster(tmp_path_factory):
     """The head, a node of one core. Nothing of it stays, and nobody else can use it."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv("RAY_TMPDIR", folder)
+        (Path(folder) / "ray").mkdir()
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -59,7 +66,6 @@ def cluster(tmp_path_factory):
         from ray.cluster_utils import Cluster
 
         shared = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
-        shared |= {"temp_dir": folder}
         made = Cluster(True, head_node_args={**shared, "_system_config": NOTICE})
         made.shared = shared
         yield made
@@ -213,3 +219,104 @@ def test_a_study_shows_one_progress_and_computes_nothing_twice(
     assert capfd.readouterr() == ("", "")
     monkeypatch.setattr("fcilib.study.execute", None)
     assert here.run(conditions).frame.equals(first.frame)
+
+
+CHAPTER = """\
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% tags=["parameters"]
+profile = "smoke"
+seeds = 1
+executor = "inline"
+records = ""
+
+# %%
+from fcilib.representations import Embedding
+from fcilib.routers import Investigator
+from fcilib.study import Study
+
+study = Study.from_parameters(globals())
+
+# %%
+raw = study.experiment(representation=Embedding(), router=Investigator())
+print(study.run({"raw": raw}).frame[["condition", "seed"]].to_string())
+"""
+
+
+def test_a_chapter_starts_a_cluster_of_its_own_machine(tmp_path, monkeypatch):
+    """And ends it: nothing is left on disk, nor on the pages."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    monkeypatch.setenv("FCI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    scratch = Path(tempfile.mkdtemp())  # near the root: the paths of Ray's sockets have a limit
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    project = Project(tmp_path)
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "01_small.py").write_text(CHAPTER)
+    given = {"executor": "ray", "records": str(tmp_path / "records")}
+    execute(project, project.chapter("01"), tmp_path / "01.ipynb", given)
+    cells = nbformat.read(tmp_path / "01.ipynb", as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    assert [o["text"] for o in outputs if o["name"] == "stderr"] == []
+    assert outputs[0]["text"].split() == ["condition", "seed", "0", "raw", "0"]
+    assert len(Records(tmp_path / "records" / "smoke")) == 1
+    assert not list(scratch.glob("fci-ray-*"))
+    shutil.rmtree(scratch)
+
+
+@pytest.mark.parametrize(
+    ("has", "share", "needs", "room"),
+    [
+        ({"CPU": 64.0}, None, {"num_cpus": 1.0}, 64),
+        ({"CPU": 64.0, "GPU": 8.0}, None, {"num_cpus": 1.0, "num_gpus": 1.0}, 8),
+        ({"CPU": 64.0, "GPU": 8.0}, "0.25", {"num_cpus": 1.0, "num_gpus": 0.25}, 32),
+        ({"CPU": 4.0, "GPU": 8.0}, "0.25", {"num_cpus": 1.0, "num_gpus": 0.25}, 4),
+        ({"CPU": 64.0, "GPU": 8.0}, "0", {"num_cpus": 1.0}, 64),
+        ({}, None, {"num_cpus": 1.0}, 1),
+    ],
+)
+def test_a_run_asks_for_a_gpu_where_there_are_any(cluster, monkeypatch, has, share, needs, room):
+    from fcilib import ray_executor
+
+    monkeypatch.setattr(ray_executor.ray, "cluster_resources", lambda: has)
+    if share is not None:
+        monkeypatch.setenv(ray_executor.VARIABLE, share)
+    assert ray_executor._needs() == (needs, room)
+
+
+def test_a_share_of_a_gpu_is_a_number(tmp_path, monkeypatch, cluster, address):
+    node = cluster.add_node(**{**cluster.shared, "num_gpus": 1})
+    monkeypatch.setenv("FCI_GPUS_PER_RUN", "half")
+    with pytest.raises(ValueError, match="FCI_GPUS_PER_RUN: 'half' is no number"):
+        executors.execute([experiment()], Records(tmp_path), address, print)
+    cluster.remove_node(node)
+
+
+def test_runs_go_where_the_gpus_are(tmp_path, monkeypatch, cluster, address):
+    """Ray hands out GPUs by number; that there is none behind it makes no difference to that."""
+    node = cluster.add_node(**{**cluster.shared, "num_gpus": 1})
+    records, places = Records(tmp_path), []
+    specs = [experiment(seed, sequences=4096) for seed in range(3)]
+
+    def tick(done):
+        places.extend(is_on(node, state) for state in reports(records).values())
+
+    executors.execute(specs, records, address, tick)
+    cluster.remove_node(node)
+    assert len(records) == 3
+    assert places
+    assert all(places)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_that_nobody_answers_at_is_refused_at_once(tmp_path, cluster, scheme):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(ConnectionError, match=f"no Ray cluster answers at {closed} "):
+        executors.execute([experiment()], Records(tmp_path), f"ray:{closed}", print)
