@@ -152,6 +152,34 @@ def test_a_node_that_is_killed_costs_only_its_unfinished_runs(tmp_path, cluster,
     assert weights.stat().st_size > 0
 
 
+def test_a_worker_that_is_killed_goes_on_from_its_checkpoint(tmp_path, cluster, address):
+    records = Records(tmp_path / "records")
+    spec = experiment(sequences=2048, epochs=8)
+    steps, seen, killed = 2048 // 32, [], []
+
+    def tick(done):
+        for state in reports(records).values():
+            if state["process"] not in killed:
+                seen.append(state)
+                if not killed and state["done"] > 2 * steps:
+                    killed.append(state["process"])
+                    seen.clear()
+                    psutil.Process(state["process"]).kill()
+
+    executors.execute([spec], records, address, tick)
+    assert killed
+    assert seen[0]["done"] > steps, "it began anew"
+    assert measured(alone(spec, tmp_path / "alone")) == measured(records.find(spec))
+
+
+def test_a_node_of_other_numerics_is_found_out(cluster):
+    from fcilib.ray_executor import _task
+
+    error = _task._function("0" * 16, experiment().model_dump_json(), None)
+    assert isinstance(error, RuntimeError)
+    assert "other numerics" in str(error)
+
+
 def test_a_run_that_fails_says_which_and_why_and_the_rest_go_on(tmp_path, address):
     records = Records(tmp_path)
     bad = experiment().model_copy(update={"representation": Embedding(), "width": 10})

@@ -47,7 +47,15 @@ def test_a_mistyped_parameter_stops_the_chapter(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("seeds", "2"), ("seeds", True), ("seeds", 0), ("profile", "big"), ("records", None)],
+    [
+        ("seeds", "2"),
+        ("seeds", True),
+        ("seeds", 0),
+        ("profile", "big"),
+        ("executor", "cloud"),
+        ("executor", "ray:"),
+        ("records", None),
+    ],
 )
 def test_a_bad_parameter_is_named(tmp_path, name, value):
     with pytest.raises((TypeError, ValueError), match=name):
