@@ -85,6 +85,9 @@ def _connected(address: str) -> Iterator[None]:
     _reach(address)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     with ExitStack() as closing:
+        # Nothing else keeps Ray from printing, into a chapter's output, that a worker died.
+        closing.callback(setattr, ray._private.worker, "_worker_logs_enabled", True)
+        ray._private.worker._worker_logs_enabled = False
         if address:
             ray.init(address, **quiet)
         else:
