@@ -107,7 +107,9 @@ def run(
     chapter: Annotated[str, typer.Argument(help="number, name or path, e.g. 01")],
     profile: Annotated[str | None, typer.Option(help="smoke, quick or paper.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds per condition.")] = None,
-    executor: Annotated[str | None, typer.Option(help="Where runs happen.")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Where runs happen: inline, process, ray or ray:ADDRESS.")
+    ] = None,
     records: Records = None,
     output: Annotated[
         Path | None, typer.Option(help="The executed notebook; default _runs/CHAPTER.ipynb.")

@@ -48,8 +48,10 @@ VARIABLE = "FCI_GPUS_PER_RUN"
 """GPUs that a run asks for where the cluster has any; 1 if not set, 0 for none, 0.25 to share."""
 
 
-def on_ray(experiments: Sequence[Experiment], records: Records, tick: Tick, address: str) -> Any:
-    """Run every experiment on a cluster and write its record here.
+def on_ray(
+    experiments: Sequence[Experiment], records: Records, tick: Tick, address: str
+) -> Failures:
+    """Run every experiment on a cluster and write its record here; gives those that failed.
 
     Args:
         experiments: what to run, in this order as far as there is room.
@@ -92,7 +94,8 @@ def _connected(address: str) -> Iterator[None]:
             ray.init(address, **quiet)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            folder = tempfile.TemporaryDirectory(prefix="fci-ray-", ignore_cleanup_errors=True)
+            short = os.environ.get("RAY_TMPDIR", "/tmp")  # the paths of sockets have a limit
+            folder = tempfile.TemporaryDirectory("", "fci-ray-", short, ignore_cleanup_errors=True)
             own = {"num_cpus": cores(), "include_dashboard": False}
             own["_temp_dir"] = closing.enter_context(folder)
             ray.init("local", **own, **quiet)

@@ -287,7 +287,7 @@ def test_a_chapter_starts_a_cluster_of_its_own_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("FCI_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     scratch = Path(tempfile.mkdtemp())  # near the root: the paths of Ray's sockets have a limit
-    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setenv("RAY_TMPDIR", str(scratch))
     project = Project(tmp_path)
     (tmp_path / "chapters").mkdir()
     (tmp_path / "chapters" / "01_small.py").write_text(CHAPTER)
@@ -300,6 +300,7 @@ def test_a_chapter_starts_a_cluster_of_its_own_machine(tmp_path, monkeypatch):
     assert len(Records(tmp_path / "records" / "smoke")) == 1
     assert not list(scratch.glob("fci-ray-*"))
     shutil.rmtree(scratch)
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(scratch) in str(p.info)]
 
 
 @pytest.mark.parametrize(
