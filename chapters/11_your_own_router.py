@@ -26,7 +26,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
 seeds = 3
-executor = "process"  # process or inline
+executor = "process"  # inline, process or ray
 records = ""  # a folder; empty for the repository's own
 
 # %%

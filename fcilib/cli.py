@@ -137,7 +137,9 @@ def run(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="How many; -p 'seeds=[7]' chooses.")
     ] = None,
-    executor: Annotated[str | None, typer.Option(help="Where runs happen.")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Where runs happen: inline, process, ray or ray:ADDRESS.")
+    ] = None,
     records: Records = None,
     output: Annotated[
         Path | None, typer.Option(help="The executed notebook; default _runs/CHAPTER.ipynb.")

@@ -21,6 +21,20 @@ from fcilib.records import Records
 
 VARIABLE = "FCI_PROGRESS"
 
+_FILE = "progress.json"
+
+
+class RunState(TypedDict):
+    """How far one run is, as it says itself."""
+
+    done: int
+    """Steps."""
+    total: int
+    precision: float
+    """Routing precision on the last training batches; NaN without a router."""
+    process: int
+    """Its number, on the machine it is on."""
+
 
 class Running(TypedDict):
     """One run under way."""
@@ -29,7 +43,7 @@ class Running(TypedDict):
     epoch: int
     epochs: int
     precision: float
-    """Routing precision on the last training batches; NaN without a router."""
+    """As in `RunState`."""
 
 
 class State(TypedDict):
@@ -75,12 +89,22 @@ class Progress:
             self.bar.set_postfix_str(", ".join(map(describe, running)))
 
 
+def tell_run(workspace: Path, state: RunState) -> None:
+    """Leave word of a run in its workspace."""
+    write_atomic(workspace / _FILE, json.dumps(state).encode())
+
+
+def end_run(workspace: Path) -> None:
+    """The run is not under way any more."""
+    (workspace / _FILE).unlink(missing_ok=True)
+
+
 def running(names: Mapping[str, Experiment], records: Records) -> list[Running]:
     """What the runs under way say of themselves."""
     found = []
     for name, experiment in names.items():
         try:
-            text = (records.workspace(experiment) / "progress.json").read_text()
+            text = (records.workspace(experiment) / _FILE).read_text()
         except OSError:
             continue
         state = json.loads(text)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from filelock import FileLock
@@ -16,20 +16,28 @@ from fcilib.allocator import keep_freed_memory
 from fcilib.experiment import Experiment
 from fcilib.files import write_atomic
 from fcilib.machine import provenance
+from fcilib.progress import RunState, end_run, tell_run
 from fcilib.records import Record, Records
 from fcilib.sealed import rounded
 from fcilib.training import Outcome, train
 
 REPORT_EVERY = 0.5
-"""Seconds between two writings of a run's progress."""
+"""Seconds between two reports of a run's progress."""
 
 
-def run_one(experiment: Experiment, records: Records) -> Record:
+def run_one(
+    experiment: Experiment, records: Records, tell: Callable[[RunState], None] | None = None
+) -> Record:
     """The experiment's record; trained first where there is none.
 
     Two processes that ask for the same run do not train it twice: the second waits, then reads.
     A run that was killed resumes from its last finished epoch. The trained weights are left in the
     run's workspace, as `weights.safetensors`.
+
+    Args:
+        experiment: what to run.
+        records: where its record is, or goes.
+        tell: told now and then how far the run is; if left out, its workspace says so.
 
     Raises:
         RecordError: there is a record, but it can't be trusted.
@@ -45,9 +53,10 @@ def run_one(experiment: Experiment, records: Records) -> Record:
         keep_freed_memory()
         checkpoint = workspace / "checkpoint.safetensors"
         try:
-            outcome = train(experiment, checkpoint, _reporter(workspace))
+            report = _reporter(tell or partial(tell_run, workspace))
+            outcome = train(experiment, checkpoint, report)
         finally:
-            (workspace / "progress.json").unlink(missing_ok=True)
+            end_run(workspace)
         write_atomic(workspace / "weights.safetensors", save(outcome.model.state_dict()))
         record = _record(experiment, outcome)
         records.add(record)
@@ -55,16 +64,15 @@ def run_one(experiment: Experiment, records: Records) -> Record:
     return record
 
 
-def _reporter(workspace: Path):
-    """Writes how far the run is, for whoever shows it."""
+def _reporter(tell: Callable[[RunState], None]):
+    """Tells how far the run is, not too often."""
     last = 0.0
 
     def report(done: int, total: int, precision: float) -> None:
         nonlocal last
         if time.monotonic() - last >= REPORT_EVERY:
             last = time.monotonic()
-            state = {"done": done, "total": total, "precision": precision, "process": os.getpid()}
-            write_atomic(workspace / "progress.json", json.dumps(state).encode())
+            tell(RunState(done=done, total=total, precision=precision, process=os.getpid()))
 
     return report
 

@@ -18,7 +18,7 @@ import pandas as pd
 import fcilib
 from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find, measure
-from fcilib.executors import ExecutorName, execute
+from fcilib.executors import execute, parse
 from fcilib.experiment import Experiment
 from fcilib.profiles import Profile, profile
 from fcilib.progress import Progress, running
@@ -44,7 +44,8 @@ class Study:
     profile: str
     seeds: int
     """How many."""
-    executor: ExecutorName
+    executor: str
+    """`inline`, `process`, `ray` or `ray:ADDRESS`; see `fcilib.executors.execute`."""
     records: Records
     chosen: tuple[int, ...] = ()
     """Which; as many as `seeds`, from 0 on, if left out."""
@@ -64,7 +65,7 @@ class Study:
 
         Raises:
             TypeError: an unknown parameter, a missing one, or one of another type.
-            ValueError: a profile or seeds that can't be.
+            ValueError: a profile, seeds or an executor that can't be.
         """
         unknown = sorted(n for n, v in namespace.items() if _is_parameter(n, v))
         if unknown:
@@ -78,6 +79,7 @@ class Study:
                 raise TypeError(f"parameter {name}: {value!r} is not of type {wanted}")
         chosen, size = _chosen(namespace["seeds"]), namespace["profile"]
         profile(size)
+        parse(namespace["executor"])
         folder = Path(namespace["records"]) if namespace["records"] else default_records()
         return cls(size, len(chosen), namespace["executor"], Records(folder / size), chosen)
 
@@ -116,7 +118,7 @@ class Study:
 
         Raises:
             RecordError: a record can't be trusted.
-            DivergedError: a loss was not finite.
+            RunsFailed: some runs failed, as when a loss is not finite; all others are recorded.
         """
         runs = {
             (name, seed): experiment.with_seed(seed)

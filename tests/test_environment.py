@@ -55,15 +55,20 @@ def local(name: str) -> bool:
     return name.startswith(("nvidia-", "cuda-")) or name == "triton"
 
 
-@pytest.mark.parametrize("group", ["core", "book", "test", "edit", "scale"])
+@pytest.mark.parametrize("group", ["core", "book", "test", "edit", "scale", "cluster"])
 def test_every_dependency_is_pinned(group: str) -> None:
     lines = PROJECT["dependencies"] if group == "core" else EXTRAS[group]
     names = {canonicalize_name(Requirement(line).name) for line in lines}
     assert names - set(PINS) == set()
 
 
-def test_everything_installed_with_them_is_pinned() -> None:
-    names = closure([*PROJECT["dependencies"], *EXTRAS["book"], *EXTRAS["test"]])
+@pytest.mark.parametrize("extras", [["book", "test"], ["cluster"]], ids=" ".join)
+def test_everything_installed_with_them_is_pinned(extras: list[str]) -> None:
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in EXTRAS[extra])]
+    try:
+        names = closure(lines)
+    except PackageNotFoundError as missing:
+        pytest.skip(f"{missing.name} is not installed: an extra that is left out here")
     assert {name for name in names - set(PINS) if not local(name)} == set()
 
 

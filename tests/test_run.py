@@ -11,13 +11,15 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from fcilib import executors
+from fcilib import executors, pool
 from fcilib.experiment import Experiment
+from fcilib.failures import RunsFailed, portable
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
 from fcilib.run import run_one
+from fcilib.training import DivergedError
 
 SMOKE = PROFILES["smoke"]
 
@@ -119,9 +121,23 @@ def test_executors_write_every_record_and_tell_how_many(tmp_path, executor):
     assert measured(again) == measured(records.find(specs[2]))
 
 
-def test_an_unknown_executor_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="inline, process"):
-        executors.execute([experiment()], Records(tmp_path), "cloud", print)
+@pytest.mark.parametrize("text", ["cloud", "", "process:4", "ray:", "Ray", "ray://head:10001"])
+def test_an_unknown_executor_is_refused(tmp_path, text):
+    with pytest.raises(ValueError, match="executor: "):
+        executors.execute([experiment()], Records(tmp_path), text, print)
+
+
+def test_an_executor_may_carry_the_address_of_its_cluster():
+    assert executors.parse("inline") == ("inline", "")
+    assert executors.parse("ray") == ("ray", "")
+    assert executors.parse("ray:10.0.0.1:6379") == ("ray", "10.0.0.1:6379")
+    assert executors.parse("ray:ray://head:10001") == ("ray", "ray://head:10001")
+
+
+def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"the extra cluster: pip install .*\[cluster\]"):
+        executors.execute([experiment()], Records(tmp_path), "ray", print)
 
 
 def die_once(spec, records):
@@ -138,7 +154,7 @@ def die(spec, records):
 
 
 def test_a_worker_that_dies_costs_nothing_but_its_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "_run", die_once)
+    monkeypatch.setattr(pool, "_run", die_once)
     records = Records(tmp_path)
     specs = [experiment(seed) for seed in range(3)]
     executors.execute(specs, records, "process", lambda done: None)
@@ -147,9 +163,10 @@ def test_a_worker_that_dies_costs_nothing_but_its_run(tmp_path, monkeypatch):
 
 
 def test_workers_that_die_again_and_again_are_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "_run", die)
-    with pytest.raises(RuntimeError, match="1 runs are left"):
+    monkeypatch.setattr(pool, "_run", die)
+    with pytest.raises(RunsFailed, match="workers died 3 times in a row") as caught:
         executors.execute([experiment()], Records(tmp_path), "process", lambda done: None)
+    assert list(caught.value.failures) == [experiment()]
 
 
 POOL = """
@@ -186,7 +203,64 @@ def test_workers_end_with_the_process_that_asked_for_them(tmp_path):
     pytest.fail(f"worker {worker} outlived its parent by ten seconds")
 
 
-def test_an_error_in_a_worker_reaches_the_caller(tmp_path):
-    bad = experiment().model_copy(update={"representation": Embedding(), "width": 10})
-    with pytest.raises(ValueError, match="heads: 4 does not divide"):
-        executors.execute([bad], Records(tmp_path), "process", lambda done: None)
+def unbuildable(width=10):
+    return experiment().model_copy(update={"representation": Embedding(), "width": width})
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_a_run_that_fails_says_which_and_why_and_the_rest_go_on(tmp_path, executor):
+    records, ticks = Records(tmp_path), []
+    bad, good = unbuildable(), [experiment(seed) for seed in range(2)]
+    with pytest.raises(RunsFailed) as caught:
+        executors.execute([good[0], bad, good[1]], records, executor, ticks.append)
+    assert str(caught.value).splitlines() == [
+        "1 of 3 runs failed; all others are recorded:",
+        f"  {bad.canonical()}",
+        "    ValueError: heads: 4 does not divide the width 10",
+    ]
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert ticks[-1] == 3
+    assert len(records) == 2
+    assert all(records.find(spec) for spec in good)
+
+
+def test_every_run_that_fails_is_named(tmp_path, monkeypatch):
+    diverging = experiment(learning_rate=1e30, sequences=512, epochs=8)
+    specs = [diverging, unbuildable(10), unbuildable(6)]
+    with pytest.raises(RunsFailed, match="3 of 3 runs failed") as caught:
+        executors.execute(specs, Records(tmp_path), "inline", lambda done: None)
+    assert set(caught.value.failures) == set(specs)
+    assert isinstance(caught.value.failures[diverging], DivergedError)
+    assert all(spec.canonical() in str(caught.value) for spec in specs)
+    left = {p.name for p in tmp_path.glob(".cache/*/*")}
+    assert "progress.json" not in left, "a run that failed is still shown as under way"
+
+
+def test_an_interrupt_stops_everything_at_once(tmp_path, monkeypatch):
+    def interrupted(spec, records):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executors, "run_one", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        executors.execute([experiment()], Records(tmp_path), "inline", lambda done: None)
+
+
+class AwkwardError(Exception):
+    """Can't be made again from its message alone, as unpickling would."""
+
+    def __init__(self, code, reason):
+        super().__init__(f"{code}: {reason}")
+
+
+def raises_awkwardly():
+    raise AwkwardError(3, "no luck")
+
+
+def test_an_error_that_cannot_travel_is_told_all_the_same():
+    try:
+        raises_awkwardly()
+    except AwkwardError as error:
+        sent = portable(error)
+    assert type(sent) is RuntimeError
+    assert str(sent) == "AwkwardError: 3: no luck"
+    assert "in raises_awkwardly" in sent.__notes__[0]

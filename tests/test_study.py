@@ -50,6 +50,8 @@ def test_a_mistyped_parameter_stops_the_chapter(tmp_path):
     [
         *(("seeds", seeds) for seeds in ("2", True, 0, 2.0, [], [-1], [1, 1], [True], ["1"])),
         ("profile", "big"),
+        ("executor", "cloud"),
+        ("executor", "ray:"),
         ("records", None),
     ],
 )

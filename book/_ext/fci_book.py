@@ -11,7 +11,7 @@ from typing import Any
 from docutils.nodes import document
 from sphinx.application import Sphinx
 
-from fcilib import ledger_page, status
+from fcilib import extrapolation, ledger_page, status
 
 
 def chapter_names(root: Path) -> list[str]:
@@ -20,10 +20,11 @@ def chapter_names(root: Path) -> list[str]:
 
 
 def write_parts(app: Sphinx) -> None:
-    """Make what the pages of status and claims, and the first page, include; before any is read."""
+    """Make what pages include that is computed from records and reports; before any is read."""
     root = Path(app.srcdir)
     status.write_page(root / "book", chapter_names(root))
     ledger_page.write(root / "book", root / "records")
+    extrapolation.write(root / "book", root / "records")
 
 
 def edit_the_source(

@@ -1,0 +1,211 @@
+"""What a sweep at the paper's sizes would cost: arithmetic on the times of a smaller one.
+
+    python -m fcilib.extrapolation
+
+measures, one run after another and on one thread, how far the arithmetic is right.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fcilib.experiment import Experiment, Training
+from fcilib.files import write_atomic
+from fcilib.profiles import PROFILES, Profile
+from fcilib.records import Record, Records
+from fcilib.representations import Attention, Embedding, Flow, Perceiver
+from fcilib.routers import Investigator
+from fcilib.run import run_one
+from fcilib.study import default_records
+
+MEASURED, ASKED = PROFILES["quick"], PROFILES["paper"]
+
+PAIRWISE = ("ablated-attention", "attention", "frozen", "hybrid")
+"""Representations in which tokens may meet in pairs."""
+
+GPU_SPEEDUP = 20.0
+"""Assumed, not measured: how many times as fast as a core a GPU would be."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a sweep might run."""
+
+    places: int
+    """Runs at a time."""
+    speedup: float = 1.0
+    """Over one core of those that were measured."""
+
+
+MACHINES = {
+    "2 CPU cores": Machine(2),
+    "64 CPU cores": Machine(64),
+    "8 GPUs": Machine(8, GPU_SPEEDUP),
+}
+
+CHECKED = {
+    "raw embeddings": Embedding(),
+    "attention, two layers": Attention(layers=2),
+    "Perceiver": Perceiver(),
+    "bidirectional Mamba": Flow(bidirectional=True),
+}
+"""Representations whose times are measured at both sizes, in short runs."""
+
+SHORT = {"quick": 3200, "paper": 1280}
+"""Sequences of such a run."""
+
+REPEATS = 3
+"""Times that each is measured; the fastest counts."""
+
+
+def factors(experiment: Experiment) -> tuple[float, float]:
+    """How many times as long a run should take at the paper's sizes: a low and a high estimate.
+
+    Steps grow as sequences x epochs. For the low one, a step grows as L x d; for the high one as
+    L x d², or where tokens meet in pairs as L² x d if that is more. With a frozen backbone the low
+    one is a single pass through it, sequences x L: its width is its own, and what it says is kept
+    for all epochs.
+    """
+    (steps, length, width), (steps_0, length_0, width_0) = (
+        _sizes(experiment, profile) for profile in (ASKED, MEASURED)
+    )
+    more, longer, wider = steps / steps_0, length / length_0, width / width_0
+    low, high = more * longer * wider, more * longer * wider**2
+    if experiment.representation.kind in PAIRWISE:
+        high = max(high, more * longer**2 * wider)
+    if experiment.representation.kind == "frozen":
+        low = ASKED.frozen.sequences / MEASURED.frozen.sequences * longer
+    return low, high
+
+
+def _sizes(experiment: Experiment, profile: Profile) -> tuple[int, int, int]:
+    """Sequences x epochs, L and d of such an experiment under a profile."""
+    kind = experiment.task.kind
+    task = {"evidence": profile.evidence, "mqar": profile.mqar, "ladder": profile.ladder}[kind]
+    training = profile.climbing if kind == "ladder" else profile.training
+    if experiment.representation.kind == "frozen":
+        training = profile.frozen
+    return training.sequences * training.epochs, task.length, profile.width
+
+
+def makespan(seconds: Iterable[float], places: int) -> float:
+    """When the last of some runs is finished, if each starts as soon as there is a place for it.
+
+    The longest go first.
+    """
+    free = [0.0] * places
+    for run in sorted(seconds, reverse=True):
+        heapq.heapreplace(free, free[0] + run)
+    return max(free)
+
+
+def checks(name: str, profile: str) -> list[Experiment]:
+    """The short runs of one representation at one size, one for each repetition."""
+    sizes, sequences = PROFILES[profile], SHORT[profile]
+    return [
+        Experiment(
+            task=sizes.evidence,
+            width=sizes.width,
+            representation=CHECKED[name],
+            router=Investigator(),
+            training=Training(sequences=sequences, epochs=1, held_out=sequences // 8),
+            seed=seed,
+        )
+        for seed in range(REPEATS)
+    ]
+
+
+def measure(records: Records) -> None:
+    """Run every check that is not recorded."""
+    torch.set_num_threads(1)
+    for name in CHECKED:
+        for pair in zip(*(checks(name, profile) for profile in SHORT), strict=True):
+            for experiment in pair:
+                run_one(experiment, records)
+
+
+def write(book: Path, records: Path) -> None:
+    """Make the part that a page of the book includes, `book/_generated/sweep-cost.md`.
+
+    Args:
+        book: the folder of pages.
+        records: the folder of all profiles' records.
+
+    Raises:
+        RecordError: a record can't be trusted.
+    """
+    parts = [
+        cost_table(list(Records(records / "quick"))),
+        check_table(Records(records / "scaling")),
+    ]
+    write_atomic(book / "_generated" / "sweep-cost.md", "\n\n".join(parts) + "\n")
+
+
+def cost_table(found: Sequence[Record]) -> str:
+    """What the recorded sweep took, and what it would take at the paper's sizes, as MyST."""
+    if not found:
+        return "There are no records of the profile `quick` to extrapolate from."
+    spent = [record.seconds for record in found]
+    pairs = [factors(record.experiment) for record in found]
+    low, high = (
+        [seconds * factor for seconds, factor in zip(spent, column, strict=True)]
+        for column in zip(*pairs, strict=True)
+    )
+    processors = ", ".join(sorted({record.device for record in found}))
+    lines = [
+        f"Measured: the {len(found)} recorded runs of the profile `quick` took "
+        f"{duration(sum(spent))} of one core ({processors}). Extrapolated: at the paper's sizes "
+        f"all of them would take {duration(sum(low))} to {duration(sum(high))} of such a core, "
+        f"the longest {duration(max(low))} to {duration(max(high))}.",
+        "",
+        "| extrapolated, not measured | runs at a time | low estimate | high estimate |",
+        "| --- | --: | --: | --: |",
+    ]
+    for name, machine in MACHINES.items():
+        times = [makespan(runs, machine.places) / machine.speedup for runs in (low, high)]
+        if machine.speedup != 1:
+            name += f", each *assumed* to be {machine.speedup:g} times as fast as a core"
+        lines.append(f"| {name} | {machine.places} | {' | '.join(map(duration, times))} |")
+    return "\n".join(lines)
+
+
+def check_table(records: Records) -> str:
+    """How the factors compare with those measured in short runs, as MyST."""
+    lines = [
+        "| representation | measured factor | low estimate | high estimate | it is |",
+        "| --- | --: | --: | --: | --- |",
+    ]
+    for name in CHECKED:
+        small, large = (_seconds_a_sequence(records, name, profile) for profile in SHORT)
+        if small is None or large is None:
+            lines.append(f"| {name} | not measured | | | |")
+            continue
+        more = ASKED.training.epochs / MEASURED.training.epochs
+        low, high = (factor / more for factor in factors(checks(name, "quick")[0]))
+        ratio = large / small
+        where = "below both" if ratio < low else "above both" if ratio > high else "between them"
+        lines.append(f"| {name} | {ratio:.1f} | {low:g} | {high:g} | {where} |")
+    return "\n".join(lines)
+
+
+def _seconds_a_sequence(records: Records, name: str, profile: str) -> float | None:
+    """The fastest of the repetitions; None where one is missing."""
+    found = [records.find(experiment) for experiment in checks(name, profile)]
+    return None if None in found else min(record.seconds for record in found) / SHORT[profile]
+
+
+def duration(seconds: float) -> str:
+    """As roughly as an extrapolation deserves: `2.4 hours`, `31 hours`, `12 days`."""
+    hours = seconds / 3600
+    if hours >= 72:
+        return f"{hours / 24:.0f} days"
+    return f"{hours:.1f} hours" if hours < 10 else f"{hours:.0f} hours"
+
+
+if __name__ == "__main__":
+    measure(Records(default_records() / "scaling"))

@@ -1,0 +1,266 @@
+"""Runs on a Ray cluster: computed on its nodes, shown and recorded here.
+
+A node needs fcilib, of the same numerics, and nothing else that is here: it is sent a run's
+description and sends back its record and its weights. While it computes, checkpoints lie in its own
+cache folder, `fcilib.backbones.features.cache_folder`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import shutil
+import socket
+import tempfile
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import cloudpickle
+import torch
+from filelock import FileLock, Timeout
+
+from fcilib.backbones.features import cache_folder
+from fcilib.experiment import Experiment
+from fcilib.failures import Failures, portable
+from fcilib.files import write_atomic
+from fcilib.machine import cores
+from fcilib.network import PATIENCE, within
+from fcilib.pool import POLL
+from fcilib.progress import RunState, end_run, tell_run
+from fcilib.records import Record, Records
+from fcilib.run import run_one
+
+# In a kernel, Ray and the bar it imports say that they miss ipywidgets, which nothing here uses.
+logging.getLogger("ray.widgets").setLevel(logging.WARNING)
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "IProgress not found")
+    import ray
+
+RETRIES = 3
+"""Times that a run is tried again after its worker, or its node, died."""
+
+AHEAD = 2
+"""Runs handed to the cluster for each it has room for: no node waits for the driver."""
+
+VARIABLE = "FCI_GPUS_PER_RUN"
+"""GPUs that a run asks for where the cluster has any; 1 if not set, 0 for none, 0.25 to share."""
+
+
+def on_ray(
+    experiments: Sequence[Experiment],
+    records: Records,
+    tick: Callable[[int], None],
+    address: str,
+) -> Failures:
+    """Run every experiment on a cluster and write its record here; gives those that failed.
+
+    Args:
+        experiments: what to run, in this order as far as there is room.
+        records: where the records go.
+        tick: told of progress.
+        address: the cluster's, as `ray.init` takes it; empty for `$RAY_ADDRESS`, or else a cluster
+            of this machine, which ends with the runs.
+
+    Raises:
+        ValueError: `$FCI_GPUS_PER_RUN` is no number.
+        ConnectionError: no cluster answers at that address.
+    """
+    with _connected(address):
+        sweep = _Sweep(experiments, records)
+        try:
+            while sweep.left:
+                sweep.submit()
+                sweep.collect()
+                sweep.show()
+                tick(len(experiments) - sweep.left)
+        finally:
+            sweep.stop()
+    return sweep.failures
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    """A connection; one that the caller has opened is used, and left open."""
+    if ray.is_initialized() and not address:
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    _reach(address)
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with ExitStack() as closing:
+        # Nothing else keeps Ray from printing, into a chapter's output, that a worker died.
+        closing.callback(setattr, ray._private.worker, "_worker_logs_enabled", True)
+        ray._private.worker._worker_logs_enabled = False
+        if address:
+            ray.init(address, **quiet)
+        else:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            short = os.environ.get("RAY_TMPDIR", "/tmp")  # the paths of sockets have a limit
+            folder = tempfile.TemporaryDirectory("", "fci-ray-", short, ignore_cleanup_errors=True)
+            own = {"num_cpus": cores(), "include_dashboard": False}
+            own["_temp_dir"] = closing.enter_context(folder)
+            ray.init("local", **own, **quiet)
+        closing.callback(ray.shutdown)
+        yield
+
+
+def _reach(address: str) -> None:
+    """Knock where the address names a port: Ray itself would try for many minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():
+        return
+    target = host.strip("[]"), int(port)
+    fault = within(PATIENCE, lambda: socket.create_connection(target, PATIENCE).close())
+    if fault:
+        raise ConnectionError(f"executor: no Ray cluster answers at {address} ({fault})")
+
+
+class _Sweep:
+    """Runs that wait here, and runs that are with the cluster."""
+
+    def __init__(self, experiments: Sequence[Experiment], records: Records) -> None:
+        self.records = records
+        self.waiting = deque(experiments)
+        self.away: dict[ray.ObjectRef, tuple[Experiment, FileLock]] = {}
+        self.failures: Failures = {}
+        self.board = _Board.remote()
+        self.news = self.board.read.remote()
+
+    @property
+    def left(self) -> int:
+        """Runs that are not finished."""
+        return len(self.waiting) + len(self.away)
+
+    def submit(self) -> None:
+        """Hand over as many runs as there is room for, but none that another driver has."""
+        needs, room = _needs()
+        for _ in range(len(self.waiting)):
+            if len(self.away) >= AHEAD * room:
+                return
+            experiment = self.waiting.popleft()
+            lock = self._locked(experiment)
+            if lock is None:
+                self.waiting.append(experiment)
+            elif self.records.path(experiment).exists():
+                lock.release()
+            else:
+                # By value, if need be: a node can't import a router that a notebook's cell defines.
+                description = experiment.identity, cloudpickle.dumps(experiment)
+                task = _task.options(**needs).remote(*description, self.board)
+                self.away[task] = experiment, lock
+
+    def _locked(self, experiment: Experiment) -> FileLock | None:
+        """The lock that `run_one` takes here; None where another process holds it."""
+        workspace = self.records.workspace(experiment)
+        workspace.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(workspace / "lock")
+        try:
+            return lock.acquire(timeout=0).lock
+        except Timeout:
+            return None
+
+    def collect(self) -> None:
+        """Wait a little, and record what has come back."""
+        if not self.away:
+            time.sleep(POLL)
+            return
+        tasks = list(self.away)
+        finished, _ = ray.wait(tasks, num_returns=len(tasks), timeout=POLL)
+        for task in finished:
+            experiment, lock = self.away.pop(task)
+            try:
+                answer = ray.get(task)
+                if isinstance(answer, Exception):
+                    raise answer
+                self._record(experiment, answer)
+            except Exception as error:
+                self.failures[experiment] = error
+            end_run(self.records.workspace(experiment))
+            lock.release()
+
+    def _record(self, experiment: Experiment, answer: dict[str, bytes]) -> None:
+        weights = self.records.workspace(experiment) / "weights.safetensors"
+        write_atomic(weights, answer["weights"])
+        self.records.add(Record.model_validate_json(answer["record"]))
+
+    def show(self) -> None:
+        """Put what the nodes say of their runs where a run of this machine would have."""
+        if not ray.wait([self.news], timeout=0)[0]:
+            return
+        try:
+            said = ray.get(self.news)
+        except ray.exceptions.RayError:  # its node died; it is started again
+            said = {}
+        for experiment, _ in self.away.values():
+            if state := said.get(experiment.identity):
+                tell_run(self.records.workspace(experiment), state)
+        self.news = self.board.read.remote()
+
+    def stop(self) -> None:
+        """Give up whatever is not finished."""
+        for experiment, lock in self.away.values():
+            end_run(self.records.workspace(experiment))
+            lock.release()
+        for task in self.away:
+            ray.cancel(task, force=True)
+        ray.kill(self.board)
+
+
+def _needs() -> tuple[dict[str, float], int]:
+    """What a run asks for, and how many such runs the cluster has room for: at least one."""
+    has = ray.cluster_resources()
+    needs = {"num_cpus": 1.0}
+    room = has.get("CPU", 0.0)
+    gpus = _gpus_per_run() if has.get("GPU") else 0.0
+    if gpus:
+        needs["num_gpus"] = gpus
+        room = min(room, has["GPU"] / gpus)
+    return needs, max(1, int(room))
+
+
+def _gpus_per_run() -> float:
+    text = os.environ.get(VARIABLE, "1")
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{VARIABLE}: {text!r} is no number") from None
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class _Board:
+    """Where nodes say how far their runs are."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, RunState] = {}
+
+    def tell(self, identity: str, state: RunState) -> None:
+        self.states[identity] = state
+
+    def read(self) -> dict[str, RunState]:
+        """What was said since the last time."""
+        states, self.states = self.states, {}
+        return states
+
+
+@ray.remote(max_retries=RETRIES)
+def _task(identity: str, description: bytes, board: Any) -> dict[str, bytes] | Exception:
+    """One run, on a node: its record and its weights, or why it failed."""
+    torch.set_num_threads(1)
+    try:
+        experiment = pickle.loads(description)
+        if experiment.identity != identity:
+            raise RuntimeError("the node has an fcilib of other numerics than the driver's")
+        here = Records(cache_folder() / "runs")
+        record = run_one(experiment, here, lambda state: board.tell.remote(identity, state))
+        workspace = here.workspace(experiment)
+        weights = (workspace / "weights.safetensors").read_bytes()
+        here.path(experiment).unlink(missing_ok=True)
+        shutil.rmtree(workspace, ignore_errors=True)
+        return {"record": record.model_dump_json().encode(), "weights": weights}
+    except Exception as error:
+        return portable(error)
