@@ -8,16 +8,15 @@ import time
 from pathlib import Path
 
 import torch
-from filelock import FileLock
-from safetensors.torch import save
 
 from fcilib import NUMERICS
 from fcilib.allocator import keep_freed_memory
 from fcilib.experiment import Experiment
-from fcilib.files import write_atomic
+from fcilib.files import locked, sweep, write_atomic
 from fcilib.machine import provenance
 from fcilib.records import Record, Records
 from fcilib.sealed import rounded
+from fcilib.tensors import seal_tensors
 from fcilib.training import Outcome, train
 
 REPORT_EVERY = 0.5
@@ -29,30 +28,35 @@ def run_one(experiment: Experiment, records: Records) -> Record:
 
     Two processes that ask for the same run do not train it twice: the second waits, then reads.
     A run that was killed resumes from its last finished epoch. The trained weights are left in the
-    run's workspace, as `weights.safetensors`.
+    run's workspace, as `weights.safetensors` (`fcilib.tensors.unseal_tensors` reads them). Where
+    there is a record nothing is written, so that a store of records may be read-only.
 
     Raises:
         RecordError: there is a record, but it can't be trusted.
+        TensorsError: nor can the checkpoint to resume from; it is neither used nor deleted.
+        StoreError: the store can't be written.
         DivergedError: the loss is not finite; no record is written.
     """
     if record := records.find(experiment):
         return record
     workspace = records.workspace(experiment)
-    workspace.mkdir(parents=True, exist_ok=True)
-    with FileLock(workspace / "lock"):
+    checkpoint, weights = (workspace / f"{n}.safetensors" for n in ("checkpoint", "weights"))
+    progress = workspace / "progress.json"
+    with locked(workspace / "lock"):
+        sweep(records.path(experiment), checkpoint, weights, progress)
         if record := records.find(experiment):
             return record
         keep_freed_memory()
-        outcome = train(experiment, workspace / "checkpoint.safetensors", _reporter(workspace))
-        write_atomic(workspace / "weights.safetensors", save(outcome.model.state_dict()))
+        outcome = train(experiment, checkpoint, _reporter(progress))
+        write_atomic(weights, seal_tensors(outcome.model.state_dict()))
         record = _record(experiment, outcome)
         records.add(record)
-        for name in ("checkpoint.safetensors", "progress.json"):
-            (workspace / name).unlink(missing_ok=True)
+        for path in (checkpoint, progress):
+            path.unlink(missing_ok=True)
     return record
 
 
-def _reporter(workspace: Path):
+def _reporter(progress: Path):
     """Writes how far the run is, for whoever shows it."""
     last = 0.0
 
@@ -61,7 +65,7 @@ def _reporter(workspace: Path):
         if time.monotonic() - last >= REPORT_EVERY:
             last = time.monotonic()
             state = {"done": done, "total": total, "precision": precision, "process": os.getpid()}
-            write_atomic(workspace / "progress.json", json.dumps(state).encode())
+            write_atomic(progress, json.dumps(state).encode())
 
     return report
 

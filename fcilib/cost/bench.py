@@ -9,13 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
 
 from fcilib.allocator import keep_freed_memory
 from fcilib.cost import meter
 from fcilib.cost.workloads import AnyWorkload
-from fcilib.files import write_atomic
+from fcilib.files import locked, sweep, write_atomic
 from fcilib.machine import provenance
 from fcilib.sealed import find_sealed, seal_model
 from fcilib.spec import Repeatable, short_hash
@@ -107,6 +106,7 @@ def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None)
 
     Raises:
         RecordError: there is a record, but it can't be trusted.
+        StoreError: the folder can't be written.
         MissingBackendError: a workload stands on something that is not installed.
     """
     if folder is None:
@@ -114,12 +114,13 @@ def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None)
     if cost := find(bench, folder):
         return cost
     # One bench at a time: two would measure each other.
-    (folder / ".cache").mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".cache" / "lock"):
+    path = folder / f"{bench.identity}.json"
+    with locked(folder / ".cache" / "lock"):
+        sweep(path)
         if cost := find(bench, folder):
             return cost
         cost = _run(bench, say)
-        write_atomic(folder / f"{bench.identity}.json", seal_model(cost))
+        write_atomic(path, seal_model(cost))
         return cost
 
 
