@@ -56,7 +56,7 @@ def test_every_record_is_there_once_whole_and_as_that_of_an_undisturbed_sweep(do
 
 def test_nothing_else_is_left(done):
     """Half-written files of the killed were there, and are swept up by whoever went on."""
-    folder, told = done
+    folder, _ = done
     names = {path.name for path in (folder / "killed").iterdir()}
     identities = {path.stem for path in (folder / "whole").glob("*.json")}
     assert names == {".cache", *(f"{identity}.json" for identity in identities)}
