@@ -251,7 +251,7 @@ def _pretrain(spec: ByteLM, folder: Path, checkpoint: Path, corpus: Corpus, say:
 
 def _windows(data: torch.Tensor, spec: ByteLM, step: int) -> torch.Tensor:
     """The batch of one step, `(batch, context)` int64: it depends on seed and step alone."""
-    rng = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)
+    rng = torch.Generator().manual_seed((spec.seed * 1_000_003 + step) % 2**63)
     starts = torch.randint(len(data) - spec.context, (spec.batch, 1), generator=rng)
     return data[starts + torch.arange(spec.context)].long()
 

@@ -6,10 +6,11 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fcilib.allocator import keep_freed_memory
 from fcilib.cost import meter
@@ -48,6 +49,12 @@ class Bench(Repeatable):
     are then zeroed by the system at every call. Once kept, always kept by that process."""
     seed: int = Field(0, ge=0)
     """Tells repetitions of one bench apart; also seeds weights and inputs."""
+
+    @model_validator(mode="after")
+    def _lengths_grow(self) -> Bench:
+        if any(after <= before for before, after in pairwise((0, *self.lengths))):
+            raise ValueError(f"lengths: {self.lengths} are not positive and ascending")
+        return self
 
     @property
     def identity(self) -> str:

@@ -104,16 +104,9 @@ def kept(tmp_path_factory):
     }
 
 
-KINDS = (
-    "record",
-    "retrieval",
-    "cost",
-    "checkpoint",
-    "weights",
-    "states",
-    "backbone",
-    "pretraining",
-)
+SEALED = ("record", "retrieval", "cost", "pretraining")
+TENSORS = ("checkpoint", "weights", "states")
+KINDS = (*SEALED, *TENSORS, "backbone")
 
 
 @pytest.mark.parametrize("kind", KINDS)
