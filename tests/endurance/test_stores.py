@@ -98,7 +98,7 @@ def test_a_disk_that_is_full_at_any_moment_of_a_run_leaves_no_half_of_it(tmp_pat
 
     with monkeypatch.context() as patch:
         patch.setattr("fcilib.files.os.fsync", full)
-        with pytest.raises(StoreError, match="can't be written: no space left on device$"):
+        with pytest.raises(StoreError, match=r"can't be written: no space left on device$"):
             execute(SPECS[:1], records, "inline", nothing)
     assert len(written) == at + 1
     assert len(records) == 0
