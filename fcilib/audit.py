@@ -6,8 +6,9 @@ training makes more of a difference in the last digit with every step. What it m
 bounded by what another seed makes: that is another order of batches and other weights to begin
 with. So each metric may differ by as much as the ledger lets a mean differ from the paper's number:
 two points, or two standard deviations over the seeds that the store has of the same experiment,
-whichever is more. A drift beyond that *margin* could have turned a verdict, and is a fault. The
-processor's name decides nothing: two that are called alike need not calculate alike.
+whichever is more; without its own seed, since a record must not widen its own margin. A drift
+beyond that *margin* could have turned a verdict, and is a fault. The processor's name decides
+nothing: two that are called alike need not calculate alike.
 
 Only metrics are judged, all of which are shares. The curve's and the probes' largest differences
 are told, and not judged: probes have no unit in common.
@@ -43,7 +44,7 @@ EXACT, WITHIN, BEYOND, SKIPPED = VERDICTS
 
 RULE = (
     f"Each metric may differ by {100 * TOLERANCE:g} points, or by {DEVIATIONS} standard deviations "
-    "over seeds if that is more."
+    "over the other seeds if that is more."
 )
 
 
@@ -54,6 +55,8 @@ class Difference:
     name: str
     stored: float
     now: float
+    scale: float
+    """The larger of the two; of an entry of a list, the list's largest."""
 
     @property
     def size(self) -> float:
@@ -62,8 +65,8 @@ class Difference:
 
     @property
     def share(self) -> float:
-        """The same, as a share of the larger of the two."""
-        return self.size / max(abs(self.stored), abs(self.now)) if self.size else 0.0
+        """The same, as a share of the scale."""
+        return self.size / self.scale if self.size else 0.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Finding:
     curve: Difference | None = None
     """The largest difference of a metric after any epoch."""
     probe: Difference | None = None
-    """The probe, or the entry of one, that differs by the largest share of itself."""
+    """The probe, or the entry of one, that differs by the largest share of its scale."""
 
     @property
     def what(self) -> str:
@@ -137,7 +140,7 @@ class Draw:
     costly: int
     """Above the limit, left out."""
     spread: Mapping[str, Mapping[str, float]]
-    """By experiment without its seed: each metric's standard deviation over seeds."""
+    """By identity: each metric's standard deviation over the other seeds, where there are two."""
 
 
 def draw(records: Records, sample: int, seed: str, most: float | None = None) -> Draw:
@@ -159,14 +162,7 @@ def draw(records: Records, sample: int, seed: str, most: float | None = None) ->
     seeds: dict[str, list[Record]] = {}
     for record in ours:
         seeds.setdefault(_condition(record.experiment), []).append(record)
-    spread = {
-        condition: {
-            name: statistics.stdev(r.metrics[name] for r in group)
-            for name in set.intersection(*({*r.metrics} for r in group))
-        }
-        for condition, group in seeds.items()
-        if len(group) > 1
-    }
+    spread = {r.identity: _spread(seeds[_condition(r.experiment)], r) for r in drawn}
     return Draw(tuple(drawn), len(cheap), len(stored) - len(ours), len(ours) - len(cheap), spread)
 
 
@@ -217,13 +213,13 @@ def _audited(
         return Finding(record, SKIPPED, str(error))
     except DivergedError as error:
         return Finding(record, BEYOND, str(error))
-    return compare(record, store.find(experiment), spread.get(_condition(experiment), {}))
+    return compare(record, store.find(experiment), spread[record.identity])
 
 
 def compare(stored: Record, now: Record, spread: Mapping[str, float]) -> Finding:
     """Hold two records of one experiment against each other.
 
-    `spread`: of metrics, by name, the standard deviation over seeds, where it is known.
+    `spread`: of metrics, by name, the standard deviation over other seeds, where it is known.
     """
     margins = {n: max(TOLERANCE, DEVIATIONS * spread.get(n, 0.0)) for n in stored.metrics}
     metrics = list(_differences(stored.metrics, now.metrics))
@@ -252,12 +248,16 @@ def _differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
     for name, value in stored.items():
         other = now.get(name, math.nan)
         if not isinstance(value, list):
-            yield Difference(name, value, other)
+            yield Difference(name, value, other, _scale([value, other]))
             continue
-        others = other if isinstance(other, list) else []
-        for place, entry in enumerate(value):
-            found = others[place] if place < len(others) else math.nan
-            yield Difference(f"{name} {place + 1}", entry, found)
+        others = [*(other if isinstance(other, list) else []), *[math.nan] * len(value)]
+        scale = _scale([*value, *others])
+        for place, (entry, found) in enumerate(zip(value, others, strict=False), start=1):
+            yield Difference(f"{name} {place}", entry, found, scale)
+
+
+def _scale(values: Sequence[float]) -> float:
+    return max(abs(value) for value in values if not math.isnan(value))
 
 
 def _missing(experiment: Experiment) -> str | None:
@@ -268,6 +268,15 @@ def _missing(experiment: Experiment) -> str | None:
         if spec.weights == "pretrained" and not (folder / "pretraining.json").exists():
             return f"{folder}: holds no weights of its backbone"
     return None
+
+
+def _spread(group: Sequence[Record], record: Record) -> dict[str, float]:
+    """Of every metric that a record has in common with at least two others of its experiment."""
+    others = [other for other in group if other.identity != record.identity]
+    if len(others) < 2:
+        return {}
+    names = set(record.metrics).intersection(*(other.metrics for other in others))
+    return {name: statistics.stdev(other.metrics[name] for other in others) for name in names}
 
 
 def _condition(experiment: Experiment) -> str:
