@@ -10,6 +10,8 @@ whichever is more; without its own seed, since a record must not widen its own m
 beyond that *margin* could have turned a verdict, and is a fault. The processor's name decides
 nothing: two that are called alike need not calculate alike.
 
+Training runs are drawn; retrievals and costs are not.
+
 Only metrics are judged, all of which are shares. The curve's and the probes' largest differences
 are told, and not judged: probes have no unit in common.
 """
@@ -22,6 +24,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -207,7 +210,7 @@ def _audited(
     if reason := _missing(experiment):
         return Finding(record, SKIPPED, reason)
     try:
-        with threads(record.threads):
+        with threads(record.threads) if executor == "inline" else nullcontext():
             execute([experiment], store, executor, lambda done: None)
     except (BackboneError, ImportError) as error:
         return Finding(record, SKIPPED, str(error))

@@ -140,10 +140,13 @@ def test_a_record_that_describes_no_experiment_is_an_error_by_its_name(store):
     assert f"{path}: is from another version of fcilib" in result.stderr
 
 
-def test_no_records_are_one_line(store, tmp_path):
+def test_no_records_are_one_line(made, store, tmp_path):
+    for path in store.folder.glob("*.json"):
+        path.unlink()
+    costly = made.find(experiment()).model_copy(update={"seconds": 100.0})
+    store.add(costly)
     nowhere = Records(tmp_path / "nowhere" / "smoke")
-    for store, options in ((nowhere, []), (store, ["--most", "0"])):
-        result = fci(store, *options)
+    for result in (fci(nowhere), fci(store, "--most", 50)):
         assert result.exit_code == 2
         assert result.stderr.count("\n") == 1
         assert "holds no record to draw from" in result.stderr
