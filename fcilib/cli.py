@@ -49,6 +49,7 @@ Pairs = Annotated[
 def _one_line_errors() -> Iterator[None]:
     """Turn what a reader can act on into a line on stderr and an exit status."""
     try:
+        from fcilib.files import StoreError
         from fcilib.pipeline import BuildFailed, PipelineError
     except ModuleNotFoundError as error:
         typer.echo(f"fci: {error}", err=True)
@@ -59,6 +60,9 @@ def _one_line_errors() -> Iterator[None]:
         typer.echo(f"fci: {error}", err=True)
         if error.detail:
             typer.echo(f"\n{error.detail}", err=True)
+        raise typer.Exit(1) from None
+    except StoreError as error:
+        typer.echo(f"fci: {error}", err=True)
         raise typer.Exit(1) from None
     except PipelineError as error:
         typer.echo(f"fci: {error}", err=True)
@@ -225,7 +229,6 @@ def audit(
         from fcilib import audit as audits
         from fcilib import pipeline
         from fcilib import records as store
-        from fcilib.files import StoreError
         from fcilib.profiles import profile as sizes_of
 
         seed = secrets.token_hex(4) if seed is None else seed
@@ -241,7 +244,7 @@ def audit(
             for finding in audits.audit(drawn, executor):
                 findings.append(finding)
                 say(audits.told(finding))
-        except (ValueError, StoreError) as error:
+        except ValueError as error:
             raise pipeline.PipelineError(str(error)) from None
     counts = audits.summary(findings)
     if as_json:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from fcilib import status
-from fcilib.files import write_atomic
+from fcilib.files import storing, write_atomic
 from fcilib.watch import Watch
 
 try:
@@ -238,7 +238,8 @@ def execute(
     there before, and its half-run notebook under `_runs/failed/`. Raises ChapterFailed.
     """
     parameters = dict(parameters or {})
-    project.book.mkdir(exist_ok=True)
+    with storing(project.book):
+        project.book.mkdir(exist_ok=True)
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="fci-") as folder:
         raw = Path(folder) / f"{chapter.name}.ipynb"
@@ -273,7 +274,8 @@ def execute(
 def _kernel_environment(project: Project, chapter: Chapter) -> Iterator[Path]:
     """Set what the kernel inherits, for as long as it runs; give the progress file's path."""
     progress = project.progress / f"{chapter.name}.{os.getpid()}.json"
-    progress.parent.mkdir(parents=True, exist_ok=True)
+    with storing(progress):
+        progress.parent.mkdir(parents=True, exist_ok=True)
     before = dict(os.environ)
     for name in TERMINAL_VARIABLES:
         os.environ.pop(name, None)

@@ -19,12 +19,13 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from torch import nn
 
 from fcilib.backbones.hub import quiet, required
 from fcilib.backbones.mixers import use_our_scan
 from fcilib.checkpoint import load_checkpoint, save_checkpoint
-from fcilib.files import locked, storing, sweep, write_atomic
+from fcilib.files import StoreError, locked, storing, sweep, write_atomic
 from fcilib.machine import provenance
 from fcilib.sealed import RecordError, rounded, seal_model, unseal_model
 from fcilib.spec import Spec, short_hash
@@ -224,7 +225,10 @@ def _pretrain(spec: ByteLM, folder: Path, checkpoint: Path, corpus: Corpus, say:
                 say(f"{spec.family}: step {step + 1} of {spec.steps}, {recent:.3f} nats per byte")
         seconds = spent + time.perf_counter() - begun
     with storing(folder):
-        model.to(torch.bfloat16).save_pretrained(folder)
+        try:
+            model.to(torch.bfloat16).save_pretrained(folder)
+        except SafetensorError as error:
+            raise StoreError(f"{folder} can't be written: {error}") from None
         (folder / "model.safetensors").chmod(0o644)
     # What is stored is what is measured: bf16 weights, fp32 arithmetic.
     held_out = _held_out_loss(model.float(), corpus.held_out, spec.context)

@@ -13,7 +13,8 @@ import torch
 from typer.testing import CliRunner
 
 from fcilib import cost, retrieval
-from fcilib.backbones import cached
+from fcilib.backbones import ByteLM, cached, pretrained
+from fcilib.backbones.byte_lm import Corpus
 from fcilib.cli import app
 from fcilib.cost import Bench
 from fcilib.cost.workloads import Route
@@ -187,6 +188,18 @@ def test_a_read_only_store_that_holds_all_records_is_read(tmp_path):
                 other()
 
 
+@pytest.mark.parametrize("size", ["4k", "16k", "36k"])
+def test_a_disk_too_small_for_the_weights_of_ours_is_one_sentence(tmp_path, size):
+    """For the configuration, for the weights, and for the record of both."""
+    pytest.importorskip("transformers", reason="needs transformers, of the extra test")
+    text = torch.frombuffer(bytearray(b"one two three four " * 40), dtype=torch.uint8)
+    spec = ByteLM(family="transformer", layers=1, width=16, context=32, steps=2)
+    with mounted(tmp_path / "small", size) as folder:
+        with pytest.raises(StoreError, match=r"can't be written: .*o space left on device"):
+            pretrained(spec, folder, Corpus(text, text))
+        assert not (folder / spec.identity / "pretraining.json").exists()
+
+
 CHAPTER = """\
 # %% tags=["parameters"]
 profile = "smoke"
@@ -217,6 +230,25 @@ def test_fci_run_names_the_cell_and_says_the_sentence(tmp_path, monkeypatch):
     assert first.startswith("fci: chapter 01_small failed in cell [3] (chapters/01_small.py:8): ")
     assert f"StoreError: {folder}/smoke/.cache/" in first
     assert first.endswith(" can't be written: no space left on device")
+
+
+@pytest.mark.parametrize("place", ["whole project", "output"])
+def test_what_fci_itself_can_not_write_is_one_line(tmp_path, monkeypatch, place):
+    with mounted(tmp_path / "fixed", "64k") as folder:
+        root = (folder if place == "whole project" else tmp_path) / "project"
+        (root / "chapters").mkdir(parents=True)
+        (root / "_toc.yml").touch()
+        text = CHAPTER.partition("from fcilib")[0] + "1\n"
+        (root / "chapters" / "01_small.py").write_text(text)
+        monkeypatch.chdir(root)
+        read_only(folder)
+        result = CliRunner().invoke(app, ["run", "01", "--output", str(folder / "x.ipynb")])
+        monkeypatch.chdir(tmp_path)
+    assert result.exit_code == 1
+    name = "project/book" if place == "whole project" else "fixed/x.ipynb"
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("fci: /")
+    assert last.endswith(f"{name} can't be written: read-only file system")
 
 
 def test_a_committed_record_is_read_where_nothing_can_be_written():
