@@ -27,6 +27,7 @@ def done(tmp_path_factory):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
+        timeout=900,  # a sweep that hangs is a failure, not a wait for ever
     )
     assert process.returncode == 0, process.stderr
     return folder, json.loads(process.stdout)
