@@ -217,19 +217,32 @@ study.run({"one": study.experiment(representation=Embedding(), router=Investigat
 """
 
 
-def test_fci_run_names_the_cell_and_says_the_sentence(tmp_path, monkeypatch):
+def failed_run(tmp_path, monkeypatch, records):
+    """The first line that `fci run` says of a chapter whose records can't be written."""
     root = tmp_path / "project"
     (root / "chapters").mkdir(parents=True)
     (root / "_toc.yml").touch()
     (root / "chapters" / "01_small.py").write_text(CHAPTER)
     monkeypatch.chdir(root)
-    with mounted(tmp_path / "small", "8k") as folder:
-        result = CliRunner().invoke(app, ["run", "01", "--records", str(folder)])
+    result = CliRunner().invoke(app, ["run", "01", "--records", str(records)])
     assert result.exit_code == 1
     first = result.stderr.splitlines()[0]
-    assert first.startswith("fci: chapter 01_small failed in cell [3] (chapters/01_small.py:8): ")
-    assert f"StoreError: {folder}/smoke/.cache/" in first
-    assert first.endswith(" can't be written: no space left on device")
+    cell = "fci: chapter 01_small failed in cell [3] (chapters/01_small.py:8): StoreError: "
+    assert first.startswith(f"{cell}{records}/smoke/.cache/")
+    return first
+
+
+def test_fci_run_names_the_cell_and_says_the_sentence(tmp_path, monkeypatch):
+    with mounted(tmp_path / "small", "8k") as folder:
+        said = failed_run(tmp_path, monkeypatch, folder)
+    assert said.endswith(" can't be written: no space left on device")
+
+
+def test_fci_run_does_so_for_whatever_the_system_says(tmp_path, monkeypatch):
+    """Which needs no mount: in the place of the folder lies a file."""
+    (tmp_path / "taken").touch()
+    said = failed_run(tmp_path, monkeypatch, tmp_path / "taken")
+    assert said.endswith("/lock can't be written: not a directory")
 
 
 @pytest.mark.parametrize("place", ["whole project", "output"])
