@@ -25,7 +25,7 @@ NOTEBOOKS = $(wildcard book/[0-9]*.ipynb)
 ADDED := $(VENV)/.installed-scale
 LAB := $(VENV)/.installed-edit
 
-.PHONY: help book test edit scale fresh pages links lint format clean
+.PHONY: help book test edit audit scale fresh pages links lint format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,11 @@ test: $(STAMP) ## lint, then the tests and every executed notebook, cell by cell
 
 edit: $(STAMP) $(LAB) ## start JupyterLab, in which chapters open as notebooks
 	$(BIN)/jupyter lab
+
+# Two records of every commit: drawn by its hash, so that a check that is repeated draws the same two,
+# while over many commits all are drawn. None that took more than 15 s, so that it stays cheap.
+audit: $(STAMP) ## train two of the records again, drawn by the commit, and compare
+	$(BIN)/fci audit --sample 2 --most 15 --seed "$$(git rev-parse HEAD 2>/dev/null || echo none)"
 
 scale: $(ADDED) ## also install pretrained backbones, and what the hub's data sets need
 

@@ -1,17 +1,17 @@
-"""A training run on disk between two epochs: tensors in safetensors, the rest as its metadata."""
+"""A training run on disk between two epochs: tensors, the rest as their notes, and a checksum."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import nn
 
 from fcilib.files import write_atomic
+from fcilib.tensors import seal_tensors, unseal_tensors
+
+REMEDY = "Delete the file to begin its training again."
 
 
 def save_checkpoint(
@@ -31,8 +31,7 @@ def save_checkpoint(
         "scheduler": scheduler.state_dict(),
         "notes": notes,
     }
-    tensors = {name: t.contiguous() for name, t in tensors.items()}
-    write_atomic(path, save(tensors, metadata={"state": json.dumps(rest)}))
+    write_atomic(path, seal_tensors(tensors, rest))
 
 
 def load_checkpoint(
@@ -41,10 +40,11 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
 ) -> dict[str, Any]:
-    """Put back what `save_checkpoint` wrote; gives the notes."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        rest = json.loads(file.metadata()["state"])
+    """Put back what `save_checkpoint` wrote; gives the notes.
+
+    Raises TensorsError, and changes nothing, where a byte of the file is off.
+    """
+    tensors, rest = unseal_tensors(path, REMEDY)
     model.load_state_dict(
         {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from fcilib import status as reports
 from fcilib.watch import plain_line, read_progress
 
 if TYPE_CHECKING:
+    from fcilib.audit import Draw
     from fcilib.cost import Cost
 
 app = typer.Typer(
@@ -47,6 +49,7 @@ Pairs = Annotated[
 def _one_line_errors() -> Iterator[None]:
     """Turn what a reader can act on into a line on stderr and an exit status."""
     try:
+        from fcilib.files import StoreError
         from fcilib.pipeline import BuildFailed, PipelineError
     except KeyboardInterrupt:
         raise _interrupted() from None
@@ -59,6 +62,9 @@ def _one_line_errors() -> Iterator[None]:
         typer.echo(f"fci: {error}", err=True)
         if error.detail:
             typer.echo(f"\n{error.detail}", err=True)
+        raise typer.Exit(1) from None
+    except StoreError as error:
+        typer.echo(f"fci: {error}", err=True)
         raise typer.Exit(1) from None
     except PipelineError as error:
         typer.echo(f"fci: {error}", err=True)
@@ -233,6 +239,69 @@ def claims(
         Console(width=max(Console().width, WIDEST)).print(table)
         counts = ledger.summary(entries).items()
         typer.echo("\n" + ", ".join(f"{kind}: {count}" for kind, count in counts))
+
+
+@app.command()
+def audit(
+    sample: Annotated[int, typer.Option(min=1, help="Records to draw.")] = 3,
+    profile: Annotated[str, typer.Option(help="smoke, quick or paper.")] = "quick",
+    seed: Annotated[
+        str | None, typer.Option(help="Any text; the same draws the same. Random if left out.")
+    ] = None,
+    most: Annotated[
+        float | None,
+        typer.Option(min=0, help="Leave out records that took longer than this many seconds."),
+    ] = None,
+    executor: Annotated[str, typer.Option(help="Where runs happen.")] = "process",
+    records: Records = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
+) -> None:
+    """Train records drawn at random again, and compare; status 1 if one drifts too far."""
+    with _one_line_errors():
+        from fcilib import audit as audits
+        from fcilib import pipeline
+        from fcilib import records as store
+        from fcilib.profiles import profile as sizes_of
+
+        seed = secrets.token_hex(4) if seed is None else seed
+        say = (lambda _: None) if as_json else typer.echo
+        try:
+            sizes_of(profile)
+            folder = (records or pipeline.find_project().root / "records") / profile
+            drawn = audits.draw(store.Records(folder), sample, seed, most)
+            if not drawn.records:
+                raise ValueError(f"{folder}: holds no record to draw from")
+            say(_draw_line(drawn, folder, seed, most))
+            findings = []
+            for finding in audits.audit(drawn, executor):
+                findings.append(finding)
+                say(audits.told(finding))
+        except ValueError as error:
+            raise pipeline.PipelineError(str(error)) from None
+    counts = audits.summary(findings)
+    if as_json:
+        given = {"profile": profile, "seed": seed, "sample": sample, "most": most}
+        left = {"among": drawn.among, "foreign": drawn.foreign, "costly": drawn.costly}
+        plain = [finding.plain() for finding in findings]
+        typer.echo(
+            json.dumps({**given, **left, "summary": counts, "findings": plain}, allow_nan=False)
+        )
+    else:
+        typer.echo("\n" + ", ".join(f"{verdict}: {n}" for verdict, n in counts.items()))
+    if not audits.passed(findings):
+        raise typer.Exit(1)
+
+
+def _draw_line(drawn: Draw, folder: Path, seed: str, most: float | None) -> str:
+    from fcilib.audit import RULE
+
+    left = [f"{drawn.costly} that took more than {most:g} s"] if most is not None else []
+    left += [f"{drawn.foreign} of other numerics"] if drawn.foreign else []
+    return (
+        f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}"
+        f"{'; left out: ' if left else ''}{', '.join(left)}\n"
+        f"{RULE}\n"
+    )
 
 
 @app.command()

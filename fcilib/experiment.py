@@ -43,6 +43,15 @@ class Training(Spec):
     held_out: int = Field(1000, ge=1)
     """Fresh sequences that every reported metric is measured on."""
 
+    @model_validator(mode="after")
+    def _weights_can_be_gone_between(self) -> Training:
+        lowest = min(self.routing_weight)
+        if lowest < 0 or (lowest == 0 and self.routing_decay == "exponential"):
+            raise ValueError(
+                f"routing_weight: {lowest:g} is no weight to begin or end at ({self.routing_decay})"
+            )
+        return self
+
 
 class Experiment(Repeatable):
     """One training run, fully specified.

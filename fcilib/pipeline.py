@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from fcilib import single_page, status
-from fcilib.files import write_atomic
+from fcilib.files import storing, write_atomic
 from fcilib.watch import Watch
 
 try:
@@ -251,7 +251,8 @@ def execute(
     KeyboardInterrupt the kernel is ended first, and what its runs have written is all that is kept.
     """
     parameters = dict(parameters or {})
-    project.book.mkdir(exist_ok=True)
+    with storing(project.book):
+        project.book.mkdir(exist_ok=True)
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="fci-") as folder:
         raw = Path(folder) / f"{chapter.name}.ipynb"
@@ -301,7 +302,8 @@ class _Kernel(AsyncKernelManager):
 def _kernel_environment(project: Project, chapter: Chapter) -> Iterator[Path]:
     """Set what the kernel inherits, for as long as it runs; give the progress file's path."""
     progress = project.progress / f"{chapter.name}.{os.getpid()}.json"
-    progress.parent.mkdir(parents=True, exist_ok=True)
+    with storing(progress):
+        progress.parent.mkdir(parents=True, exist_ok=True)
     before = dict(os.environ)
     for name in TERMINAL_VARIABLES:
         os.environ.pop(name, None)

@@ -21,7 +21,7 @@ from fcilib.records import Records
 
 VARIABLE = "FCI_PROGRESS"
 
-_FILE = "progress.json"
+STATE_FILE = "progress.json"
 
 
 class RunState(TypedDict):
@@ -91,12 +91,12 @@ class Progress:
 
 def tell_run(workspace: Path, state: RunState) -> None:
     """Leave word of a run in its workspace."""
-    write_atomic(workspace / _FILE, json.dumps(state).encode())
+    write_atomic(workspace / STATE_FILE, json.dumps(state).encode())
 
 
 def end_run(workspace: Path) -> None:
     """The run is not under way any more."""
-    (workspace / _FILE).unlink(missing_ok=True)
+    (workspace / STATE_FILE).unlink(missing_ok=True)
 
 
 def running(names: Mapping[str, Experiment], records: Records) -> list[Running]:
@@ -104,7 +104,7 @@ def running(names: Mapping[str, Experiment], records: Records) -> list[Running]:
     found = []
     for name, experiment in names.items():
         try:
-            text = (records.workspace(experiment) / _FILE).read_text()
+            text = (records.workspace(experiment) / STATE_FILE).read_text()
         except OSError:
             continue
         state = json.loads(text)

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from fcilib.backbones.features import cache_folder
 from fcilib.experiment import Experiment
 from fcilib.failures import Failures, portable
-from fcilib.files import write_atomic
+from fcilib.files import storing, write_atomic
 from fcilib.machine import cores
 from fcilib.network import PATIENCE, within
 from fcilib.pool import POLL
@@ -157,7 +157,8 @@ class _Sweep:
     def _locked(self, experiment: Experiment) -> FileLock | None:
         """The lock that `run_one` takes here; None where another process holds it."""
         workspace = self.records.workspace(experiment)
-        workspace.mkdir(parents=True, exist_ok=True)
+        with storing(workspace):
+            workspace.mkdir(parents=True, exist_ok=True)
         lock = FileLock(workspace / "lock")
         try:
             return lock.acquire(timeout=0).lock

@@ -8,17 +8,16 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from filelock import FileLock
-from safetensors.torch import save
 
 from fcilib import NUMERICS
 from fcilib.allocator import keep_freed_memory
 from fcilib.experiment import Experiment
-from fcilib.files import write_atomic
+from fcilib.files import locked, sweep, write_atomic
 from fcilib.machine import provenance
-from fcilib.progress import RunState, end_run, tell_run
+from fcilib.progress import STATE_FILE, RunState, end_run, tell_run
 from fcilib.records import Record, Records
 from fcilib.sealed import rounded
+from fcilib.tensors import seal_tensors
 from fcilib.training import Outcome, train
 
 REPORT_EVERY = 0.5
@@ -32,7 +31,8 @@ def run_one(
 
     Two processes that ask for the same run do not train it twice: the second waits, then reads.
     A run that was killed resumes from its last finished epoch. The trained weights are left in the
-    run's workspace, as `weights.safetensors`.
+    run's workspace, as `weights.safetensors` (`fcilib.tensors.unseal_tensors` reads them). Where
+    there is a record nothing is written, so that a store of records may be read-only.
 
     Args:
         experiment: what to run.
@@ -41,23 +41,25 @@ def run_one(
 
     Raises:
         RecordError: there is a record, but it can't be trusted.
+        TensorsError: nor can the checkpoint to resume from; it is neither used nor deleted.
+        StoreError: the store can't be written.
         DivergedError: the loss is not finite; no record is written.
     """
     if record := records.find(experiment):
         return record
     workspace = records.workspace(experiment)
-    workspace.mkdir(parents=True, exist_ok=True)
-    with FileLock(workspace / "lock"):
+    checkpoint, weights = (workspace / f"{n}.safetensors" for n in ("checkpoint", "weights"))
+    with locked(workspace / "lock"):
+        sweep(records.path(experiment), checkpoint, weights, workspace / STATE_FILE)
         if record := records.find(experiment):
             return record
         keep_freed_memory()
-        checkpoint = workspace / "checkpoint.safetensors"
         try:
             report = _reporter(tell or partial(tell_run, workspace))
             outcome = train(experiment, checkpoint, report)
         finally:
             end_run(workspace)
-        write_atomic(workspace / "weights.safetensors", save(outcome.model.state_dict()))
+        write_atomic(weights, seal_tensors(outcome.model.state_dict()))
         record = _record(experiment, outcome)
         records.add(record)
         checkpoint.unlink(missing_ok=True)

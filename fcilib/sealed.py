@@ -34,7 +34,7 @@ def unseal(path: Path) -> dict[str, Any]:
         stored = path.read_bytes()
         content = json.loads(stored)
         content.pop("checksum")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise RecordError(f"{path}: is no record ({error!r}). {REMEDY}") from error
     if stored != seal(content):
         raise RecordError(f"{path}: its content does not match its checksum. {REMEDY}")

@@ -7,17 +7,30 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Spec(BaseModel):
     """A frozen description of one part of an experiment.
 
-    Unknown fields and values of the wrong type raise `pydantic.ValidationError` (a `ValueError`)
-    whose message gives the field's path; nothing is coerced in silence.
+    Unknown fields, values of the wrong type, numbers that are none (infinities, integers beyond
+    64 bits) and text that is none raise `pydantic.ValidationError` (a `ValueError`) whose message
+    gives the field's path; nothing is coerced in silence.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _can_be_written(self) -> Self:
+        for name, value in self:
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise ValueError(f"{name}: is beyond 64 bits")
+            if isinstance(value, str) and not value.isascii():
+                try:
+                    value.encode()
+                except UnicodeEncodeError:
+                    raise ValueError(f"{name}: is no text") from None
+        return self
 
     def essence(self) -> dict[str, Any]:
         """The fields that differ from their defaults, and `kind`, as plain JSON values."""
@@ -38,7 +51,7 @@ def _essence(value: Any, full: Any) -> Any:
         return {key: _essence(item, full[key]) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_essence(*pair) for pair in zip(value, full, strict=True)]
-    return full
+    return full + 0.0 if isinstance(full, float) else full  # -0.0 is 0.0
 
 
 class Repeatable(Spec):

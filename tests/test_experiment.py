@@ -1,6 +1,7 @@
 """Descriptions: strict, whole, and their own identity."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from fcilib.tasks import Evidence, Ladder
 COMMITTED = Path(__file__).parents[1] / "records" / "quick"
 
 ATTENTION = {"kind": "attention"}
+HALF = "\ud800"
+"""Half a character: no text."""
 BASE = Experiment(task=Evidence(), representation=Embedding(), router=Investigator())
 
 
@@ -54,6 +57,13 @@ BASE = Experiment(task=Evidence(), representation=Embedding(), router=Investigat
         ("task.evidence.length", {"task": {"kind": "evidence", "length": 512.5}}),
         ("training.epochs", {"training": {"epochs": -1}}),
         ("training.routing_weight", {"training": {"routing_weight": (1.0,)}}),
+        ("training.learning_rate", {"training": {"learning_rate": math.inf}}),
+        ("training.routing_weight.1", {"training": {"routing_weight": (1.0, math.nan)}}),
+        ("training", {"training": {"routing_weight": (1.0, -0.1)}}),
+        (
+            "training",
+            {"training": {"routing_weight": (0.0, 0.1), "routing_decay": "exponential"}},
+        ),
         ("council.slots", {"council": {"slots": True}}),
         ("seeds", {"seeds": 3}),
         ("seed", {"seed": -1}),
@@ -76,6 +86,27 @@ def test_no_unknown_key_is_ever_swallowed(key, part):
     content[part] = {**content[part], key: 1}
     with pytest.raises(ValidationError, match="Extra inputs"):
         Experiment.model_validate(content)
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("seed", {"seed": 2**63}),
+        ("length", {"task": {"kind": "evidence", "length": 10**400}}),
+        ("name", {"representation": {"kind": "frozen", "backbone": {"kind": "hub", "name": HALF}}}),
+    ],
+)
+def test_what_no_machine_can_hold_is_refused_by_name(field, change):
+    with pytest.raises(ValidationError, match=f"Value error, {field}: is "):
+        Experiment.model_validate({**BASE.model_dump(), **change})
+
+
+def test_a_zero_has_no_sign():
+    plus, minus = (
+        BASE.model_copy(update={"training": Training(weight_decay=z)}) for z in (0.0, -0.0)
+    )
+    assert plus == minus
+    assert plus.identity == minus.identity
 
 
 def test_json_there_and_back():

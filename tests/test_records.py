@@ -65,7 +65,9 @@ def test_any_flipped_byte_is_refused_by_name(store, tmp_path, data):
     assert damaged.path(SPEC).read_bytes() == content, "never silently deleted"
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"null", b"\xff", b'{"checksum": 1}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b"null", b"\xff", b'{"checksum": 1}', b"[" * 10**5]
+)
 def test_what_is_no_record_is_refused_by_name(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)

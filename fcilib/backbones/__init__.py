@@ -1,7 +1,7 @@
 """Pretrained language models, frozen: what they are, how they are loaded, what they see."""
 
 from fcilib.backbones.byte_lm import ByteLM, Pretraining, pretrained, read_pretraining
-from fcilib.backbones.features import FeaturesError, cached
+from fcilib.backbones.features import cached
 from fcilib.backbones.hub import BackboneError, HubModel, Packaged
 from fcilib.backbones.loading import (
     Backbone,
@@ -32,7 +32,6 @@ __all__ = [
     "Backbone",
     "BackboneError",
     "ByteLM",
-    "FeaturesError",
     "FrozenBackbone",
     "HubModel",
     "Packaged",

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from torch import nn
 
 from fcilib.backbones.hub import quiet, required
 from fcilib.backbones.mixers import use_our_scan
 from fcilib.checkpoint import load_checkpoint, save_checkpoint
-from fcilib.files import write_atomic
+from fcilib.files import StoreError, locked, storing, sweep, write_atomic
 from fcilib.machine import provenance
 from fcilib.sealed import RecordError, rounded, seal_model, unseal_model
 from fcilib.spec import Spec, short_hash
@@ -177,16 +177,18 @@ def pretrained(
 
     Raises:
         RecordError: the weights, or their record, are damaged.
+        TensorsError: the checkpoint to go on from is.
+        StoreError: `root` can't be written.
     """
     folder = root / spec.identity
     if (folder / "pretraining.json").exists():
         read_pretraining(folder)
         return folder
     workspace = root / ".cache" / spec.identity
-    workspace.mkdir(parents=True, exist_ok=True)
-    with FileLock(workspace / "lock"):
+    checkpoint = workspace / "checkpoint.safetensors"
+    with locked(workspace / "lock"):
+        sweep(checkpoint, folder / "pretraining.json")
         if not (folder / "pretraining.json").exists():
-            checkpoint = workspace / "checkpoint.safetensors"
             _pretrain(spec, folder, checkpoint, corpus or standard_library(), say)
             checkpoint.unlink(missing_ok=True)
     return folder
@@ -222,8 +224,12 @@ def _pretrain(spec: ByteLM, folder: Path, checkpoint: Path, corpus: Corpus, say:
                 recent = sum(losses[-CHECKPOINT_EVERY:]) / CHECKPOINT_EVERY
                 say(f"{spec.family}: step {step + 1} of {spec.steps}, {recent:.3f} nats per byte")
         seconds = spent + time.perf_counter() - begun
-    model.to(torch.bfloat16).save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)
+    with storing(folder):
+        try:
+            model.to(torch.bfloat16).save_pretrained(folder)
+        except SafetensorError as error:
+            raise StoreError(f"{folder} can't be written: {error}") from None
+        (folder / "model.safetensors").chmod(0o644)
     # What is stored is what is measured: bf16 weights, fp32 arithmetic.
     held_out = _held_out_loss(model.float(), corpus.held_out, spec.context)
     where = provenance()
@@ -249,7 +255,7 @@ def _pretrain(spec: ByteLM, folder: Path, checkpoint: Path, corpus: Corpus, say:
 
 def _windows(data: torch.Tensor, spec: ByteLM, step: int) -> torch.Tensor:
     """The batch of one step, `(batch, context)` int64: it depends on seed and step alone."""
-    rng = torch.Generator().manual_seed(spec.seed * 1_000_003 + step)
+    rng = torch.Generator().manual_seed((spec.seed * 1_000_003 + step) % 2**63)
     starts = torch.randint(len(data) - spec.context, (spec.batch, 1), generator=rng)
     return data[starts + torch.arange(spec.context)].long()
 

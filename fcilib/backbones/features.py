@@ -9,22 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from fcilib.files import write_atomic
+from fcilib.files import locked, sweep, write_atomic
 from fcilib.spec import short_hash
+from fcilib.tensors import TensorsError, seal_tensors, unseal_tensors
 
 PIECE = 250
 """Sequences in a file: what a run that is killed loses at most."""
 
+FORM = 2
+"""Of the files; part of their name, so that those of an earlier one are never read."""
 
 REMEDY = "Delete the file to compute it again."
-
-
-class FeaturesError(ValueError):
-    """Hidden states on disk that can't be trusted."""
 
 
 def cache_folder() -> Path:
@@ -41,7 +37,7 @@ def cached(
     """`compute(tokens)`, from disk as far as it lies there.
 
     A run that is killed goes on from its last finished piece; two processes that want the same
-    states do not compute them twice.
+    states do not compute them twice. Where all of it lies there nothing is written.
 
     Args:
         description: plain JSON values that say what `compute` does, for the name of the files.
@@ -50,35 +46,24 @@ def cached(
         folder: where the files lie; `cache_folder() / "states"` if left out.
 
     Raises:
-        FeaturesError: a file is damaged; it is named, and neither used nor deleted.
+        TensorsError: a file is damaged; it is named, and neither used nor deleted.
+        StoreError: the folder can't be written.
     """
     content = hashlib.sha256(tokens.contiguous().numpy().tobytes()).hexdigest()
-    name = short_hash(json.dumps([description, content, list(tokens.shape)], sort_keys=True))
-    place = (folder or cache_folder() / "states") / name
-    place.mkdir(parents=True, exist_ok=True)
-    found = []
-    with FileLock(place / "lock"):
-        for number, piece in enumerate(tokens.split(PIECE)):
-            path = place / f"{number:05d}.safetensors"
-            if not path.exists():
-                states = compute(piece).contiguous()
-                seal = {"sha256": _checksum(states)}
-                write_atomic(path, save({"states": states}, metadata=seal))
-            found.append(_read(path, len(piece)))
-    return torch.cat(found)
+    whole = [FORM, description, content, list(tokens.shape)]
+    place = (folder or cache_folder() / "states") / short_hash(json.dumps(whole, sort_keys=True))
+    pieces = {place / f"{n:05d}.safetensors": p for n, p in enumerate(tokens.split(PIECE))}
+    if not all(path.exists() for path in pieces):
+        with locked(place / "lock"):
+            sweep(*pieces)
+            for path, piece in pieces.items():
+                if not path.exists():
+                    write_atomic(path, seal_tensors({"states": compute(piece)}))
+    return torch.cat([_read(path, len(piece)) for path, piece in pieces.items()])
 
 
 def _read(path: Path, rows: int) -> torch.Tensor:
-    try:
-        with safe_open(path, framework="pt") as file:
-            states = file.get_tensor("states")
-            intact = (file.metadata() or {}).get("sha256") == _checksum(states)
-    except (SafetensorError, OSError) as error:
-        raise FeaturesError(f"{path}: is no file of states ({error}). {REMEDY}") from error
-    if not intact or len(states) != rows:
-        raise FeaturesError(f"{path}: its content does not match its checksum. {REMEDY}")
+    states = unseal_tensors(path, REMEDY)[0].get("states")
+    if states is None or len(states) != rows:
+        raise TensorsError(f"{path}: holds the states of other sequences. {REMEDY}")
     return states
-
-
-def _checksum(states: torch.Tensor) -> str:
-    return hashlib.sha256(states.contiguous().view(torch.uint8).numpy()).hexdigest()

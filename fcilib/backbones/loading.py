@@ -151,6 +151,8 @@ def load(spec: ByteLM | HubModel | Packaged, weights: Weights = "pretrained") ->
         folder = pretrained(spec, weights_folder())
     files = {"gguf_file": spec.gguf} if not ours and spec.gguf else {}
     stored: dict[str, Any] = {"use_safetensors": True}
+    if ours:  # the folder's own config.json has no checksum
+        stored["config"] = spec.config()
     if files:
         for reader in ("gguf", "accelerate"):
             required(reader)

@@ -6,16 +6,16 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fcilib.allocator import keep_freed_memory
 from fcilib.cost import meter
 from fcilib.cost.workloads import AnyWorkload
-from fcilib.files import write_atomic
+from fcilib.files import locked, sweep, write_atomic
 from fcilib.machine import provenance
 from fcilib.sealed import find_sealed, seal_model
 from fcilib.spec import Repeatable, short_hash
@@ -49,6 +49,12 @@ class Bench(Repeatable):
     are then zeroed by the system at every call. Once kept, always kept by that process."""
     seed: int = Field(0, ge=0)
     """Tells repetitions of one bench apart; also seeds weights and inputs."""
+
+    @model_validator(mode="after")
+    def _lengths_grow(self) -> Bench:
+        if any(after <= before for before, after in pairwise((0, *self.lengths))):
+            raise ValueError(f"lengths: {self.lengths} are not positive and ascending")
+        return self
 
     @property
     def identity(self) -> str:
@@ -107,6 +113,7 @@ def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None)
 
     Raises:
         RecordError: there is a record, but it can't be trusted.
+        StoreError: the folder can't be written.
         MissingBackendError: a workload stands on something that is not installed.
     """
     if folder is None:
@@ -114,12 +121,13 @@ def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None)
     if cost := find(bench, folder):
         return cost
     # One bench at a time: two would measure each other.
-    (folder / ".cache").mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".cache" / "lock"):
+    path = folder / f"{bench.identity}.json"
+    with locked(folder / ".cache" / "lock"):
+        sweep(path)
         if cost := find(bench, folder):
             return cost
         cost = _run(bench, say)
-        write_atomic(folder / f"{bench.identity}.json", seal_model(cost))
+        write_atomic(path, seal_model(cost))
         return cost
 
 

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
 
 from fcilib import NUMERICS
-from fcilib.files import write_atomic
+from fcilib.files import locked, sweep, write_atomic
 from fcilib.machine import provenance
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.sealed import find_sealed, rounded, seal_model
@@ -77,6 +76,7 @@ def retrieve(
 
     Raises:
         RecordError: there is a record, but it can't be trusted.
+        StoreError: the folder can't be written.
         ValueError: what `questions()` gives are others than the retrieval names.
     """
     if record := find(retrieval, folder):
@@ -86,12 +86,13 @@ def retrieve(
         raise ValueError(
             f"questions: {given.name} ({given.digest}) are not those of {retrieval.questions}"
         )
-    (folder / ".cache").mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".cache" / "lock"):
+    path = folder / f"{retrieval.identity}.json"
+    with locked(folder / ".cache" / "lock"):
+        sweep(path)
         if record := find(retrieval, folder):
             return record
         record = _run(retrieval, given)
-        write_atomic(folder / f"{retrieval.identity}.json", seal_model(record))
+        write_atomic(path, seal_model(record))
         return record
 
 

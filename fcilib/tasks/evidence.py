@@ -68,7 +68,10 @@ class Evidence(Spec):
                 raise ValueError(
                     f"length: {self.length} tokens have no room for query and evidence"
                 )
-            positions = torch.arange(first, last + 1)
+            # Between the ends every slot is free, however long the sequence.
+            starts = range(first, min(first + NEARBY, last + 1))
+            ends = range(max(first, last - NEARBY + 1), last + 1)
+            positions = torch.tensor([*starts, *ends])
             free = self._slots(positions)[1].sum(dim=1)
             may_overlap = self.near or self.min_distance <= NEARBY + 1
             room = int(free.min()) - (2 if may_overlap else 0)

@@ -6,7 +6,8 @@ import time
 import pytest
 import torch
 
-from fcilib.backbones import FeaturesError, cached, features
+from fcilib.backbones import cached, features
+from fcilib.tensors import TensorsError
 
 WHAT = {"name": "double"}
 
@@ -156,7 +157,7 @@ def test_a_damaged_file_is_named_and_neither_used_nor_deleted(tmp_path, damage, 
     damaged = damage(path.read_bytes())
     path.write_bytes(damaged)
     for _ in range(2):
-        with pytest.raises(FeaturesError) as refusal:
+        with pytest.raises(TensorsError) as refusal:
             cached(WHAT, tokens, Compute(), tmp_path)
         assert str(path) in str(refusal.value)
         assert "Delete the file" in str(refusal.value)
@@ -175,10 +176,10 @@ def test_a_file_without_a_checksum_or_of_another_piece_is_refused(tmp_path):
     *_, last = files(tmp_path)
     whole = last.read_bytes()
     save_file({"states": expected(tokens)[6:].contiguous()}, last)
-    with pytest.raises(FeaturesError, match=last.name):
+    with pytest.raises(TensorsError, match=last.name):
         cached(WHAT, tokens, Compute(), tmp_path)
     last.write_bytes(files(tmp_path)[0].read_bytes())  # of three sequences in place of two
-    with pytest.raises(FeaturesError, match=last.name):
+    with pytest.raises(TensorsError, match=last.name):
         cached(WHAT, tokens, Compute(), tmp_path)
     last.write_bytes(whole)
     cached(WHAT, tokens, lambda _: pytest.fail("again"), tmp_path)
