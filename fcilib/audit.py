@@ -2,10 +2,9 @@
 
 Where every number is the stored one, to the last of its digits, a record is repeated *exactly*. It
 need not be: another processor, or another version of a library, adds up in another order, and
-training makes more of a difference in the last digit with every step. It has
-no business to make more of it than another seed does, which is another order of batches and other
-weights to begin with. So each metric may differ by as much as the ledger lets a mean differ from the
-paper's number:
+training makes more of a difference in the last digit with every step. It has no business to make
+more of it than another seed does, which is another order of batches and other weights to begin
+with. So each metric may differ by as much as the ledger lets a mean differ from the paper's number:
 two points, or two standard deviations over the seeds that the store has of the same experiment,
 whichever is more; without its own seed, since a record must not widen its own margin. A drift
 beyond that *margin* could have turned a verdict, and is a fault. The processor's name decides
