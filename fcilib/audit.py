@@ -34,8 +34,9 @@ from fcilib import NUMERICS
 from fcilib.backbones import BackboneError, ByteLM, weights_folder
 from fcilib.claims import DEVIATIONS, ROUNDING, TOLERANCE
 from fcilib.cost.meter import threads
-from fcilib.executors import ExecutorName, execute
+from fcilib.executors import execute
 from fcilib.experiment import Experiment
+from fcilib.failures import RunsFailed
 from fcilib.machine import cores
 from fcilib.records import Record, Records
 from fcilib.representations import Frozen
@@ -169,7 +170,7 @@ def draw(records: Records, sample: int, seed: str, most: float | None = None) ->
     return Draw(tuple(drawn), len(cheap), len(stored) - len(ours), len(ours) - len(cheap), spread)
 
 
-def audit(drawn: Draw, executor: ExecutorName = "process") -> Iterator[Finding]:
+def audit(drawn: Draw, executor: str = "process") -> Iterator[Finding]:
     """Train what was drawn again, in a temporary store, and say what became of each, in order.
 
     With the executor `"inline"` each on as many threads as its record was made with.
@@ -203,7 +204,7 @@ def passed(findings: Sequence[Finding]) -> bool:
 def _audited(
     record: Record,
     store: Records,
-    executor: ExecutorName,
+    executor: str,
     spread: Mapping[str, Mapping[str, float]],
 ) -> Finding:
     experiment = record.experiment
@@ -212,10 +213,13 @@ def _audited(
     try:
         with threads(record.threads) if executor == "inline" else nullcontext():
             execute([experiment], store, executor, lambda done: None)
-    except (BackboneError, ImportError) as error:
-        return Finding(record, SKIPPED, str(error))
-    except DivergedError as error:
-        return Finding(record, BEYOND, str(error))
+    except RunsFailed as failed:
+        (error,) = failed.failures.values()
+        if isinstance(error, (BackboneError, ImportError)):
+            return Finding(record, SKIPPED, str(error))
+        if isinstance(error, DivergedError):
+            return Finding(record, BEYOND, str(error))
+        raise error from None
     return compare(record, store.find(experiment), spread[record.identity])
 
 

@@ -9,6 +9,7 @@ import torch
 
 from fcilib.experiment import Experiment
 from fcilib.failures import Failures, RunsFailed
+from fcilib.files import StoreError
 from fcilib.pool import in_pool
 from fcilib.records import Records
 from fcilib.run import run_one
@@ -51,6 +52,7 @@ def execute(experiments: Sequence[Experiment], records: Records, executor: str, 
         ValueError: there is no such executor.
         ModuleNotFoundError: it is Ray, which is not installed.
         RunsFailed: some runs failed; raised once all others are recorded.
+        StoreError: the records can't be written; raised at once.
     """
     name, address = parse(executor)
     if not experiments:
@@ -82,6 +84,8 @@ def _inline(experiments: Sequence[Experiment], records: Records, tick: Tick) -> 
         tick(done)
         try:
             run_one(experiment, records)
+        except StoreError:
+            raise
         except Exception as error:
             failures[experiment] = error
     tick(len(experiments))

@@ -28,7 +28,8 @@ def choice(base: type[Spec], listed: Any) -> Any:
 
     def tag(value: Any) -> str:
         if isinstance(value, Mapping):
-            return value["kind"] if value.get("kind") in classes else OWN
+            kind = value.get("kind")
+            return kind if isinstance(kind, str) and kind in classes else OWN
         return _kind(type(value)) if type(value) in classes.values() else OWN
 
     def own(value: Any, _: Any, info: ValidationInfo) -> Spec:
@@ -50,13 +51,13 @@ def choice(base: type[Spec], listed: Any) -> Any:
     return Annotated[union, Discriminator(tag)]
 
 
-def _holder(kind: str | None, base: type[Spec]) -> type[Spec]:
+def _holder(kind: Any, base: type[Spec]) -> type[Spec]:
     """The one class of that kind. Defined twice under one name, as a cell does, the last counts."""
     holders: dict[str, dict[str, type[Spec]]] = {}
     for c in _derived(base):
         holders.setdefault(_kind(c), {})[f"{c.__module__}.{c.__qualname__}"] = c
-    found = holders.get(kind, {})
-    if kind is None or not found:
+    found = holders.get(kind, {}) if isinstance(kind, str) else {}
+    if not found:
         known = ", ".join(sorted(filter(None, holders)))
         raise ValueError(f"kind: {kind!r} is none of {known}; or its class is not imported yet")
     if len(found) > 1:

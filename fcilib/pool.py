@@ -20,6 +20,7 @@ import torch
 
 from fcilib.experiment import Experiment
 from fcilib.failures import Failures, portable
+from fcilib.files import StoreError
 from fcilib.machine import cores
 from fcilib.records import Records
 from fcilib.run import run_one
@@ -42,6 +43,9 @@ def in_pool(
         experiments: what to run, in this order.
         records: where the records go.
         tick: told of progress.
+
+    Raises:
+        StoreError: the records can't be written; no other run is begun.
     """
     left, failures, deaths = list(experiments), Failures(), 0
     while left:
@@ -82,7 +86,10 @@ def _one_pool(
                 finished, _ = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
                 for future in finished:
                     experiment = waiting.pop(future)
-                    if error := future.result():
+                    error = future.result()
+                    if isinstance(error, StoreError):
+                        raise error
+                    if error:
                         failures[experiment] = error
                 tick(before + len(left) - len(waiting))
         except BaseException:
@@ -116,12 +123,13 @@ def _become_worker(asked: Connection) -> None:
 
 def _end_when_dismissed(asked: Connection) -> None:
     """At the end of the pipe the run under way is interrupted, as by Ctrl-C, and no other begun."""
-    wait_for([asked])
+    parent = multiprocessing.parent_process()
+    wait_for([asked, parent.sentinel])  # a forked worker holds the other end of the pipe itself
     with _Worker.gate:
         _Worker.dismissed = True
         if _Worker.busy:
             _thread.interrupt_main()
-    multiprocessing.parent_process().join()
+    parent.join()
     os._exit(1)
 
 

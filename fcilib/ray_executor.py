@@ -69,6 +69,7 @@ def on_ray(
     Raises:
         ValueError: `$FCI_GPUS_PER_RUN` is no number.
         ConnectionError: no cluster answers at that address.
+        StoreError: the records can't be written here; whatever is not finished is given up.
     """
     with _connected(address):
         sweep = _Sweep(experiments, records)
@@ -177,12 +178,14 @@ class _Sweep:
             try:
                 answer = ray.get(task)
                 if isinstance(answer, Exception):
-                    raise answer
-                self._record(experiment, answer)
-            except Exception as error:
+                    self.failures[experiment] = answer
+                else:
+                    self._record(experiment, answer)
+            except ray.exceptions.RayError as error:
                 self.failures[experiment] = error
-            end_run(self.records.workspace(experiment))
-            lock.release()
+            finally:
+                end_run(self.records.workspace(experiment))
+                lock.release()
 
     def _record(self, experiment: Experiment, answer: dict[str, bytes]) -> None:
         weights = self.records.workspace(experiment) / "weights.safetensors"

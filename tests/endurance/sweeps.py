@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from fcilib import checkpoint, executors, files, records, run
+from fcilib import checkpoint, executors, files, pool, records, run
 from fcilib.experiment import Experiment, Training
 from fcilib.profiles import PROFILES
 from fcilib.records import Records
@@ -124,8 +124,8 @@ def main(folder, kills, seed):
     torch.set_num_threads(1)
     # Forked, not spawned: a worker that imports torch anew takes seconds. And never given up.
     context = multiprocessing.get_context("fork")
-    executors.multiprocessing.get_context = lambda _: context
-    executors.DEATHS = 10**6
+    pool.multiprocessing.get_context = lambda _: context
+    pool.DEATHS = 10**6
     run.train = during(TRAINING, run.train)
     for module in (run, records, checkpoint):
         module.write_atomic = during(WRITING, files.write_atomic)
