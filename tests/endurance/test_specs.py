@@ -18,7 +18,7 @@ from fcilib.spec import Spec
 
 NUMBERS = {Experiment: 8000, Retrieval: 1000, Bench: 1000}
 
-BUILT = 250
+BUILT = 200
 """Of the valid experiments that are small, so many are built and shown two sequences."""
 
 SMALL = 128
