@@ -206,7 +206,17 @@ PROTOCOLS = {
     "bidirectional Mamba, rank-1": one_at_a_time(slow, **brief),
 }
 
+
 # %%
+def picking(protocol):
+    """The choices that a router at random is subject to as well."""
+    return {choice: protocol[choice] for choice in ("candidates", "k")}
+
+
+def chance_name(approach, protocol):
+    return f"chance, {approach}, {picking(protocol)}"
+
+
 conditions, protocols = {}, {}
 for approach, (representation, router, _) in APPROACHES.items():
     for protocol in PROTOCOLS[approach]:
@@ -214,14 +224,15 @@ for approach, (representation, router, _) in APPROACHES.items():
         name = f"{approach}: {experiment.identity}"
         conditions[name] = experiment
         protocols[name] = {"approach": approach, **protocol}
-    conditions[f"chance, {approach}"] = chance_of(
-        under(CENTRE, representation, router)
-    )
+        conditions[chance_name(approach, protocol)] = chance_of(
+            under({**CENTRE, **picking(protocol)}, representation, router)
+        )
 results = study.run(conditions)
 
 # %% tags=["hide-input"]
-found = results.frame.groupby("condition", sort=False)[list(COUNTED.values())]
-found = found.mean().loc[list(protocols)]
+by_condition = results.frame.groupby("condition", sort=False)
+means = by_condition[list(COUNTED.values())].mean()
+found = means.loc[list(protocols)]
 rows = []
 for counted, metric in COUNTED.items():
     for name, mean in found[metric].items():
@@ -229,12 +240,15 @@ for counted, metric in COUNTED.items():
         claim = claims.claims()[APPROACHES[approach][2]]
         row = {c: str(option) for c, option in protocols[name].items()}
         row |= {"counted": counted, "mean": mean, "agrees": claim.agrees(mean)}
+        row["chance"] = means.loc[
+            chance_name(approach, protocols[name]), metric
+        ]
         rows.append(row)
 audit = pd.DataFrame(rows)
 options = {c: [str(o) for o in os] for c, os in CHOICES.items()}
 options["counted"] = list(COUNTED)
 chances = {
-    approach: results.summary("precision").loc[f"chance, {approach}", "mean"]
+    approach: means.loc[chance_name(approach, CENTRE), "precision"]
     for approach in APPROACHES
 }
 
@@ -271,7 +285,6 @@ interactive.picker(
     audit,
     options,
     {a: claims.claims()[name] for a, (_, _, name) in APPROACHES.items()},
-    chances,
 )
 
 # %% [markdown]
@@ -341,7 +354,9 @@ for approach in APPROACHES:
     part = audit[
         (audit.approach == approach) & (audit.counted == "ties shared")
     ]
-    changed = part.drop(columns=["approach", "counted", "mean", "agrees"])
+    changed = part.drop(
+        columns=["approach", "counted", "mean", "agrees", "chance"]
+    )
     centre = (changed == {c: str(o) for c, o in CENTRE.items()}).all(axis=1)
     for text, condition in {
         "centre": centre,

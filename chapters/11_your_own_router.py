@@ -21,7 +21,8 @@
 #
 # **To run it again.** `.venv/bin/fci run 11 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# To play, open this file in JupyterLab ([how](how-to-read.md)), change the twelve lines, and run all cells.
+# To play, open this file in JupyterLab ([how](how-to-read.md)), change the twelve lines **and the name in `kind`**, by which
+# records are found, and run all cells.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper

@@ -23,7 +23,6 @@ import random
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,8 +35,7 @@ from fcilib.claims import DEVIATIONS, ROUNDING, TOLERANCE
 from fcilib.cost.meter import threads
 from fcilib.executors import execute
 from fcilib.experiment import Experiment
-from fcilib.failures import RunsFailed
-from fcilib.machine import cores
+from fcilib.failures import Failures, RunsFailed
 from fcilib.records import Record, Records
 from fcilib.representations import Frozen
 from fcilib.training import DivergedError
@@ -173,20 +171,34 @@ def draw(records: Records, sample: int, seed: str, most: float | None = None) ->
 def audit(drawn: Draw, executor: str = "process") -> Iterator[Finding]:
     """Train what was drawn again, in a temporary store, and say what became of each, in order.
 
-    With the executor `"inline"` each on as many threads as its record was made with.
+    With the executor `"inline"` one after another, each on as many threads as its record was made
+    with; with any other all at once.
 
     Raises:
+        ValueError: there is no such executor.
         StoreError: the temporary store can't be written.
         RecordError: the weights of a backbone can't be trusted.
     """
+    inline = executor == "inline"
     with TemporaryDirectory(prefix="fci-audit-") as folder:
         again = Records(Path(folder))
-
-        def one(record: Record) -> Finding:
-            return _audited(record, again, executor, drawn.spread)
-
-        with ThreadPoolExecutor(1 if executor == "inline" else cores()) as pool:
-            yield from pool.map(one, drawn.records)
+        for part in [[record] for record in drawn.records] if inline else [drawn.records]:
+            lacking = {record.identity: _missing(record.experiment) for record in part}
+            todo = [record.experiment for record in part if not lacking[record.identity]]
+            failures: Failures = {}
+            try:
+                with threads(part[0].threads) if inline else nullcontext():
+                    execute(todo, again, executor, lambda done: None)
+            except RunsFailed as failed:
+                failures = failed.failures
+            for record in part:
+                if reason := lacking[record.identity]:
+                    yield Finding(record, SKIPPED, reason)
+                elif error := failures.get(record.experiment):
+                    yield _failed(record, error)
+                else:
+                    found = again.find(record.experiment)
+                    yield compare(record, found, drawn.spread[record.identity])
 
 
 def summary(findings: Sequence[Finding]) -> dict[str, int]:
@@ -201,26 +213,13 @@ def passed(findings: Sequence[Finding]) -> bool:
     return counts[BEYOND] == 0 and counts[EXACT] + counts[WITHIN] > 0
 
 
-def _audited(
-    record: Record,
-    store: Records,
-    executor: str,
-    spread: Mapping[str, Mapping[str, float]],
-) -> Finding:
-    experiment = record.experiment
-    if reason := _missing(experiment):
-        return Finding(record, SKIPPED, reason)
-    try:
-        with threads(record.threads) if executor == "inline" else nullcontext():
-            execute([experiment], store, executor, lambda done: None)
-    except RunsFailed as failed:
-        (error,) = failed.failures.values()
-        if isinstance(error, (BackboneError, ImportError)):
-            return Finding(record, SKIPPED, str(error))
-        if isinstance(error, DivergedError):
-            return Finding(record, BEYOND, str(error))
-        raise error from None
-    return compare(record, store.find(experiment), spread[record.identity])
+def _failed(record: Record, error: Exception) -> Finding:
+    """What an error says of a record; one that says nothing is raised."""
+    if isinstance(error, (BackboneError, ImportError)):
+        return Finding(record, SKIPPED, str(error))
+    if isinstance(error, DivergedError):
+        return Finding(record, BEYOND, str(error))
+    raise error
 
 
 def compare(stored: Record, now: Record, spread: Mapping[str, float]) -> Finding:
@@ -234,7 +233,10 @@ def compare(stored: Record, now: Record, spread: Mapping[str, float]) -> Finding
     largest = max(metrics, key=lambda d: d.size / margins[d.name])
     probes = list(_differences(stored.probes, now.probes))
     numbers = [*metrics, *_differences(stored.curve, now.curve), *probes]
-    if all(d.size == 0 for d in numbers) and stored.parameters == now.parameters:
+    if stored.parameters != now.parameters:
+        reason = f"another model: {stored.parameters:,} parameters, now {now.parameters:,}"
+        return Finding(stored, BEYOND, reason)
+    if all(d.size == 0 for d in numbers):
         verdict = EXACT
     else:
         inside = all(d.size <= margins[d.name] + ROUNDING for d in metrics)

@@ -32,6 +32,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+KEPT = (
+    "; finished runs are kept, and the others up to their last finished epoch: "
+    "the same command goes on from there"
+)
+"""What Ctrl-C leaves, to be said after it."""
+
 WIDEST = 110
 """Columns of the widest table."""
 
@@ -46,13 +52,16 @@ Pairs = Annotated[
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what a reader can act on into a line on stderr and an exit status."""
+def _one_line_errors(goes_on: bool = False) -> Iterator[None]:
+    """Turn what a reader can act on into a line on stderr and an exit status.
+
+    `goes_on`: the same command, given after Ctrl-C, goes on from there.
+    """
     try:
         from fcilib.files import StoreError
         from fcilib.pipeline import BuildFailed, PipelineError
     except KeyboardInterrupt:
-        raise _interrupted() from None
+        raise _interrupted(goes_on) from None
     except ModuleNotFoundError as error:
         typer.echo(f"fci: {error}", err=True)
         raise typer.Exit(2) from None
@@ -70,15 +79,11 @@ def _one_line_errors() -> Iterator[None]:
         typer.echo(f"fci: {error}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        raise _interrupted() from None
+        raise _interrupted(goes_on) from None
 
 
-def _interrupted() -> typer.Exit:
-    typer.echo(
-        "fci: interrupted; finished runs are kept, and the others up to their last finished epoch: "
-        "the same command goes on from there",
-        err=True,
-    )
+def _interrupted(goes_on: bool) -> typer.Exit:
+    typer.echo(f"fci: interrupted{KEPT if goes_on else ''}", err=True)
     return typer.Exit(130)
 
 
@@ -106,7 +111,7 @@ def book(
     parameter: Pairs = None,
 ) -> None:
     """Execute chapters into book/ and render book/_build/html/."""
-    with _one_line_errors():
+    with _one_line_errors(goes_on=True):
         from fcilib import pipeline
 
         project = pipeline.find_project()
@@ -153,7 +158,7 @@ def run(
     parameter: Pairs = None,
 ) -> None:
     """Execute one chapter as you like it, away from the book."""
-    with _one_line_errors():
+    with _one_line_errors(goes_on=True):
         from fcilib import pipeline
 
         project = pipeline.find_project()
@@ -256,7 +261,10 @@ def audit(
     records: Records = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
 ) -> None:
-    """Train records drawn at random again, and compare; status 1 if one drifts too far."""
+    """Train records drawn at random again, and compare.
+
+    Status 1 if one drifts too far, or if none of them could be audited.
+    """
     with _one_line_errors():
         from fcilib import audit as audits
         from fcilib import pipeline
@@ -276,7 +284,7 @@ def audit(
             for finding in audits.audit(drawn, executor):
                 findings.append(finding)
                 say(audits.told(finding))
-        except ValueError as error:
+        except (ValueError, ConnectionError, ModuleNotFoundError) as error:
             raise pipeline.PipelineError(str(error)) from None
     counts = audits.summary(findings)
     if as_json:
@@ -288,6 +296,8 @@ def audit(
         )
     else:
         typer.echo("\n" + ", ".join(f"{verdict}: {n}" for verdict, n in counts.items()))
+    if counts[audits.SKIPPED] == len(findings):
+        typer.echo("fci: nothing could be audited", err=True)
     if not audits.passed(findings):
         raise typer.Exit(1)
 

@@ -49,8 +49,9 @@ def execute(experiments: Sequence[Experiment], records: Records, executor: str, 
         tick: told of progress.
 
     Raises:
-        ValueError: there is no such executor.
+        ValueError: there is no such executor, or `$FCI_GPUS_PER_RUN` is no number.
         ModuleNotFoundError: it is Ray, which is not installed.
+        ConnectionError: no cluster answers at the address.
         RunsFailed: some runs failed; raised once all others are recorded.
         StoreError: the records can't be written; raised at once.
     """

@@ -471,8 +471,9 @@ def render(project: Project) -> Path:
     build = project.html.parent
     fresh = build / "next"
     # Not kept from build to build: Sphinx repeats a page's warnings only when it reads it again.
-    _remove(fresh)
-    fresh.mkdir(parents=True)
+    with storing(fresh):
+        _remove(fresh)
+        fresh.mkdir(parents=True)
     command = [
         *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
         *("build", str(project.root), "--path-output", str(fresh)),
@@ -506,7 +507,8 @@ PRINTING = (
 def print_pdf(project: Project, target: Path) -> Path:
     """Print the rendered book, whole, to `target`; needs Chromium or Chrome on the path.
 
-    Raises PipelineError where there are no pages or no browser, RenderFailed if it prints nothing.
+    Raises PipelineError where there are no pages or no browser, RenderFailed if it prints nothing,
+    StoreError where `target` can't be written.
     """
     page = project.html / "book" / single_page.NAME
     if not page.is_file():
@@ -514,7 +516,8 @@ def print_pdf(project: Project, target: Path) -> Path:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise PipelineError(f"printing needs a browser; looked for {', '.join(BROWSERS)}")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with storing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fci-") as folder:
         made = Path(folder) / target.name
         own = (f"--user-data-dir={folder}/profile", f"--print-to-pdf={made}")
@@ -522,7 +525,8 @@ def print_pdf(project: Project, target: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode or not made.is_file():
             raise RenderFailed("the book did not print", detail=done.stderr.strip())
-        shutil.move(made, target)
+        with storing(target):
+            shutil.move(made, target)
     return target
 
 

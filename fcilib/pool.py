@@ -141,6 +141,8 @@ def _call(packed: bytes) -> Exception | None:
     try:
         function, *arguments = pickle.loads(packed)
         return function(*arguments)
+    except Exception as error:  # what it takes can't be imported here
+        return portable(error)
     finally:
         with _Worker.gate:
             _Worker.busy = False

@@ -160,11 +160,10 @@ class _Sweep:
         workspace = self.records.workspace(experiment)
         with storing(workspace):
             workspace.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(workspace / "lock")
-        try:
-            return lock.acquire(timeout=0).lock
-        except Timeout:
-            return None
+            try:
+                return FileLock(workspace / "lock").acquire(timeout=0).lock
+            except Timeout:
+                return None
 
     def collect(self) -> None:
         """Wait a little, and record what has come back."""
@@ -230,9 +229,12 @@ def _needs() -> tuple[dict[str, float], int]:
 def _gpus_per_run() -> float:
     text = os.environ.get(VARIABLE, "1")
     try:
-        return float(text)
+        share = float(text)
     except ValueError:
         raise ValueError(f"{VARIABLE}: {text!r} is no number") from None
+    if not (0 <= share <= 1 or (share > 1 and share.is_integer())):
+        raise ValueError(f"{VARIABLE}: {text!r} is neither a share of a GPU nor a number of them")
+    return share
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)

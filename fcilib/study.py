@@ -119,6 +119,9 @@ class Study:
         Raises:
             RecordError: a record can't be trusted.
             RunsFailed: some runs failed, as when a loss is not finite; all others are recorded.
+            StoreError: the records can't be written.
+            ModuleNotFoundError, ConnectionError: the executor is Ray, which is not installed, or
+                no cluster answers.
         """
         runs = {
             (name, seed): experiment.with_seed(seed)

@@ -62,6 +62,8 @@ def train(
 
     Raises:
         DivergedError: the loss is not finite; names epoch, step and experiment.
+        TensorsError: the checkpoint can't be trusted.
+        StoreError: it can't be written.
     """
     spec, seed = experiment.training, experiment.seed
     data = experiment.task.draw(spec.sequences, seed, "train")

@@ -65,27 +65,27 @@ def test_a_run_that_kept_no_scores_has_no_film(study):
 
 MEASURED = pd.DataFrame(
     [
-        ("raw", "all", "none", 0.2, True),
-        ("raw", "others", "none", 0.9, False),
-        ("raw", "all", "learned", 0.4, False),
+        ("raw", "all", "none", 0.2, 0.01),
+        ("raw", "others", "none", 0.9, 0.02),
+        ("raw", "all", "learned", 0.4, 0.01),
     ],
-    columns=["approach", "candidates", "positions", "mean", "agrees"],
+    columns=["approach", "candidates", "positions", "mean", "chance"],
 ).assign(order="first")
 CHOICES = {"candidates": ["all", "others"], "positions": ["none", "learned"], "order": ["first"]}
 
 
 def pick(measured):
     claim = claims()["missing-ingredient-fails"]
-    return interactive.picker("pick", measured, CHOICES, {"raw": claim}, {"raw": 0.01})
+    return interactive.picker("pick", measured, CHOICES, {"raw": claim})
 
 
 def test_a_picker_offers_the_choices_that_vary_and_the_protocols_that_were_run():
     (approach,) = data_of(pick(MEASURED))["approaches"]
     assert [c["choice"] for c in approach["choices"]] == ["candidates", "positions"]
-    assert [(p["options"], p["agrees"]) for p in approach["protocols"]] == [
-        ([0, 0], True),
-        ([1, 0], False),
-        ([0, 1], False),
+    assert [(p["options"], p["agrees"], p["chance"]) for p in approach["protocols"]] == [
+        ([0, 0], True, 0.01),
+        ([1, 0], False, 0.02),
+        ([0, 1], False, 0.01),
     ]
     assert approach["says"] == "at most 35.0%"
 

@@ -10,8 +10,9 @@ function show(root, data) {
     const [found, own, ...groups] = run.shares[epoch][form.sequence.value];
     const step = (width - LEFT - RIGHT) / data.length;
     const x = (position) => LEFT + step * position;
-    const bar = (position, tokens, share, fill) => put(svg, "rect", {
-      x: x(position) + 0.1 * step, width: Math.max(step * (tokens - 0.2), 1), y: y(share), height: y(0) - y(share), fill,
+    const bar = (position, tokens, sum, fill) => put(svg, "rect", {
+      x: x(position) + 0.1 * step, width: Math.max(step * (tokens - 0.2), 1),
+      y: y(sum / tokens), height: y(0) - y(sum / tokens), fill,
     });
     for (const share of [0, 0.01, 0.1, 0.25, 0.5, 1]) {
       put(svg, "line", {x1: LEFT, x2: width - RIGHT, y1: y(share), y2: y(share), stroke: "currentColor", "stroke-opacity": 0.15});
@@ -37,6 +38,7 @@ function show(root, data) {
         + ` and the query itself in ${percent(run.picked_query[epoch - 1])}; a random router finds the evidence in ${percent(data.chance[form.protocol.value])}.`
       : `Equal shares would be ${percent(uniform)}, the dashed line.`;
     form.epoch.nextElementSibling.textContent = epoch;
+    form.epoch.setAttribute("aria-valuetext", when);
     root.querySelector(".fci-said").textContent =
       `${when}, of this sequence's softmax: the evidence ${percent(found)}, the query itself ${percent(own)}, `
       + `the other ${data.length - 2} positions together ${percent(rest)}. ${mean}`;

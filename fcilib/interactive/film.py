@@ -28,6 +28,8 @@ def film(name: str, results: Mapping[str, Results], chance: Mapping[str, float])
     records = [[_first(results[p], condition) for p in protocols] for condition in conditions]
     runs = [[_run(record) for record in row] for row in records]
     epochs = len(runs[0][0]["shares"]) - 1
+    group = film_group(records[0][0].experiment.task.length, epochs)
+    grey = f" Grey bars are means over {group} neighbours." if group > 1 else ""
     shown = records[0][0].experiment
     held_out = shown.task.draw(shown.training.held_out, shown.seed, "test")
     sequences = [
@@ -50,14 +52,14 @@ def film(name: str, results: Mapping[str, Results], chance: Mapping[str, float])
         caption=(
             "Interactive. The router's softmax over the positions of a held-out sequence, before "
             "training and after each epoch, one seed, on a square-root scale. Orange: the query's "
-            "own position; blue: the evidence; dashed: equal shares."
+            f"own position; blue: the evidence; dashed: equal shares.{grey}"
         ),
         alt="Bars over the positions of a sequence, the query's and the evidence's in colour.",
         data={
             "runs": runs,
             "sequences": sequences,
             "length": shown.task.length,
-            "group": film_group(shown.task.length, shown.training.epochs),
+            "group": group,
             "held_out": f"{len(held_out):,}",
             "chance": [chance[p] for p in protocols],
         },

@@ -29,8 +29,9 @@ function show(root, data) {
 
   function draw(svg, width) {
     allow();
-    const {paper, claim, says, chance, protocols} = approach();
+    const {paper, claim, says, protocols} = approach();
     const found = run(chosen());
+    const chance = found.chance;
     const x = (share) => LEFT + (width - LEFT - RIGHT) * share;
     for (const share of [0, 0.25, 0.5, 0.75, 1]) {
       put(svg, "line", {x1: x(share), x2: x(share), y1: 36, y2: BOTTOM, stroke: "currentColor", "stroke-opacity": 0.2});
@@ -38,7 +39,7 @@ function show(root, data) {
     }
     const color = (p) => p.agrees ? "var(--agrees)" : "var(--not)";
     for (const p of protocols)
-      put(svg, "circle", {cx: x(p.mean), cy: LINE, r: 3.5, fill: color(p), "fill-opacity": 0.35});
+      put(svg, "circle", {cx: x(p.mean), cy: LINE, r: 3.5, stroke: color(p), fill: p.agrees ? color(p) : "none"});
     for (const [share, text, dash, top] of [[paper, claim, "", 14], [chance, "chance", "4 3", 30]]) {
       put(svg, "line", {x1: x(share), x2: x(share), y1: top + 4, y2: BOTTOM, stroke: "currentColor", "stroke-dasharray": dash, "stroke-width": 1.5});
       put(svg, "text", {x: x(share), y: top, "text-anchor": share < 0.1 ? "start" : share > 0.8 ? "end" : "middle"}, text);
@@ -47,7 +48,7 @@ function show(root, data) {
     const held = protocols.filter((p) => p.agrees).length;
     root.querySelector(".fci-said").textContent =
       `Under this protocol: ${percent(found.mean)} (chance ${percent(chance)}). The paper's claim, ${says}, `
-      + `${found.agrees ? "holds" : "does not hold"}; it holds in ${held} of the ${protocols.length} protocols that were run.`;
+      + `${found.agrees ? "holds" : "does not hold"}; it holds in ${held} of ${protocols.length} protocols and ways of counting.`;
   }
 
   form.approach.addEventListener("input", fill);

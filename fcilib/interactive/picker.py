@@ -15,17 +15,15 @@ def picker(
     measured: pd.DataFrame,
     choices: Mapping[str, Sequence[str]],
     claims: Mapping[str, Claim],
-    chance: Mapping[str, float],
 ) -> Widget:
     """A menu for each choice of a protocol, and what was measured under what is picked.
 
     Args:
         name: the figure's id on its page.
-        measured: a row per protocol: `approach`, `mean`, `agrees`, and a column per choice with the
-            name of what was chosen.
+        measured: a row per protocol: `approach`, `mean`, its `chance` level, and a column per
+            choice with the name of what was chosen.
         choices: the names that each choice can take, the centre's first.
         claims: what the paper says of each approach.
-        chance: the chance level of each approach.
 
     Raises:
         ValueError: a protocol of an approach has two rows, or its centre has none.
@@ -38,20 +36,25 @@ def picker(
         rows = {}
         for _, row in part.iterrows():
             options = tuple(names.index(row[c]) for c, names in varied.items())
-            if rows.setdefault(options, row["mean"]) != row["mean"]:
+            found = row["mean"], row["chance"]
+            if rows.setdefault(options, found) != found:
                 raise ValueError(f"measured: {approach} has two numbers for one protocol")
         if (0,) * len(varied) not in rows:
             raise ValueError(f"measured: {approach} has no number for its centre")
         approaches[approach] = {
             "choices": [{"choice": c, "names": names} for c, names in varied.items()],
             "protocols": [
-                {"options": options, "mean": round(mean, 6), "agrees": claim.agrees(mean)}
-                for options, mean in rows.items()
+                {
+                    "options": options,
+                    "mean": round(mean, 6),
+                    "chance": round(chance, 6),
+                    "agrees": claim.agrees(mean),
+                }
+                for options, (mean, chance) in rows.items()
             ],
             "paper": claim.value,
             "claim": f"paper {claim}",
             "says": f"{claim.relation} {str(claim).lstrip('≤≥ ')}",
-            "chance": round(chance[approach], 6),
         }
     return Widget(
         name=name,
@@ -61,8 +64,9 @@ def picker(
         + '<button type="button" name="centre">back to the centre</button>',
         caption=(
             "Interactive. Routing precision under the protocol that is picked (large), among all "
-            "that were run for this approach (small): blue where the paper's claim holds, orange "
-            "where it does not. What was not run together with the other choices can't be picked."
+            "that were run for this approach (small): blue and filled where the paper's claim "
+            "holds, orange and hollow where it does not. What was not run together with the other "
+            "choices can't be picked."
         ),
         alt="Points on a line from 0 to 100% routing precision, the picked protocol's enlarged.",
         data={"approaches": list(approaches.values())},
