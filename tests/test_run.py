@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from contextlib import contextmanager
 
 import pytest
@@ -264,3 +265,25 @@ def test_an_error_that_cannot_travel_is_told_all_the_same():
     assert type(sent) is RuntimeError
     assert str(sent) == "AwkwardError: 3: no luck"
     assert "in raises_awkwardly" in sent.__notes__[0]
+
+
+ONLY_HERE = """
+from typing import Literal
+from fcilib.routers import Investigator
+
+class OnlyHere(Investigator):
+    kind: Literal["only-here"] = "only-here"
+"""
+
+
+def test_a_run_that_no_worker_can_import_is_named_and_the_rest_go_on(tmp_path, monkeypatch):
+    module = types.ModuleType("only_here")
+    exec(ONLY_HERE, module.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    records, good = Records(tmp_path), [experiment(seed) for seed in range(2)]
+    parts = {"task": SMOKE.evidence, "width": SMOKE.width, "training": SMOKE.training}
+    bad = Experiment(representation=Embedding(), router=module.OnlyHere(), **parts)
+    with pytest.raises(RunsFailed, match="No module named 'only_here'") as caught:
+        executors.execute([good[0], bad, good[1]], records, "process", lambda done: None)
+    assert list(caught.value.failures) == [bad]
+    assert all(records.find(e) for e in good)
