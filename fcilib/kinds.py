@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, get_args
 
 from pydantic import Discriminator, SerializeAsAny, Tag, ValidationInfo, WrapValidator
@@ -45,10 +47,7 @@ def choice(base: type[Spec], listed: Any) -> Any:
 
     choices = [Annotated[c, Tag(kind)] for kind, c in classes.items()]
     choices.append(Annotated[SerializeAsAny[base], WrapValidator(own), Tag(OWN)])
-    union = choices[0]
-    for other in choices[1:]:
-        union |= other
-    return Annotated[union, Discriminator(tag)]
+    return Annotated[reduce(or_, choices), Discriminator(tag)]
 
 
 def _holder(kind: Any, base: type[Spec]) -> type[Spec]:

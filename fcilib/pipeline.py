@@ -504,6 +504,11 @@ PRINTING = (
 )
 
 
+def find_browser() -> str | None:
+    """Path of a Chromium or Chrome, or None."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def print_pdf(project: Project, target: Path) -> Path:
     """Print the rendered book, whole, to `target`; needs Chromium or Chrome on the path.
 
@@ -513,7 +518,7 @@ def print_pdf(project: Project, target: Path) -> Path:
     page = project.html / "book" / single_page.NAME
     if not page.is_file():
         raise PipelineError("there are no pages to print: `fci book` makes them")
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = find_browser()
     if browser is None:
         raise PipelineError(f"printing needs a browser; looked for {', '.join(BROWSERS)}")
     with storing(target):

@@ -91,7 +91,7 @@ def train(
         )
         notes: dict[str, Any] = {"curve": [], "shares": [], "seconds": 0.0}
         if not fresh:
-            notes |= load_checkpoint(checkpoint, model, optimizer, scheduler)
+            notes = load_checkpoint(checkpoint, model, optimizer, scheduler)
         curve, shares, spent = notes["curve"], notes["shares"], notes["seconds"]
         if experiment.probing == "by-epoch" and not shares:
             shares += probes.shares(model, held_out, spec.epochs)

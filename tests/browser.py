@@ -10,13 +10,11 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -31,11 +29,6 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 LOCAL = ("file:", "data:", "blob:", "about:")
-
-
-def find() -> str | None:
-    """Path of a Chromium on PATH, or None."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 @dataclass

@@ -140,9 +140,9 @@ def name_of_view(view: tuple[int, bool]) -> str:
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
-    executable = browser.find()
+    executable = pipeline.find_browser()
     if executable is None:
-        pytest.skip(f"no browser on PATH (looked for {', '.join(browser.NAMES)})")
+        pytest.skip(f"no browser on PATH (looked for {', '.join(pipeline.BROWSERS)})")
     opened = browser.Browser(executable, tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()

@@ -27,10 +27,10 @@ def film(name: str, results: Mapping[str, Results], chance: Mapping[str, float])
     conditions = list(dict.fromkeys(c for r in results.values() for c, _ in r.records))
     records = [[_first(results[p], condition) for p in protocols] for condition in conditions]
     runs = [[_run(record) for record in row] for row in records]
-    epochs = len(runs[0][0]["shares"]) - 1
-    group = film_group(records[0][0].experiment.task.length, epochs)
-    grey = f" Grey bars are means over {group} neighbours." if group > 1 else ""
     shown = records[0][0].experiment
+    epochs = shown.training.epochs
+    group = film_group(shown.task.length, epochs)
+    grey = f" Grey bars are means over {group} neighbours." if group > 1 else ""
     held_out = shown.task.draw(shown.training.held_out, shown.seed, "test")
     sequences = [
         {"query": int(held_out.query[i]), "evidence": int(held_out.evidence[i])}
