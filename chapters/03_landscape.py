@@ -79,7 +79,7 @@ from fcilib.routers import (
     SegmentRouter,
     ThompsonSampling,
 )
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
 
 # %% [markdown]

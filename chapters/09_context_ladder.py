@@ -60,7 +60,7 @@ from fcilib.representations import (
     Perceiver,
 )
 from fcilib.routers import Investigator, RandomRouter
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import ladder
 
 # %% [markdown]

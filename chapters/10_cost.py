@@ -77,7 +77,7 @@ from fcilib.representations import (
 )
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.routers.rank_one import FingerprintScores
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 width = study.sizes.width
 limits = {

@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 from pydantic import Field, model_validator
 
-from fcilib.spec import Spec
+from fcilib.specs.spec import Spec
 from fcilib.study import Summarised
 
 TOLERANCE = 0.02

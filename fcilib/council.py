@@ -10,7 +10,7 @@ from torch import nn
 
 from fcilib.representations.blocks import FeedForward
 from fcilib.representations.perceiver import CrossAttention
-from fcilib.spec import Size, Spec
+from fcilib.specs.spec import Size, Spec
 
 
 class Council(Spec):

@@ -34,7 +34,7 @@ from fcilib.routers import (
     SegmentRouter,
     ThompsonSampling,
 )
-from fcilib.spec import Spec
+from fcilib.specs.spec import Spec
 from fcilib.tasks.hotpotqa import SAMPLE
 
 AnySpec = TypeVar("AnySpec", bound=Spec)

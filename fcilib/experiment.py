@@ -9,14 +9,14 @@ from pydantic import Field, model_validator
 from fcilib import NUMERICS
 from fcilib.council import Council
 from fcilib.indices import BloomIndex, BM25Index, Index
-from fcilib.kinds import choice
 from fcilib.model import FCI, Normalisation
 from fcilib.probes import FILMED, Probing
 from fcilib.representations import Frozen, Representation
 from fcilib.representations.blocks import RepresentationSpec
 from fcilib.routers import Router
 from fcilib.routers.router import RouterSpec
-from fcilib.spec import Repeatable, Size, Spec, short_hash
+from fcilib.specs.kinds import choice
+from fcilib.specs.spec import Repeatable, Size, Spec, short_hash
 from fcilib.tasks import Task
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from fcilib.council import Council
 from fcilib.representations.blocks import RepresentationSpec
 from fcilib.routers.router import RouterSpec, pick
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 Normalisation = Literal["layer", "none"]
 

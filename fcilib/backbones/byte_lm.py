@@ -28,7 +28,7 @@ from fcilib.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.files import StoreError, locked, storing, sweep, write_atomic
 from fcilib.machine import provenance
 from fcilib.sealed import RecordError, rounded, seal_model, unseal_model
-from fcilib.spec import Spec, short_hash
+from fcilib.specs.spec import Spec, short_hash
 
 BYTES = 256
 

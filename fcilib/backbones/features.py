@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from fcilib.files import locked, sweep, write_atomic
-from fcilib.spec import short_hash
+from fcilib.specs.spec import short_hash
 from fcilib.tensors import TensorsError, seal_tensors, unseal_tensors
 
 PIECE = 250

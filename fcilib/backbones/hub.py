@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from fcilib.network import PATIENCE, within
-from fcilib.spec import Spec
+from fcilib.specs.spec import Spec
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """Files of a repository that are fetched: no pickles, and no code."""

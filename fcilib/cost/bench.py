@@ -18,7 +18,7 @@ from fcilib.cost.workloads import AnyWorkload
 from fcilib.files import locked, sweep, write_atomic
 from fcilib.machine import provenance
 from fcilib.sealed import find_sealed, seal_model
-from fcilib.spec import Repeatable, short_hash
+from fcilib.specs.spec import Repeatable, short_hash
 
 GROWTH = 4.5
 """What doubling n multiplies a cost by, as long as one length is known: above quadratic."""

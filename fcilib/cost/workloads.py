@@ -12,7 +12,7 @@ from fcilib.cost import arithmetic, peers
 from fcilib.cost.meter import Call
 from fcilib.representations import Representation
 from fcilib.routers import Router
-from fcilib.spec import Size, Spec
+from fcilib.specs.spec import Size, Spec
 
 VOCABULARY = 64
 

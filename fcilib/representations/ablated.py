@@ -10,7 +10,7 @@ from torch import nn
 
 from fcilib.representations.attention import SelfAttention
 from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 
 class AblatedAttention(RepresentationSpec):

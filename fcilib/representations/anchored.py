@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fcilib.representations.blocks import RepresentationSpec, TokenEmbedding
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 
 class Anchored(RepresentationSpec):

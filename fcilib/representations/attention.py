@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 WINDOW, GLOBAL_TOKENS = 32, 16
 """The paper's sparse pattern (section 4.3)."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fcilib.spec import Size, Spec
+from fcilib.specs.spec import Size, Spec
 
 Positions = Literal["learned", "sinusoidal", "none"]
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fcilib.representations.blocks import RepresentationSpec, TokenEmbedding
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Batch
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from fcilib.representations.blocks import RepresentationSpec, TokenEmbedding
 from fcilib.representations.mamba import MambaBlock
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 
 class Flow(RepresentationSpec):

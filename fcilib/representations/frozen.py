@@ -13,7 +13,7 @@ from fcilib import backbones
 from fcilib.backbones import Backbone, Weights
 from fcilib.representations.attention import RankOneAttention, SelfAttention, SparseAttention
 from fcilib.representations.blocks import Block, RepresentationSpec
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Batch
 
 

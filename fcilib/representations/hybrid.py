@@ -10,7 +10,7 @@ from torch import nn
 from fcilib.representations.attention import SelfAttention
 from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
 from fcilib.representations.flow import Flow, FlowLayer
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 Layer = Literal["flow", "bidirectional-flow", "attention", "causal-attention"]
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fcilib.representations.attention import SelfAttention
 from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 
 class LinearAttention(RepresentationSpec):

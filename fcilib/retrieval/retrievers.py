@@ -16,7 +16,7 @@ from fcilib.backbones import Packaged
 from fcilib.retrieval.encoder import encode
 from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.random import RandomScores
-from fcilib.spec import Spec
+from fcilib.specs.spec import Spec
 from fcilib.tasks.hotpotqa import Question, Segments
 
 

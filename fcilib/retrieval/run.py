@@ -14,7 +14,7 @@ from fcilib.files import locked, sweep, write_atomic
 from fcilib.machine import provenance
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.sealed import find_sealed, rounded, seal_model
-from fcilib.spec import Repeatable, short_hash
+from fcilib.specs.spec import Repeatable, short_hash
 from fcilib.tasks import hotpotqa
 from fcilib.tasks.hotpotqa import QuestionSet, Segments
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fcilib.routers.router import RouterModule, RouterSpec
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 
 class ClosedLoop(RouterSpec):

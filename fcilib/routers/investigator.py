@@ -10,7 +10,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from fcilib.routers.router import RouterModule, RouterSpec
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 
 class Investigator(RouterSpec):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fcilib.routers.router import Candidates, RouterModule, RouterSpec, check_route
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 
 class RankOne(RouterSpec):

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from fcilib.spec import Size, Spec
+from fcilib.specs.spec import Size, Spec
 
 Candidates = Literal["all", "others"]
 

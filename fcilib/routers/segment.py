@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.router import SMALLEST, Candidates, RouterModule, SegmentSpec
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 
 
 class SegmentRouter(SegmentSpec):

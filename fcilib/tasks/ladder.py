@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
-from fcilib.spec import Spec
+from fcilib.specs.spec import Spec
 from fcilib.tasks.batch import Batch, Split, generator
 from fcilib.tasks.mqar import distinct
 

@@ -14,7 +14,7 @@ from fcilib.cost import Bench
 from fcilib.experiment import Experiment
 from fcilib.representations import Frozen
 from fcilib.retrieval import Retrieval
-from fcilib.spec import Spec
+from fcilib.specs.spec import Spec
 
 NUMBERS = {Experiment: 8000, Retrieval: 1000, Bench: 1000}
 

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from fcilib.experiment import Experiment
 from fcilib.indices import BloomIndex
 from fcilib.representations import Embedding
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
 
 

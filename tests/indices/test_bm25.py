@@ -12,7 +12,7 @@ from rank_bm25 import BM25Okapi
 from fcilib.experiment import Experiment
 from fcilib.indices import BM25Index
 from fcilib.representations import Embedding
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
 
 SIZE = Size(vocabulary=200, length=64, width=16)

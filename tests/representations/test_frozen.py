@@ -15,7 +15,7 @@ from fcilib.representations import Attention, Embedding, Flow, Frozen
 from fcilib.representations.attention import RankOneAttention
 from fcilib.routers import Investigator, RankOne
 from fcilib.run import run_one
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.training import train
 
 SMOKE = PROFILES["smoke"]

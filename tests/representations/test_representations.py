@@ -37,7 +37,7 @@ from fcilib.representations.embedding import LIKENESS, liken
 from fcilib.representations.linear_attention import LinearSelfAttention
 from fcilib.representations.mixing import FourierMixing
 from fcilib.routers import Investigator
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
 from fcilib.training import train
 

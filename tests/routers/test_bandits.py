@@ -10,7 +10,7 @@ from fcilib.experiment import Experiment, Training
 from fcilib.representations import Embedding
 from fcilib.routers import OFUL, LinUCB, ThompsonSampling
 from fcilib.routers.bandits import LinearRewards
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
 from fcilib.training import train
 

@@ -12,7 +12,7 @@ from fcilib.experiment import Experiment, Training
 from fcilib.model import Output
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Budgeted, Investigator
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Batch, Evidence
 from fcilib.training import _loss, train
 

@@ -8,7 +8,7 @@ from fcilib.experiment import Experiment
 from fcilib.model import Output
 from fcilib.representations import Embedding
 from fcilib.routers import ClosedLoop
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
 from fcilib.training import _loss
 

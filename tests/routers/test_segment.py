@@ -14,7 +14,7 @@ from fcilib.model import Output
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator, SegmentRouter, pick
 from fcilib.routers.segment import cut
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Batch, Evidence
 
 SIZE = Size(vocabulary=20, length=37, width=16)

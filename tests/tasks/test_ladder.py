@@ -15,7 +15,7 @@ from scipy.stats import binomtest, chisquare
 from fcilib.experiment import Experiment, Training
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
-from fcilib.spec import Size
+from fcilib.specs.spec import Size
 from fcilib.tasks import Ladder, Task
 from fcilib.tasks.ladder import ALIAS, LOOKALIKES, MARKER, PIECE
 from fcilib.training import train

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Discriminator, SerializeAsAny, Tag, ValidationInfo, WrapValidator
 
-from fcilib.spec import Spec
+from fcilib.specs.spec import Spec
 
 OWN = "own"
 """Where an error message would give a listed part's kind."""
