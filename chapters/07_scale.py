@@ -63,7 +63,6 @@ from fcilib.backbones import (
     FrozenBackbone,
     pretrained,
     read_pretraining,
-    weights_folder,
 )
 from fcilib.claims import CHANCE, NONE, percent, spread
 from fcilib.indices import BloomIndex
@@ -79,6 +78,7 @@ from fcilib.representations import (
 )
 from fcilib.retrieval import AtRandom, Keywords
 from fcilib.routers import Investigator, RandomRouter, RankOne, SegmentRouter
+from fcilib.storage.places import weights_folder
 
 # %% [markdown]
 # ## Does direction matter, end to end?

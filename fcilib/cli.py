@@ -58,8 +58,8 @@ def _one_line_errors(goes_on: bool = False) -> Iterator[None]:
     `goes_on`: the same command, given after Ctrl-C, goes on from there.
     """
     try:
-        from fcilib.files import StoreError
         from fcilib.pipeline import BuildFailed, PipelineError
+        from fcilib.storage.files import StoreError
     except KeyboardInterrupt:
         raise _interrupted(goes_on) from None
     except ModuleNotFoundError as error:

@@ -9,10 +9,10 @@ import torch
 
 from fcilib.experiment import Experiment
 from fcilib.failures import Failures, RunsFailed
-from fcilib.files import StoreError
 from fcilib.pool import in_pool
 from fcilib.records import Records
 from fcilib.run import run_one
+from fcilib.storage.files import StoreError
 
 Tick = Callable[[int], None]
 """Called often while runs are under way, with how many are finished."""

@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 
 from fcilib.experiment import Experiment, Training
-from fcilib.files import write_atomic
 from fcilib.profiles import PROFILES, Profile
 from fcilib.records import Record, Records
 from fcilib.representations import Attention, Embedding, Flow, Perceiver
 from fcilib.routers import Investigator
 from fcilib.run import run_one
-from fcilib.study import default_records
+from fcilib.storage.files import write_atomic
+from fcilib.storage.places import default_records
 
 MEASURED, ASKED = PROFILES["quick"], PROFILES["paper"]
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from fcilib import single_page, status
-from fcilib.files import storing, write_atomic
+from fcilib.storage.files import storing, write_atomic
 from fcilib.watch import Watch
 
 try:

@@ -16,8 +16,8 @@ from typing import TypedDict
 from tqdm import tqdm
 
 from fcilib.experiment import Experiment
-from fcilib.files import write_atomic
 from fcilib.records import Records
+from fcilib.storage.files import write_atomic
 
 VARIABLE = "FCI_PROGRESS"
 

@@ -2,7 +2,7 @@
 
 A node needs fcilib, of the same numerics, and nothing else that is here: it is sent a run's
 description and sends back its record and its weights. While it computes, checkpoints lie in its own
-cache folder, `fcilib.backbones.features.cache_folder`.
+cache folder, `fcilib.storage.places.cache_folder`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ import cloudpickle
 import torch
 from filelock import FileLock, Timeout
 
-from fcilib.backbones.features import cache_folder
 from fcilib.experiment import Experiment
 from fcilib.failures import Failures, portable
-from fcilib.files import storing, write_atomic
 from fcilib.machine import cores
 from fcilib.network import PATIENCE, within
 from fcilib.pool import POLL
 from fcilib.progress import RunState, end_run, tell_run
 from fcilib.records import Record, Records
 from fcilib.run import run_one
+from fcilib.storage.files import storing, write_atomic
+from fcilib.storage.places import cache_folder
 
 # In a kernel, Ray and the bar it imports say that they miss ipywidgets, which nothing here uses.
 logging.getLogger("ray.widgets").setLevel(logging.WARNING)

@@ -12,12 +12,12 @@ import torch
 from fcilib import NUMERICS
 from fcilib.allocator import keep_freed_memory
 from fcilib.experiment import Experiment
-from fcilib.files import locked, sweep, write_atomic
 from fcilib.machine import provenance
 from fcilib.progress import STATE_FILE, RunState, end_run, tell_run
 from fcilib.records import Record, Records
-from fcilib.sealed import rounded
-from fcilib.tensors import seal_tensors
+from fcilib.storage.files import locked, sweep, write_atomic
+from fcilib.storage.sealed import rounded
+from fcilib.storage.tensors import seal_tensors
 from fcilib.training import Outcome, train
 
 REPORT_EVERY = 0.5
@@ -31,7 +31,7 @@ def run_one(
 
     Two processes that ask for the same run do not train it twice: the second waits, then reads.
     A run that was killed resumes from its last finished epoch. The trained weights are left in the
-    run's workspace, as `weights.safetensors` (`fcilib.tensors.unseal_tensors` reads them). Where
+    run's workspace, as `weights.safetensors` (`fcilib.storage.tensors.unseal_tensors` reads them). Where
     there is a record nothing is written, so that a store of records may be read-only.
 
     Args:

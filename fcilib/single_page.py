@@ -9,7 +9,7 @@ from urllib.parse import urldefrag
 from bs4 import BeautifulSoup
 from bs4.element import Tag
 
-from fcilib.files import write_atomic
+from fcilib.storage.files import write_atomic
 
 NAME = "whole.html"
 

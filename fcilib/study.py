@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-import fcilib
 from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find, measure
 from fcilib.executors import execute, parse
@@ -24,17 +23,11 @@ from fcilib.profiles import Profile, profile
 from fcilib.progress import Progress, running
 from fcilib.records import Record, Records
 from fcilib.retrieval import METRICS, Retrieval, RetrievalRecord, Retriever
+from fcilib.storage.places import default_records
 from fcilib.tasks import hotpotqa
 
 PARAMETERS = {"profile": (str,), "seeds": (int, list), "executor": (str,), "records": (str,)}
 """What a chapter's parameters cell sets, and of which types."""
-
-
-def default_records() -> Path:
-    """The records folder of the checkout fcilib is installed from, else `records` here."""
-    checkout = Path(fcilib.__file__).resolve().parents[1]
-    root = checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
-    return root / "records"
 
 
 @dataclass(frozen=True)

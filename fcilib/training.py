@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from fcilib import metrics, probes
-from fcilib.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.experiment import Experiment, Training
 from fcilib.model import FCI, Output
+from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.tasks import Batch
 
 Report = Callable[[int, int, float], None]

@@ -16,7 +16,7 @@ from fcilib.records import Record, Records
 from fcilib.representations import Attention, Embedding, Frozen
 from fcilib.routers import Investigator
 from fcilib.run import run_one
-from fcilib.sealed import seal, seal_model
+from fcilib.storage.sealed import seal, seal_model
 from fcilib.training import DivergedError
 
 SMOKE = PROFILES["smoke"]

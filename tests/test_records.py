@@ -12,7 +12,7 @@ from fcilib.records import RecordError, Records, read
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
 from fcilib.run import run_one
-from fcilib.sealed import seal
+from fcilib.storage.sealed import seal
 
 SMOKE = PROFILES["smoke"]
 SPEC = Experiment(

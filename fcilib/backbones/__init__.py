@@ -9,7 +9,6 @@ from fcilib.backbones.loading import (
     Weights,
     fingerprint,
     load,
-    weights_folder,
     width,
 )
 
@@ -42,6 +41,5 @@ __all__ = [
     "load",
     "pretrained",
     "read_pretraining",
-    "weights_folder",
     "width",
 ]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from fcilib.files import locked, sweep, write_atomic
 from fcilib.specs.spec import short_hash
-from fcilib.tensors import TensorsError, seal_tensors, unseal_tensors
+from fcilib.storage.files import locked, sweep, write_atomic
+from fcilib.storage.places import cache_folder
+from fcilib.storage.tensors import TensorsError, seal_tensors, unseal_tensors
 
 PIECE = 250
 """Sequences in a file: what a run that is killed loses at most."""
@@ -21,11 +21,6 @@ FORM = 2
 """Of the files; part of their name, so that those of an earlier one are never read."""
 
 REMEDY = "Delete the file to compute it again."
-
-
-def cache_folder() -> Path:
-    """`$FCI_CACHE`, or `~/.cache/fcilib`. It holds nothing that can't be computed again."""
-    return Path(os.environ.get("FCI_CACHE") or Path.home() / ".cache" / "fcilib")
 
 
 def cached(

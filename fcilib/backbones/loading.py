@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import redirect_stderr
 from functools import lru_cache
 from io import StringIO
@@ -18,6 +17,7 @@ from torch import nn
 from fcilib.backbones.byte_lm import BYTES, ByteLM, pretrained, read_pretraining
 from fcilib.backbones.hub import BackboneError, HubModel, Packaged, quiet, required
 from fcilib.backbones.mixers import use_our_scan
+from fcilib.storage.places import weights_folder
 
 Backbone = Annotated[ByteLM | HubModel | Packaged, Field(discriminator="kind")]
 """Every backbone an experiment can name, told apart by `kind`."""
@@ -96,13 +96,6 @@ class FrozenBackbone(nn.Module):
         if not -len(states) <= layer < len(states):
             raise ValueError(f"layer: {layer}, the backbone has {len(states) - 1}")
         return states[layer]
-
-
-def weights_folder() -> Path:
-    """Where the weights of our own models lie: `records/backbones`, or `$FCI_BACKBONES`."""
-    from fcilib.study import default_records
-
-    return Path(os.environ.get("FCI_BACKBONES") or default_records() / "backbones")
 
 
 def width(spec: ByteLM | HubModel | Packaged) -> int:

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from fcilib.allocator import keep_freed_memory
 from fcilib.cost import meter
 from fcilib.cost.workloads import AnyWorkload
-from fcilib.files import locked, sweep, write_atomic
 from fcilib.machine import provenance
-from fcilib.sealed import find_sealed, seal_model
 from fcilib.specs.spec import Repeatable, short_hash
+from fcilib.storage.files import locked, sweep, write_atomic
+from fcilib.storage.sealed import find_sealed, seal_model
 
 GROWTH = 4.5
 """What doubling n multiplies a cost by, as long as one length is known: above quadratic."""

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
-from fcilib.files import write_atomic
+from fcilib.storage.files import write_atomic
 
 _HERE = Path(__file__).parent
 # What every kernel's code depends on, besides its own module.

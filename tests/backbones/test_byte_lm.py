@@ -10,7 +10,7 @@ import torch
 
 from fcilib.backbones import ByteLM, byte_lm, load, pretrained, read_pretraining
 from fcilib.backbones.byte_lm import HELD_OUT_EVERY, Corpus, standard_library
-from fcilib.sealed import RecordError
+from fcilib.storage.sealed import RecordError
 
 transformers = pytest.importorskip("transformers", reason="needs transformers, of the extra test")
 
@@ -267,7 +267,7 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("fcilib.files.os.replace", killed)
+        patch.setattr("fcilib.storage.files.os.replace", killed)
         with pytest.raises(Killed):
             pretrained(spec(), tmp_path, corpus())
     assert not (tmp_path / spec().identity / "pretraining.json").exists()
@@ -330,7 +330,7 @@ def test_weights_of_another_model_are_refused(tmp_path):
 
 
 def test_a_record_with_a_field_that_is_unknown_is_named(tmp_path):
-    from fcilib.sealed import seal, unseal
+    from fcilib.storage.sealed import seal, unseal
 
     folder = pretrained(spec(), tmp_path, corpus())
     path = folder / "pretraining.json"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fcilib.backbones import cached, features
-from fcilib.tensors import TensorsError
+from fcilib.storage.tensors import TensorsError
 
 WHAT = {"name": "double"}
 
@@ -122,7 +122,7 @@ def test_a_kill_while_a_piece_is_written_leaves_no_half_of_it(tmp_path, monkeypa
 
     tokens = some_tokens()
     with monkeypatch.context() as patch:
-        patch.setattr("fcilib.files.os.replace", killed)
+        patch.setattr("fcilib.storage.files.os.replace", killed)
         with pytest.raises(KeyboardInterrupt):
             cached(WHAT, tokens, Compute(), tmp_path)
     assert files(tmp_path) == []

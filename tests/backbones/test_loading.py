@@ -24,9 +24,9 @@ from fcilib.backbones import (
     byte_lm,
     hub,
     load,
-    weights_folder,
     width,
 )
+from fcilib.storage.places import weights_folder
 
 transformers = pytest.importorskip("transformers", reason="needs transformers, of the extra test")
 

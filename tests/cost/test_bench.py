@@ -12,7 +12,7 @@ from fcilib.cost import Bench, Cost, Represent, Route, bench, find, measure, met
 from fcilib.cost.workloads import Workload
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator, RankOne
-from fcilib.sealed import RecordError
+from fcilib.storage.sealed import RecordError
 
 SMALL = {"one": Route(router=Investigator()), "rank": Route(router=RankOne())}
 

@@ -21,12 +21,13 @@ from pathlib import Path
 
 import torch
 
-from fcilib import checkpoint, executors, files, pool, records, run
+from fcilib import executors, pool, records, run
 from fcilib.experiment import Experiment, Training
 from fcilib.profiles import PROFILES
 from fcilib.records import Records
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
+from fcilib.storage import checkpoint, files
 
 SMOKE = PROFILES["smoke"]
 

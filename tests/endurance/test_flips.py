@@ -9,7 +9,6 @@ import torch
 from fcilib import cost, retrieval
 from fcilib.backbones import ByteLM, byte_lm, cached, load, pretrained, read_pretraining
 from fcilib.backbones.byte_lm import Corpus
-from fcilib.checkpoint import load_checkpoint
 from fcilib.cost import Bench
 from fcilib.cost.workloads import Route
 from fcilib.experiment import Experiment
@@ -19,9 +18,10 @@ from fcilib.representations import Attention
 from fcilib.retrieval import Keywords, Retrieval
 from fcilib.routers import Investigator
 from fcilib.run import run_one
-from fcilib.sealed import RecordError
+from fcilib.storage.checkpoint import load_checkpoint
+from fcilib.storage.sealed import RecordError
+from fcilib.storage.tensors import TensorsError, unseal_tensors
 from fcilib.tasks import hotpotqa
-from fcilib.tensors import TensorsError, unseal_tensors
 from fcilib.training import train
 
 FLIPS = 1000

@@ -20,12 +20,12 @@ from fcilib.cost import Bench
 from fcilib.cost.workloads import Route
 from fcilib.executors import execute
 from fcilib.experiment import Experiment
-from fcilib.files import StoreError, write_atomic
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
 from fcilib.representations import Embedding
 from fcilib.retrieval import Keywords, Retrieval
 from fcilib.routers import Investigator
+from fcilib.storage.files import StoreError, write_atomic
 from fcilib.study import Study
 from fcilib.tasks import hotpotqa
 
@@ -74,7 +74,7 @@ def test_what_the_system_says_is_one_sentence_and_the_old_content_stays(
 ):
     path = tmp_path / "record.json"
     write_atomic(path, "old")
-    monkeypatch.setattr(f"fcilib.files.{where}", fails(number))
+    monkeypatch.setattr(f"fcilib.storage.files.{where}", fails(number))
     with pytest.raises(StoreError) as refusal:
         write_atomic(path, "new")
     assert str(refusal.value) == f"{path} can't be written: {ANSWERS[number]}"
@@ -98,7 +98,7 @@ def test_a_disk_that_is_full_at_any_moment_of_a_run_leaves_no_half_of_it(tmp_pat
         sync(handle)
 
     with monkeypatch.context() as patch:
-        patch.setattr("fcilib.files.os.fsync", full)
+        patch.setattr("fcilib.storage.files.os.fsync", full)
         with pytest.raises(StoreError, match=r"can't be written: no space left on device$"):
             execute(SPECS[:1], records, "inline", nothing)
     assert len(written) == at + 1

@@ -7,8 +7,9 @@ import pytest
 
 from fcilib.records import Records
 from fcilib.retrieval import METRICS, AtRandom, Keywords, Retrieval, find, retrieve
-from fcilib.sealed import RecordError
-from fcilib.study import Study, default_records
+from fcilib.storage.places import default_records
+from fcilib.storage.sealed import RecordError
+from fcilib.study import Study
 from fcilib.tasks import hotpotqa
 
 STANDIN = hotpotqa.standin()

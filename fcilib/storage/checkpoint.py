@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fcilib.files import write_atomic
-from fcilib.tensors import seal_tensors, unseal_tensors
+from fcilib.storage.files import write_atomic
+from fcilib.storage.tensors import seal_tensors, unseal_tensors
 
 REMEDY = "Delete the file to begin its training again."
 
