@@ -32,13 +32,13 @@ from typing import Any
 from fcilib import NUMERICS
 from fcilib.backbones import BackboneError, ByteLM
 from fcilib.claims import DEVIATIONS, ROUNDING, TOLERANCE
-from fcilib.cost.meter import threads
 from fcilib.executors import execute
 from fcilib.experiment import Experiment
 from fcilib.failures import Failures, RunsFailed
 from fcilib.records import Record, Records
 from fcilib.representations import Frozen
 from fcilib.storage.places import weights_folder
+from fcilib.system.threads import threads
 from fcilib.training import DivergedError
 
 VERDICTS = ("exact", "drift within the margin", "drift beyond the margin", "not audited")

@@ -20,10 +20,10 @@ import torch
 
 from fcilib.experiment import Experiment
 from fcilib.failures import Failures, portable
-from fcilib.machine import cores
 from fcilib.records import Records
 from fcilib.run import run_one
 from fcilib.storage.files import StoreError
+from fcilib.system.machine import cores
 
 DEATHS = 3
 """Times in a row that workers may die without a single run finishing, before giving up."""

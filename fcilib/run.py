@@ -10,14 +10,14 @@ from functools import partial
 import torch
 
 from fcilib import NUMERICS
-from fcilib.allocator import keep_freed_memory
 from fcilib.experiment import Experiment
-from fcilib.machine import provenance
 from fcilib.progress import STATE_FILE, RunState, end_run, tell_run
 from fcilib.records import Record, Records
 from fcilib.storage.files import locked, sweep, write_atomic
 from fcilib.storage.sealed import rounded
 from fcilib.storage.tensors import seal_tensors
+from fcilib.system.allocator import keep_freed_memory
+from fcilib.system.machine import provenance
 from fcilib.training import Outcome, train
 
 REPORT_EVERY = 0.5

@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fcilib.machine import cores, processor
 from fcilib.storage.files import write_atomic
+from fcilib.system.machine import cores, processor
 
 PACKAGES = ("fcilib", "torch", "numpy", "numba", "papermill", "jupyter-book")
 PAGE = "status.md"

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from fcilib.network import PATIENCE, within
 from fcilib.specs.spec import Spec
+from fcilib.system.network import PATIENCE, within
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """Files of a repository that are fetched: no pickles, and no code."""

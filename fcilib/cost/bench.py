@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fcilib.allocator import keep_freed_memory
 from fcilib.cost import meter
 from fcilib.cost.workloads import AnyWorkload
-from fcilib.machine import provenance
 from fcilib.specs.spec import Repeatable, short_hash
 from fcilib.storage.files import locked, sweep, write_atomic
 from fcilib.storage.sealed import find_sealed, seal_model
+from fcilib.system.allocator import keep_freed_memory
+from fcilib.system.machine import provenance
+from fcilib.system.threads import threads
 
 GROWTH = 4.5
 """What doubling n multiplies a cost by, as long as one length is known: above quadratic."""
@@ -147,7 +148,7 @@ def _run(bench: Bench, say: Say) -> Cost:
     begun = time.perf_counter()
     curves = {name: Curve() for name in bench.workloads}
     stopped: dict[str, str] = {}
-    with torch.random.fork_rng(), meter.threads(bench.threads):
+    with torch.random.fork_rng(), threads(bench.threads):
         torch.manual_seed(bench.seed)
         for length in bench.lengths:
             for name, reason in _beyond(bench, curves, length).items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fcilib.cost import peers
 from fcilib.cost.bench import Bench, Cost
 from fcilib.cost.workloads import AnyWorkload, Arithmetic, Block, Scan
-from fcilib.machine import cores
+from fcilib.system.machine import cores
 
 LIMIT = "arithmetic limit"
 UNBIND = "reference (unbind)"

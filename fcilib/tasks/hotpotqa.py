@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, model_validator
 
-from fcilib.network import PATIENCE, within
+from fcilib.system.network import PATIENCE, within
 
 HUB = "hotpotqa/hotpot_qa"
 """The data set's name on the Hugging Face hub."""
