@@ -57,9 +57,8 @@ from fcilib.claims import CHANCE, percent, spread
 from fcilib.ledger import further, ledger
 from fcilib.model import Output
 from fcilib.representations import Attention, Embedding, Flow
-from fcilib.retrieval import AtRandom, Encoder, Keywords
+from fcilib.retrieval import AtRandom, Encoder, Keywords, hotpotqa
 from fcilib.routers import Investigator, RandomRouter
-from fcilib.tasks import hotpotqa
 
 # %% [markdown]
 # ## Associative recall, in the paper's form

@@ -22,6 +22,7 @@ from fcilib.representations import (
     Perceiver,
 )
 from fcilib.retrieval import AtRandom, Keywords, Retrieval
+from fcilib.retrieval.hotpotqa import SAMPLE
 from fcilib.routers import (
     OFUL,
     Budgeted,
@@ -35,7 +36,6 @@ from fcilib.routers import (
     ThompsonSampling,
 )
 from fcilib.specs.spec import Spec
-from fcilib.tasks.hotpotqa import SAMPLE
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 

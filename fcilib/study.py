@@ -22,9 +22,8 @@ from fcilib.experiment import Experiment
 from fcilib.profiles import Profile, profile
 from fcilib.progress import Progress, running
 from fcilib.records import Record, Records
-from fcilib.retrieval import METRICS, Retrieval, RetrievalRecord, Retriever
+from fcilib.retrieval import METRICS, Retrieval, RetrievalRecord, Retriever, hotpotqa
 from fcilib.storage.places import default_records
-from fcilib.tasks import hotpotqa
 
 PARAMETERS = {"profile": (str,), "seeds": (int, list), "executor": (str,), "records": (str,)}
 """What a chapter's parameters cell sets, and of which types."""

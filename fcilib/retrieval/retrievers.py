@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from fcilib.backbones import Packaged
 from fcilib.retrieval.encoder import encode
+from fcilib.retrieval.hotpotqa import Question, Segments
 from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.random import RandomScores
 from fcilib.specs.spec import Spec
-from fcilib.tasks.hotpotqa import Question, Segments
 
 
 class Retriever(Spec):

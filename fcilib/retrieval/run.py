@@ -10,13 +10,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from fcilib import NUMERICS
+from fcilib.retrieval import hotpotqa
+from fcilib.retrieval.hotpotqa import QuestionSet, Segments
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.specs.spec import Repeatable, short_hash
 from fcilib.storage.files import locked, sweep, write_atomic
 from fcilib.storage.sealed import find_sealed, rounded, seal_model
 from fcilib.system.machine import provenance
-from fcilib.tasks import hotpotqa
-from fcilib.tasks.hotpotqa import QuestionSet, Segments
 
 METRICS = ("any_hit", "all_hit", "segment_recall")
 

@@ -15,13 +15,12 @@ from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
 from fcilib.records import Records
 from fcilib.representations import Attention
-from fcilib.retrieval import Keywords, Retrieval
+from fcilib.retrieval import Keywords, Retrieval, hotpotqa
 from fcilib.routers import Investigator
 from fcilib.run import run_one
 from fcilib.storage.checkpoint import load_checkpoint
 from fcilib.storage.sealed import RecordError
 from fcilib.storage.tensors import TensorsError, unseal_tensors
-from fcilib.tasks import hotpotqa
 from fcilib.training import train
 
 FLIPS = 1000

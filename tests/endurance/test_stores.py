@@ -23,11 +23,10 @@ from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
 from fcilib.representations import Embedding
-from fcilib.retrieval import Keywords, Retrieval
+from fcilib.retrieval import Keywords, Retrieval, hotpotqa
 from fcilib.routers import Investigator
 from fcilib.storage.files import StoreError, write_atomic
 from fcilib.study import Study
-from fcilib.tasks import hotpotqa
 
 SMOKE = PROFILES["smoke"]
 SPECS = [

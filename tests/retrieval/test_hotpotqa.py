@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcilib.tasks import hotpotqa
-from fcilib.tasks.hotpotqa import SAMPLE, STANDIN, Question, Segment, Segments
+from fcilib.retrieval import hotpotqa
+from fcilib.retrieval.hotpotqa import SAMPLE, STANDIN, Question, Segment, Segments
 
 METRICS = {"any_hit", "all_hit", "segment_recall"}
 
