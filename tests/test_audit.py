@@ -9,7 +9,6 @@ from fcilib import audit
 from fcilib.audit import BEYOND, EXACT, SKIPPED, WITHIN, compare, draw, passed, told
 from fcilib.backbones import ByteLM
 from fcilib.cli import app
-from fcilib.cost.meter import threads
 from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
 from fcilib.records import Record, Records
@@ -17,6 +16,7 @@ from fcilib.representations import Attention, Embedding, Frozen
 from fcilib.routers import Investigator
 from fcilib.run import run_one
 from fcilib.storage.sealed import seal, seal_model
+from fcilib.system.threads import threads
 from fcilib.training import DivergedError
 
 SMOKE = PROFILES["smoke"]

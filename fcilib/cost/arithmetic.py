@@ -15,9 +15,9 @@ Symbols: `fcilib/scan/README.md`.
 
 from __future__ import annotations
 
-from fcilib.scan.layout import LANES
-from fcilib.scan.machine_code import Kernel
-from fcilib.scan.plumbing import spread_over_threads
+from fcilib.scan.cpu.layout import LANES
+from fcilib.scan.cpu.machine_code import Kernel
+from fcilib.scan.cpu.plumbing import spread_over_threads
 
 FORWARD, BACKWARD = 14, 22
 

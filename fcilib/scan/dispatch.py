@@ -12,10 +12,10 @@ from torch import Tensor
 # imported when first used, so that choosing one never costs the import of another.
 BACKENDS: dict[str, str] = {
     "reference": "fcilib.scan.reference",
-    "numba": "fcilib.scan.numba_cpu",
+    "numba": "fcilib.scan.cpu.numba_cpu",
     "torch": "fcilib.scan.plain_torch",
-    "triton": "fcilib.scan.triton_gpu",
-    "mamba_ssm": "fcilib.scan.mamba_ssm",
+    "triton": "fcilib.scan.cuda.triton_gpu",
+    "mamba_ssm": "fcilib.scan.cuda.mamba_ssm",
 }
 # What "auto" tries, best first. The last runs anywhere.
 PREFERENCE: tuple[str, ...] = ("numba", "triton", "mamba_ssm", "torch")

@@ -13,7 +13,8 @@ from cases import (
 )
 from torch.nn import functional as F
 
-from fcilib.scan import causal_conv_silu, numba_conv, plumbing
+from fcilib.scan import causal_conv_silu
+from fcilib.scan.cpu import numba_conv, plumbing
 
 CPU_BACKENDS = ["reference", "numba", "torch"]
 

@@ -38,7 +38,7 @@ BOTH_WAYS = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "r
 @pytest.fixture(autouse=True)
 def backend(monkeypatch):
     """The back end, with memory full of NaN: what is not written, or read too early, shows."""
-    from fcilib.scan import triton_gpu, triton_kernels
+    from fcilib.scan.cuda import triton_gpu, triton_kernels
 
     if triton_kernels.INTERPRETED:
         pytest.skip("TRITON_INTERPRET is set: nothing runs on the GPU in this process")

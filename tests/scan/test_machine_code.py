@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from fcilib.scan import machine_code
-from fcilib.scan.machine_code import Kernel
+from fcilib.scan.cpu import machine_code
+from fcilib.scan.cpu.machine_code import Kernel
 
 
 @pytest.fixture

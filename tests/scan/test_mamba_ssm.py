@@ -24,7 +24,8 @@ from cases import (
     scan_id,
 )
 
-from fcilib.scan import causal_conv_silu, mamba_ssm, selective_scan
+from fcilib.scan import causal_conv_silu, selective_scan
+from fcilib.scan.cuda import mamba_ssm
 
 HALF_OR_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
 

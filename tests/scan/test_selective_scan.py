@@ -24,15 +24,8 @@ from hypothesis import strategies as st
 from mambapy.mamba import MambaBlock as MambapyBlock
 from transformers.models.mamba.modeling_mamba import mamba_selective_scan
 
-from fcilib.scan import (
-    MissingBackendError,
-    causal_conv_silu,
-    dispatch,
-    numba_cpu,
-    plain_torch,
-    plumbing,
-    selective_scan,
-)
+from fcilib.scan import MissingBackendError, causal_conv_silu, dispatch, plain_torch, selective_scan
+from fcilib.scan.cpu import numba_cpu, plumbing
 
 CPU_BACKENDS = ["reference", "numba", "torch"]
 # Those with a backward pass of their own, and how near float32 brings them to the reference.

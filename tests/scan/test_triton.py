@@ -64,7 +64,7 @@ def quiet():
 @pytest.fixture
 def backend(monkeypatch):
     """The back end, with memory full of NaN: what is not written, or read too early, shows."""
-    from fcilib.scan import triton_gpu
+    from fcilib.scan.cuda import triton_gpu
 
     def empty(shape, like, dtype=torch.float32):
         return torch.full(shape, float("nan"), dtype=dtype, device=like.device)
@@ -99,7 +99,7 @@ def check_wide_blocks(shape, reverse, backend, monkeypatch):
     st.booleans(),
 )
 def check_any_shape_and_options(shape, reverse, missing, wide):
-    from fcilib.scan import triton_gpu
+    from fcilib.scan.cuda import triton_gpu
 
     def results(dtype, backend):
         inputs = cases.draw(*shape, dtype=dtype) | dict.fromkeys(missing)

@@ -43,7 +43,7 @@ class Recorder:
 
 @pytest.fixture
 def backend(monkeypatch, tmp_path):
-    from fcilib.scan import triton_gpu, triton_kernels
+    from fcilib.scan.cuda import triton_gpu, triton_kernels
 
     if triton_kernels.INTERPRETED:
         pytest.skip("TRITON_INTERPRET is set: there is no compiler in this process")

@@ -6,7 +6,7 @@ Channels are lanes, so the filter of every channel is a vector per tap and no tr
 
 from __future__ import annotations
 
-from fcilib.scan.lanes import (
+from fcilib.scan.cpu.lanes import (
     full,
     get,
     inlined,
@@ -17,7 +17,7 @@ from fcilib.scan.lanes import (
     store,
     write,
 )
-from fcilib.scan.layout import FLOAT, LANES, Rows
+from fcilib.scan.cpu.layout import FLOAT, LANES, Rows
 
 
 @inlined

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fcilib.scan.layout import LANES, blocks_of
-from fcilib.scan.machine_code import Kernel
-from fcilib.scan.plumbing import (
+from fcilib.scan.cpu.layout import LANES, blocks_of
+from fcilib.scan.cpu.machine_code import Kernel
+from fcilib.scan.cpu.plumbing import (
     address,
     dense,
     empty,

@@ -27,7 +27,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-from fcilib.scan.layout import LANES
+from fcilib.scan.cpu.layout import LANES
 
 
 def inlined(function: Callable) -> Callable:

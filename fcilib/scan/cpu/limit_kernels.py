@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fcilib.scan.lanes import full, inlined, load, store
+from fcilib.scan.cpu.lanes import full, inlined, load, store
 
 
 @inlined

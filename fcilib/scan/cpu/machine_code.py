@@ -67,8 +67,8 @@ class Kernel:
                 self._entry = _link(code, self.name)
 
     def _compile(self) -> bytes:
-        compiler = import_module("fcilib.scan.compiler")
-        module = import_module(f"fcilib.scan.{self.module}")
+        compiler = import_module("fcilib.scan.cpu.compiler")
+        module = import_module(f"fcilib.scan.cpu.{self.module}")
         return compiler.object_code(getattr(module, self.name), _target_machine())
 
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from fcilib.scan.layout import FLOAT
-from fcilib.scan.machine_code import Kernel
+from fcilib.scan.cpu.layout import FLOAT
+from fcilib.scan.cpu.machine_code import Kernel
 
 # Ranges handed out per thread: enough that one slow core does not hold up the rest.
 _RANGES_PER_THREAD = 4

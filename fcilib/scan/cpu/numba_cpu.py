@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fcilib.scan.layout import LANES, STEPS, backward_floats, blocks_of, forward_floats
-from fcilib.scan.machine_code import Kernel
-from fcilib.scan.numba_conv import causal_conv_silu
-from fcilib.scan.plumbing import (
+from fcilib.scan.cpu.layout import LANES, STEPS, backward_floats, blocks_of, forward_floats
+from fcilib.scan.cpu.machine_code import Kernel
+from fcilib.scan.cpu.numba_conv import causal_conv_silu
+from fcilib.scan.cpu.plumbing import (
     address,
     dense,
     empty,

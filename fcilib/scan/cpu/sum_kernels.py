@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fcilib.scan.lanes import read, write
-from fcilib.scan.layout import LANES
+from fcilib.scan.cpu.lanes import read, write
+from fcilib.scan.cpu.layout import LANES
 
 
 def add_up(parts, number, stride, size, into):

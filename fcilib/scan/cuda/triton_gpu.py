@@ -21,7 +21,7 @@ import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fcilib.scan import triton_kernels as kernels
+from fcilib.scan.cuda import triton_kernels as kernels
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 

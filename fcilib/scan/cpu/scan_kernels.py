@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from fcilib.scan.lanes import (
+from fcilib.scan.cpu.lanes import (
     LN_2,
     LOG2_E,
     clamp,
@@ -35,7 +35,7 @@ from fcilib.scan.lanes import (
     total,
     write,
 )
-from fcilib.scan.layout import CHUNK, FLOAT, LANES, STEPS, PartialRows, Rows
+from fcilib.scan.cpu.layout import CHUNK, FLOAT, LANES, STEPS, PartialRows, Rows
 
 LARGEST_STEP = 1e30  # in an exponent, where an infinite one would be lost
 
