@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fcilib.representations.blocks import FeedForward
-from fcilib.representations.perceiver import CrossAttention
+from fcilib.layers.attention import CrossAttention
+from fcilib.layers.blocks import FeedForward
 from fcilib.specs.spec import Size, Spec
 
 

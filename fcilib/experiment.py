@@ -12,7 +12,7 @@ from fcilib.indices import BloomIndex, BM25Index, Index
 from fcilib.model import FCI, Normalisation
 from fcilib.probes import FILMED, Probing
 from fcilib.representations import Frozen, Representation
-from fcilib.representations.blocks import RepresentationSpec
+from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import Router
 from fcilib.routers.router import RouterSpec
 from fcilib.specs.kinds import choice

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fcilib.council import Council
-from fcilib.representations.blocks import RepresentationSpec
+from fcilib.representations.base import RepresentationSpec
 from fcilib.routers.router import RouterSpec, pick
 from fcilib.specs.spec import Size
 

@@ -31,8 +31,8 @@ def run_one(
 
     Two processes that ask for the same run do not train it twice: the second waits, then reads.
     A run that was killed resumes from its last finished epoch. The trained weights are left in the
-    run's workspace, as `weights.safetensors` (`fcilib.storage.tensors.unseal_tensors` reads them). Where
-    there is a record nothing is written, so that a store of records may be read-only.
+    run's workspace, as `weights.safetensors` (`fcilib.storage.tensors.unseal_tensors` reads
+    them). Where there is a record nothing is written, so that a store may be read-only.
 
     Args:
         experiment: what to run.

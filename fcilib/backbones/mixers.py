@@ -20,7 +20,7 @@ def use_our_scan(model: nn.Module) -> nn.Module:
     if getattr(model.config, "model_type", None) != "mamba":
         return model
     # Here, since the representations, of which a frozen backbone is one, import this package.
-    from fcilib.representations.mamba import MambaBlock
+    from fcilib.layers.mamba import MambaBlock
 
     class Mixer(MambaBlock):
         """Takes what transformers hands to a mixer, and heeds the vectors."""

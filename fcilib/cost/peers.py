@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fcilib.representations.mamba import MambaBlock
+from fcilib.layers.mamba import MambaBlock
 from fcilib.scan import MissingBackendError, selective_scan
 from fcilib.scan.dispatch import BACKENDS, installed
 

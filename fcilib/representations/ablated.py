@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fcilib.representations.attention import SelfAttention
-from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
+from fcilib.layers.attention import SelfAttention
+from fcilib.layers.blocks import Block
+from fcilib.representations.base import RepresentationSpec, TokenEmbedding
 from fcilib.specs.spec import Size
 
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fcilib.representations.blocks import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import RepresentationSpec, TokenEmbedding
 from fcilib.specs.spec import Size
 
 

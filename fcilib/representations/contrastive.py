@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
-from fcilib.representations.blocks import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import RepresentationSpec, TokenEmbedding
 from fcilib.specs.spec import Size
 from fcilib.tasks import Batch
 

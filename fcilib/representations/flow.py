@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fcilib.representations.blocks import RepresentationSpec, TokenEmbedding
-from fcilib.representations.mamba import MambaBlock
+from fcilib.layers.mamba import MambaBlock
+from fcilib.representations.base import RepresentationSpec, TokenEmbedding
 from fcilib.specs.spec import Size
 
 

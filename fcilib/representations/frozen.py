@@ -11,8 +11,9 @@ from torch import nn
 
 from fcilib import backbones
 from fcilib.backbones import Backbone, Weights
-from fcilib.representations.attention import RankOneAttention, SelfAttention, SparseAttention
-from fcilib.representations.blocks import Block, RepresentationSpec
+from fcilib.layers.attention import RankOneAttention, SelfAttention, SparseAttention
+from fcilib.layers.blocks import Block
+from fcilib.representations.base import RepresentationSpec
 from fcilib.specs.spec import Size
 from fcilib.tasks import Batch
 

@@ -7,8 +7,9 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from fcilib.representations.attention import SelfAttention
-from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
+from fcilib.layers.attention import SelfAttention
+from fcilib.layers.blocks import Block
+from fcilib.representations.base import RepresentationSpec, TokenEmbedding
 from fcilib.representations.flow import Flow, FlowLayer
 from fcilib.specs.spec import Size
 

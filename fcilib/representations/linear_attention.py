@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional as F
 
-from fcilib.representations.attention import SelfAttention
-from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
+from fcilib.layers.attention import LinearSelfAttention
+from fcilib.layers.blocks import Block
+from fcilib.representations.base import RepresentationSpec, TokenEmbedding
 from fcilib.specs.spec import Size
 
 
@@ -27,12 +26,3 @@ class LinearAttention(RepresentationSpec):
             for _ in range(self.layers)
         ]
         return nn.Sequential(TokenEmbedding(size, self), *blocks)
-
-
-class LinearSelfAttention(SelfAttention):
-    """phi(q) (phi(k)^T v) / (phi(q) sum phi(k)) with phi = elu + 1 (Katharopoulos et al., 2020)."""
-
-    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        q, k = F.elu(q) + 1, F.elu(k) + 1
-        total = q @ k.sum(dim=2).unsqueeze(-1)
-        return q @ (k.transpose(-1, -2) @ v) / total

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
+from fcilib.layers.blocks import Block
+from fcilib.representations.base import RepresentationSpec, TokenEmbedding
 from fcilib.specs.spec import Size
 
 

@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional as F
 
-from fcilib.representations.blocks import Block, RepresentationSpec, TokenEmbedding
+from fcilib.layers.attention import CrossAttention
+from fcilib.layers.blocks import Block
+from fcilib.representations.base import RepresentationSpec, TokenEmbedding
 from fcilib.specs.spec import Size
 
 
@@ -44,26 +45,3 @@ class HubAttention(nn.Module):
         hubs = self.hubs.expand(len(x), -1, -1)
         hubs = hubs + self.gather(hubs, x)
         return self.broadcast(x, self.norm(hubs))
-
-
-class CrossAttention(nn.Module):
-    """Multi-head attention of `x (B, n, d)` to `context (B, m, d)`; mask `(B, m)` bool or none."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        if width % heads:
-            raise ValueError(f"heads: {heads} does not divide the width {width}")
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(
-        self, x: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        q = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.key_value(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if mask is not None:
-            mask = mask[:, None, None, :]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out(y.transpose(1, 2).flatten(2))

@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, sealed records and tensors, and where they are kept."""
+"""Files that are written whole or not at all, sealed records, and where both are kept."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fcilib.backbones.mixers import use_our_scan
-from fcilib.representations.mamba import MambaBlock
+from fcilib.layers.mamba import MambaBlock
 
 transformers = pytest.importorskip("transformers", reason="needs transformers, of the extra test")
 

@@ -9,10 +9,10 @@ import torch
 from fcilib import backbones
 from fcilib.backbones import ByteLM, HubModel, byte_lm, features
 from fcilib.experiment import Experiment
+from fcilib.layers.attention import RankOneAttention
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
 from fcilib.representations import Attention, Embedding, Flow, Frozen
-from fcilib.representations.attention import RankOneAttention
 from fcilib.routers import Investigator, RankOne
 from fcilib.run import run_one
 from fcilib.specs.spec import Size

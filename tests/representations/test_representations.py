@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from fcilib.backbones import TRANSFORMER_3M
 from fcilib.experiment import Experiment, Training
+from fcilib.layers.attention import LinearSelfAttention, SelfAttention, SparseAttention
 from fcilib.representations import (
     AblatedAttention,
     Anchored,
@@ -31,10 +32,8 @@ from fcilib.representations.ablated import (
     UniformAttention,
 )
 from fcilib.representations.anchored import Sponsorship
-from fcilib.representations.attention import SelfAttention, SparseAttention
-from fcilib.representations.blocks import TokenEmbedding, sinusoids
+from fcilib.representations.base import TokenEmbedding, sinusoids
 from fcilib.representations.embedding import LIKENESS, liken
-from fcilib.representations.linear_attention import LinearSelfAttention
 from fcilib.representations.mixing import FourierMixing
 from fcilib.routers import Investigator
 from fcilib.specs.spec import Size

@@ -11,7 +11,7 @@ from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
 from fcilib.representations import Embedding, GlobalMean
-from fcilib.representations.blocks import RepresentationSpec
+from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import Investigator, RankOne
 from fcilib.routers.router import RouterModule, RouterSpec, SegmentSpec
 from fcilib.run import run_one

@@ -69,31 +69,3 @@ def sinusoids(length: int, width: int) -> torch.Tensor:
     angles = torch.arange(length)[:, None] / 10000 ** (torch.arange(half) / half)
     waves = torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]
     return 2**0.5 * waves
-
-
-class FeedForward(nn.Sequential):
-    """The Transformer's per-token network, width 4d, GELU: `(…, d)` to `(…, d)`."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-
-class Block(nn.Module):
-    """Pre-norm block: x + mix(norm(x)), then x + feed_forward(norm(x)).
-
-    `mix=None` leaves the tokens unmixed. `residual=False` drops the first sum, so that what the
-    mixer writes is all that is left of a token.
-    """
-
-    def __init__(self, width: int, mix: nn.Module | None, residual: bool = True) -> None:
-        super().__init__()
-        self.mix, self.residual = mix, residual
-        self.mix_norm = nn.LayerNorm(width) if mix is not None else None
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.feed_forward = FeedForward(width)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.mix is not None:
-            mixed = self.mix(self.mix_norm(x))
-            x = x + mixed if self.residual else mixed
-        return x + self.feed_forward(self.feed_forward_norm(x))

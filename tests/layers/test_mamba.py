@@ -6,7 +6,7 @@ from mambapy.mamba import MambaBlock as MambapyBlock
 from mambapy.mamba import MambaConfig as MambapyConfig
 from transformers import MambaConfig, MambaModel
 
-from fcilib.representations.mamba import MambaBlock
+from fcilib.layers.mamba import MambaBlock
 
 WIDTH = 24
 
