@@ -54,7 +54,6 @@ from myst_nb import glue
 
 from fcilib import claims, figures
 from fcilib.claims import CHANCE, percent, spread
-from fcilib.indices import BloomIndex, BM25Index
 from fcilib.ledger import further, ledger
 from fcilib.representations import (
     Anchored,
@@ -69,6 +68,8 @@ from fcilib.representations import (
 )
 from fcilib.routers import (
     OFUL,
+    BloomIndex,
+    BM25Index,
     Budgeted,
     ClosedLoop,
     Investigator,

@@ -65,7 +65,6 @@ from fcilib.backbones import (
     read_pretraining,
 )
 from fcilib.claims import CHANCE, NONE, percent, spread
-from fcilib.indices import BloomIndex
 from fcilib.ledger import further, ledger
 from fcilib.representations import (
     Attention,
@@ -77,7 +76,13 @@ from fcilib.representations import (
     Perceiver,
 )
 from fcilib.retrieval import AtRandom, Keywords
-from fcilib.routers import Investigator, RandomRouter, RankOne, SegmentRouter
+from fcilib.routers import (
+    BloomIndex,
+    Investigator,
+    RandomRouter,
+    RankOne,
+    SegmentRouter,
+)
 from fcilib.storage.places import weights_folder
 
 # %% [markdown]

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from fcilib.backbones import MAMBA_1_4B, MAMBA_370M, PYTHIA_1B
 from fcilib.experiment import Experiment
-from fcilib.indices import BloomIndex
 from fcilib.profiles import Profile
 from fcilib.representations import (
     Anchored,
@@ -25,6 +24,7 @@ from fcilib.retrieval import AtRandom, Keywords, Retrieval
 from fcilib.retrieval.hotpotqa import SAMPLE
 from fcilib.routers import (
     OFUL,
+    BloomIndex,
     Budgeted,
     ClosedLoop,
     Investigator,

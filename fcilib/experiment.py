@@ -8,12 +8,11 @@ from pydantic import Field, model_validator
 
 from fcilib import NUMERICS
 from fcilib.council import Council
-from fcilib.indices import BloomIndex, BM25Index, Index
 from fcilib.model import FCI, Normalisation
 from fcilib.probes import FILMED, Probing
 from fcilib.representations import Frozen, Representation
 from fcilib.representations.base import RepresentationSpec
-from fcilib.routers import Router
+from fcilib.routers import BloomIndex, BM25Index, Router
 from fcilib.routers.router import RouterSpec
 from fcilib.specs.kinds import choice
 from fcilib.specs.spec import Repeatable, Size, Spec, short_hash
@@ -66,7 +65,7 @@ class Experiment(Repeatable):
     width: int = Field(128, ge=1)
     """d."""
     representation: choice(RepresentationSpec, Representation)
-    router: choice(RouterSpec, Router | Index) | None
+    router: choice(RouterSpec, Router) | None
     """None: a plain model that predicts from the query's own vector."""
     normalisation: Normalisation = "layer"
     """What is done to the representation before router and Council see it: a LayerNorm, or none."""

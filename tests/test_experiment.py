@@ -12,11 +12,10 @@ from pydantic import ValidationError
 from fcilib import experiment as module
 from fcilib.backbones import TRANSFORMER_3M
 from fcilib.experiment import Experiment, Training
-from fcilib.indices import BM25Index
 from fcilib.profiles import PROFILES, profile
 from fcilib.records import Records
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Frozen
-from fcilib.routers import Investigator, RankOne
+from fcilib.routers import BM25Index, Investigator, RankOne
 from fcilib.tasks import Evidence, Ladder
 
 COMMITTED = Path(__file__).parents[1] / "records" / "quick"

@@ -8,13 +8,14 @@ import torch
 
 from fcilib import training
 from fcilib.experiment import Experiment, Training
-from fcilib.indices import BloomIndex, BM25Index
 from fcilib.probes import FILM, FILMED, film_group, shares
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Perceiver
 from fcilib.routers import (
     OFUL,
+    BloomIndex,
+    BM25Index,
     Budgeted,
     ClosedLoop,
     Investigator,

@@ -5,6 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from fcilib.routers.bandits import OFUL, LinUCB, ThompsonSampling
+from fcilib.routers.bloom import BloomIndex
+from fcilib.routers.bm25 import BM25Index
 from fcilib.routers.budget import Budgeted
 from fcilib.routers.feedback import ClosedLoop
 from fcilib.routers.investigator import Investigator
@@ -24,13 +26,17 @@ Router = Annotated[
     | OFUL
     | Budgeted
     | ClosedLoop
-    | RandomRouter,
+    | RandomRouter
+    | BloomIndex
+    | BM25Index,
     Field(discriminator="kind"),
 ]
 """Every router an experiment can name, told apart by `kind`."""
 
 __all__ = [
     "OFUL",
+    "BM25Index",
+    "BloomIndex",
     "Budgeted",
     "ClosedLoop",
     "Investigator",

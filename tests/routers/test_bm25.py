@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from rank_bm25 import BM25Okapi
 
 from fcilib.experiment import Experiment
-from fcilib.indices import BM25Index
 from fcilib.representations import Embedding
+from fcilib.routers import BM25Index
 from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
 

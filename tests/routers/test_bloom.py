@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from fcilib.experiment import Experiment
-from fcilib.indices import BloomIndex
 from fcilib.representations import Embedding
+from fcilib.routers import BloomIndex
 from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
 
