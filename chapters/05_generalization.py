@@ -51,11 +51,12 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import claims, figures, metrics
+from fcilib import claims, figures
 from fcilib.backbones import MINILM
 from fcilib.claims import CHANCE, percent, spread
 from fcilib.ledger import further, ledger
-from fcilib.model import Output
+from fcilib.model import metrics
+from fcilib.model.fci import Output
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.retrieval import AtRandom, Encoder, Keywords, hotpotqa
 from fcilib.routers import Investigator, RandomRouter

@@ -340,4 +340,4 @@ glue("epochs", study.sizes.training.epochs, display=False)
 # 3. Train the rank-1 router longer: `training=study.sizes.training.model_copy(update={"epochs": 20})`.
 #    Does it get there?
 # 4. Tell the Council which pick was which: `council=Council(slots="learned")` (from
-#    `fcilib.council`). How much of the gap between routing and accuracy does that close?
+#    `fcilib.model.council`). How much of the gap between routing and accuracy does that close?

@@ -47,10 +47,11 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import claims, figures, metrics
+from fcilib import claims, figures
 from fcilib.claims import CHANCE, NONE, percent
-from fcilib.council import Council
-from fcilib.model import FCI
+from fcilib.model import metrics
+from fcilib.model.council import Council
+from fcilib.model.fci import FCI
 from fcilib.representations import (
     Attention,
     Contrastive,

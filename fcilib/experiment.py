@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fcilib import NUMERICS
-from fcilib.council import Council
-from fcilib.model import FCI, Normalisation
-from fcilib.probes import FILMED, Probing
+from fcilib.model.council import Council
+from fcilib.model.fci import FCI, Normalisation
+from fcilib.model.probes import FILMED, Probing
 from fcilib.representations import Frozen, Representation
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import BloomIndex, BM25Index, Router
@@ -74,7 +74,7 @@ class Experiment(Repeatable):
     seed: int = Field(0, ge=0)
     """Seeds the data, the initial weights and the order of the batches."""
     probing: Probing = "standard"
-    """How much is measured inside the trained model; see `fcilib.probes`."""
+    """How much is measured inside the trained model; see `fcilib.model.probes`."""
 
     @model_validator(mode="after")
     def _an_index_has_tokens(self) -> Experiment:

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fcilib import metrics, probes
 from fcilib.experiment import Experiment, Training
-from fcilib.model import FCI, Output
+from fcilib.model import metrics, probes
+from fcilib.model.fci import FCI, Output
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.tasks import Batch
 

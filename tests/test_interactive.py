@@ -9,7 +9,7 @@ import pytest
 from fcilib import interactive
 from fcilib.claims import claims
 from fcilib.interactive import Widget
-from fcilib.probes import FILMED
+from fcilib.model.probes import FILMED
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
 from fcilib.study import Study

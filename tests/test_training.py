@@ -8,7 +8,7 @@ import torch
 
 from fcilib import training
 from fcilib.experiment import Experiment, Training
-from fcilib.probes import FILM, FILMED, film_group, shares
+from fcilib.model.probes import FILM, FILMED, film_group, shares
 from fcilib.profiles import PROFILES
 from fcilib.records import Records, read
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Perceiver

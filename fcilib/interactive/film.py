@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fcilib.interactive.widget import Widget, select
-from fcilib.probes import FILMED, film_group
+from fcilib.model.probes import FILMED, film_group
 from fcilib.records import Record
 from fcilib.study import Results
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from fcilib.experiment import Experiment, Training
-from fcilib.model import Output
+from fcilib.model.fci import Output
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Budgeted, Investigator
 from fcilib.specs.spec import Size

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from fcilib import metrics
 from fcilib.experiment import Experiment
-from fcilib.probes import measure
+from fcilib.model import metrics
+from fcilib.model.probes import measure
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator, RandomRouter, SegmentRouter
 from fcilib.tasks import Evidence

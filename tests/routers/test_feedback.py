@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from fcilib.experiment import Experiment
-from fcilib.model import Output
+from fcilib.model.fci import Output
 from fcilib.representations import Embedding
 from fcilib.routers import ClosedLoop
 from fcilib.specs.spec import Size

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from fcilib import metrics
 from fcilib.experiment import Experiment
-from fcilib.model import Output
+from fcilib.model import metrics
+from fcilib.model.fci import Output
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator, SegmentRouter, pick
 from fcilib.routers.segment import cut

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from fcilib.council import Council
+from fcilib.model.council import Council
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers.router import RouterSpec, pick
 from fcilib.specs.spec import Size

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from fcilib.experiment import Experiment
-from fcilib.metrics import score
-from fcilib.model import Output
+from fcilib.model.fci import Output
+from fcilib.model.metrics import score
 from fcilib.representations import Embedding
 from fcilib.routers import RandomRouter, SegmentRouter, pick
 from fcilib.tasks import Batch, Ladder

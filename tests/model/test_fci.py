@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fcilib.council import Council, CouncilLayer
 from fcilib.experiment import Experiment
+from fcilib.model.council import Council, CouncilLayer
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.tasks import Evidence

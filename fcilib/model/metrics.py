@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fcilib.model import Output
+from fcilib.model.fci import Output
 from fcilib.tasks import Batch
 
 TIE = 1e-5

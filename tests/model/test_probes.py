@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fcilib import metrics
 from fcilib.experiment import Experiment
-from fcilib.probes import effective_rank, linear_probe, measure, random_rotation
+from fcilib.model import metrics
+from fcilib.model.probes import effective_rank, linear_probe, measure, random_rotation
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.tasks import Evidence

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch.nn import functional as F
 
-from fcilib import metrics
-from fcilib.model import FCI, Output
+from fcilib.model import metrics
+from fcilib.model.fci import FCI, Output
 from fcilib.routers import pick
 from fcilib.tasks import Batch
 
