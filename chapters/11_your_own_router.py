@@ -112,8 +112,8 @@ print("the nearest is the one we hid, and the gradient is right")
 from dataclasses import replace
 
 from fcilib.deciders import chance_of
-from fcilib.records import Records
 from fcilib.representations import Attention, Embedding
+from fcilib.training.records import Records
 
 ours = {
     candidates: {

@@ -33,13 +33,13 @@ from fcilib import NUMERICS
 from fcilib.backbones import BackboneError, ByteLM
 from fcilib.claims import DEVIATIONS, ROUNDING, TOLERANCE
 from fcilib.executors import execute
-from fcilib.experiment import Experiment
 from fcilib.failures import Failures, RunsFailed
-from fcilib.records import Record, Records
 from fcilib.representations import Frozen
 from fcilib.storage.places import weights_folder
 from fcilib.system.threads import threads
-from fcilib.training import DivergedError
+from fcilib.training.experiment import Experiment
+from fcilib.training.loop import DivergedError
+from fcilib.training.records import Record, Records
 
 VERDICTS = ("exact", "drift within the margin", "drift beyond the margin", "not audited")
 EXACT, WITHIN, BEYOND, SKIPPED = VERDICTS

@@ -222,8 +222,8 @@ def claims(
     """Hold every claim of the paper against the records of one profile."""
     with _one_line_errors():
         from fcilib import ledger, ledger_page, pipeline
-        from fcilib import records as store
         from fcilib.profiles import profile as sizes_of
+        from fcilib.training import records as store
 
         project = pipeline.find_project()
         try:
@@ -268,8 +268,8 @@ def audit(
     with _one_line_errors():
         from fcilib import audit as audits
         from fcilib import pipeline
-        from fcilib import records as store
         from fcilib.profiles import profile as sizes_of
+        from fcilib.training import records as store
 
         seed = secrets.token_hex(4) if seed is None else seed
         say = (lambda _: None) if as_json else typer.echo

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from fcilib.backbones import MAMBA_1_4B, MAMBA_370M, PYTHIA_1B
-from fcilib.experiment import Experiment
 from fcilib.profiles import Profile
 from fcilib.representations import (
     Anchored,
@@ -36,6 +35,7 @@ from fcilib.routers import (
     ThompsonSampling,
 )
 from fcilib.specs.spec import Spec
+from fcilib.training.experiment import Experiment
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 

@@ -7,12 +7,12 @@ from importlib.util import find_spec
 
 import torch
 
-from fcilib.experiment import Experiment
 from fcilib.failures import Failures, RunsFailed
 from fcilib.pool import in_pool
-from fcilib.records import Records
-from fcilib.run import run_one
 from fcilib.storage.files import StoreError
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Records
+from fcilib.training.run import run_one
 
 Tick = Callable[[int], None]
 """Called often while runs are under way, with how many are finished."""

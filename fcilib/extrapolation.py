@@ -14,14 +14,14 @@ from pathlib import Path
 
 import torch
 
-from fcilib.experiment import Experiment, Training
 from fcilib.profiles import PROFILES, Profile
-from fcilib.records import Record, Records
 from fcilib.representations import Attention, Embedding, Flow, Perceiver
 from fcilib.routers import Investigator
-from fcilib.run import run_one
 from fcilib.storage.files import write_atomic
 from fcilib.storage.places import default_records
+from fcilib.training.experiment import Experiment, Training
+from fcilib.training.records import Record, Records
+from fcilib.training.run import run_one
 
 MEASURED, ASKED = PROFILES["quick"], PROFILES["paper"]
 

@@ -6,7 +6,7 @@ import pickle
 import traceback
 from collections.abc import Mapping
 
-from fcilib.experiment import Experiment
+from fcilib.training.experiment import Experiment
 
 Failures = dict[Experiment, Exception]
 """Why runs failed, for those that did."""

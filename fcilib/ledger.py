@@ -15,11 +15,11 @@ import pandas as pd
 from fcilib import retrieval
 from fcilib.claims import NONE, Claim, Linked, claims, linked, verdict
 from fcilib.deciders import Decider, chance_of, deciders
-from fcilib.experiment import Experiment
 from fcilib.profiles import Profile
-from fcilib.records import Record, Records
 from fcilib.retrieval import RetrievalRecord
 from fcilib.study import numbers
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Record, Records
 
 VERDICTS = ("reproduced", "only under", "not reproduced", "not tested")
 """The kinds of verdict, as a summary counts them; the second names its protocols."""

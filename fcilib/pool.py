@@ -18,12 +18,12 @@ from multiprocessing.connection import wait as wait_for
 import cloudpickle
 import torch
 
-from fcilib.experiment import Experiment
 from fcilib.failures import Failures, portable
-from fcilib.records import Records
-from fcilib.run import run_one
 from fcilib.storage.files import StoreError
 from fcilib.system.machine import cores
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Records
+from fcilib.training.run import run_one
 
 DEATHS = 3
 """Times in a row that workers may die without a single run finishing, before giving up."""

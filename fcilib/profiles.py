@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fcilib.backbones import MAMBA_3M, TRANSFORMER_3M, ByteLM
-from fcilib.experiment import Training
 from fcilib.tasks import MQAR, Evidence, Ladder
+from fcilib.training.experiment import Training
 
 
 @dataclass(frozen=True)

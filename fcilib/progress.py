@@ -15,25 +15,12 @@ from typing import TypedDict
 
 from tqdm import tqdm
 
-from fcilib.experiment import Experiment
-from fcilib.records import Records
 from fcilib.storage.files import write_atomic
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Records
+from fcilib.training.state import STATE_FILE
 
 VARIABLE = "FCI_PROGRESS"
-
-STATE_FILE = "progress.json"
-
-
-class RunState(TypedDict):
-    """How far one run is, as it says itself."""
-
-    done: int
-    """Steps."""
-    total: int
-    precision: float
-    """Routing precision on the last training batches; NaN without a router."""
-    process: int
-    """Its number, on the machine it is on."""
 
 
 class Running(TypedDict):
@@ -87,16 +74,6 @@ class Progress:
         else:
             self.bar.update(done - self.bar.n)
             self.bar.set_postfix_str(", ".join(map(describe, running)))
-
-
-def tell_run(workspace: Path, state: RunState) -> None:
-    """Leave word of a run in its workspace."""
-    write_atomic(workspace / STATE_FILE, json.dumps(state).encode())
-
-
-def end_run(workspace: Path) -> None:
-    """The run is not under way any more."""
-    (workspace / STATE_FILE).unlink(missing_ok=True)
 
 
 def running(names: Mapping[str, Experiment], records: Records) -> list[Running]:

@@ -24,16 +24,16 @@ import cloudpickle
 import torch
 from filelock import FileLock, Timeout
 
-from fcilib.experiment import Experiment
 from fcilib.failures import Failures, portable
 from fcilib.pool import POLL
-from fcilib.progress import RunState, end_run, tell_run
-from fcilib.records import Record, Records
-from fcilib.run import run_one
 from fcilib.storage.files import storing, write_atomic
 from fcilib.storage.places import cache_folder
 from fcilib.system.machine import cores
 from fcilib.system.network import PATIENCE, within
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Record, Records
+from fcilib.training.run import run_one
+from fcilib.training.state import RunState, end_run, tell_run
 
 # In a kernel, Ray and the bar it imports say that they miss ipywidgets, which nothing here uses.
 logging.getLogger("ray.widgets").setLevel(logging.WARNING)

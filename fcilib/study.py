@@ -18,12 +18,12 @@ import pandas as pd
 from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find, measure
 from fcilib.executors import execute, parse
-from fcilib.experiment import Experiment
 from fcilib.profiles import Profile, profile
 from fcilib.progress import Progress, running
-from fcilib.records import Record, Records
 from fcilib.retrieval import METRICS, Retrieval, RetrievalRecord, Retriever, hotpotqa
 from fcilib.storage.places import default_records
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Record, Records
 
 PARAMETERS = {"profile": (str,), "seeds": (int, list), "executor": (str,), "records": (str,)}
 """What a chapter's parameters cell sets, and of which types."""

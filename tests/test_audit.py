@@ -9,15 +9,15 @@ from fcilib import audit
 from fcilib.audit import BEYOND, EXACT, SKIPPED, WITHIN, compare, draw, passed, told
 from fcilib.backbones import ByteLM
 from fcilib.cli import app
-from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
-from fcilib.records import Record, Records
 from fcilib.representations import Attention, Embedding, Frozen
 from fcilib.routers import Investigator
-from fcilib.run import run_one
 from fcilib.storage.sealed import seal, seal_model
 from fcilib.system.threads import threads
-from fcilib.training import DivergedError
+from fcilib.training.experiment import Experiment
+from fcilib.training.loop import DivergedError
+from fcilib.training.records import Record, Records
+from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
 

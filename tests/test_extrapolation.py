@@ -7,12 +7,12 @@ import pytest
 
 from fcilib import extrapolation
 from fcilib.backbones import TRANSFORMER_3M
-from fcilib.experiment import Experiment
 from fcilib.extrapolation import check_table, checks, cost_table, duration, factors, makespan
 from fcilib.profiles import PROFILES
-from fcilib.records import Records
 from fcilib.representations import Attention, Embedding, Flow, Frozen
 from fcilib.routers import Investigator
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Records
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK, PAPER = PROFILES["quick"], PROFILES["paper"]

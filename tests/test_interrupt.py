@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from fcilib.profiles import PROFILES
-from fcilib.records import Records
 from fcilib.representations import Attention
 from fcilib.routers import Investigator
-from fcilib.run import run_one
 from fcilib.study import Study
+from fcilib.training.records import Records
+from fcilib.training.run import run_one
 
 LONG = {"sequences": 2048, "epochs": 6}
 

@@ -19,12 +19,12 @@ import pytest
 import fcilib.claims
 from fcilib.claims import CHANCE, claims
 from fcilib.deciders import chance_of, deciders
-from fcilib.experiment import Experiment
 from fcilib.ledger import VERDICTS, ledger, summary
 from fcilib.pipeline import find_project
 from fcilib.profiles import PROFILES
-from fcilib.records import RecordError, Records
 from fcilib.retrieval import METRICS
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import RecordError, Records
 
 PROJECT = find_project(Path(__file__).parent)
 COMMITTED = PROJECT.root / "records" / "quick"

@@ -16,16 +16,16 @@ import torch
 from filelock import FileLock
 
 from fcilib import executors
-from fcilib.experiment import Experiment
 from fcilib.failures import RunsFailed
 from fcilib.pipeline import Project, execute
 from fcilib.profiles import PROFILES
 from fcilib.progress import VARIABLE, running
-from fcilib.records import Records
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
-from fcilib.run import run_one
 from fcilib.study import Study
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Records
+from fcilib.training.run import run_one
 
 # Ray reads RAY_AUTH_MODE when it is imported, so nothing here imports it before `cluster` does.
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray: the extra cluster")

@@ -7,8 +7,8 @@ from typing import Any
 
 from fcilib.interactive.widget import Widget, select
 from fcilib.model.probes import FILMED, film_group
-from fcilib.records import Record
 from fcilib.study import Results
+from fcilib.training.records import Record
 
 
 def film(name: str, results: Mapping[str, Results], chance: Mapping[str, float]) -> Widget:

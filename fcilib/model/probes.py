@@ -59,7 +59,7 @@ def measure(
         with all but those; with none left the latter is set to 0.
 
     By epoch, besides the standard ones: `shares`, before training and after each epoch. They are
-    taken while the model is trained, by `fcilib.training`.
+    taken while the model is trained, by `fcilib.training.loop`.
     """
     model.eval()
     rng = torch.Generator().manual_seed(seed)

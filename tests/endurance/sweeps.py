@@ -21,13 +21,14 @@ from pathlib import Path
 
 import torch
 
-from fcilib import executors, pool, records, run
-from fcilib.experiment import Experiment, Training
+from fcilib import executors, pool
 from fcilib.profiles import PROFILES
-from fcilib.records import Records
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
 from fcilib.storage import checkpoint, files
+from fcilib.training import records, run
+from fcilib.training.experiment import Experiment, Training
+from fcilib.training.records import Records
 
 SMOKE = PROFILES["smoke"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fcilib.records import Records
+from fcilib.training.records import Records
 
 KILLS, SEED = 100, 2603
 

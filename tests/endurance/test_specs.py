@@ -11,10 +11,10 @@ import torch
 from pydantic import ValidationError
 
 from fcilib.cost import Bench
-from fcilib.experiment import Experiment
 from fcilib.representations import Frozen
 from fcilib.retrieval import Retrieval
 from fcilib.specs.spec import Spec
+from fcilib.training.experiment import Experiment
 
 NUMBERS = {Experiment: 8000, Retrieval: 1000, Bench: 1000}
 

@@ -19,14 +19,14 @@ from fcilib.cli import app
 from fcilib.cost import Bench
 from fcilib.cost.workloads import Route
 from fcilib.executors import execute
-from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
-from fcilib.records import Records, read
 from fcilib.representations import Embedding
 from fcilib.retrieval import Keywords, Retrieval, hotpotqa
 from fcilib.routers import Investigator
 from fcilib.storage.files import StoreError, write_atomic
 from fcilib.study import Study
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Records, read
 
 SMOKE = PROFILES["smoke"]
 SPECS = [
@@ -269,8 +269,8 @@ def test_a_committed_record_is_read_where_nothing_can_be_written():
     code = (
         "import builtins, os, sys\n"
         "from pathlib import Path\n"
-        "from fcilib.records import Records, read\n"
-        "from fcilib.run import run_one\n"
+        "from fcilib.training.records import Records, read\n"
+        "from fcilib.training.run import run_one\n"
         "def audit(event, given):\n"
         "    writes = event == 'open' and isinstance(given[2], int) and given[2] & 3\n"
         "    if writes or event in ('os.mkdir', 'os.rename', 'os.remove'):\n"

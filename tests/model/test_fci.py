@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fcilib.experiment import Experiment
 from fcilib.model.council import Council, CouncilLayer
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.tasks import Evidence
+from fcilib.training.experiment import Experiment
 
 TASK = Evidence(length=32, vocabulary=16, min_distance=8, distractors=2)
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from fcilib.experiment import Experiment
 from fcilib.model.fci import Output
 from fcilib.model.metrics import score
 from fcilib.representations import Embedding
 from fcilib.routers import RandomRouter, SegmentRouter, pick
 from fcilib.tasks import Batch, Ladder
+from fcilib.training.experiment import Experiment
 
 
 def metrics(scores, evidence, query=0, k=2, label=1):

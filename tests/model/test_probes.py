@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from fcilib.experiment import Experiment
 from fcilib.model import metrics
 from fcilib.model.probes import effective_rank, linear_probe, measure, random_rotation
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.tasks import Evidence
+from fcilib.training.experiment import Experiment
 
 TASK = Evidence(length=32, vocabulary=200, min_distance=8, distractors=2)
 

@@ -8,15 +8,15 @@ import torch
 
 from fcilib import backbones
 from fcilib.backbones import ByteLM, HubModel, byte_lm, features
-from fcilib.experiment import Experiment
 from fcilib.layers.attention import RankOneAttention
 from fcilib.profiles import PROFILES
-from fcilib.records import Records, read
 from fcilib.representations import Attention, Embedding, Flow, Frozen
 from fcilib.routers import Investigator, RankOne
-from fcilib.run import run_one
 from fcilib.specs.spec import Size
-from fcilib.training import train
+from fcilib.training.experiment import Experiment
+from fcilib.training.loop import train
+from fcilib.training.records import Records, read
+from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
 TASK = SMOKE.evidence

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from fcilib.backbones import TRANSFORMER_3M
-from fcilib.experiment import Experiment, Training
 from fcilib.layers.attention import LinearSelfAttention, SelfAttention, SparseAttention
 from fcilib.representations import (
     AblatedAttention,
@@ -38,7 +37,8 @@ from fcilib.representations.mixing import FourierMixing
 from fcilib.routers import Investigator
 from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
-from fcilib.training import train
+from fcilib.training.experiment import Experiment, Training
+from fcilib.training.loop import train
 
 SIZE = Size(vocabulary=20, length=37, width=16)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fcilib.records import Records
 from fcilib.retrieval import METRICS, AtRandom, Keywords, Retrieval, find, hotpotqa, retrieve
 from fcilib.storage.places import default_records
 from fcilib.storage.sealed import RecordError
 from fcilib.study import Study
+from fcilib.training.records import Records
 
 STANDIN = hotpotqa.standin()
 WORDS = Retrieval(retriever=Keywords(tokens="words"), questions=STANDIN.digest)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from fcilib.experiment import Experiment, Training
 from fcilib.representations import Embedding
 from fcilib.routers import OFUL, LinUCB, ThompsonSampling
 from fcilib.routers.bandits import LinearRewards
 from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
-from fcilib.training import train
+from fcilib.training.experiment import Experiment, Training
+from fcilib.training.loop import train
 
 SIZE = Size(vocabulary=20, length=37, width=16)
 EVERY = [LinUCB(), ThompsonSampling(), OFUL()]

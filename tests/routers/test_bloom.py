@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from fcilib.experiment import Experiment
 from fcilib.representations import Embedding
 from fcilib.routers import BloomIndex
 from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
+from fcilib.training.experiment import Experiment
 
 
 def build(vocabulary=200, **fields):

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rank_bm25 import BM25Okapi
 
-from fcilib.experiment import Experiment
 from fcilib.representations import Embedding
 from fcilib.routers import BM25Index
 from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
+from fcilib.training.experiment import Experiment
 
 SIZE = Size(vocabulary=200, length=64, width=16)
 

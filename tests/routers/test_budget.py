@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from fcilib.experiment import Experiment, Training
 from fcilib.model.fci import Output
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Budgeted, Investigator
 from fcilib.specs.spec import Size
 from fcilib.tasks import Batch, Evidence
-from fcilib.training import _loss, train
+from fcilib.training.experiment import Experiment, Training
+from fcilib.training.loop import _loss, train
 
 SIZE = Size(vocabulary=20, length=37, width=16)
 TASK = Evidence(length=33, vocabulary=16, min_distance=8, distractors=2)

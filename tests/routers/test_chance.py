@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from fcilib.experiment import Experiment
 from fcilib.model import metrics
 from fcilib.model.probes import measure
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator, RandomRouter, SegmentRouter
 from fcilib.tasks import Evidence
+from fcilib.training.experiment import Experiment
 
 SEQUENCES = 3000
 

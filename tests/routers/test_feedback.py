@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fcilib.experiment import Experiment
 from fcilib.model.fci import Output
 from fcilib.representations import Embedding
 from fcilib.routers import ClosedLoop
 from fcilib.specs.spec import Size
 from fcilib.tasks import Evidence
-from fcilib.training import _loss
+from fcilib.training.experiment import Experiment
+from fcilib.training.loop import _loss
 
 SIZE = Size(vocabulary=20, length=37, width=16)
 TASK = Evidence(length=33, vocabulary=16, min_distance=8, distractors=2)

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from fcilib.experiment import Experiment
 from fcilib.model import metrics
 from fcilib.model.fci import Output
 from fcilib.representations import Embedding
@@ -16,6 +15,7 @@ from fcilib.routers import Investigator, SegmentRouter, pick
 from fcilib.routers.segment import cut
 from fcilib.specs.spec import Size
 from fcilib.tasks import Batch, Evidence
+from fcilib.training.experiment import Experiment
 
 SIZE = Size(vocabulary=20, length=37, width=16)
 

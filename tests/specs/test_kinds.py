@@ -7,14 +7,14 @@ import pytest
 from pydantic import ValidationError
 
 from fcilib.executors import execute
-from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
-from fcilib.records import Records, read
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import Investigator, RankOne
 from fcilib.routers.router import RouterModule, RouterSpec, SegmentSpec
-from fcilib.run import run_one
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Records, read
+from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
 

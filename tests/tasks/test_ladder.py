@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from scipy.stats import binomtest, chisquare
 
-from fcilib.experiment import Experiment, Training
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
 from fcilib.specs.spec import Size
 from fcilib.tasks import Ladder, Task
 from fcilib.tasks.ladder import ALIAS, LOOKALIKES, MARKER, PIECE
-from fcilib.training import train
+from fcilib.training.experiment import Experiment, Training
+from fcilib.training.loop import train
 
 RUNGS = ("token", "left", "right", "hop")
 

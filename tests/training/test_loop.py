@@ -6,11 +6,8 @@ import statistics
 import pytest
 import torch
 
-from fcilib import training
-from fcilib.experiment import Experiment, Training
 from fcilib.model.probes import FILM, FILMED, film_group, shares
 from fcilib.profiles import PROFILES
-from fcilib.records import Records, read
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Perceiver
 from fcilib.routers import (
     OFUL,
@@ -26,9 +23,12 @@ from fcilib.routers import (
     SegmentRouter,
     ThompsonSampling,
 )
-from fcilib.run import run_one
 from fcilib.tasks import Evidence
-from fcilib.training import DivergedError, evaluate, routing_weight, train
+from fcilib.training.experiment import Experiment, Training
+from fcilib.training.loop import DivergedError, evaluate, routing_weight, train
+from fcilib.training.loop import loop as training
+from fcilib.training.records import Records, read
+from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
 

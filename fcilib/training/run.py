@@ -10,15 +10,15 @@ from functools import partial
 import torch
 
 from fcilib import NUMERICS
-from fcilib.experiment import Experiment
-from fcilib.progress import STATE_FILE, RunState, end_run, tell_run
-from fcilib.records import Record, Records
 from fcilib.storage.files import locked, sweep, write_atomic
 from fcilib.storage.sealed import rounded
 from fcilib.storage.tensors import seal_tensors
 from fcilib.system.allocator import keep_freed_memory
 from fcilib.system.machine import provenance
-from fcilib.training import Outcome, train
+from fcilib.training.experiment import Experiment
+from fcilib.training.loop import Outcome, train
+from fcilib.training.records import Record, Records
+from fcilib.training.state import STATE_FILE, RunState, end_run, tell_run
 
 REPORT_EVERY = 0.5
 """Seconds between two reports of a run's progress."""

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fcilib import experiment as module
 from fcilib.backbones import TRANSFORMER_3M
-from fcilib.experiment import Experiment, Training
 from fcilib.profiles import PROFILES, profile
-from fcilib.records import Records
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Frozen
 from fcilib.routers import BM25Index, Investigator, RankOne
 from fcilib.tasks import Evidence, Ladder
+from fcilib.training import experiment as module
+from fcilib.training.experiment import Experiment, Training
+from fcilib.training.records import Records
 
 COMMITTED = Path(__file__).parents[1] / "records" / "quick"
 

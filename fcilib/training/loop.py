@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fcilib.experiment import Experiment, Training
 from fcilib.model import metrics, probes
 from fcilib.model.fci import FCI, Output
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.tasks import Batch
+from fcilib.training.experiment import Experiment, Training
 
 Report = Callable[[int, int, float], None]
 """Called during training with (steps done, steps in all, live precision; NaN without a router)."""

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fcilib.experiment import Experiment
 from fcilib.profiles import PROFILES
-from fcilib.records import RecordError, Records, read
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
-from fcilib.run import run_one
 from fcilib.storage.sealed import seal
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import RecordError, Records, read
+from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
 SPEC = Experiment(

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from fcilib import NUMERICS
-from fcilib.experiment import Experiment
 from fcilib.storage.files import write_atomic
 from fcilib.storage.sealed import REMEDY, RecordError, seal_model, unseal_model
+from fcilib.training.experiment import Experiment
 
 
 class Record(BaseModel):

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from fcilib import executors, pool
-from fcilib.experiment import Experiment
 from fcilib.failures import RunsFailed, portable
 from fcilib.profiles import PROFILES
-from fcilib.records import Records, read
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
-from fcilib.run import run_one
-from fcilib.training import DivergedError
+from fcilib.training.experiment import Experiment
+from fcilib.training.loop import DivergedError
+from fcilib.training.records import Records, read
+from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
 
@@ -39,10 +39,10 @@ def experiment(seed=0, **training):
 RUN = """
 import sys
 from pathlib import Path
-from fcilib.experiment import Experiment
-from fcilib.records import Records
-from fcilib.run import run_one
-from fcilib import run
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Records
+from fcilib.training.run import run_one
+from fcilib.training import run
 trained = []
 original = run.train
 def train(*a, **k):
@@ -174,8 +174,8 @@ POOL = """
 import sys
 from pathlib import Path
 from fcilib.executors import execute
-from fcilib.experiment import Experiment
-from fcilib.records import Records
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Records
 if __name__ == "__main__":
     spec = Experiment.model_validate_json(sys.argv[1])
     specs = [spec.with_seed(s) for s in range(2)]
