@@ -32,8 +32,8 @@ from typing import Any
 from fcilib import NUMERICS
 from fcilib.backbones import BackboneError, ByteLM
 from fcilib.claims import DEVIATIONS, ROUNDING, TOLERANCE
-from fcilib.executors import execute
-from fcilib.failures import Failures, RunsFailed
+from fcilib.execution.executors import execute
+from fcilib.execution.failures import Failures, RunsFailed
 from fcilib.representations import Frozen
 from fcilib.storage.places import weights_folder
 from fcilib.system.threads import threads

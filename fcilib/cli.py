@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from fcilib import status as reports
-from fcilib.watch import plain_line, read_progress
+from fcilib.execution.watch import plain_line, read_progress
 
 if TYPE_CHECKING:
     from fcilib.audit import Draw

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from fcilib import single_page, status
+from fcilib.execution.watch import Watch
 from fcilib.storage.files import storing, write_atomic
-from fcilib.watch import Watch
 
 try:
     import jupytext

@@ -17,9 +17,9 @@ import pandas as pd
 
 from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find, measure
-from fcilib.executors import execute, parse
+from fcilib.execution.executors import execute, parse
+from fcilib.execution.progress import Progress, running
 from fcilib.profiles import Profile, profile
-from fcilib.progress import Progress, running
 from fcilib.retrieval import METRICS, Retrieval, RetrievalRecord, Retriever, hotpotqa
 from fcilib.storage.places import default_records
 from fcilib.training.experiment import Experiment
@@ -37,7 +37,7 @@ class Study:
     seeds: int
     """How many."""
     executor: str
-    """`inline`, `process`, `ray` or `ray:ADDRESS`; see `fcilib.executors.execute`."""
+    """`inline`, `process`, `ray` or `ray:ADDRESS`; see `fcilib.execution.executors.execute`."""
     records: Records
     chosen: tuple[int, ...] = ()
     """Which; as many as `seeds`, from 0 on, if left out."""

@@ -299,7 +299,7 @@ def test_an_import_that_fails_is_not_audited_and_a_loss_that_diverges_is_a_fault
         def fail(*_):
             raise error
 
-        monkeypatch.setattr("fcilib.executors.run_one", fail)
+        monkeypatch.setattr("fcilib.execution.executors.run_one", fail)
         return list(audit.audit(draw(store, 1, "a"), "inline"))
 
     (found,) = raises(ImportError("no such back end"))

@@ -7,8 +7,8 @@ import pytest
 
 from fcilib.claims import CHANCE
 from fcilib.cost import Bench, Route
+from fcilib.execution.progress import VARIABLE, describe
 from fcilib.figures import style
-from fcilib.progress import VARIABLE, describe
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.study import Study, numbers

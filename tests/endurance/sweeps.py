@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from fcilib import executors, pool
+from fcilib.execution import executors, pool
 from fcilib.profiles import PROFILES
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator

@@ -18,7 +18,7 @@ from fcilib.backbones.byte_lm import Corpus
 from fcilib.cli import app
 from fcilib.cost import Bench
 from fcilib.cost.workloads import Route
-from fcilib.executors import execute
+from fcilib.execution.executors import execute
 from fcilib.profiles import PROFILES
 from fcilib.representations import Embedding
 from fcilib.retrieval import Keywords, Retrieval, hotpotqa

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
-from fcilib.executors import execute
+from fcilib.execution.executors import execute
 from fcilib.profiles import PROFILES
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.representations.base import RepresentationSpec

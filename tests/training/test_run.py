@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from fcilib import executors, pool
-from fcilib.failures import RunsFailed, portable
+from fcilib.execution import executors, pool
+from fcilib.execution.failures import RunsFailed, portable
 from fcilib.profiles import PROFILES
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
@@ -173,7 +173,7 @@ def test_workers_that_die_again_and_again_are_given_up(tmp_path, monkeypatch):
 POOL = """
 import sys
 from pathlib import Path
-from fcilib.executors import execute
+from fcilib.execution.executors import execute
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 import torch
 
-from fcilib.failures import Failures, RunsFailed
-from fcilib.pool import in_pool
+from fcilib.execution.failures import Failures, RunsFailed
+from fcilib.execution.pool import in_pool
 from fcilib.storage.files import StoreError
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
@@ -99,6 +99,6 @@ def _ray(experiments: Sequence[Experiment], records: Records, tick: Tick, addres
             "executor: Ray is not installed; it is the extra cluster: "
             "pip install -c constraints.txt -e '.[cluster]'"
         )
-    from fcilib.ray_executor import on_ray
+    from fcilib.execution.ray_executor import on_ray
 
     return on_ray(experiments, records, tick, address)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fcilib import watch
+from fcilib.execution import watch
 
 
 def write(path: Path, **state: object) -> None:

@@ -18,7 +18,7 @@ from multiprocessing.connection import wait as wait_for
 import cloudpickle
 import torch
 
-from fcilib.failures import Failures, portable
+from fcilib.execution.failures import Failures, portable
 from fcilib.storage.files import StoreError
 from fcilib.system.machine import cores
 from fcilib.training.experiment import Experiment

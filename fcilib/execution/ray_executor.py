@@ -24,8 +24,8 @@ import cloudpickle
 import torch
 from filelock import FileLock, Timeout
 
-from fcilib.failures import Failures, portable
-from fcilib.pool import POLL
+from fcilib.execution.failures import Failures, portable
+from fcilib.execution.pool import POLL
 from fcilib.storage.files import storing, write_atomic
 from fcilib.storage.places import cache_folder
 from fcilib.system.machine import cores

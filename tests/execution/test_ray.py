@@ -15,11 +15,11 @@ import pytest
 import torch
 from filelock import FileLock
 
-from fcilib import executors
-from fcilib.failures import RunsFailed
+from fcilib.execution import executors
+from fcilib.execution.failures import RunsFailed
+from fcilib.execution.progress import VARIABLE, running
 from fcilib.pipeline import Project, execute
 from fcilib.profiles import PROFILES
-from fcilib.progress import VARIABLE, running
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
 from fcilib.study import Study
@@ -179,7 +179,7 @@ def test_a_worker_that_is_killed_goes_on_from_its_checkpoint(tmp_path, cluster, 
 
 
 def test_a_node_of_other_numerics_is_found_out(cluster):
-    from fcilib.ray_executor import _task
+    from fcilib.execution.ray_executor import _task
 
     error = _task._function("0" * 16, pickle.dumps(experiment()), None)
     assert isinstance(error, RuntimeError)
@@ -326,7 +326,7 @@ def test_a_chapter_starts_a_cluster_of_its_own_machine(tmp_path, monkeypatch):
     ],
 )
 def test_a_run_asks_for_a_gpu_where_there_are_any(cluster, monkeypatch, has, share, needs, room):
-    from fcilib import ray_executor
+    from fcilib.execution import ray_executor
 
     monkeypatch.setattr(ray_executor.ray, "cluster_resources", lambda: has)
     if share is not None:
