@@ -222,7 +222,7 @@ def claims(
     """Hold every claim of the paper against the records of one profile."""
     with _one_line_errors():
         from fcilib import ledger, ledger_page, pipeline
-        from fcilib.profiles import profile as sizes_of
+        from fcilib.study.profiles import profile as sizes_of
         from fcilib.training import records as store
 
         project = pipeline.find_project()
@@ -268,7 +268,7 @@ def audit(
     with _one_line_errors():
         from fcilib import audit as audits
         from fcilib import pipeline
-        from fcilib.profiles import profile as sizes_of
+        from fcilib.study.profiles import profile as sizes_of
         from fcilib.training import records as store
 
         seed = secrets.token_hex(4) if seed is None else seed

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from fcilib.backbones import MAMBA_1_4B, MAMBA_370M, PYTHIA_1B
-from fcilib.profiles import Profile
 from fcilib.representations import (
     Anchored,
     Attention,
@@ -35,6 +34,7 @@ from fcilib.routers import (
     ThompsonSampling,
 )
 from fcilib.specs.spec import Spec
+from fcilib.study.profiles import Profile
 from fcilib.training.experiment import Experiment
 
 AnySpec = TypeVar("AnySpec", bound=Spec)

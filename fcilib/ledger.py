@@ -15,9 +15,9 @@ import pandas as pd
 from fcilib import retrieval
 from fcilib.claims import NONE, Claim, Linked, claims, linked, verdict
 from fcilib.deciders import Decider, chance_of, deciders
-from fcilib.profiles import Profile
 from fcilib.retrieval import RetrievalRecord
-from fcilib.study import numbers
+from fcilib.study.profiles import Profile
+from fcilib.study.study import numbers
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Record, Records
 

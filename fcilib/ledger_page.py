@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fcilib.claims import NONE, Claim, Contradiction, anchor_of, contradictions, percent
 from fcilib.ledger import VERDICTS, Entry, ledger, measured, sensitive, summary
-from fcilib.profiles import PROFILES
 from fcilib.storage.files import write_atomic
+from fcilib.study.profiles import PROFILES
 from fcilib.training.records import Records
 
 SHOWN = ("quick", "paper")

@@ -9,10 +9,10 @@ from fcilib import audit
 from fcilib.audit import BEYOND, EXACT, SKIPPED, WITHIN, compare, draw, passed, told
 from fcilib.backbones import ByteLM
 from fcilib.cli import app
-from fcilib.profiles import PROFILES
 from fcilib.representations import Attention, Embedding, Frozen
 from fcilib.routers import Investigator
 from fcilib.storage.sealed import seal, seal_model
+from fcilib.study.profiles import PROFILES
 from fcilib.system.threads import threads
 from fcilib.training.experiment import Experiment
 from fcilib.training.loop import DivergedError

@@ -35,8 +35,8 @@ from fcilib.claims import (
 )
 from fcilib.deciders import deciders
 from fcilib.figures import claims_figure
-from fcilib.profiles import PROFILES
-from fcilib.study import Summarised
+from fcilib.study.profiles import PROFILES
+from fcilib.study.study import Summarised
 
 PAPER = Path(__file__).parents[2] / "shared" / "paper" / "paper_v2.txt"
 """The paper's text, which is not part of the repository."""

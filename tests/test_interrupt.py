@@ -11,10 +11,10 @@ import psutil
 import pytest
 import torch
 
-from fcilib.profiles import PROFILES
 from fcilib.representations import Attention
 from fcilib.routers import Investigator
 from fcilib.study import Study
+from fcilib.study.profiles import PROFILES
 from fcilib.training.records import Records
 from fcilib.training.run import run_one
 

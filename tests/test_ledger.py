@@ -21,8 +21,8 @@ from fcilib.claims import CHANCE, claims
 from fcilib.deciders import chance_of, deciders
 from fcilib.ledger import VERDICTS, ledger, summary
 from fcilib.pipeline import find_project
-from fcilib.profiles import PROFILES
 from fcilib.retrieval import METRICS
+from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import RecordError, Records
 
@@ -564,7 +564,7 @@ def test_a_chapter_holds_a_claim_against_the_runs_that_decide_it(chapter, monkey
     stub.glue = lambda *args, **kwargs: None
     monkeypatch.setitem(sys.modules, "myst_nb", stub)
     monkeypatch.setattr(fcilib.claims, "compare", spy)
-    monkeypatch.setattr("fcilib.study.execute", refuse)
+    monkeypatch.setattr("fcilib.study.study.execute", refuse)
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     monkeypatch.delenv("FCI_HOTPOTQA", raising=False)
     monkeypatch.delenv("FCI_HUB", raising=False)

@@ -11,7 +11,8 @@ from typing import Any
 from docutils.nodes import document
 from sphinx.application import Sphinx
 
-from fcilib import extrapolation, ledger_page, status
+from fcilib import ledger_page, status
+from fcilib.study import extrapolation
 
 
 def chapter_names(root: Path) -> list[str]:

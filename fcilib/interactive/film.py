@@ -7,7 +7,7 @@ from typing import Any
 
 from fcilib.interactive.widget import Widget, select
 from fcilib.model.probes import FILMED, film_group
-from fcilib.study import Results
+from fcilib.study.study import Results
 from fcilib.training.records import Record
 
 

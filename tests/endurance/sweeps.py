@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 
 from fcilib.execution import executors, pool
-from fcilib.profiles import PROFILES
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
 from fcilib.storage import checkpoint, files
+from fcilib.study.profiles import PROFILES
 from fcilib.training import records, run
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.records import Records

@@ -11,13 +11,13 @@ from fcilib.backbones import ByteLM, byte_lm, cached, load, pretrained, read_pre
 from fcilib.backbones.byte_lm import Corpus
 from fcilib.cost import Bench
 from fcilib.cost.workloads import Route
-from fcilib.profiles import PROFILES
 from fcilib.representations import Attention
 from fcilib.retrieval import Keywords, Retrieval, hotpotqa
 from fcilib.routers import Investigator
 from fcilib.storage.checkpoint import load_checkpoint
 from fcilib.storage.sealed import RecordError
 from fcilib.storage.tensors import TensorsError, unseal_tensors
+from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.loop import train
 from fcilib.training.records import Records

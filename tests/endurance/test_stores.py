@@ -19,12 +19,12 @@ from fcilib.cli import app
 from fcilib.cost import Bench
 from fcilib.cost.workloads import Route
 from fcilib.execution.executors import execute
-from fcilib.profiles import PROFILES
 from fcilib.representations import Embedding
 from fcilib.retrieval import Keywords, Retrieval, hotpotqa
 from fcilib.routers import Investigator
 from fcilib.storage.files import StoreError, write_atomic
 from fcilib.study import Study
+from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records, read
 

@@ -19,10 +19,10 @@ from fcilib.execution import executors
 from fcilib.execution.failures import RunsFailed
 from fcilib.execution.progress import VARIABLE, running
 from fcilib.pipeline import Project, execute
-from fcilib.profiles import PROFILES
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
 from fcilib.study import Study
+from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
 from fcilib.training.run import run_one
@@ -251,7 +251,7 @@ def test_a_study_shows_one_progress_and_computes_nothing_twice(
     state = json.loads(progress.read_text())
     assert (state["done"], state["total"], state["running"]) == (2, 2, [])
     assert capfd.readouterr() == ("", "")
-    monkeypatch.setattr("fcilib.study.execute", None)
+    monkeypatch.setattr("fcilib.study.study.execute", None)
     assert here.run(conditions).frame.equals(first.frame)
 
 

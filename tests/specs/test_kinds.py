@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from fcilib.execution.executors import execute
-from fcilib.profiles import PROFILES
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import Investigator, RankOne
 from fcilib.routers.router import RouterModule, RouterSpec, SegmentSpec
+from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records, read
 from fcilib.training.run import run_one

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fcilib.backbones import TRANSFORMER_3M
-from fcilib.profiles import PROFILES, profile
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Frozen
 from fcilib.routers import BM25Index, Investigator, RankOne
+from fcilib.study.profiles import PROFILES, profile
 from fcilib.tasks import Evidence, Ladder
 from fcilib.training import experiment as module
 from fcilib.training.experiment import Experiment, Training

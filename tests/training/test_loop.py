@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from fcilib.model.probes import FILM, FILMED, film_group, shares
-from fcilib.profiles import PROFILES
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Perceiver
 from fcilib.routers import (
     OFUL,
@@ -23,6 +22,7 @@ from fcilib.routers import (
     SegmentRouter,
     ThompsonSampling,
 )
+from fcilib.study.profiles import PROFILES
 from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.loop import DivergedError, evaluate, routing_weight, train

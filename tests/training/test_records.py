@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fcilib.profiles import PROFILES
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
 from fcilib.storage.sealed import seal
+from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import RecordError, Records, read
 from fcilib.training.run import run_one

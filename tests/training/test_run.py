@@ -14,9 +14,9 @@ import torch
 
 from fcilib.execution import executors, pool
 from fcilib.execution.failures import RunsFailed, portable
-from fcilib.profiles import PROFILES
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
+from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.loop import DivergedError
 from fcilib.training.records import Records, read

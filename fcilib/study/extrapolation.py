@@ -1,6 +1,6 @@
 """What a sweep at the paper's sizes would cost: arithmetic on the times of a smaller one.
 
-    python -m fcilib.extrapolation
+    python -m fcilib.study.extrapolation
 
 measures, one run after another and on one thread, how far the arithmetic is right.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from fcilib.profiles import PROFILES, Profile
 from fcilib.representations import Attention, Embedding, Flow, Perceiver
 from fcilib.routers import Investigator
 from fcilib.storage.files import write_atomic
 from fcilib.storage.places import default_records
+from fcilib.study.profiles import PROFILES, Profile
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.records import Record, Records
 from fcilib.training.run import run_one

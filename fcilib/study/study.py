@@ -19,9 +19,9 @@ from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find, measure
 from fcilib.execution.executors import execute, parse
 from fcilib.execution.progress import Progress, running
-from fcilib.profiles import Profile, profile
 from fcilib.retrieval import METRICS, Retrieval, RetrievalRecord, Retriever, hotpotqa
 from fcilib.storage.places import default_records
+from fcilib.study.profiles import Profile, profile
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Record, Records
 

@@ -11,7 +11,7 @@ from fcilib.execution.progress import VARIABLE, describe
 from fcilib.figures import style
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.routers import Investigator, RandomRouter, RankOne
-from fcilib.study import Study, numbers
+from fcilib.study.study import Study, numbers
 
 PARAMETERS = {"profile": "smoke", "seeds": 2, "executor": "inline", "records": ""}
 
@@ -127,7 +127,7 @@ def test_a_mean_over_all_tokens_is_exactly_at_chance(results):
 def test_what_is_recorded_is_not_run_again(tmp_path, monkeypatch):
     here = study(tmp_path, seeds=1)
     first = here.run(conditions(here, "all"))
-    monkeypatch.setattr("fcilib.study.execute", None)
+    monkeypatch.setattr("fcilib.study.study.execute", None)
     assert here.run(conditions(here, "all")).frame.equals(first.frame)
 
 

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from fcilib import extrapolation
 from fcilib.backbones import TRANSFORMER_3M
-from fcilib.extrapolation import check_table, checks, cost_table, duration, factors, makespan
-from fcilib.profiles import PROFILES
 from fcilib.representations import Attention, Embedding, Flow, Frozen
 from fcilib.routers import Investigator
+from fcilib.study import extrapolation
+from fcilib.study.extrapolation import check_table, checks, cost_table, duration, factors, makespan
+from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 QUICK, PAPER = PROFILES["quick"], PROFILES["paper"]
 
 
