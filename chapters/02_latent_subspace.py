@@ -51,8 +51,9 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import claims, figures
-from fcilib.claims import CHANCE, number, percent, spread, texts
+from fcilib import figures
+from fcilib.ledger import claims
+from fcilib.ledger.claims import CHANCE, number, percent, spread, texts
 from fcilib.model import probes
 from fcilib.representations import Attention, Embedding, Flow, Perceiver
 from fcilib.routers import Investigator, RandomRouter, RankOne

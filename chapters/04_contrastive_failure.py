@@ -49,8 +49,9 @@ import pandas as pd
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import claims, figures
-from fcilib.claims import CHANCE, percent, spread
+from fcilib import figures
+from fcilib.ledger import claims
+from fcilib.ledger.claims import CHANCE, percent, spread
 from fcilib.model import probes
 from fcilib.representations import (
     AblatedAttention,

@@ -51,10 +51,11 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import claims, figures
+from fcilib import figures
 from fcilib.backbones import MINILM
-from fcilib.claims import CHANCE, percent, spread
-from fcilib.ledger import further, ledger
+from fcilib.ledger import claims
+from fcilib.ledger.claims import CHANCE, percent, spread
+from fcilib.ledger.ledger import further, ledger
 from fcilib.model import metrics
 from fcilib.model.fci import Output
 from fcilib.representations import Attention, Embedding, Flow

@@ -52,7 +52,7 @@ import pandas as pd
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import claims, figures
+from fcilib import figures
 from fcilib.backbones import (
     MAMBA_1_4B,
     MAMBA_370M,
@@ -64,8 +64,9 @@ from fcilib.backbones import (
     pretrained,
     read_pretraining,
 )
-from fcilib.claims import CHANCE, NONE, percent, spread
-from fcilib.ledger import further, ledger
+from fcilib.ledger import claims
+from fcilib.ledger.claims import CHANCE, NONE, percent, spread
+from fcilib.ledger.ledger import further, ledger
 from fcilib.representations import (
     Attention,
     Embedding,

@@ -55,7 +55,7 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import claims, figures
+from fcilib import figures
 from fcilib.cost import (
     Arithmetic,
     Bench,
@@ -66,6 +66,7 @@ from fcilib.cost import (
     presets,
     report,
 )
+from fcilib.ledger import claims
 from fcilib.representations import (
     Attention,
     Embedding,

@@ -111,7 +111,7 @@ print("the nearest is the one we hid, and the gradient is right")
 # %%
 from dataclasses import replace
 
-from fcilib.deciders import chance_of
+from fcilib.ledger.deciders import chance_of
 from fcilib.representations import Attention, Embedding
 from fcilib.training.records import Records
 
@@ -142,7 +142,7 @@ for candidates, conditions in ours.items():
 # %% tags=["hide-input"]
 import pandas as pd
 
-from fcilib import claims
+from fcilib.ledger import claims
 
 rows = {}
 for candidates, conditions in ours.items():
@@ -187,8 +187,8 @@ for name, row in rows.items():
 import matplotlib.pyplot as plt
 
 from fcilib import figures
-from fcilib.claims import compare
-from fcilib.deciders import deciders
+from fcilib.ledger.claims import compare
+from fcilib.ledger.deciders import deciders
 
 OF_THE_PAPER = {
     "raw embeddings": "raw",

@@ -22,8 +22,8 @@ from fcilib import status as reports
 from fcilib.execution.watch import plain_line, read_progress
 
 if TYPE_CHECKING:
-    from fcilib.audit import Draw
     from fcilib.cost import Cost
+    from fcilib.ledger.audit import Draw
 
 app = typer.Typer(
     help="The executable edition of 'When Does Content-Based Routing Work?'.",
@@ -221,7 +221,8 @@ def claims(
 ) -> None:
     """Hold every claim of the paper against the records of one profile."""
     with _one_line_errors():
-        from fcilib import ledger, ledger_page, pipeline
+        from fcilib import ledger_page, pipeline
+        from fcilib.ledger import ledger
         from fcilib.study.profiles import profile as sizes_of
         from fcilib.training import records as store
 
@@ -266,8 +267,8 @@ def audit(
     Status 1 if one drifts too far, or if none of them could be audited.
     """
     with _one_line_errors():
-        from fcilib import audit as audits
         from fcilib import pipeline
+        from fcilib.ledger import audit as audits
         from fcilib.study.profiles import profile as sizes_of
         from fcilib.training import records as store
 
@@ -303,7 +304,7 @@ def audit(
 
 
 def _draw_line(drawn: Draw, folder: Path, seed: str, most: float | None) -> str:
-    from fcilib.audit import RULE
+    from fcilib.ledger.audit import RULE
 
     left = [f"{drawn.costly} that took more than {most:g} s"] if most is not None else []
     left += [f"{drawn.foreign} of other numerics"] if drawn.foreign else []

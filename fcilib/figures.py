@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fcilib.claims import RULE, Claim
+from fcilib.ledger.claims import RULE, Claim
 
 # Okabe and Ito's palette, told apart by colour-blind readers; each with a marker, for print.
 STYLES: Mapping[str, tuple[str, str]] = {

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from fcilib.claims import NONE, Claim, Contradiction, anchor_of, contradictions, percent
-from fcilib.ledger import VERDICTS, Entry, ledger, measured, sensitive, summary
+from fcilib.ledger.claims import NONE, Claim, Contradiction, anchor_of, contradictions, percent
+from fcilib.ledger.ledger import VERDICTS, Entry, ledger, measured, sensitive, summary
 from fcilib.storage.files import write_atomic
 from fcilib.study.profiles import PROFILES
 from fcilib.training.records import Records

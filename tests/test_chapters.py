@@ -8,7 +8,7 @@ import nbformat
 import papermill
 import pytest
 
-from fcilib.claims import claims, contradictions
+from fcilib.ledger.claims import claims, contradictions
 from fcilib.pipeline import find_project, normalise, parameters_of, read_chapter
 from fcilib.study.study import PARAMETERS
 

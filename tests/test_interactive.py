@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from fcilib import interactive
-from fcilib.claims import claims
 from fcilib.interactive import Widget
+from fcilib.ledger.claims import claims
 from fcilib.model.probes import FILMED
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator

@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from fcilib.claims import CHANCE
 from fcilib.cost import Bench, Route
 from fcilib.execution.progress import VARIABLE, describe
 from fcilib.figures import style
+from fcilib.ledger.claims import CHANCE
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.study.study import Study, numbers

@@ -16,10 +16,10 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 
-import fcilib.claims
-from fcilib.claims import CHANCE, claims
-from fcilib.deciders import chance_of, deciders
-from fcilib.ledger import VERDICTS, ledger, summary
+import fcilib.ledger.claims
+from fcilib.ledger.claims import CHANCE, claims
+from fcilib.ledger.deciders import chance_of, deciders
+from fcilib.ledger.ledger import VERDICTS, ledger, summary
 from fcilib.pipeline import find_project
 from fcilib.retrieval import METRICS
 from fcilib.study.profiles import PROFILES
@@ -551,7 +551,7 @@ def test_a_chapter_holds_a_claim_against_the_runs_that_decide_it(chapter, monkey
     if missing:
         pytest.skip(f"{chapter.name} needs {', '.join(missing)}, of the extra scale")
     calls = []
-    compare = fcilib.claims.compare
+    compare = fcilib.ledger.claims.compare
 
     def spy(rows, results, chance=None, **more):
         calls.append((rows, results, chance or {}))
@@ -563,7 +563,7 @@ def test_a_chapter_holds_a_claim_against_the_runs_that_decide_it(chapter, monkey
     stub = ModuleType("myst_nb")
     stub.glue = lambda *args, **kwargs: None
     monkeypatch.setitem(sys.modules, "myst_nb", stub)
-    monkeypatch.setattr(fcilib.claims, "compare", spy)
+    monkeypatch.setattr(fcilib.ledger.claims, "compare", spy)
     monkeypatch.setattr("fcilib.study.study.execute", refuse)
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     monkeypatch.delenv("FCI_HOTPOTQA", raising=False)

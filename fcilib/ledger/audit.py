@@ -31,9 +31,9 @@ from typing import Any
 
 from fcilib import NUMERICS
 from fcilib.backbones import BackboneError, ByteLM
-from fcilib.claims import DEVIATIONS, ROUNDING, TOLERANCE
 from fcilib.execution.executors import execute
 from fcilib.execution.failures import Failures, RunsFailed
+from fcilib.ledger.claims import DEVIATIONS, ROUNDING, TOLERANCE
 from fcilib.representations import Frozen
 from fcilib.storage.places import weights_folder
 from fcilib.system.threads import threads

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fcilib.claims import (
+from fcilib.figures import claims_figure
+from fcilib.ledger.claims import (
     CHANCE,
     DEVIATIONS,
     NONE,
@@ -33,12 +34,11 @@ from fcilib.claims import (
     texts,
     verdict,
 )
-from fcilib.deciders import deciders
-from fcilib.figures import claims_figure
+from fcilib.ledger.deciders import deciders
 from fcilib.study.profiles import PROFILES
 from fcilib.study.study import Summarised
 
-PAPER = Path(__file__).parents[2] / "shared" / "paper" / "paper_v2.txt"
+PAPER = Path(__file__).parents[3] / "shared" / "paper" / "paper_v2.txt"
 """The paper's text, which is not part of the repository."""
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from fcilib import retrieval
-from fcilib.claims import NONE, Claim, Linked, claims, linked, verdict
-from fcilib.deciders import Decider, chance_of, deciders
+from fcilib.ledger.claims import NONE, Claim, Linked, claims, linked, verdict
+from fcilib.ledger.deciders import Decider, chance_of, deciders
 from fcilib.retrieval import RetrievalRecord
 from fcilib.study.profiles import Profile
 from fcilib.study.study import numbers

@@ -5,10 +5,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from fcilib import audit
-from fcilib.audit import BEYOND, EXACT, SKIPPED, WITHIN, compare, draw, passed, told
 from fcilib.backbones import ByteLM
 from fcilib.cli import app
+from fcilib.ledger import audit
+from fcilib.ledger.audit import BEYOND, EXACT, SKIPPED, WITHIN, compare, draw, passed, told
 from fcilib.representations import Attention, Embedding, Frozen
 from fcilib.routers import Investigator
 from fcilib.storage.sealed import seal, seal_model

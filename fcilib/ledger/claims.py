@@ -58,7 +58,7 @@ class Claim(Spec):
     tolerance: float | None = Field(None, ge=0)
     """None: by the rule for shares. 0 at a threshold, where only the side counts."""
     decided_by: list[str] = Field([])
-    """Names of `fcilib.deciders.deciders`; a claim on several holds if it does of each."""
+    """Names of `fcilib.ledger.deciders.deciders`; a claim on several holds if it does of each."""
     untested: str | None = None
     """Why nothing decides it; beside `decided_by`, why there may be no record."""
     note: str | None = None
@@ -127,7 +127,7 @@ def verdict(agreements: Mapping[str, bool]) -> str:
 
 @cache
 def _content() -> Mapping[str, Mapping[str, Mapping[str, object]]]:
-    return yaml.safe_load(files("fcilib").joinpath("claims.yaml").read_text("utf-8"))
+    return yaml.safe_load(files("fcilib.ledger").joinpath("claims.yaml").read_text("utf-8"))
 
 
 @cache

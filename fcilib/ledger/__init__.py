@@ -1,0 +1,1 @@
+"""The paper's claims, the experiments that decide them, verdicts, and the audit of records."""
