@@ -51,10 +51,10 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import figures, interactive
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, percent, spread
 from fcilib.ledger.ledger import further, ledger
+from fcilib.present import figures, interactive
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RandomRouter
 

@@ -51,10 +51,10 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import figures
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, number, percent, spread, texts
 from fcilib.model import probes
+from fcilib.present import figures
 from fcilib.representations import Attention, Embedding, Flow, Perceiver
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.routers.investigator import PairwiseScores

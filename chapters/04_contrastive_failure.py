@@ -49,10 +49,10 @@ import pandas as pd
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import figures
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, percent, spread
 from fcilib.model import probes
+from fcilib.present import figures
 from fcilib.representations import (
     AblatedAttention,
     Attention,

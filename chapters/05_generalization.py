@@ -51,13 +51,13 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import figures
 from fcilib.backbones import MINILM
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, percent, spread
 from fcilib.ledger.ledger import further, ledger
 from fcilib.model import metrics
 from fcilib.model.fci import Output
+from fcilib.present import figures
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.retrieval import AtRandom, Encoder, Keywords, hotpotqa
 from fcilib.routers import Investigator, RandomRouter

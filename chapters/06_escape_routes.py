@@ -53,10 +53,10 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import figures
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, percent, spread
 from fcilib.ledger.ledger import further, ledger
+from fcilib.present import figures
 from fcilib.representations import (
     Attention,
     Embedding,

@@ -52,7 +52,6 @@ import pandas as pd
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import figures
 from fcilib.backbones import (
     MAMBA_1_4B,
     MAMBA_370M,
@@ -67,6 +66,7 @@ from fcilib.backbones import (
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, NONE, percent, spread
 from fcilib.ledger.ledger import further, ledger
+from fcilib.present import figures
 from fcilib.representations import (
     Attention,
     Embedding,

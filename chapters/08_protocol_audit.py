@@ -52,11 +52,11 @@ import torch
 from IPython.display import HTML
 from myst_nb import glue
 
-from fcilib import figures, interactive
 from fcilib.ledger import claims
 from fcilib.ledger.claims import percent
 from fcilib.ledger.deciders import chance_of
 from fcilib.ledger.ledger import ledger
+from fcilib.present import figures, interactive
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RankOne, SegmentRouter
 from fcilib.tasks import Evidence

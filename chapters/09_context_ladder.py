@@ -47,12 +47,12 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import figures
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, NONE, percent
 from fcilib.model import metrics
 from fcilib.model.council import Council
 from fcilib.model.fci import FCI
+from fcilib.present import figures
 from fcilib.representations import (
     Attention,
     Contrastive,

@@ -55,7 +55,6 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib import figures
 from fcilib.cost import (
     Arithmetic,
     Bench,
@@ -67,6 +66,7 @@ from fcilib.cost import (
     report,
 )
 from fcilib.ledger import claims
+from fcilib.present import figures
 from fcilib.representations import (
     Attention,
     Embedding,

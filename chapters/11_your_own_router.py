@@ -186,9 +186,9 @@ for name, row in rows.items():
 # %%
 import matplotlib.pyplot as plt
 
-from fcilib import figures
 from fcilib.ledger.claims import compare
 from fcilib.ledger.deciders import deciders
+from fcilib.present import figures
 
 OF_THE_PAPER = {
     "raw embeddings": "raw",

@@ -221,8 +221,9 @@ def claims(
 ) -> None:
     """Hold every claim of the paper against the records of one profile."""
     with _one_line_errors():
-        from fcilib import ledger_page, pipeline
+        from fcilib import pipeline
         from fcilib.ledger import ledger
+        from fcilib.present import ledger_page
         from fcilib.study.profiles import profile as sizes_of
         from fcilib.training import records as store
 

@@ -11,7 +11,8 @@ from typing import Any
 from docutils.nodes import document
 from sphinx.application import Sphinx
 
-from fcilib import ledger_page, status
+from fcilib import status
+from fcilib.present import ledger_page
 from fcilib.study import extrapolation
 
 

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fcilib.figures import claims_figure
 from fcilib.ledger.claims import (
     CHANCE,
     DEVIATIONS,
@@ -35,6 +34,7 @@ from fcilib.ledger.claims import (
     verdict,
 )
 from fcilib.ledger.deciders import deciders
+from fcilib.present.figures import claims_figure
 from fcilib.study.profiles import PROFILES
 from fcilib.study.study import Summarised
 

@@ -7,8 +7,8 @@ import pytest
 
 from fcilib.cost import Bench, Route
 from fcilib.execution.progress import VARIABLE, describe
-from fcilib.figures import style
 from fcilib.ledger.claims import CHANCE
+from fcilib.present.figures import style
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.study.study import Study, numbers

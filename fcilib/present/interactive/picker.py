@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from fcilib.interactive.widget import Widget, select
 from fcilib.ledger.claims import Claim
+from fcilib.present.interactive.widget import Widget, select
 
 
 def picker(

@@ -6,10 +6,10 @@ import re
 import pandas as pd
 import pytest
 
-from fcilib import interactive
-from fcilib.interactive import Widget
 from fcilib.ledger.claims import claims
 from fcilib.model.probes import FILMED
+from fcilib.present import interactive
+from fcilib.present.interactive import Widget
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
 from fcilib.study import Study

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fcilib.interactive.widget import Widget, select
 from fcilib.model.probes import FILMED, film_group
+from fcilib.present.interactive.widget import Widget, select
 from fcilib.study.study import Results
 from fcilib.training.records import Record
 

@@ -4,8 +4,8 @@ Each is one piece of HTML with its numbers, its style and its script inside: no 
 from outside, so that it works offline and in a downloaded notebook.
 """
 
-from fcilib.interactive.film import film
-from fcilib.interactive.picker import picker
-from fcilib.interactive.widget import Widget
+from fcilib.present.interactive.film import film
+from fcilib.present.interactive.picker import picker
+from fcilib.present.interactive.widget import Widget
 
 __all__ = ["Widget", "film", "picker"]
