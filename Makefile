@@ -66,7 +66,7 @@ lint: $(STAMP) ## ruff, without changing anything
 format: $(STAMP) ## ruff, fixing what it can; and chapters as Jupyter would save them
 	$(BIN)/ruff check --fix $(wildcard $(CODE))
 	$(BIN)/ruff format $(wildcard $(CODE))
-	$(BIN)/python -m fcilib.pipeline
+	$(BIN)/python -m fcilib.publish.pipeline
 
 clean: ## remove what is made from tracked files (not .venv, not records)
 	rm -rf book/_build book/_generated _build _runs .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """`fci`: run chapters, make the book, see what there is.
 
-A thin layer over `fcilib.pipeline`. What the caller got wrong is one line and exit status 2; a
+A thin layer over `fcilib.publish.pipeline`. What the caller got wrong is one line and exit status 2; a
 chapter or a page that failed is its own message and exit status 1; Ctrl-C is one line and 130.
 """
 
@@ -18,8 +18,8 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from fcilib import status as reports
 from fcilib.execution.watch import plain_line, read_progress
+from fcilib.publish import status as reports
 
 if TYPE_CHECKING:
     from fcilib.cost import Cost
@@ -58,7 +58,7 @@ def _one_line_errors(goes_on: bool = False) -> Iterator[None]:
     `goes_on`: the same command, given after Ctrl-C, goes on from there.
     """
     try:
-        from fcilib.pipeline import BuildFailed, PipelineError
+        from fcilib.publish.pipeline import BuildFailed, PipelineError
         from fcilib.storage.files import StoreError
     except KeyboardInterrupt:
         raise _interrupted(goes_on) from None
@@ -88,7 +88,7 @@ def _interrupted(goes_on: bool) -> typer.Exit:
 
 
 def _parse_pairs(pairs: list[str] | None) -> dict[str, str]:
-    from fcilib.pipeline import PipelineError
+    from fcilib.publish.pipeline import PipelineError
 
     given = {}
     for pair in pairs or []:
@@ -112,7 +112,7 @@ def book(
 ) -> None:
     """Execute chapters into book/ and render book/_build/html/."""
     with _one_line_errors(goes_on=True):
-        from fcilib import pipeline
+        from fcilib.publish import pipeline
 
         project = pipeline.find_project()
         given = _parse_pairs(parameter)
@@ -134,7 +134,7 @@ def pdf(
 ) -> None:
     """Print the rendered book to one PDF; needs Chromium or Chrome."""
     with _one_line_errors():
-        from fcilib import pipeline
+        from fcilib.publish import pipeline
 
         project = pipeline.find_project()
         target = out.resolve() if out else project.html.parent / "fcilib.pdf"
@@ -159,7 +159,7 @@ def run(
 ) -> None:
     """Execute one chapter as you like it, away from the book."""
     with _one_line_errors(goes_on=True):
-        from fcilib import pipeline
+        from fcilib.publish import pipeline
 
         project = pipeline.find_project()
         found = project.chapter(chapter)
@@ -178,7 +178,7 @@ def run(
 def status() -> None:
     """Show the chapters, when they were executed, the records there are, and what is running."""
     with _one_line_errors():
-        from fcilib import pipeline
+        from fcilib.publish import pipeline
 
         project = pipeline.find_project()
         made = reports.read(project.book)
@@ -221,9 +221,9 @@ def claims(
 ) -> None:
     """Hold every claim of the paper against the records of one profile."""
     with _one_line_errors():
-        from fcilib import pipeline
         from fcilib.ledger import ledger
         from fcilib.present import ledger_page
+        from fcilib.publish import pipeline
         from fcilib.study.profiles import profile as sizes_of
         from fcilib.training import records as store
 
@@ -268,8 +268,8 @@ def audit(
     Status 1 if one drifts too far, or if none of them could be audited.
     """
     with _one_line_errors():
-        from fcilib import pipeline
         from fcilib.ledger import audit as audits
+        from fcilib.publish import pipeline
         from fcilib.study.profiles import profile as sizes_of
         from fcilib.training import records as store
 

@@ -9,7 +9,7 @@ import papermill
 import pytest
 
 from fcilib.ledger.claims import claims, contradictions
-from fcilib.pipeline import find_project, normalise, parameters_of, read_chapter
+from fcilib.publish.pipeline import find_project, normalise, parameters_of, read_chapter
 from fcilib.study.study import PARAMETERS
 
 PROJECT = find_project(Path(__file__).parent)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from fcilib import pipeline
 from fcilib.cli import app
+from fcilib.publish import pipeline
 
 CHAPTER = """\
 # %% tags=["parameters"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fcilib import pipeline
+from fcilib.publish import pipeline
 
 PROJECT = pipeline.find_project(Path(__file__).parent)
 CHAPTERS = PROJECT.chapters()

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 import browser  # noqa: E402  (a helper beside this file)
 
-from fcilib import pipeline  # noqa: E402
 from fcilib.ledger.claims import anchor_of, claims, percent  # noqa: E402
+from fcilib.publish import pipeline  # noqa: E402
 from fcilib.representations import Embedding  # noqa: E402
 from fcilib.routers import Investigator  # noqa: E402
 from fcilib.study.study import Study  # noqa: E402

@@ -11,8 +11,8 @@ from typing import Any
 from docutils.nodes import document
 from sphinx.application import Sphinx
 
-from fcilib import status
 from fcilib.present import ledger_page
+from fcilib.publish import status
 from fcilib.study import extrapolation
 
 

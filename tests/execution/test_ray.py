@@ -18,7 +18,7 @@ from filelock import FileLock
 from fcilib.execution import executors
 from fcilib.execution.failures import RunsFailed
 from fcilib.execution.progress import VARIABLE, running
-from fcilib.pipeline import Project, execute
+from fcilib.publish.pipeline import Project, execute
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
 from fcilib.study import Study

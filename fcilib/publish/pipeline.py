@@ -4,7 +4,7 @@
 
 Executing a chapter twice from the same records gives the same bytes, so that `git status` stays
 clean after `make book`: whatever differs from run to run (times, paths, random cell ids) is taken
-out of the notebook and goes to a side file that feeds the Status page (`fcilib.status`).
+out of the notebook and goes to a side file that feeds the Status page (`fcilib.publish.status`).
 
 Nothing here knows a chapter by name: chapters are what lies in `chapters/`.
 """
@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcilib import single_page, status
 from fcilib.execution.watch import Watch
+from fcilib.publish import single_page, status
 from fcilib.storage.files import storing, write_atomic
 
 try:
@@ -156,7 +156,7 @@ def find_project(start: Path | None = None) -> Project:
     Raises PipelineError where neither has a `_toc.yml` beside a `chapters/`.
     """
     here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
         if (folder / "_toc.yml").is_file() and (folder / "chapters").is_dir():
             return Project(folder)
     raise PipelineError(f"no book here: {here} is in no folder with a _toc.yml and a chapters/")

@@ -10,8 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fcilib import pipeline, status
-from fcilib.pipeline import ChapterFailed, PipelineError, Project
+from fcilib.publish import pipeline, status
+from fcilib.publish.pipeline import ChapterFailed, PipelineError, Project
 
 HEADER = """\
 # ---
