@@ -81,7 +81,7 @@ from fcilib.routers import (
     SegmentRouter,
     ThompsonSampling,
 )
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Evidence
 
 # %% [markdown]

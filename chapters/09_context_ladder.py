@@ -62,7 +62,7 @@ from fcilib.representations import (
     Perceiver,
 )
 from fcilib.routers import Investigator, RandomRouter
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import ladder
 
 # %% [markdown]

@@ -78,7 +78,7 @@ from fcilib.representations import (
 )
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.routers.rank_one import FingerprintScores
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 width = study.sizes.width
 limits = {

@@ -1,6 +1,3 @@
 """The executable edition of "When Does Content-Based Routing Work?" (arXiv:2603.20997v2)."""
 
 __version__ = "0.1.0"
-
-NUMERICS = 1
-"""Part of every experiment's identity: raised when a change alters what a run computes."""

@@ -1,6 +1,6 @@
 """`fci`: run chapters, make the book, see what there is.
 
-A thin layer over `fcilib.publish.pipeline`. What the caller got wrong is one line and exit status 2; a
+A thin layer over the wings below it. What the caller got wrong is one line and exit status 2; a
 chapter or a page that failed is its own message and exit status 1; Ctrl-C is one line and 130.
 """
 

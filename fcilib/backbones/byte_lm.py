@@ -24,7 +24,8 @@ from torch import nn
 
 from fcilib.backbones.hub import quiet, required
 from fcilib.backbones.mixers import use_our_scan
-from fcilib.specs.spec import Spec, short_hash
+from fcilib.specs.identity import short_hash
+from fcilib.specs.spec import Spec
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.storage.files import StoreError, locked, storing, sweep, write_atomic
 from fcilib.storage.sealed import RecordError, rounded, seal_model, unseal_model

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from fcilib.specs.spec import short_hash
+from fcilib.specs.identity import short_hash
 from fcilib.storage.files import locked, sweep, write_atomic
 from fcilib.storage.places import cache_folder
 from fcilib.storage.tensors import TensorsError, seal_tensors, unseal_tensors

@@ -11,6 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from fcilib.layers.mamba import MambaBlock
+
+
+class Mixer(MambaBlock):
+    """Takes what transformers hands to a mixer, and heeds the vectors."""
+
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return super().forward(hidden_states)
+
 
 def use_our_scan(model: nn.Module) -> nn.Module:
     """Put our Mamba block in place of every `MambaMixer` of a transformers model, weights kept.
@@ -19,15 +28,6 @@ def use_our_scan(model: nn.Module) -> nn.Module:
     """
     if getattr(model.config, "model_type", None) != "mamba":
         return model
-    # Here, since the representations, of which a frozen backbone is one, import this package.
-    from fcilib.layers.mamba import MambaBlock
-
-    class Mixer(MambaBlock):
-        """Takes what transformers hands to a mixer, and heeds the vectors."""
-
-        def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-            return super().forward(hidden_states)
-
     config = model.config
     if not config.use_conv_bias or config.use_bias or config.hidden_act != "silu":
         raise ValueError("model: a Mamba with other biases or activations than the published ones")

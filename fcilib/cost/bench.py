@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fcilib.cost import meter
 from fcilib.cost.workloads import AnyWorkload
-from fcilib.specs.spec import Repeatable, short_hash
+from fcilib.specs.identity import Repeatable
 from fcilib.storage.files import locked, sweep, write_atomic
 from fcilib.storage.sealed import find_sealed, seal_model
 from fcilib.system.allocator import keep_freed_memory
@@ -56,11 +56,6 @@ class Bench(Repeatable):
         if any(after <= before for before, after in pairwise((0, *self.lengths))):
             raise ValueError(f"lengths: {self.lengths} are not positive and ascending")
         return self
-
-    @property
-    def identity(self) -> str:
-        """16 hexadecimal digits, of the canonical JSON."""
-        return short_hash(self.canonical())
 
     def __hash__(self) -> int:
         return hash(self.identity)

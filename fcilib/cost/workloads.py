@@ -12,7 +12,8 @@ from fcilib.cost import arithmetic, peers
 from fcilib.cost.meter import Call
 from fcilib.representations import Representation
 from fcilib.routers import Router
-from fcilib.specs.spec import Size, Spec
+from fcilib.specs.size import Size
+from fcilib.specs.spec import Spec
 
 VOCABULARY = 64
 

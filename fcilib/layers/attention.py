@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 WINDOW, GLOBAL_TOKENS = 32, 16
 """The paper's sparse pattern (section 4.3)."""

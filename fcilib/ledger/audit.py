@@ -29,12 +29,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fcilib import NUMERICS
 from fcilib.backbones import BackboneError, ByteLM
 from fcilib.execution.executors import execute
 from fcilib.execution.failures import Failures, RunsFailed
 from fcilib.ledger.claims import DEVIATIONS, ROUNDING, TOLERANCE
 from fcilib.representations import Frozen
+from fcilib.specs.identity import NUMERICS
 from fcilib.storage.places import weights_folder
 from fcilib.system.threads import threads
 from fcilib.training.experiment import Experiment

@@ -10,7 +10,8 @@ from torch import nn
 
 from fcilib.layers.attention import CrossAttention
 from fcilib.layers.blocks import FeedForward
-from fcilib.specs.spec import Size, Spec
+from fcilib.specs.size import Size
+from fcilib.specs.spec import Spec
 
 
 class Council(Spec):

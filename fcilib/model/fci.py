@@ -11,7 +11,7 @@ from torch import nn
 from fcilib.model.council import Council
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers.router import RouterSpec, pick
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 Normalisation = Literal["layer", "none"]
 

@@ -11,7 +11,7 @@ from torch import nn
 from fcilib.layers.attention import SelfAttention
 from fcilib.layers.blocks import Block
 from fcilib.representations.base import RepresentationSpec, TokenEmbedding
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 
 class AblatedAttention(RepresentationSpec):

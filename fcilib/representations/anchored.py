@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fcilib.representations.base import RepresentationSpec, TokenEmbedding
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 
 class Anchored(RepresentationSpec):

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fcilib.specs.spec import Size, Spec
+from fcilib.specs.size import Size
+from fcilib.specs.spec import Spec
 
 Positions = Literal["learned", "sinusoidal", "none"]
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fcilib.representations.base import RepresentationSpec, TokenEmbedding
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Batch
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from fcilib.layers.mamba import MambaBlock
 from fcilib.representations.base import RepresentationSpec, TokenEmbedding
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 
 class Flow(RepresentationSpec):

@@ -14,7 +14,7 @@ from fcilib.backbones import Backbone, Weights
 from fcilib.layers.attention import RankOneAttention, SelfAttention, SparseAttention
 from fcilib.layers.blocks import Block
 from fcilib.representations.base import RepresentationSpec
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Batch
 
 

@@ -11,7 +11,7 @@ from fcilib.layers.attention import SelfAttention
 from fcilib.layers.blocks import Block
 from fcilib.representations.base import RepresentationSpec, TokenEmbedding
 from fcilib.representations.flow import Flow, FlowLayer
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 Layer = Literal["flow", "bidirectional-flow", "attention", "causal-attention"]
 

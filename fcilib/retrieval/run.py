@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from fcilib import NUMERICS
 from fcilib.retrieval import hotpotqa
 from fcilib.retrieval.hotpotqa import QuestionSet, Segments
 from fcilib.retrieval.retrievers import AnyRetriever
-from fcilib.specs.spec import Repeatable, short_hash
+from fcilib.specs.identity import Numerical
 from fcilib.storage.files import locked, sweep, write_atomic
 from fcilib.storage.sealed import find_sealed, rounded, seal_model
 from fcilib.system.machine import provenance
@@ -21,7 +20,7 @@ from fcilib.system.machine import provenance
 METRICS = ("any_hit", "all_hit", "segment_recall")
 
 
-class Retrieval(Repeatable):
+class Retrieval(Numerical):
     """Who picks how many segments, for which questions."""
 
     retriever: AnyRetriever
@@ -32,11 +31,6 @@ class Retrieval(Repeatable):
     picks: int = Field(2, ge=1)
     """The paper's number, too."""
     seed: int = Field(0, ge=0)
-
-    @property
-    def identity(self) -> str:
-        """16 hexadecimal digits."""
-        return short_hash(f"{NUMERICS}:{self.canonical()}")
 
 
 class RetrievalRecord(BaseModel):

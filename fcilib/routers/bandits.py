@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import nn
 
 from fcilib.routers.router import RouterModule, RouterSpec
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 NOISE = 0.5
 """A reward in [0, 1] is 1/2-sub-Gaussian."""

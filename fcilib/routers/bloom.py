@@ -11,7 +11,7 @@ from pydantic import Field
 
 from fcilib.routers.router import RouterModule, SegmentSpec
 from fcilib.routers.segment import cut
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 
 class BloomIndex(SegmentSpec):

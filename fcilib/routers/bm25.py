@@ -10,7 +10,7 @@ from rank_bm25 import BM25Okapi
 
 from fcilib.routers.router import RouterModule, SegmentSpec
 from fcilib.routers.segment import cut
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 
 class BM25Index(SegmentSpec):

@@ -11,7 +11,7 @@ from pydantic import Field
 from fcilib.routers.bandits import LinearRewards, with_constant
 from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.router import RouterModule, RouterSpec
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 ROUNDING = 1e-9
 """0.07 of 100 positions are 7, though the product of the two floats is a little more."""

@@ -10,7 +10,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from fcilib.routers.router import RouterModule, RouterSpec
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 
 class Investigator(RouterSpec):

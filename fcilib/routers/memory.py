@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fcilib.routers.router import SMALLEST, RouterModule, RouterSpec
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 
 class MemoryBank(RouterSpec):

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from fcilib.routers.router import RouterModule, RouterSpec
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 
 class RandomRouter(RouterSpec):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fcilib.routers.router import Candidates, RouterModule, RouterSpec, check_route
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 
 class RankOne(RouterSpec):

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from fcilib.specs.spec import Size, Spec
+from fcilib.specs.size import Size
+from fcilib.specs.spec import Spec
 
 Candidates = Literal["all", "others"]
 

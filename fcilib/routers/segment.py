@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.router import SMALLEST, Candidates, RouterModule, SegmentSpec
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 
 class SegmentRouter(SegmentSpec):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -52,32 +49,3 @@ def _essence(value: Any, full: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_essence(*pair) for pair in zip(value, full, strict=True)]
     return full + 0.0 if isinstance(full, float) else full  # -0.0 is 0.0
-
-
-class Repeatable(Spec):
-    """A whole description of something that is done once for each `seed`, a field of it."""
-
-    def canonical(self) -> str:
-        """Sorted JSON of what differs from the defaults: one text for one description."""
-        return json.dumps(self.essence(), sort_keys=True, separators=(",", ":"))
-
-    def with_seed(self, seed: int) -> Self:
-        """The same under another seed."""
-        return type(self).model_validate({**dict(self), "seed": seed})
-
-
-def short_hash(text: str) -> str:
-    """16 hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Size:
-    """The three numbers every module is built from."""
-
-    vocabulary: int
-    """Number of token ids, the marker included."""
-    length: int
-    """L, tokens in a sequence."""
-    width: int
-    """d, the dimension of a token's vector."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import fcilib
-
 
 def default_records() -> Path:
     """The records folder of the checkout fcilib is installed from, else `records` here."""
-    checkout = Path(fcilib.__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     root = checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
     return root / "records"
 

@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fcilib import NUMERICS
 from fcilib.model.council import Council
 from fcilib.model.fci import FCI, Normalisation
 from fcilib.model.probes import FILMED, Probing
@@ -14,8 +13,10 @@ from fcilib.representations import Frozen, Representation
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import BloomIndex, BM25Index, Router
 from fcilib.routers.router import RouterSpec
+from fcilib.specs.identity import Numerical
 from fcilib.specs.kinds import choice
-from fcilib.specs.spec import Repeatable, Size, Spec, short_hash
+from fcilib.specs.size import Size
+from fcilib.specs.spec import Spec
 from fcilib.tasks import Task
 
 
@@ -52,7 +53,7 @@ class Training(Spec):
         return self
 
 
-class Experiment(Repeatable):
+class Experiment(Numerical):
     """One training run, fully specified.
 
     Equal descriptions are the same run: `identity` is a hash of the canonical JSON together with
@@ -91,11 +92,6 @@ class Experiment(Repeatable):
         if self.probing == "by-epoch" and self.training.held_out < FILMED:
             raise ValueError(f"probing: 'by-epoch' needs {FILMED} held-out sequences")
         return self
-
-    @property
-    def identity(self) -> str:
-        """16 hexadecimal digits."""
-        return short_hash(f"{NUMERICS}:{self.canonical()}")
 
     def build(self) -> FCI:
         """The model, initialised from torch's current random state."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from fcilib import NUMERICS
+from fcilib.specs.identity import NUMERICS
 from fcilib.storage.files import write_atomic
 from fcilib.storage.sealed import REMEDY, RecordError, seal_model, unseal_model
 from fcilib.training.experiment import Experiment

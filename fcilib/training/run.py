@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from fcilib import NUMERICS
+from fcilib.specs.identity import NUMERICS
 from fcilib.storage.files import locked, sweep, write_atomic
 from fcilib.storage.sealed import rounded
 from fcilib.storage.tensors import seal_tensors

@@ -5,7 +5,7 @@ import torch
 from transformers import MambaConfig, MambaModel
 
 from fcilib.representations import Flow
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 SIZE = Size(vocabulary=30, length=64, width=24)
 

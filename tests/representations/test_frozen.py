@@ -11,7 +11,7 @@ from fcilib.backbones import ByteLM, HubModel, byte_lm, features
 from fcilib.layers.attention import RankOneAttention
 from fcilib.representations import Attention, Embedding, Flow, Frozen
 from fcilib.routers import Investigator, RankOne
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.loop import train

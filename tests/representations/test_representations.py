@@ -35,7 +35,7 @@ from fcilib.representations.base import TokenEmbedding, sinusoids
 from fcilib.representations.embedding import LIKENESS, liken
 from fcilib.representations.mixing import FourierMixing
 from fcilib.routers import Investigator
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.loop import train

@@ -9,7 +9,7 @@ import torch
 from fcilib.representations import Embedding
 from fcilib.routers import OFUL, LinUCB, ThompsonSampling
 from fcilib.routers.bandits import LinearRewards
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.loop import train

@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 
 from fcilib.representations import Embedding
 from fcilib.routers import BloomIndex
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment
 

@@ -11,7 +11,7 @@ from rank_bm25 import BM25Okapi
 
 from fcilib.representations import Embedding
 from fcilib.routers import BM25Index
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment
 

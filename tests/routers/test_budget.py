@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from fcilib.model.fci import Output
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Budgeted, Investigator
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Batch, Evidence
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.loop import _loss, train

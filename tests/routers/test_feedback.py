@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from fcilib.model.fci import Output
 from fcilib.representations import Embedding
 from fcilib.routers import ClosedLoop
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment
 from fcilib.training.loop import _loss

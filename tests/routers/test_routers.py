@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcilib.routers import Investigator, RandomRouter, RankOne, mask_candidates, pick
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 
 SIZE = Size(vocabulary=20, length=37, width=16)
 

@@ -13,7 +13,7 @@ from fcilib.model.fci import Output
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator, SegmentRouter, pick
 from fcilib.routers.segment import cut
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Batch, Evidence
 from fcilib.training.experiment import Experiment
 

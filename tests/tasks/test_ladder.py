@@ -14,7 +14,7 @@ from scipy.stats import binomtest, chisquare
 
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import Ladder, Task
 from fcilib.tasks.ladder import ALIAS, LOOKALIKES, MARKER, PIECE
 from fcilib.training.experiment import Experiment, Training

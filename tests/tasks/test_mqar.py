@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
 from fcilib.representations import Attention
-from fcilib.specs.spec import Size
+from fcilib.specs.size import Size
 from fcilib.tasks import MQAR
 from fcilib.tasks.mqar import FILLER, IGNORED, distinct
 
