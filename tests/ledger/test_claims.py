@@ -87,7 +87,7 @@ def test_no_name_and_no_field_stands_twice_in_the_file():
         return loader.construct_mapping(node, deep=True)
 
     Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    text = files("fcilib").joinpath("claims.yaml").read_text("utf-8")
+    text = files("fcilib.ledger").joinpath("claims.yaml").read_text("utf-8")
     content = yaml.load(text, Strict)
     assert content.keys() == {"claims", "contradictions"}
     assert content["claims"].keys() == claims().keys()
