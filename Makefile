@@ -37,6 +37,7 @@ book: $(STAMP) ## run the chapters from the committed records and render book/_b
 test: $(STAMP) ## lint, then the tests and every executed notebook, cell by cell
 	$(BIN)/ruff check $(wildcard $(CODE))
 	$(BIN)/ruff format --check $(wildcard $(CODE))
+	$(BIN)/lint-imports --no-cache
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not pages" \
 	    --nbval --nbval-sanitize-with=tests/nbval.cfg tests $(NOTEBOOKS)
 

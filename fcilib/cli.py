@@ -12,18 +12,21 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from fcilib.cost import Cost, measure, presets, report, start
 from fcilib.execution.watch import plain_line, read_progress
+from fcilib.ledger import audit as audits
+from fcilib.ledger import ledger
+from fcilib.present import ledger_page
 from fcilib.publish import status as reports
-
-if TYPE_CHECKING:
-    from fcilib.cost import Cost
-    from fcilib.ledger.audit import Draw
+from fcilib.storage.files import StoreError
+from fcilib.study.profiles import profile as sizes_of
+from fcilib.training import records as store
 
 app = typer.Typer(
     help="The executable edition of 'When Does Content-Based Routing Work?'.",
@@ -59,7 +62,6 @@ def _one_line_errors(goes_on: bool = False) -> Iterator[None]:
     """
     try:
         from fcilib.publish.pipeline import BuildFailed, PipelineError
-        from fcilib.storage.files import StoreError
     except KeyboardInterrupt:
         raise _interrupted(goes_on) from None
     except ModuleNotFoundError as error:
@@ -221,11 +223,7 @@ def claims(
 ) -> None:
     """Hold every claim of the paper against the records of one profile."""
     with _one_line_errors():
-        from fcilib.ledger import ledger
-        from fcilib.present import ledger_page
         from fcilib.publish import pipeline
-        from fcilib.study.profiles import profile as sizes_of
-        from fcilib.training import records as store
 
         project = pipeline.find_project()
         try:
@@ -268,10 +266,7 @@ def audit(
     Status 1 if one drifts too far, or if none of them could be audited.
     """
     with _one_line_errors():
-        from fcilib.ledger import audit as audits
         from fcilib.publish import pipeline
-        from fcilib.study.profiles import profile as sizes_of
-        from fcilib.training import records as store
 
         seed = secrets.token_hex(4) if seed is None else seed
         say = (lambda _: None) if as_json else typer.echo
@@ -304,15 +299,13 @@ def audit(
         raise typer.Exit(1)
 
 
-def _draw_line(drawn: Draw, folder: Path, seed: str, most: float | None) -> str:
-    from fcilib.ledger.audit import RULE
-
+def _draw_line(drawn: audits.Draw, folder: Path, seed: str, most: float | None) -> str:
     left = [f"{drawn.costly} that took more than {most:g} s"] if most is not None else []
     left += [f"{drawn.foreign} of other numerics"] if drawn.foreign else []
     return (
         f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}"
         f"{'; left out: ' if left else ''}{', '.join(left)}\n"
-        f"{RULE}\n"
+        f"{audits.RULE}\n"
     )
 
 
@@ -338,8 +331,6 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
 ) -> None:
     """Time the scan or a Mamba block beside their peers, or the kernels' first call."""
-    from fcilib.cost import measure, presets, start
-
     if what == "start":
         waits = start.measure()
         typer.echo(json.dumps(waits) if as_json else _start_lines(waits))
@@ -378,8 +369,6 @@ def _start_lines(waits: dict[str, dict[str, float]]) -> str:
 
 def _cost_tables(cost: Cost, base: str) -> Iterator[Table]:
     """A table per length: times, memory, and both as multiples of the base's."""
-    from fcilib.cost import report
-
     measured = report.frame(cost)
     measured["times"] = report.ratios(measured, base)
     measured["share"] = report.ratios(measured, base, "megabytes")
