@@ -55,19 +55,6 @@ def unseal_model(path: Path, kind: type[Model]) -> Model:
         raise RecordError(f"{path}: is from another version of fcilib: {error}") from error
 
 
-def find_sealed(path: Path, kind: type[Model], field: str, described: Any) -> Model | None:
-    """The model in a file, or None without a file; its `field` must be what was described.
-
-    Raises RecordError where it isn't, and as `unseal` does.
-    """
-    if not path.exists():
-        return None
-    found = unseal_model(path, kind)
-    if getattr(found, field) != described:
-        raise RecordError(f"{path}: holds another {field} than its name says. {REMEDY}")
-    return found
-
-
 def rounded(value: Any) -> Any:
     """Floats, in any nesting, to `SIGNIFICANT` digits."""
     if isinstance(value, float):
