@@ -15,7 +15,6 @@ from fcilib.training.records import Record
 
 COMMITTED = {
     "quick/*": Record,
-    "quick/own/*": Record,
     "scaling/*": Record,
     "quick/retrievals/*": RetrievalRecord,
     "quick/costs/*": Cost,
