@@ -6,7 +6,7 @@ import math
 import pytest
 
 from fcilib.cost import Bench, Route
-from fcilib.execution.progress import VARIABLE, describe
+from fcilib.execution.progress import VARIABLE, Running, describe
 from fcilib.ledger.claims import CHANCE
 from fcilib.present.figures import style
 from fcilib.representations import Embedding, GlobalMean
@@ -157,9 +157,9 @@ def test_a_bench_is_measured_once_for_each_seed(tmp_path, monkeypatch):
 
 
 def test_a_run_is_described_in_a_few_words():
-    run = {"name": "raw", "epoch": 2, "epochs": 5, "precision": 0.914}
+    run = Running(name="raw", epoch=2, epochs=5, precision=0.914)
     assert describe(run) == "raw: epoch 2/5, precision 91%"
-    assert describe({**run, "precision": math.nan}) == "raw: epoch 2/5"
+    assert describe(run.model_copy(update={"precision": math.nan})) == "raw: epoch 2/5"
 
 
 def test_probes_are_in_the_frame_or_by_their_index(results):
