@@ -11,7 +11,8 @@ from fcilib.ledger.claims import CHANCE
 from fcilib.present.figures import style
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.routers import Investigator, RandomRouter, RankOne
-from fcilib.study.study import Study, numbers
+from fcilib.study import Study
+from fcilib.study.results import numbers
 
 PARAMETERS = {"profile": "smoke", "seeds": 2, "executor": "inline", "records": ""}
 
@@ -93,11 +94,6 @@ def test_seeds_may_be_chosen(tmp_path):
     assert list(few.run(named, seeds=1).frame.seed) == [7, 7]
     assert few.run_protocols({"others": named})["others"].frame.equals(frame)
     assert list(one.run(named).summary("precision").n) == [1, 1]
-
-
-def test_as_many_are_chosen_as_there_are(tmp_path):
-    with pytest.raises(ValueError, match="seeds: 2"):
-        Study("smoke", 2, "inline", study(tmp_path).records, chosen=(1,))
 
 
 def test_frames_are_tidy(results):
