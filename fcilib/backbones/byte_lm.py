@@ -74,8 +74,14 @@ class ByteLM(Spec):
     def config(self) -> Any:
         """The model's configuration, as transformers has it."""
         transformers = required("transformers")
-        shared = {"vocab_size": BYTES, "hidden_size": self.width, "num_hidden_layers": self.layers}
-        shared |= {"tie_word_embeddings": False, "bos_token_id": None, "eos_token_id": None}
+        shared: dict[str, Any] = {
+            "vocab_size": BYTES,
+            "hidden_size": self.width,
+            "num_hidden_layers": self.layers,
+            "tie_word_embeddings": False,
+            "bos_token_id": None,
+            "eos_token_id": None,
+        }
         if self.family == "mamba":
             return transformers.MambaConfig(**shared, use_cache=False)
         return transformers.GPTNeoXConfig(
@@ -203,7 +209,7 @@ def _pretrain(
         raise ValueError(f"context: {spec.context} bytes are more than the corpus has")
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
-        model = spec.build()
+        model: Any = spec.build()
         optimizer = torch.optim.AdamW(model.parameters(), spec.learning_rate, weight_decay=0.01)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, spec.learning_rate, total_steps=spec.steps

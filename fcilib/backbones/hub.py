@@ -88,13 +88,13 @@ class Packaged(Spec):
         }[self.name]
         from importlib.util import find_spec
 
-        found = find_spec(module)
-        if found is None:
+        spec = find_spec(module)
+        if spec is None or spec.origin is None:
             raise BackboneError(
                 f"{self.name}: the package {package} is not installed; it is part of the extra "
                 f"`scale`: make scale"
             )
-        return Path(found.origin).parent / inner
+        return Path(spec.origin).parent / inner
 
     @property
     def gguf(self) -> str | None:

@@ -111,8 +111,8 @@ def segments(question: Question, number: int = 16) -> Segments:
         off = [abs(number * ends[end] - i * ends[-1]) for end in free]
         cuts.append(free[off.index(min(off))])
     cuts.append(count)
-    parts = []
-    homes = []
+    parts: list[Segment] = []
+    homes: list[int] = []
     for start, stop in pairwise(cuts):
         stripped = (sentence.strip() for sentence in question.sentences[start:stop])
         text = " ".join(sentence for sentence in stripped if sentence)

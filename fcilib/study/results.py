@@ -99,7 +99,8 @@ class Results(Summarised):
         rows = [
             {"condition": condition, "seed": seed, "index": index, name: value}
             for (condition, seed), record in self.records.items()
-            for index, value in enumerate(record.probes.get(name, ()), start=1)
+            if isinstance(values := record.probes.get(name), list)
+            for index, value in enumerate(values, start=1)
         ]
         return pd.DataFrame(rows, columns=["condition", "seed", "index", name])
 
@@ -113,10 +114,11 @@ def numbers(record: Record) -> dict[str, float]:
     """
     curve = record.curve.get("precision", [])
     steps = [after - before for before, after in zip([0.0, *curve], curve, strict=False)]
+    probes = {n: v for n, v in record.probes.items() if not isinstance(v, list)}
     return {
         **record.metrics,
-        **{n: v for n, v in record.probes.items() if not isinstance(v, list)},
-        "rank_share": record.probes.get("rank_90", math.nan) / record.experiment.width,
+        **probes,
+        "rank_share": probes.get("rank_90", math.nan) / record.experiment.width,
         "largest_rise": max(steps, default=math.nan),
         "largest_fall": max((-step for step in steps), default=math.nan),
         "best_precision": max(curve, default=math.nan),

@@ -15,7 +15,8 @@ from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find, measure
 from fcilib.execution.executors import execute, parse
 from fcilib.execution.progress import Progress, running
-from fcilib.retrieval import Retrieval, Retriever, hotpotqa
+from fcilib.retrieval import Retrieval, hotpotqa
+from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.storage.places import default_records
 from fcilib.study.parameters import check, chosen
 from fcilib.study.profiles import Profile, profile
@@ -141,7 +142,7 @@ class Study:
                     costs[b] = measure(b, folder, lambda _: progress.show(next(steps)))
         return [costs[b] for b in repetitions]
 
-    def retrieve(self, retrievers: Mapping[str, Retriever], picks: int = 2) -> Retrievals:
+    def retrieve(self, retrievers: Mapping[str, AnyRetriever], picks: int = 2) -> Retrievals:
         """Every retriever on HotpotQA, under every seed if it draws, else once.
 
         Args:
@@ -162,7 +163,7 @@ class Study:
 
     def _retrieve(
         self,
-        retrievers: Mapping[str, Retriever],
+        retrievers: Mapping[str, AnyRetriever],
         picks: int,
         questions: hotpotqa.QuestionSet | hotpotqa.Known,
     ) -> Retrievals:

@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from fcilib.backbones import TRANSFORMER_3M
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Frozen
 from fcilib.routers import BM25Index, Investigator, RankOne
+from fcilib.specs import identity as module
 from fcilib.study.profiles import PROFILES, profile
 from fcilib.tasks import Evidence, Ladder
-from fcilib.training import experiment as module
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.records import Records
 
-COMMITTED = Path(__file__).parents[1] / "records" / "quick"
+COMMITTED = Path(__file__).parents[2] / "records" / "quick"
 
 ATTENTION = {"kind": "attention"}
 HALF = "\ud800"
