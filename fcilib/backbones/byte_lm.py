@@ -74,14 +74,9 @@ class ByteLM(Spec):
     def config(self) -> Any:
         """The model's configuration, as transformers has it."""
         transformers = required("transformers")
-        shared: dict[str, Any] = {
-            "vocab_size": BYTES,
-            "hidden_size": self.width,
-            "num_hidden_layers": self.layers,
-            "tie_word_embeddings": False,
-            "bos_token_id": None,
-            "eos_token_id": None,
-        }
+        shared: dict[str, Any] = {"vocab_size": BYTES, "hidden_size": self.width}
+        shared |= {"num_hidden_layers": self.layers, "tie_word_embeddings": False}
+        shared |= {"bos_token_id": None, "eos_token_id": None}
         if self.family == "mamba":
             return transformers.MambaConfig(**shared, use_cache=False)
         return transformers.GPTNeoXConfig(
@@ -189,16 +184,13 @@ def pretrained(
     folder = root / spec.identity
     workspace = root / ".cache" / spec.identity
     checkpoint, record = workspace / "checkpoint.safetensors", folder / "pretraining.json"
-
-    def find() -> Pretraining | None:
-        return read_pretraining(folder) if record.exists() else None
-
-    def make() -> Pretraining:
-        made = _pretrain(spec, folder, checkpoint, corpus or standard_library(), say)
-        checkpoint.unlink(missing_ok=True)
-        return made
-
-    find_or_make(find, make, workspace / "lock", checkpoint, record)
+    find_or_make(
+        lambda: read_pretraining(folder) if record.exists() else None,
+        lambda: _pretrain(spec, folder, checkpoint, corpus or standard_library(), say),
+        workspace / "lock",
+        checkpoint,
+        record,
+    )
     return folder
 
 
@@ -260,6 +252,7 @@ def _pretrain(
     )
     # Last: a folder without it is an unfinished one.
     write_atomic(folder / "pretraining.json", seal_model(record))
+    checkpoint.unlink(missing_ok=True)
     return record
 
 

@@ -50,14 +50,14 @@ def cached(
     place = (folder or cache_folder() / "states") / short_hash(json.dumps(whole, sort_keys=True))
     pieces = {place / f"{n:05d}.safetensors": p for n, p in enumerate(tokens.split(PIECE))}
 
-    def find() -> torch.Tensor | None:
-        return _read(pieces) if all(path.exists() for path in pieces) else None
-
     def make() -> torch.Tensor:
         for path, piece in pieces.items():
             if not path.exists():
                 write_atomic(path, seal_tensors({"states": compute(piece)}))
         return _read(pieces)
+
+    def find() -> torch.Tensor | None:
+        return _read(pieces) if all(path.exists() for path in pieces) else None
 
     return find_or_make(find, make, place / "lock", *pieces)
 

@@ -21,7 +21,7 @@ NAMES = ("inline", "process", "ray")
 
 
 def parse(text: str) -> tuple[str, str]:
-    """An executor's name, and the address of its cluster: empty where none is given.
+    """An executor's name, and the address of its cluster, empty where the text has none.
 
     Args:
         text: `"inline"`, `"process"`, `"ray"` or `"ray:ADDRESS"`.

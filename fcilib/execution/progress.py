@@ -29,7 +29,7 @@ VARIABLE = "FCI_PROGRESS"
 class Running(BaseModel):
     """One run under way."""
 
-    model_config = ConfigDict(ser_json_inf_nan="constants")
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # JSON's null would be no precision
 
     name: str
     epoch: int
@@ -40,8 +40,6 @@ class Running(BaseModel):
 
 class State(BaseModel):
     """Where a set of runs stands."""
-
-    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     done: int
     total: int

@@ -29,7 +29,7 @@ def seal(content: dict[str, Any]) -> bytes:
 
 
 def unseal(path: Path) -> dict[str, Any]:
-    """What `seal` was given. Raises RecordError naming the file and what is wrong with it."""
+    """What `seal` wrote, without its checksum. Raises RecordError naming the file and its fault."""
     try:
         stored = path.read_bytes()
         content = json.loads(stored)

@@ -11,7 +11,6 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -87,15 +86,11 @@ def factors(experiment: Experiment) -> tuple[float, float]:
 def _sizes(experiment: Experiment, profile: Profile) -> tuple[int, int, int]:
     """Sequences x epochs, L and d of such an experiment under a profile."""
     kind = experiment.task.kind
-    tasks: dict[str, Any] = {
-        "evidence": profile.evidence,
-        "mqar": profile.mqar,
-        "ladder": profile.ladder,
-    }
+    task = getattr(profile, kind)
     training = profile.climbing if kind == "ladder" else profile.training
     if experiment.representation.kind == "frozen":
         training = profile.frozen
-    return training.sequences * training.epochs, tasks[kind].length, profile.width
+    return training.sequences * training.epochs, task.length, profile.width
 
 
 def makespan(seconds: Iterable[float], places: int) -> float:

@@ -58,7 +58,7 @@ def train(
         experiment: what to run.
         checkpoint: a file written after each epoch and resumed from where it exists; a run that
             was stopped at any moment ends with the metrics of one that was not.
-        report: told of progress, some 50 times an epoch.
+        report: called some 50 times an epoch with the progress.
 
     Raises:
         DivergedError: the loss is not finite; names epoch, step and experiment.
