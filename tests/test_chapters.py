@@ -10,7 +10,7 @@ import pytest
 
 from fcilib.ledger.claims import claims, contradictions
 from fcilib.publish.pipeline import find_project, normalise, parameters_of, read_chapter
-from fcilib.study.study import PARAMETERS
+from fcilib.study.parameters import PARAMETERS
 
 PROJECT = find_project(Path(__file__).parent)
 CHAPTERS = PROJECT.chapters()

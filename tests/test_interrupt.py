@@ -56,7 +56,7 @@ FCI, PAPERMILL, JUPYTEXT = (
 
 
 def describe(records):
-    study = Study("smoke", 2, "inline", records)
+    study = Study("smoke", (0, 1), "inline", records)
     training = PROFILES["smoke"].training.model_copy(update=LONG)
     return study.experiment(representation=Attention(), router=Investigator(), training=training)
 

@@ -29,7 +29,7 @@ from fcilib.ledger.claims import anchor_of, claims, percent  # noqa: E402
 from fcilib.publish import pipeline  # noqa: E402
 from fcilib.representations import Embedding  # noqa: E402
 from fcilib.routers import Investigator  # noqa: E402
-from fcilib.study.study import Study  # noqa: E402
+from fcilib.study import Study  # noqa: E402
 
 HTML = ROOT / "book" / "_build" / "html"
 # Sphinx copies the templates of the theme among the static files; nobody opens those.

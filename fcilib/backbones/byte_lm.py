@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import SafetensorError
 from torch import nn
 
@@ -27,8 +27,10 @@ from fcilib.backbones.mixers import use_our_scan
 from fcilib.specs.identity import short_hash
 from fcilib.specs.spec import Spec
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
-from fcilib.storage.files import StoreError, locked, storing, sweep, write_atomic
+from fcilib.storage.files import StoreError, storing, write_atomic
+from fcilib.storage.making import find_or_make
 from fcilib.storage.sealed import RecordError, rounded, seal_model, unseal_model
+from fcilib.storage.store import BaseRecord
 from fcilib.system.machine import provenance
 
 BYTES = 256
@@ -72,8 +74,9 @@ class ByteLM(Spec):
     def config(self) -> Any:
         """The model's configuration, as transformers has it."""
         transformers = required("transformers")
-        shared = {"vocab_size": BYTES, "hidden_size": self.width, "num_hidden_layers": self.layers}
-        shared |= {"tie_word_embeddings": False, "bos_token_id": None, "eos_token_id": None}
+        shared: dict[str, Any] = {"vocab_size": BYTES, "hidden_size": self.width}
+        shared |= {"num_hidden_layers": self.layers, "tie_word_embeddings": False}
+        shared |= {"bos_token_id": None, "eos_token_id": None}
         if self.family == "mamba":
             return transformers.MambaConfig(**shared, use_cache=False)
         return transformers.GPTNeoXConfig(
@@ -116,8 +119,8 @@ def standard_library(folder: Path | None = None) -> Corpus:
         ValueError: there are too few of them to hold one out.
     """
     folder = folder or Path(sysconfig.get_path("stdlib"))
-    found = folder.rglob("*.py")
-    paths = sorted(p for p in found if not {*p.relative_to(folder).parts} & {*LEFT_OUT})
+    files = folder.rglob("*.py")
+    paths = sorted(p for p in files if not {*p.relative_to(folder).parts} & {*LEFT_OUT})
     if len(paths) < HELD_OUT_EVERY:
         raise ValueError(f"{folder}: {len(paths)} source files are no corpus")
     parts: dict[bool, bytearray] = {True: bytearray(), False: bytearray()}
@@ -127,10 +130,10 @@ def standard_library(folder: Path | None = None) -> Corpus:
     return Corpus(train, held_out)
 
 
-class Pretraining(BaseModel):
+class Pretraining(BaseRecord):
     """What pretraining left behind, beside the weights."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    subject = "model"
 
     model: ByteLM
     held_out_loss: float
@@ -147,26 +150,23 @@ class Pretraining(BaseModel):
     """SHA-256 of `model.safetensors`."""
     python: str
     seconds: float
-    device: str
-    finished: str
-    versions: dict[str, str]
 
 
 def read_pretraining(folder: Path) -> Pretraining:
     """The record in a folder of weights. Raises RecordError where either is damaged or foreign."""
-    found = unseal_model(folder / "pretraining.json", Pretraining)
-    if folder.name != found.model.identity:
+    record = unseal_model(folder / "pretraining.json", Pretraining)
+    if folder.name != record.model.identity:
         raise RecordError(
-            f"{folder / 'pretraining.json'}: is of the model {found.model.identity}. Delete "
+            f"{folder / 'pretraining.json'}: is of the model {record.model.identity}. Delete "
             f"{folder} to pretrain its own model again."
         )
     weights = folder / "model.safetensors"
-    if not weights.exists() or _checksum(weights) != found.weights:
+    if not weights.exists() or _checksum(weights) != record.weights:
         raise RecordError(
             f"{weights}: is missing or not what pretraining.json says. Restore it from version "
             f"control, or delete {folder} to pretrain the model again."
         )
-    return found
+    return record
 
 
 def pretrained(
@@ -182,25 +182,26 @@ def pretrained(
         StoreError: `root` can't be written.
     """
     folder = root / spec.identity
-    if (folder / "pretraining.json").exists():
-        read_pretraining(folder)
-        return folder
     workspace = root / ".cache" / spec.identity
-    checkpoint = workspace / "checkpoint.safetensors"
-    with locked(workspace / "lock"):
-        sweep(checkpoint, folder / "pretraining.json")
-        if not (folder / "pretraining.json").exists():
-            _pretrain(spec, folder, checkpoint, corpus or standard_library(), say)
-            checkpoint.unlink(missing_ok=True)
+    checkpoint, record = workspace / "checkpoint.safetensors", folder / "pretraining.json"
+    find_or_make(
+        lambda: read_pretraining(folder) if record.exists() else None,
+        lambda: _pretrain(spec, folder, checkpoint, corpus or standard_library(), say),
+        workspace / "lock",
+        checkpoint,
+        record,
+    )
     return folder
 
 
-def _pretrain(spec: ByteLM, folder: Path, checkpoint: Path, corpus: Corpus, say: Say) -> None:
+def _pretrain(
+    spec: ByteLM, folder: Path, checkpoint: Path, corpus: Corpus, say: Say
+) -> Pretraining:
     if min(len(corpus.train), len(corpus.held_out)) <= spec.context:
         raise ValueError(f"context: {spec.context} bytes are more than the corpus has")
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
-        model = spec.build()
+        model: Any = spec.build()
         optimizer = torch.optim.AdamW(model.parameters(), spec.learning_rate, weight_decay=0.01)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, spec.learning_rate, total_steps=spec.steps
@@ -233,7 +234,6 @@ def _pretrain(spec: ByteLM, folder: Path, checkpoint: Path, corpus: Corpus, say:
         (folder / "model.safetensors").chmod(0o644)
     # What is stored is what is measured: bf16 weights, fp32 arithmetic.
     held_out = _held_out_loss(model.float(), corpus.held_out, spec.context)
-    where = provenance()
     record = Pretraining(
         model=spec,
         held_out_loss=held_out,
@@ -245,13 +245,15 @@ def _pretrain(spec: ByteLM, folder: Path, checkpoint: Path, corpus: Corpus, say:
         weights=_checksum(folder / "model.safetensors"),
         python=platform.python_version(),
         seconds=round(seconds, 1),
-        **where,
+        **provenance(),
     )
     record = record.model_copy(
         update=rounded(record.model_dump(include={"held_out_loss", "curve"}))
     )
     # Last: a folder without it is an unfinished one.
     write_atomic(folder / "pretraining.json", seal_model(record))
+    checkpoint.unlink(missing_ok=True)
+    return record
 
 
 def _windows(data: torch.Tensor, spec: ByteLM, step: int) -> torch.Tensor:

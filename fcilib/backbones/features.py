@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from fcilib.specs.identity import short_hash
-from fcilib.storage.files import locked, sweep, write_atomic
+from fcilib.storage.files import write_atomic
+from fcilib.storage.making import find_or_make
 from fcilib.storage.places import cache_folder
 from fcilib.storage.tensors import TensorsError, seal_tensors, unseal_tensors
 
@@ -48,17 +49,25 @@ def cached(
     whole = [FORM, description, content, list(tokens.shape)]
     place = (folder or cache_folder() / "states") / short_hash(json.dumps(whole, sort_keys=True))
     pieces = {place / f"{n:05d}.safetensors": p for n, p in enumerate(tokens.split(PIECE))}
-    if not all(path.exists() for path in pieces):
-        with locked(place / "lock"):
-            sweep(*pieces)
-            for path, piece in pieces.items():
-                if not path.exists():
-                    write_atomic(path, seal_tensors({"states": compute(piece)}))
-    return torch.cat([_read(path, len(piece)) for path, piece in pieces.items()])
+
+    def make() -> torch.Tensor:
+        for path, piece in pieces.items():
+            if not path.exists():
+                write_atomic(path, seal_tensors({"states": compute(piece)}))
+        return _read(pieces)
+
+    def find() -> torch.Tensor | None:
+        return _read(pieces) if all(path.exists() for path in pieces) else None
+
+    return find_or_make(find, make, place / "lock", *pieces)
 
 
-def _read(path: Path, rows: int) -> torch.Tensor:
-    states = unseal_tensors(path, REMEDY)[0].get("states")
-    if states is None or len(states) != rows:
-        raise TensorsError(f"{path}: holds the states of other sequences. {REMEDY}")
-    return states
+def _read(pieces: dict[Path, torch.Tensor]) -> torch.Tensor:
+    """The states of all sequences, from the files of their pieces."""
+    states = []
+    for path, piece in pieces.items():
+        part = unseal_tensors(path, REMEDY)[0].get("states")
+        if part is None or len(part) != len(piece):
+            raise TensorsError(f"{path}: holds the states of other sequences. {REMEDY}")
+        states.append(part)
+    return torch.cat(states)

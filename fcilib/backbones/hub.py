@@ -48,9 +48,9 @@ class HubModel(Spec):
                 )
             return Path(self.name)
         hub = required("huggingface_hub")
-        asked = {"repo_id": self.name, "revision": self.revision, "allow_patterns": WANTED}
+        request = {"repo_id": self.name, "revision": self.revision, "allow_patterns": WANTED}
         try:
-            return Path(hub.snapshot_download(**asked, local_files_only=True))
+            return Path(hub.snapshot_download(**request, local_files_only=True))
         except (OSError, ValueError):  # not fetched yet, or not a name the hub could know
             pass
         api = hub.HfApi()
@@ -61,7 +61,7 @@ class HubModel(Spec):
         )
         if fault is None:
             try:
-                return Path(hub.snapshot_download(**asked, etag_timeout=PATIENCE))
+                return Path(hub.snapshot_download(**request, etag_timeout=PATIENCE))
             except Exception as error:  # whatever the network, or the hub, may say
                 fault = type(error).__name__
         size = f" ({self.gigabytes:g} GB)" if self.gigabytes else ""
@@ -88,13 +88,13 @@ class Packaged(Spec):
         }[self.name]
         from importlib.util import find_spec
 
-        found = find_spec(module)
-        if found is None:
+        spec = find_spec(module)
+        if spec is None or spec.origin is None:
             raise BackboneError(
                 f"{self.name}: the package {package} is not installed; it is part of the extra "
                 f"`scale`: make scale"
             )
-        return Path(found.origin).parent / inner
+        return Path(spec.origin).parent / inner
 
     @property
     def gguf(self) -> str | None:

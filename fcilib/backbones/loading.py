@@ -36,7 +36,7 @@ class FrozenBackbone(nn.Module):
     def __init__(self, model: nn.Module, texts: list[str]) -> None:
         """`texts`: how each id reads; an empty one is never a token of a task."""
         super().__init__()
-        self.model = model.float().eval().requires_grad_(False)
+        self.model: Any = model.float().eval().requires_grad_(False)
         self.texts = texts
 
     def ids(self, vocabulary: int) -> torch.Tensor:
@@ -127,7 +127,7 @@ def fingerprint(spec: ByteLM | HubModel | Packaged, weights: Weights = "pretrain
 
 @lru_cache(maxsize=1)
 def load(spec: ByteLM | HubModel | Packaged, weights: Weights = "pretrained") -> FrozenBackbone:
-    """The backbone in evaluation mode, fp32. The last one asked for is kept.
+    """The backbone in evaluation mode, fp32. The last one loaded is kept.
 
     `weights="random"` is the same architecture as it was initialised, before any training.
 
@@ -137,31 +137,33 @@ def load(spec: ByteLM | HubModel | Packaged, weights: Weights = "pretrained") ->
     """
     transformers = required("transformers")
     quiet(transformers)
-    ours = isinstance(spec, ByteLM)
-    if not ours:
-        folder = spec.folder()
-    elif weights == "pretrained":
-        folder = pretrained(spec, weights_folder())
-    files = {"gguf_file": spec.gguf} if not ours and spec.gguf else {}
+    files: dict[str, Any] = {}
     stored: dict[str, Any] = {"use_safetensors": True}
-    if ours:  # the folder's own config.json has no checksum
-        stored["config"] = spec.config()
-    if files:
-        for reader in ("gguf", "accelerate"):
-            required(reader)
-        stored = {**files, "quantization_config": transformers.GgufConfig(dequantize=True)}
+    if isinstance(spec, ByteLM):
+        folder = weights_folder() / spec.identity
+        if weights == "pretrained":
+            pretrained(spec, weights_folder())
+        stored["config"] = spec.config()  # the folder's own config.json has no checksum
+    else:
+        folder = spec.folder()
+        if spec.gguf:
+            for reader in ("gguf", "accelerate"):
+                required(reader)
+            files = {"gguf_file": spec.gguf}
+            stored = {**files, "quantization_config": transformers.GgufConfig(dequantize=True)}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if weights == "pretrained":
             model = _stored(folder, stored)
         else:
             read = transformers.AutoConfig.from_pretrained
-            config = spec.config() if ours else read(folder, **files)
+            config = stored["config"] if "config" in stored else read(folder, **files)
             config.quantization_config = None
             model = transformers.AutoModel.from_config(config)
         model = use_our_scan(model)
-    texts = [chr(byte) for byte in range(BYTES)] if ours else _texts(folder, model.config, files)
-    return FrozenBackbone(model, texts)
+    if isinstance(spec, ByteLM):
+        return FrozenBackbone(model, [chr(byte) for byte in range(BYTES)])
+    return FrozenBackbone(model, _texts(folder, model.config, files))
 
 
 def _stored(folder: Path, options: dict[str, Any]) -> nn.Module:

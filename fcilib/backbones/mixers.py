@@ -9,22 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from fcilib.layers.mamba import MambaBlock
 
 
 class Mixer(MambaBlock):
-    """Takes what transformers hands to a mixer, and heeds the vectors."""
+    """A block that is called as transformers calls its mixers: all but the vectors is ignored."""
 
-    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        return super().forward(hidden_states)
+    def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return super().forward(x)
 
 
-def use_our_scan(model: nn.Module) -> nn.Module:
+def use_our_scan(model: Any) -> Any:
     """Put our Mamba block in place of every `MambaMixer` of a transformers model, weights kept.
 
-    The model is changed in place, and given back. Anything that isn't a Mamba is left as it is.
+    The model is changed in place and returned. One that is no Mamba is left as it is.
     """
     if getattr(model.config, "model_type", None) != "mamba":
         return model

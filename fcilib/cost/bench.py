@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from fcilib.cost import meter
 from fcilib.cost.workloads import AnyWorkload
 from fcilib.specs.identity import Repeatable
-from fcilib.storage.files import locked, sweep, write_atomic
-from fcilib.storage.sealed import find_sealed, seal_model
+from fcilib.storage.making import find_or_make
+from fcilib.storage.store import BaseRecord, Store
 from fcilib.system.allocator import keep_freed_memory
 from fcilib.system.machine import provenance
 from fcilib.system.threads import threads
@@ -82,10 +83,10 @@ class Curve(BaseModel):
             getattr(self, name).append(value)
 
 
-class Cost(BaseModel):
+class Cost(BaseRecord):
     """What a bench measured."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    subject = "bench"
 
     bench: Bench
     curves: dict[str, Curve]
@@ -93,10 +94,6 @@ class Cost(BaseModel):
     """Why a workload left the bench early, where it did."""
     took: float
     """Seconds that the whole measurement took."""
-    device: str
-    finished: str
-    """UTC, to the second."""
-    versions: dict[str, str]
 
 
 def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None) -> Cost:
@@ -105,34 +102,33 @@ def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None)
     Args:
         bench: what to measure.
         folder: where records are kept, as `<identity>.json`.
-        say: told what is being measured.
+        say: called with what is about to be measured.
 
     Raises:
         RecordError: there is a record, but it can't be trusted.
         StoreError: the folder can't be written.
-        MissingBackendError: a workload stands on something that is not installed.
+        MissingBackendError: a workload needs something that is not installed.
     """
     if folder is None:
         return _run(bench, say)
-    if cost := find(bench, folder):
-        return cost
-    # One bench at a time: two would measure each other.
-    path = folder / f"{bench.identity}.json"
-    with locked(folder / ".cache" / "lock"):
-        sweep(path)
-        if cost := find(bench, folder):
-            return cost
+    store = Store(folder, Cost)
+
+    def make() -> Cost:
         cost = _run(bench, say)
-        write_atomic(path, seal_model(cost))
+        store.add(cost)
         return cost
+
+    # One lock for the folder, so one bench at a time: two would measure each other.
+    lock = folder / ".cache" / "lock"
+    return find_or_make(partial(find, bench, folder), make, lock, store.path(bench))
 
 
 def find(bench: Bench, folder: Path) -> Cost | None:
     """The bench's record, or None. Raises RecordError where it can't be trusted."""
-    cost = find_sealed(folder / f"{bench.identity}.json", Cost, "bench", bench)
+    cost = Store(folder, Cost).find(bench)
     if cost is None:
         return None
-    # In the order in which they were asked for; a record's own is alphabetical.
+    # In the order of the bench; a record's own is alphabetical.
     curves = {name: cost.curves[name] for name in bench.workloads}
     return cost.model_copy(update={"bench": bench, "curves": curves})
 
@@ -162,14 +158,14 @@ def _run(bench: Bench, say: Say) -> Cost:
 
 def _beyond(bench: Bench, curves: dict[str, Curve], length: int) -> dict[str, str]:
     """The workloads that would pass a limit at this length, and which."""
-    found = {}
+    reasons = {}
     for name, curve in curves.items():
         for quantity, unit in (("seconds", "s"), ("megabytes", "MB")):
             limit = getattr(bench, quantity)
             costs = getattr(curve, quantity)
             if costs and _extrapolate(curve.length, costs, length) > limit:
-                found[name] = f"n = {length} would pass {limit:g} {unit}"
-    return found
+                reasons[name] = f"n = {length} would pass {limit:g} {unit}"
+    return reasons
 
 
 def _extrapolate(lengths: list[int], costs: list[float], length: int) -> float:

@@ -21,7 +21,7 @@ NAMES = ("inline", "process", "ray")
 
 
 def parse(text: str) -> tuple[str, str]:
-    """An executor's name, and the address of its cluster: empty where none is given.
+    """An executor's name, and the address of its cluster, empty where the text has none.
 
     Args:
         text: `"inline"`, `"process"`, `"ray"` or `"ray:ADDRESS"`.
@@ -46,7 +46,7 @@ def execute(experiments: Sequence[Experiment], records: Records, executor: str, 
         executor: `"inline"`, one after another in this process; `"process"`, as many at a time as
             there are cores, in processes of one thread each; `"ray"`, on a Ray cluster of this
             machine or the one `$RAY_ADDRESS` names; `"ray:ADDRESS"`, on that cluster.
-        tick: told of progress.
+        tick: called with how many are finished.
 
     Raises:
         ValueError: there is no such executor, or `$FCI_GPUS_PER_RUN` is no number.

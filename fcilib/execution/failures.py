@@ -1,4 +1,4 @@
-"""Runs that failed, told at the end, when all others are recorded."""
+"""Runs that failed, reported at the end, when all others are recorded."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def in_pool(
     Args:
         experiments: what to run, in this order.
         records: where the records go.
-        tick: told of progress.
+        tick: called with how many are finished.
 
     Raises:
         StoreError: the records can't be written; no other run is begun.
@@ -115,16 +115,17 @@ class _Worker:
     dismissed = False
 
 
-def _become_worker(asked: Connection) -> None:
-    """One thread; and no life of its own: it ends with whoever asked for it, who holds the pipe."""
+def _become_worker(driver: Connection) -> None:
+    """Have one thread, and end with the driver, which holds the other end of this pipe."""
     torch.set_num_threads(1)
-    threading.Thread(target=_end_when_dismissed, args=(asked,), daemon=True).start()
+    threading.Thread(target=_end_when_dismissed, args=(driver,), daemon=True).start()
 
 
-def _end_when_dismissed(asked: Connection) -> None:
-    """At the end of the pipe the run under way is interrupted, as by Ctrl-C, and no other begun."""
+def _end_when_dismissed(driver: Connection) -> None:
+    """When the pipe ends, interrupt the run under way, as Ctrl-C does, and begin no other."""
     parent = multiprocessing.parent_process()
-    wait_for([asked, parent.sentinel])  # a forked worker holds the other end of the pipe itself
+    assert parent is not None
+    wait_for([driver, parent.sentinel])  # a forked worker holds the other end of the pipe itself
     with _Worker.gate:
         _Worker.dismissed = True
         if _Worker.busy:
@@ -149,7 +150,9 @@ def _call(packed: bytes) -> Exception | None:
 
 
 def _run(experiment: Experiment, records: Records) -> Exception | None:
+    """Run it; gives why it failed, if it did."""
     try:
         run_one(experiment, records)
+        return None
     except Exception as error:
         return portable(error)

@@ -1,7 +1,7 @@
 """Showing how far a set of runs is: a bar here, or a file that another process shows.
 
 Runs write their own progress into their workspaces; this module gathers it. Where the environment
-variable `FCI_PROGRESS` names a file, the state goes there, as the JSON of `State`; else to a bar.
+variable `FCI_PROGRESS` names a file, the JSON of a `State` goes there; otherwise a bar shows it.
 """
 
 from __future__ import annotations
@@ -11,20 +11,25 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from fcilib.storage.files import write_atomic
-from fcilib.training.experiment import Experiment
-from fcilib.training.records import Records
-from fcilib.training.state import STATE_FILE
+from fcilib.training.state import STATE_FILE, RunState
+
+if TYPE_CHECKING:  # they import torch, which whoever only watches can do without
+    from fcilib.training.experiment import Experiment
+    from fcilib.training.records import Records
 
 VARIABLE = "FCI_PROGRESS"
 
 
-class Running(TypedDict):
+class Running(BaseModel):
     """One run under way."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # JSON's null would be no precision
 
     name: str
     epoch: int
@@ -33,7 +38,7 @@ class Running(TypedDict):
     """As in `RunState`."""
 
 
-class State(TypedDict):
+class State(BaseModel):
     """Where a set of runs stands."""
 
     done: int
@@ -46,7 +51,7 @@ class Progress:
 
     Args:
         total: runs, or whatever `unit` says, in all.
-        running: asked at each `show` what is under way.
+        running: called at each `show`; returns the runs under way.
         unit: what is counted.
     """
 
@@ -70,28 +75,28 @@ class Progress:
         running = self.running()
         if self.file:
             state = State(done=done, total=self.total, running=running)
-            write_atomic(self.file, json.dumps(state).encode())
-        else:
+            write_atomic(self.file, state.model_dump_json())
+        elif self.bar is not None:
             self.bar.update(done - self.bar.n)
             self.bar.set_postfix_str(", ".join(map(describe, running)))
 
 
 def running(names: Mapping[str, Experiment], records: Records) -> list[Running]:
     """What the runs under way say of themselves."""
-    found = []
+    runs = []
     for name, experiment in names.items():
         try:
             text = (records.workspace(experiment) / STATE_FILE).read_text()
         except OSError:
             continue
-        state = json.loads(text)
+        state: RunState = json.loads(text)
         epochs = experiment.training.epochs
         epoch = min(epochs, 1 + epochs * state["done"] // state["total"])
-        found.append(Running(name=name, epoch=epoch, epochs=epochs, precision=state["precision"]))
-    return found
+        runs.append(Running(name=name, epoch=epoch, epochs=epochs, precision=state["precision"]))
+    return runs
 
 
 def describe(run: Running) -> str:
     """One run in a few words: `attention, 1 layer: epoch 3/5, precision 91%`."""
-    text = f"{run['name']}: epoch {run['epoch']}/{run['epochs']}"
-    return text if math.isnan(run["precision"]) else f"{text}, precision {run['precision']:.0%}"
+    text = f"{run.name}: epoch {run.epoch}/{run.epochs}"
+    return text if math.isnan(run.precision) else f"{text}, precision {run.precision:.0%}"

@@ -62,7 +62,7 @@ def on_ray(
     Args:
         experiments: what to run, in this order as far as there is room.
         records: where the records go.
-        tick: told of progress.
+        tick: called with how many are finished.
         address: the cluster's, as `ray.init` takes it; empty for `$RAY_ADDRESS`, or else a cluster
             of this machine, which ends with the runs.
 
@@ -92,7 +92,7 @@ def _connected(address: str) -> Iterator[None]:
         return
     address = address or os.environ.get("RAY_ADDRESS", "")
     _reach(address)
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     with ExitStack() as closing:
         # Nothing else keeps Ray from printing, into a chapter's output, that a worker died.
         closing.callback(setattr, ray._private.worker, "_worker_logs_enabled", True)
@@ -103,7 +103,7 @@ def _connected(address: str) -> Iterator[None]:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             short = os.environ.get("RAY_TMPDIR", "/tmp")  # the paths of sockets have a limit
             folder = tempfile.TemporaryDirectory("", "fci-ray-", short, ignore_cleanup_errors=True)
-            own = {"num_cpus": cores(), "include_dashboard": False}
+            own: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False}
             own["_temp_dir"] = closing.enter_context(folder)
             ray.init("local", **own, **quiet)
         closing.callback(ray.shutdown)
@@ -129,7 +129,7 @@ class _Sweep:
         self.waiting = deque(experiments)
         self.away: dict[ray.ObjectRef, tuple[Experiment, FileLock]] = {}
         self.failures: Failures = {}
-        self.board = _Board.remote()
+        self.board = _Board.remote()  # type: ignore[attr-defined]
         self.news = self.board.read.remote()
 
     @property

@@ -1,17 +1,12 @@
 """Live display of the runs a chapter is computing, seen from outside its kernel.
 
-The kernel rewrites one small JSON file (`FCI_PROGRESS`), atomically:
-
-    {"done": 3, "total": 9, "running": [{"name": str, "epoch": int, "epochs": int,
-                                         "precision": float}]}
-
-and the thread here turns it into bars on a terminal, or into a plain line now and then where there
-is none (CI logs, a file).
+The kernel rewrites one small file (`FCI_PROGRESS`) atomically: the JSON of a `State`. The thread
+here turns it into bars on a terminal, or into a plain line now and then where there is no terminal
+(CI logs, a file).
 """
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import threading
@@ -30,49 +25,34 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from fcilib.execution.progress import State
+
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15.0
 
 
-def read_progress(path: Path) -> dict[str, Any] | None:
-    """Return what the progress file says, or None where there is none or it is not readable.
+def read_progress(path: Path) -> State | None:
+    """What the progress file says, or None where there is none or it is malformed.
 
     The display is a courtesy: a malformed file must never stop a chapter.
     """
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            "done": int(state.get("done", 0)),
-            "total": int(state.get("total", 0)),
-            "running": [
-                {
-                    "name": str(run.get("name", "?")),
-                    "epoch": int(run.get("epoch") or 0),
-                    "epochs": int(run.get("epochs") or 0),
-                    "precision": _number(run.get("precision")),
-                }
-                for run in state.get("running", [])
-            ],
-        }
-    except (OSError, ValueError, TypeError, AttributeError):
+        return State.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _precision(value: float) -> str:
     return "" if math.isnan(value) else f"precision {100 * value:5.1f}%"
 
 
-def plain_line(chapter: str, state: dict[str, Any], seconds: float | None = None) -> str:
+def plain_line(chapter: str, state: State, seconds: float | None = None) -> str:
     """One line for logs: `01_x: 3/9 runs, 75 s; flow epoch 4/10 precision  61.2%`."""
     runs = "; ".join(
-        f"{run['name']} epoch {run['epoch']}/{run['epochs']} {_precision(run['precision'])}"
-        for run in state["running"]
+        f"{run.name} epoch {run.epoch}/{run.epochs} {_precision(run.precision)}"
+        for run in state.running
     ).rstrip()
-    head = f"{chapter}: {state['done']}/{state['total']} runs"
+    head = f"{chapter}: {state.done}/{state.total} runs"
     head += "" if seconds is None else f", {seconds:.0f} s"
     return f"{head}; {runs}" if runs else head
 
@@ -112,8 +92,8 @@ class Watch:
         while not self._stop.wait(POLL_SECONDS):
             state = read_progress(self.path)
             now = time.monotonic()
-            if state and (state["done"] != done or now - said >= LINE_SECONDS):
-                done, said = state["done"], now
+            if state and (state.done != done or now - said >= LINE_SECONDS):
+                done, said = state.done, now
                 print(plain_line(self.chapter, state, now - start), file=self.stream, flush=True)
 
     def _bars(self) -> None:
@@ -133,8 +113,8 @@ class Watch:
                 state = read_progress(self.path)
                 if state is None:
                     continue
-                bars.update(whole, completed=state["done"], total=state["total"], note="runs")
-                running = {run["name"]: run for run in state["running"]}
+                bars.update(whole, completed=state.done, total=state.total, note="runs")
+                running = {run.name: run for run in state.running}
                 for name in set(rows) - set(running):
                     bars.remove_task(rows.pop(name))
                 for name, run in running.items():
@@ -142,7 +122,7 @@ class Watch:
                         rows[name] = bars.add_task(f"  {name}", total=None, note="")
                     bars.update(
                         rows[name],
-                        completed=run["epoch"],
-                        total=run["epochs"],
-                        note=_precision(run["precision"]),
+                        completed=run.epoch,
+                        total=run.epochs,
+                        note=_precision(run.precision),
                     )

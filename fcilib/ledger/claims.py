@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from fcilib.specs.spec import Spec
-from fcilib.study.study import Summarised
+from fcilib.study.results import Summarised
 
 TOLERANCE = 0.02
 """A measured mean agrees with the paper's number if it lies within two points of it, or within

@@ -17,7 +17,7 @@ from fcilib.ledger.claims import NONE, Claim, Linked, claims, linked, verdict
 from fcilib.ledger.deciders import Decider, chance_of, deciders
 from fcilib.retrieval import RetrievalRecord
 from fcilib.study.profiles import Profile
-from fcilib.study.study import numbers
+from fcilib.study.results import numbers
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Record, Records
 

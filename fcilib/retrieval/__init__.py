@@ -1,6 +1,6 @@
 """Picking the segments of a text that answer a question (paper, section 4.5)."""
 
-from fcilib.retrieval.retrievers import AtRandom, Encoder, Keywords, Retriever
+from fcilib.retrieval.retrievers import AtRandom, Encoder, Keywords
 from fcilib.retrieval.run import METRICS, Retrieval, RetrievalRecord, find, retrieve
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "Keywords",
     "Retrieval",
     "RetrievalRecord",
-    "Retriever",
     "find",
     "retrieve",
 ]

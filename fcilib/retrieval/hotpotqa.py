@@ -111,8 +111,8 @@ def segments(question: Question, number: int = 16) -> Segments:
         off = [abs(number * ends[end] - i * ends[-1]) for end in free]
         cuts.append(free[off.index(min(off))])
     cuts.append(count)
-    parts = []
-    homes = []
+    parts: list[Segment] = []
+    homes: list[int] = []
     for start, stop in pairwise(cuts):
         stripped = (sentence.strip() for sentence in question.sentences[start:stop])
         text = " ".join(sentence for sentence in stripped if sentence)
@@ -193,10 +193,10 @@ class Known:
     """Number of questions, as is `validation`."""
     validation: int
 
-    def describes(self, found: QuestionSet) -> bool:
+    def describes(self, questions: QuestionSet) -> bool:
         """Whether these are its questions."""
-        sizes = (len(found.train), len(found.validation))
-        return sizes == (self.train, self.validation) and found.digest == self.digest
+        sizes = (len(questions.train), len(questions.validation))
+        return sizes == (self.train, self.validation) and questions.digest == self.digest
 
 
 SAMPLE = Known(
@@ -244,14 +244,14 @@ def load(source: str | Path | None = None) -> QuestionSet:
     try:
         rows = _hub_rows()
     except _NoHubError as reason:
-        found = standin()
-        count = len(found.train) + len(found.validation)
+        questions = standin()
+        count = len(questions.train) + len(questions.validation)
         warnings.warn(
             f"HotpotQA: {reason}. In its place stands an embedded stand-in: {count} questions of "
             f"our own writing. Set {VARIABLE} to a copy of the data in the hub's layout.",
             stacklevel=2,
         )
-        return found
+        return questions
     return _gathered(HUB, rows, HUB, "HotpotQA, distractor setting, from the hub.")
 
 
@@ -277,11 +277,11 @@ def _from_path(path: Path, origin: str) -> QuestionSet:
         raise ValueError(f"{origin}: {path} is neither a folder nor a .parquet or .jsonl file")
     rows = ((str(file), split, row) for split, file in files for row in _file_rows(file))
     name = path.resolve().name.removesuffix(path.suffix)
-    found = _gathered(name, rows, str(path), "In HotpotQA's form, from a local copy.")
+    questions = _gathered(name, rows, str(path), "In HotpotQA's form, from a local copy.")
     for known in (SAMPLE, STANDIN):
-        if known.describes(found):
-            return replace(found, name=known.name, note=known.note)
-    return found
+        if known.describes(questions):
+            return replace(questions, name=known.name, note=known.note)
+    return questions
 
 
 def _file_rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -330,8 +330,8 @@ def _hub_rows() -> Iterator[Row]:
                 f"the hub does not answer ({answer}); HF_HUB_OFFLINE=1 would look in its cache"
             )
     try:
-        found = datasets.load_dataset(HUB, "distractor")
-        return ((HUB, split, row) for split in SPLITS for row in found[split])
+        splits = datasets.load_dataset(HUB, "distractor")
+        return ((HUB, split, row) for split in SPLITS for row in splits[split])
     except Exception as error:  # of datasets, the hub's client, HTTP, the disk: all mean the same
         raise _NoHubError(f"the hub's copy can't be had ({type(error).__name__})") from error
 
@@ -372,7 +372,7 @@ class _HubRow(_Strict):
     context: _Context
     split: Literal["train", "validation"] | None = None
 
-    def asked(self) -> Question | None:
+    def as_question(self) -> Question | None:
         """The question, or None where a supporting fact does not name one sentence."""
         first = accumulate(map(len, self.context.sentences), initial=0)
         places: dict[str, list[range]] = {}
@@ -404,7 +404,7 @@ def _gathered(name: str, rows: Iterable[Row], whence: str, note: str) -> Questio
             fault = error.errors()[0]
             field = ".".join(map(str, fault["loc"]))
             raise ValueError(f"{where}: row {label}: {field}: {fault['msg']}") from None
-        question = row.asked()
+        question = row.as_question()
         if question is None:
             dropped += 1
         else:

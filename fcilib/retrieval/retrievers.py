@@ -25,19 +25,19 @@ class Retriever(Spec):
 
     @property
     def draws(self) -> bool:
-        """Whether the seed has a say."""
+        """True if the result depends on the seed."""
         return False
 
     def score(
         self,
-        asked: Sequence[tuple[Question, Segments]],
+        pairs: Sequence[tuple[Question, Segments]],
         train: Sequence[tuple[Question, Segments]],
         seed: int,
     ) -> list[np.ndarray]:
         """For each question `(n,)` scores of its n segments.
 
         Args:
-            asked: the questions that are reported on.
+            pairs: the questions that are reported on, each with its segments.
             train: others, for what is learned.
             seed: of whatever is drawn.
         """
@@ -61,7 +61,7 @@ class Keywords(Retriever):
             return text.split()
         return re.findall(r"\w+", text.lower())
 
-    def score(self, asked, train, seed):
+    def score(self, pairs, train, seed):
         index = {
             "okapi": rank_bm25.BM25Okapi,
             "plus": rank_bm25.BM25Plus,
@@ -71,7 +71,7 @@ class Keywords(Retriever):
             index([self.split(text) for text in segments.texts]).get_scores(
                 self.split(question.question)
             )
-            for question, segments in asked
+            for question, segments in pairs
         ]
 
 
@@ -84,11 +84,11 @@ class AtRandom(Retriever):
     def draws(self) -> bool:
         return True
 
-    def score(self, asked, train, seed):
+    def score(self, pairs, train, seed):
         router = RandomScores()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return [router(torch.empty(1, len(s), 1), None)[0].numpy() for _, s in asked]
+            return [router(torch.empty(1, len(s), 1), None)[0].numpy() for _, s in pairs]
 
 
 class Encoder(Retriever):
@@ -113,8 +113,8 @@ class Encoder(Retriever):
     def draws(self) -> bool:
         return self.compare != "cosine"
 
-    def score(self, asked, train, seed):
-        questions, segments, _ = self._vectors(asked)
+    def score(self, pairs, train, seed):
+        questions, segments, _ = self._vectors(pairs)
         if self.compare == "cosine":
             scores = torch.einsum("bd,bnd->bn", questions, segments)
         else:
@@ -123,31 +123,31 @@ class Encoder(Retriever):
                 router = self._trained(train)
             with torch.no_grad():
                 scores = router.compare(questions, segments)
-        rows = zip(scores, asked, strict=True)
+        rows = zip(scores, pairs, strict=True)
         return [row[: len(cut)].numpy() for row, (_, cut) in rows]
 
     def _vectors(
-        self, asked: Sequence[tuple[Question, Segments]]
+        self, pairs: Sequence[tuple[Question, Segments]]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Questions `(B, w)`, segments `(B, n, w)`, and which of these are gold, `(B, n)` bool.
 
         Questions with fewer segments are filled up with zeros.
         """
-        texts = [q.question for q, _ in asked] + [t for _, cut in asked for t in cut.texts]
+        texts = [q.question for q, _ in pairs] + [t for _, cut in pairs for t in cut.texts]
         vectors = encode(self.encoder, texts)
         if self.compare == "cosine":
             vectors = F.normalize(vectors, dim=1)
         else:  # as before every router
             vectors = F.layer_norm(vectors, vectors.shape[1:])
-        number = max(len(cut) for _, cut in asked)
-        segments = vectors.new_zeros(len(asked), number, vectors.shape[1])
-        gold = torch.zeros(len(asked), number, dtype=torch.bool)
-        start = len(asked)
-        for row, (_, cut) in enumerate(asked):
+        number = max(len(cut) for _, cut in pairs)
+        segments = vectors.new_zeros(len(pairs), number, vectors.shape[1])
+        gold = torch.zeros(len(pairs), number, dtype=torch.bool)
+        start = len(pairs)
+        for row, (_, cut) in enumerate(pairs):
             segments[row, : len(cut)] = vectors[start : start + len(cut)]
             gold[row, list(cut.gold)] = True
             start += len(cut)
-        return vectors[: len(asked)], segments, gold
+        return vectors[: len(pairs)], segments, gold
 
     def _trained(self, train: Sequence[tuple[Question, Segments]]) -> PairwiseScores:
         if not train:

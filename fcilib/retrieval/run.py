@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fcilib.retrieval import hotpotqa
 from fcilib.retrieval.hotpotqa import QuestionSet, Segments
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.specs.identity import Numerical
-from fcilib.storage.files import locked, sweep, write_atomic
-from fcilib.storage.sealed import find_sealed, rounded, seal_model
+from fcilib.storage.making import find_or_make
+from fcilib.storage.sealed import rounded
+from fcilib.storage.store import BaseRecord, Store
 from fcilib.system.machine import provenance
 
 METRICS = ("any_hit", "all_hit", "segment_recall")
@@ -33,10 +35,10 @@ class Retrieval(Numerical):
     seed: int = Field(0, ge=0)
 
 
-class RetrievalRecord(BaseModel):
+class RetrievalRecord(BaseRecord):
     """What one retrieval leaves behind."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    subject = "retrieval"
 
     retrieval: Retrieval
     name: str
@@ -57,10 +59,6 @@ class RetrievalRecord(BaseModel):
     cut: float
     """Segments of a question, on average."""
     seconds: float
-    device: str
-    finished: str
-    """UTC, to the second."""
-    versions: dict[str, str]
 
 
 def retrieve(
@@ -71,34 +69,32 @@ def retrieve(
     Raises:
         RecordError: there is a record, but it can't be trusted.
         StoreError: the folder can't be written.
-        ValueError: what `questions()` gives are others than the retrieval names.
+        ValueError: `questions()` returns others than the retrieval names.
     """
-    if record := find(retrieval, folder):
+    store = Store(folder, RetrievalRecord)
+
+    def make() -> RetrievalRecord:
+        record = _run(retrieval, questions())
+        store.add(record)
         return record
-    given = questions()
-    if given.digest != retrieval.questions:
-        raise ValueError(
-            f"questions: {given.name} ({given.digest}) are not those of {retrieval.questions}"
-        )
-    path = folder / f"{retrieval.identity}.json"
-    with locked(folder / ".cache" / "lock"):
-        sweep(path)
-        if record := find(retrieval, folder):
-            return record
-        record = _run(retrieval, given)
-        write_atomic(path, seal_model(record))
-        return record
+
+    lock = folder / ".cache" / "lock"
+    return find_or_make(partial(store.find, retrieval), make, lock, store.path(retrieval))
 
 
 def find(retrieval: Retrieval, folder: Path) -> RetrievalRecord | None:
     """The retrieval's record, or None. Raises RecordError where it can't be trusted."""
-    path = folder / f"{retrieval.identity}.json"
-    return find_sealed(path, RetrievalRecord, "retrieval", retrieval)
+    return Store(folder, RetrievalRecord).find(retrieval)
 
 
 def _run(retrieval: Retrieval, questions: QuestionSet) -> RetrievalRecord:
+    if questions.digest != retrieval.questions:
+        raise ValueError(
+            f"questions: {questions.name} ({questions.digest}) are not those of "
+            f"{retrieval.questions}"
+        )
     begun = time.perf_counter()
-    asked, train = (
+    validation, train = (
         [(q, hotpotqa.segments(q, retrieval.segments)) for q in split]
         for split in (questions.validation, questions.train)
     )
@@ -111,19 +107,19 @@ def _run(retrieval: Retrieval, questions: QuestionSet) -> RetrievalRecord:
                 )
             ]
         )
-        for split in (asked, train)
+        for split in (validation, train)
     )
-    chances = [hotpotqa.chance(cut, retrieval.picks) for _, cut in asked]
-    variances = [_variance(cut, retrieval.picks) for _, cut in asked]
+    chances = [hotpotqa.chance(cut, retrieval.picks) for _, cut in validation]
+    variances = [_variance(cut, retrieval.picks) for _, cut in validation]
     measured = {
         "metrics": metrics,
         "train_metrics": train_metrics,
         "chance": _means(chances),
         "chance_error": {
-            name: sum(v[name] for v in variances) ** 0.5 / len(asked) for name in METRICS
+            name: sum(v[name] for v in variances) ** 0.5 / len(validation) for name in METRICS
         },
-        "gold": sum(len(cut.gold) for _, cut in asked) / len(asked),
-        "cut": sum(len(cut) for _, cut in asked) / len(asked),
+        "gold": sum(len(cut.gold) for _, cut in validation) / len(validation),
+        "cut": sum(len(cut) for _, cut in validation) / len(validation),
     }
     return RetrievalRecord(
         retrieval=retrieval,
@@ -151,8 +147,8 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 def _variance(cut: Segments, picks: int) -> dict[str, float]:
     """Of each metric of one question, where the segments are picked at random."""
     chance = hotpotqa.chance(cut, picks)
-    found = {name: chance[name] * (1 - chance[name]) for name in ("any_hit", "all_hit")}
+    hits = {name: chance[name] * (1 - chance[name]) for name in ("any_hit", "all_hit")}
     # The number of gold segments among the picked is hypergeometric.
     n, g, p = len(cut), len(cut.gold), min(picks, len(cut))
     spread = p * g / n * (1 - g / n) * (n - p) / (n - 1) if n > 1 else 0.0
-    return {**found, "segment_recall": spread / g**2}
+    return {**hits, "segment_recall": spread / g**2}

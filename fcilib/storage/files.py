@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever reads half of one, and that whoever can't is told why."""
+"""Writing files so that nobody ever reads half of one, and that a failure says why."""
 
 from __future__ import annotations
 

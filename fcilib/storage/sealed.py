@@ -29,7 +29,7 @@ def seal(content: dict[str, Any]) -> bytes:
 
 
 def unseal(path: Path) -> dict[str, Any]:
-    """What `seal` was given. Raises RecordError naming the file and what is wrong with it."""
+    """What `seal` wrote, without its checksum. Raises RecordError naming the file and its fault."""
     try:
         stored = path.read_bytes()
         content = json.loads(stored)
@@ -53,19 +53,6 @@ def unseal_model(path: Path, kind: type[Model]) -> Model:
         return kind.model_validate_json(json.dumps(content))
     except ValidationError as error:
         raise RecordError(f"{path}: is from another version of fcilib: {error}") from error
-
-
-def find_sealed(path: Path, kind: type[Model], field: str, described: Any) -> Model | None:
-    """The model in a file, or None without a file; its `field` must be what was described.
-
-    Raises RecordError where it isn't, and as `unseal` does.
-    """
-    if not path.exists():
-        return None
-    found = unseal_model(path, kind)
-    if getattr(found, field) != described:
-        raise RecordError(f"{path}: holds another {field} than its name says. {REMEDY}")
-    return found
 
 
 def rounded(value: Any) -> Any:

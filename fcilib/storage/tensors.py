@@ -30,7 +30,7 @@ def seal_tensors(
 
 
 def unseal_tensors(path: Path, remedy: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """What `seal_tensors` was given: tensors and notes.
+    """The tensors and notes that `seal_tensors` wrote.
 
     Args:
         path: the file.

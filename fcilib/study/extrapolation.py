@@ -86,7 +86,7 @@ def factors(experiment: Experiment) -> tuple[float, float]:
 def _sizes(experiment: Experiment, profile: Profile) -> tuple[int, int, int]:
     """Sequences x epochs, L and d of such an experiment under a profile."""
     kind = experiment.task.kind
-    task = {"evidence": profile.evidence, "mqar": profile.mqar, "ladder": profile.ladder}[kind]
+    task = getattr(profile, kind)
     training = profile.climbing if kind == "ladder" else profile.training
     if experiment.representation.kind == "frozen":
         training = profile.frozen
@@ -146,19 +146,19 @@ def write(book: Path, records: Path) -> None:
     write_atomic(book / "_generated" / "sweep-cost.md", "\n\n".join(parts) + "\n")
 
 
-def cost_table(found: Sequence[Record]) -> str:
+def cost_table(records: Sequence[Record]) -> str:
     """What the recorded sweep took, and what it would take at the paper's sizes, as MyST."""
-    if not found:
+    if not records:
         return "There are no records of the profile `quick` to extrapolate from."
-    spent = [record.seconds for record in found]
-    pairs = [factors(record.experiment) for record in found]
+    spent = [record.seconds for record in records]
+    pairs = [factors(record.experiment) for record in records]
     low, high = (
         [seconds * factor for seconds, factor in zip(spent, column, strict=True)]
         for column in zip(*pairs, strict=True)
     )
-    processors = ", ".join(sorted({record.device for record in found}))
+    processors = ", ".join(sorted({record.device for record in records}))
     lines = [
-        f"Measured: the {len(found)} recorded runs of the profile `quick` took "
+        f"Measured: the {len(records)} recorded runs of the profile `quick` took "
         f"{duration(sum(spent))} of one core ({processors}). Extrapolated: at the paper's sizes "
         f"all of them would take {duration(sum(low))} to {duration(sum(high))} of such a core, "
         f"the longest {duration(max(low))} to {duration(max(high))}.",
@@ -195,8 +195,10 @@ def check_table(records: Records) -> str:
 
 def _seconds_a_sequence(records: Records, name: str, profile: str) -> float | None:
     """The fastest of the repetitions; None where one is missing."""
-    found = [records.find(experiment) for experiment in checks(name, profile)]
-    return None if None in found else min(record.seconds for record in found) / SHORT[profile]
+    times = [
+        record.seconds for e in checks(name, profile) if (record := records.find(e)) is not None
+    ]
+    return min(times) / SHORT[profile] if len(times) == REPEATS else None
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from fcilib.backbones import MAMBA_3M, TRANSFORMER_3M, ByteLM
 from fcilib.tasks import MQAR, Evidence, Ladder
@@ -54,7 +55,7 @@ class Profile:
     cost: CostSizes
 
 
-def _byte_lms(**sizes: int) -> tuple[ByteLM, ByteLM]:
+def _byte_lms(**sizes: Any) -> tuple[ByteLM, ByteLM]:
     return ByteLM(family="transformer", **sizes), ByteLM(family="mamba", **sizes)
 
 

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-
-import pandas as pd
 
 from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find, measure
 from fcilib.execution.executors import execute, parse
 from fcilib.execution.progress import Progress, running
-from fcilib.retrieval import METRICS, Retrieval, RetrievalRecord, Retriever, hotpotqa
+from fcilib.retrieval import Retrieval, hotpotqa
+from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.storage.places import default_records
+from fcilib.study.parameters import check, chosen
 from fcilib.study.profiles import Profile, profile
+from fcilib.study.results import Results, Retrievals
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Record, Records
-
-PARAMETERS = {"profile": (str,), "seeds": (int, list), "executor": (str,), "records": (str,)}
-"""What a chapter's parameters cell sets, and of which types."""
 
 
 @dataclass(frozen=True)
@@ -34,46 +30,39 @@ class Study:
     """Where a chapter's experiments get their sizes, and where their records are kept."""
 
     profile: str
-    seeds: int
-    """How many."""
+    chosen: tuple[int, ...]
+    """The seeds."""
     executor: str
     """`inline`, `process`, `ray` or `ray:ADDRESS`; see `fcilib.execution.executors.execute`."""
     records: Records
-    chosen: tuple[int, ...] = ()
-    """Which; as many as `seeds`, from 0 on, if left out."""
-
-    def __post_init__(self) -> None:
-        if not self.chosen:
-            object.__setattr__(self, "chosen", tuple(range(self.seeds)))
-        if len(self.chosen) != self.seeds:
-            raise ValueError(f"seeds: {self.seeds}, and chosen are {self.chosen}")
 
     @classmethod
     def from_parameters(cls, namespace: Mapping[str, Any]) -> Study:
         """The study that a chapter's parameters ask for, from the notebook's `globals()`.
 
-        To be called right after the parameters cell: any other plain variable is then a parameter
-        that was mistyped. papermill only warns of those; here they stop the chapter.
+        A chapter calls it right after its parameters cell, so that any other plain variable is a
+        mistyped parameter. papermill only warns of those; here they stop the chapter.
 
         Raises:
             TypeError: an unknown parameter, a missing one, or one of another type.
             ValueError: a profile, seeds or an executor that can't be.
         """
-        unknown = sorted(n for n, v in namespace.items() if _is_parameter(n, v))
-        if unknown:
-            raise TypeError(
-                f"unknown parameter {', '.join(unknown)}; a chapter takes {', '.join(PARAMETERS)}"
-            )
-        for name, kinds in PARAMETERS.items():
-            value = namespace.get(name)
-            if type(value) not in kinds:
-                wanted = " or ".join(kind.__name__ for kind in kinds)
-                raise TypeError(f"parameter {name}: {value!r} is not of type {wanted}")
-        chosen, size = _chosen(namespace["seeds"]), namespace["profile"]
+        check(namespace)
+        seeds, size, executor = (
+            chosen(namespace["seeds"]),
+            namespace["profile"],
+            namespace["executor"],
+        )
+        seeds = chosen(seeds)
         profile(size)
-        parse(namespace["executor"])
+        parse(executor)
         folder = Path(namespace["records"]) if namespace["records"] else default_records()
-        return cls(size, len(chosen), namespace["executor"], Records(folder / size), chosen)
+        return cls(size, seeds, executor, Records(folder / size))
+
+    @property
+    def seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.chosen)
 
     @property
     def sizes(self) -> Profile:
@@ -120,15 +109,21 @@ class Study:
             for name, experiment in conditions.items()
             for seed in self.chosen[:seeds]
         }
-        found = {key: self.records.find(e) for key, e in runs.items()}
-        missing = {key: e for key, e in runs.items() if found[key] is None}
+        records = self._recorded(runs)
+        missing = {key: e for key, e in runs.items() if key not in records}
         if missing:
             names = {f"{name} (seed {seed})": e for (name, seed), e in missing.items()}
             with Progress(len(names), partial(running, names, self.records)) as progress:
                 unique = list(dict.fromkeys(missing.values()))
                 execute(unique, self.records, self.executor, progress.show)
-            found |= {key: self.records.find(e) for key, e in missing.items()}
-        return Results(found)
+            records |= self._recorded(missing)
+        return Results({key: records[key] for key in runs})
+
+    def _recorded(
+        self, runs: Mapping[tuple[str, int], Experiment]
+    ) -> dict[tuple[str, int], Record]:
+        """The records of those runs that have one."""
+        return {key: record for key, e in runs.items() if (record := self.records.find(e))}
 
     def measure(self, bench: Bench) -> list[Cost]:
         """The bench, once for each seed; what is recorded is read, what is not is measured.
@@ -137,17 +132,17 @@ class Study:
         """
         folder = self.records.folder / "costs"
         repetitions = [bench.with_seed(seed) for seed in self.chosen]
-        found = {b: find(b, folder) for b in repetitions}
-        missing = [b for b, cost in found.items() if cost is None]
+        costs = {b: cost for b in repetitions if (cost := find(b, folder))}
+        missing = [b for b in repetitions if b not in costs]
         if missing:
             total = len(missing) * len(bench.workloads) * len(bench.lengths)
             with Progress(total, unit="measurement") as progress:
                 steps = count()
                 for b in missing:
-                    found[b] = measure(b, folder, lambda _: progress.show(next(steps)))
-        return list(found.values())
+                    costs[b] = measure(b, folder, lambda _: progress.show(next(steps)))
+        return [costs[b] for b in repetitions]
 
-    def retrieve(self, retrievers: Mapping[str, Retriever], picks: int = 2) -> Retrievals:
+    def retrieve(self, retrievers: Mapping[str, AnyRetriever], picks: int = 2) -> Retrievals:
         """Every retriever on HotpotQA, under every seed if it draws, else once.
 
         Args:
@@ -168,7 +163,7 @@ class Study:
 
     def _retrieve(
         self,
-        retrievers: Mapping[str, Retriever],
+        retrievers: Mapping[str, AnyRetriever],
         picks: int,
         questions: hotpotqa.QuestionSet | hotpotqa.Known,
     ) -> Retrievals:
@@ -179,16 +174,18 @@ class Study:
             for seed in (self.chosen if retriever.draws else (0,))
         }
         if isinstance(questions, hotpotqa.Known):
-            found = {key: retrieval.find(run, folder) for key, run in runs.items()}
-            if None in found.values():
+            records = {
+                key: record for key, run in runs.items() if (record := retrieval.find(run, folder))
+            }
+            if len(records) < len(runs):
                 raise LookupError(f"{questions.name}: not all is recorded")
-            return Retrievals(found)
+            return Retrievals(records)
         with Progress(len(runs), unit="retrieval") as progress:
-            found = {}
+            records = {}
             for key, run in runs.items():
-                progress.show(len(found))
-                found[key] = retrieval.retrieve(run, folder, lambda: questions)
-        return Retrievals(found)
+                progress.show(len(records))
+                records[key] = retrieval.retrieve(run, folder, lambda: questions)
+        return Retrievals(records)
 
     def has(self, experiment: Experiment) -> bool:
         """Whether an experiment is recorded, under every seed of this study."""
@@ -215,136 +212,3 @@ class Study:
             )
             for protocol, conditions in protocols.items()
         }
-
-
-class Summarised:
-    """Numbers by condition and seed."""
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """One row per condition and seed, with whatever was measured in columns."""
-        raise NotImplementedError
-
-    def summary(self, metric: str) -> pd.DataFrame:
-        """Mean, standard deviation over seeds (NaN for one seed) and n, by condition, in order."""
-        grouped = self.frame.groupby("condition", sort=False)[metric]
-        return grouped.agg(mean="mean", sd="std", n="count")
-
-
-@dataclass(frozen=True)
-class Retrievals(Summarised):
-    """Finished retrievals by (condition, seed)."""
-
-    records: Mapping[tuple[str, int], RetrievalRecord]
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """One row per retrieval: condition, seed, every metric, also on what it was trained on
-        (`…_train`), the exact chance of each (`…_chance`), and how far chance scatters
-        (`…_chance_error`).
-        """
-        kinds = {
-            "": "metrics",
-            "_train": "train_metrics",
-            "_chance": "chance",
-            "_chance_error": "chance_error",
-        }
-        return pd.DataFrame(
-            {
-                "condition": name,
-                "seed": seed,
-                **{
-                    f"{metric}{end}": getattr(record, kind).get(metric, math.nan)
-                    for end, kind in kinds.items()
-                    for metric in METRICS
-                },
-            }
-            for (name, seed), record in self.records.items()
-        )
-
-    @property
-    def questions(self) -> RetrievalRecord:
-        """A record, for what all of them say of the questions alike."""
-        return next(iter(self.records.values()))
-
-
-@dataclass(frozen=True)
-class Results(Summarised):
-    """Finished runs by (condition, seed)."""
-
-    records: Mapping[tuple[str, int], Record]
-
-    def __or__(self, other: Results) -> Results:
-        """The runs of both."""
-        return Results({**self.records, **other.records})
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """One row per run: condition, seed, and its `numbers`."""
-        rows = [
-            {"condition": name, "seed": seed, **numbers(record)}
-            for (name, seed), record in self.records.items()
-        ]
-        return pd.DataFrame(rows)
-
-    @property
-    def curves(self) -> pd.DataFrame:
-        """One row per run and epoch (from 1): condition, seed, epoch, every metric, the loss."""
-        parts = []
-        for (name, seed), record in self.records.items():
-            part = pd.DataFrame(record.curve)
-            part.insert(0, "epoch", range(1, len(part) + 1))
-            part.insert(0, "seed", seed)
-            part.insert(0, "condition", name)
-            parts.append(part)
-        return pd.concat(parts, ignore_index=True)
-
-    def probe(self, name: str) -> pd.DataFrame:
-        """One row per run and entry of a probe that is a list: condition, seed, index from 1."""
-        rows = [
-            {"condition": condition, "seed": seed, "index": index, name: value}
-            for (condition, seed), record in self.records.items()
-            for index, value in enumerate(record.probes.get(name, ()), start=1)
-        ]
-        return pd.DataFrame(rows, columns=["condition", "seed", "index", name])
-
-
-def numbers(record: Record) -> dict[str, float]:
-    """Every number of a run: its metrics, its probes of one number, what it cost.
-
-    `rank_share` is the probe `rank_90` as a share of the width. Of the precision by epoch:
-    `largest_rise` and `largest_fall` from one epoch to the next, the first from zero, and
-    `best_precision`.
-    """
-    curve = record.curve.get("precision", [])
-    steps = [after - before for before, after in zip([0.0, *curve], curve, strict=False)]
-    return {
-        **record.metrics,
-        **{n: v for n, v in record.probes.items() if not isinstance(v, list)},
-        "rank_share": record.probes.get("rank_90", math.nan) / record.experiment.width,
-        "largest_rise": max(steps, default=math.nan),
-        "largest_fall": max((-step for step in steps), default=math.nan),
-        "best_precision": max(curve, default=math.nan),
-        "parameters": record.parameters,
-        "seconds": record.seconds,
-    }
-
-
-def _chosen(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    """The seeds that the parameter names: so many, from 0 on, or a list of them."""
-    if isinstance(seeds, int):
-        if seeds < 1:
-            raise ValueError(f"parameter seeds: {seeds} is less than one")
-        return tuple(range(seeds))
-    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
-        raise ValueError(f"parameter seeds: {seeds} is no list of whole numbers from 0 up")
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"parameter seeds: {seeds} names one more than once")
-    return tuple(seeds)
-
-
-def _is_parameter(name: str, value: Any) -> bool:
-    """Whether a notebook's global looks like an unknown parameter."""
-    shell = name.startswith("_") or name in ("In", "Out", "exit", "quit", "get_ipython", "open")
-    defined = isinstance(value, (type, ModuleType)) or callable(value)
-    return not (shell or defined or name in PARAMETERS)

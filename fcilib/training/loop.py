@@ -58,7 +58,7 @@ def train(
         experiment: what to run.
         checkpoint: a file written after each epoch and resumed from where it exists; a run that
             was stopped at any moment ends with the metrics of one that was not.
-        report: told of progress, some 50 times an epoch.
+        report: called some 50 times an epoch with the progress.
 
     Raises:
         DivergedError: the loss is not finite; names epoch, step and experiment.
@@ -90,7 +90,7 @@ def train(
             optimizer, max_lr=spec.learning_rate, total_steps=max(steps * spec.epochs, 1)
         )
         notes: dict[str, Any] = {"curve": [], "shares": [], "seconds": 0.0}
-        if not fresh:
+        if checkpoint is not None and not fresh:
             notes = load_checkpoint(checkpoint, model, optimizer, scheduler)
         curve, shares, spent = notes["curve"], notes["shares"], notes["seconds"]
         if experiment.probing == "by-epoch" and not shares:

@@ -1,4 +1,4 @@
-"""Make one experiment so: find its record, or train it and write one."""
+"""Run one experiment: find its record, or train it and write one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from functools import partial
 import torch
 
 from fcilib.specs.identity import NUMERICS
-from fcilib.storage.files import locked, sweep, write_atomic
+from fcilib.storage.files import write_atomic
+from fcilib.storage.making import find_or_make
 from fcilib.storage.sealed import rounded
 from fcilib.storage.tensors import seal_tensors
 from fcilib.system.allocator import keep_freed_memory
@@ -37,22 +38,18 @@ def run_one(
     Args:
         experiment: what to run.
         records: where its record is, or goes.
-        tell: told now and then how far the run is; if left out, its workspace says so.
+        tell: called now and then with how far the run is; if left out, its workspace says so.
 
     Raises:
         RecordError: there is a record, but it can't be trusted.
-        TensorsError: nor can the checkpoint to resume from; it is neither used nor deleted.
+        TensorsError: the checkpoint to resume from is damaged; it is neither used nor deleted.
         StoreError: the store can't be written.
         DivergedError: the loss is not finite; no record is written.
     """
-    if record := records.find(experiment):
-        return record
     workspace = records.workspace(experiment)
     checkpoint, weights = (workspace / f"{n}.safetensors" for n in ("checkpoint", "weights"))
-    with locked(workspace / "lock"):
-        sweep(records.path(experiment), checkpoint, weights, workspace / STATE_FILE)
-        if record := records.find(experiment):
-            return record
+
+    def make() -> Record:
         keep_freed_memory()
         try:
             report = _reporter(tell or partial(tell_run, workspace))
@@ -63,11 +60,14 @@ def run_one(
         record = _record(experiment, outcome)
         records.add(record)
         checkpoint.unlink(missing_ok=True)
-    return record
+        return record
+
+    files = records.path(experiment), checkpoint, weights, workspace / STATE_FILE
+    return find_or_make(partial(records.find, experiment), make, workspace / "lock", *files)
 
 
-def _reporter(tell: Callable[[RunState], None]):
-    """Tells how far the run is, not too often."""
+def _reporter(tell: Callable[[RunState], None]) -> Callable[[int, int, float], None]:
+    """Says how far the run is, but not too often."""
     last = 0.0
 
     def report(done: int, total: int, precision: float) -> None:

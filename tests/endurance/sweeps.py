@@ -25,8 +25,9 @@ from fcilib.execution import executors, pool
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
 from fcilib.storage import checkpoint, files
+from fcilib.storage import store as stores
 from fcilib.study.profiles import PROFILES
-from fcilib.training import records, run
+from fcilib.training import run
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.records import Records
 
@@ -129,7 +130,7 @@ def main(folder, kills, seed):
     pool.multiprocessing.get_context = lambda _: context
     pool.DEATHS = 10**6
     run.train = during(TRAINING, run.train)
-    for module in (run, records, checkpoint):
+    for module in (run, stores, checkpoint):
         module.write_atomic = during(WRITING, files.write_atomic)
 
     # Whatever is imported late, and would be in every child, is imported now.

@@ -172,7 +172,7 @@ def test_a_read_only_store_that_holds_all_records_is_read(tmp_path):
         subprocess.run(["rm", "-r", folder / "smoke" / ".cache"], check=True)
         read_only(folder)
         everything(folder / "smoke")
-        study = Study("smoke", 2, "process", Records(folder / "smoke"))
+        study = Study("smoke", (0, 1), "process", Records(folder / "smoke"))
         assert len(study.run({"one": SPECS[0]}).frame) == 2
         for other, missing in (
             (lambda: cost.measure(BENCH.with_seed(1), folder / "smoke" / "costs"), "costs"),

@@ -245,7 +245,7 @@ def test_a_study_shows_one_progress_and_computes_nothing_twice(
 ):
     progress = tmp_path / "progress.json"
     monkeypatch.setenv(VARIABLE, str(progress))
-    here = Study("smoke", 2, address, Records(tmp_path / "smoke"))
+    here = Study("smoke", (0, 1), address, Records(tmp_path / "smoke"))
     conditions = {"embedding": here.experiment(representation=Embedding(), router=Investigator())}
     first = here.run(conditions)
     state = json.loads(progress.read_text())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fcilib.execution import watch
+from fcilib.execution.progress import VARIABLE, Progress, Running, State
 
 
 def write(path: Path, **state: object) -> None:
@@ -19,7 +20,8 @@ RUN = {"name": "flow", "epoch": 4, "epochs": 10, "precision": 0.612}
 
 def test_reads_what_the_kernel_writes(tmp_path: Path) -> None:
     write(tmp_path / "p", done=3, total=9, running=[RUN])
-    assert watch.read_progress(tmp_path / "p") == {"done": 3, "total": 9, "running": [RUN]}
+    state = watch.read_progress(tmp_path / "p")
+    assert state.model_dump() == {"done": 3, "total": 9, "running": [RUN]}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"running": [1]}', '{"done": "x"}'])
@@ -28,17 +30,28 @@ def test_a_damaged_file_is_no_progress(tmp_path: Path, text: str) -> None:
     assert watch.read_progress(tmp_path / "p") is None
 
 
+def test_a_run_without_a_router_is_read_as_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "p"))
+    blind = Running(name="plain", epoch=1, epochs=2, precision=math.nan)
+    Progress(2, lambda: [blind]).show(1)
+    state = watch.read_progress(tmp_path / "p")
+    assert (state.done, state.total, state.running[0].name) == (1, 2, "plain")
+    assert math.isnan(state.running[0].precision)
+
+
 def test_no_file_is_no_progress(tmp_path: Path) -> None:
     assert watch.read_progress(tmp_path / "none") is None
 
 
 def test_a_run_without_precision_yet() -> None:
-    state = {"done": 0, "total": 2, "running": [RUN | {"epoch": 0, "precision": math.nan}]}
+    state = State(done=0, total=2, running=[RUN | {"epoch": 0, "precision": math.nan}])
     assert watch.plain_line("01_x", state, 5.2) == "01_x: 0/2 runs, 5 s; flow epoch 0/10"
 
 
 def test_plain_line_shows_precision() -> None:
-    state = {"done": 3, "total": 9, "running": [RUN]}
+    state = State(done=3, total=9, running=[RUN])
     line = watch.plain_line("01_x", state)
     assert line == "01_x: 3/9 runs; flow epoch 4/10 precision  61.2%"
 

@@ -36,7 +36,7 @@ from fcilib.ledger.claims import (
 from fcilib.ledger.deciders import deciders
 from fcilib.present.figures import claims_figure
 from fcilib.study.profiles import PROFILES
-from fcilib.study.study import Summarised
+from fcilib.study.results import Summarised
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper" / "paper_v2.txt"
 """The paper's text, which is not part of the repository."""

@@ -64,7 +64,7 @@ def test_chance_by_counting_is_what_random_picks_reach(tmp_path):
 
 
 def study(folder, profile, seeds=2):
-    return Study(profile, seeds, "inline", Records(folder / profile))
+    return Study(profile, tuple(range(seeds)), "inline", Records(folder / profile))
 
 
 def test_a_study_asks_each_seed_only_of_what_draws(tmp_path):

@@ -6,12 +6,13 @@ import math
 import pytest
 
 from fcilib.cost import Bench, Route
-from fcilib.execution.progress import VARIABLE, describe
+from fcilib.execution.progress import VARIABLE, Running, describe
 from fcilib.ledger.claims import CHANCE
 from fcilib.present.figures import style
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.routers import Investigator, RandomRouter, RankOne
-from fcilib.study.study import Study, numbers
+from fcilib.study import Study
+from fcilib.study.results import numbers
 
 PARAMETERS = {"profile": "smoke", "seeds": 2, "executor": "inline", "records": ""}
 
@@ -95,11 +96,6 @@ def test_seeds_may_be_chosen(tmp_path):
     assert list(one.run(named).summary("precision").n) == [1, 1]
 
 
-def test_as_many_are_chosen_as_there_are(tmp_path):
-    with pytest.raises(ValueError, match="seeds: 2"):
-        Study("smoke", 2, "inline", study(tmp_path).records, chosen=(1,))
-
-
 def test_frames_are_tidy(results):
     frame = results["all"].frame
     assert list(frame[["condition", "seed"]].itertuples(index=False, name=None)) == [
@@ -157,9 +153,9 @@ def test_a_bench_is_measured_once_for_each_seed(tmp_path, monkeypatch):
 
 
 def test_a_run_is_described_in_a_few_words():
-    run = {"name": "raw", "epoch": 2, "epochs": 5, "precision": 0.914}
+    run = Running(name="raw", epoch=2, epochs=5, precision=0.914)
     assert describe(run) == "raw: epoch 2/5, precision 91%"
-    assert describe({**run, "precision": math.nan}) == "raw: epoch 2/5"
+    assert describe(run.model_copy(update={"precision": math.nan})) == "raw: epoch 2/5"
 
 
 def test_probes_are_in_the_frame_or_by_their_index(results):

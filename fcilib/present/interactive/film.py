@@ -7,7 +7,7 @@ from typing import Any
 
 from fcilib.model.probes import FILMED, film_group
 from fcilib.present.interactive.widget import Widget, select
-from fcilib.study.study import Results
+from fcilib.study.results import Results
 from fcilib.training.records import Record
 
 

@@ -1,0 +1,127 @@
+"""What a study gives back: finished runs and retrievals, as tables by condition and seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fcilib.retrieval import METRICS, RetrievalRecord
+from fcilib.training.records import Record
+
+
+class Summarised:
+    """Numbers by condition and seed."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per condition and seed, with whatever was measured in columns."""
+        raise NotImplementedError
+
+    def summary(self, metric: str) -> pd.DataFrame:
+        """Mean, standard deviation over seeds (NaN for one seed) and n, by condition, in order."""
+        grouped = self.frame.groupby("condition", sort=False)[metric]
+        return grouped.agg(mean="mean", sd="std", n="count")
+
+
+@dataclass(frozen=True)
+class Retrievals(Summarised):
+    """Finished retrievals by (condition, seed)."""
+
+    records: Mapping[tuple[str, int], RetrievalRecord]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per retrieval: condition, seed, every metric, also on what it was trained on
+        (`…_train`), the exact chance of each (`…_chance`), and how far chance scatters
+        (`…_chance_error`).
+        """
+        kinds = {
+            "": "metrics",
+            "_train": "train_metrics",
+            "_chance": "chance",
+            "_chance_error": "chance_error",
+        }
+        return pd.DataFrame(
+            {
+                "condition": name,
+                "seed": seed,
+                **{
+                    f"{metric}{end}": getattr(record, kind).get(metric, math.nan)
+                    for end, kind in kinds.items()
+                    for metric in METRICS
+                },
+            }
+            for (name, seed), record in self.records.items()
+        )
+
+    @property
+    def questions(self) -> RetrievalRecord:
+        """A record, for what all of them say of the questions alike."""
+        return next(iter(self.records.values()))
+
+
+@dataclass(frozen=True)
+class Results(Summarised):
+    """Finished runs by (condition, seed)."""
+
+    records: Mapping[tuple[str, int], Record]
+
+    def __or__(self, other: Results) -> Results:
+        """The runs of both."""
+        return Results({**self.records, **other.records})
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per run: condition, seed, and its `numbers`."""
+        rows = [
+            {"condition": name, "seed": seed, **numbers(record)}
+            for (name, seed), record in self.records.items()
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row per run and epoch (from 1): condition, seed, epoch, every metric, the loss."""
+        parts = []
+        for (name, seed), record in self.records.items():
+            part = pd.DataFrame(record.curve)
+            part.insert(0, "epoch", range(1, len(part) + 1))
+            part.insert(0, "seed", seed)
+            part.insert(0, "condition", name)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+    def probe(self, name: str) -> pd.DataFrame:
+        """One row per run and entry of a probe that is a list: condition, seed, index from 1."""
+        rows = [
+            {"condition": condition, "seed": seed, "index": index, name: value}
+            for (condition, seed), record in self.records.items()
+            if isinstance(values := record.probes.get(name), list)
+            for index, value in enumerate(values, start=1)
+        ]
+        return pd.DataFrame(rows, columns=["condition", "seed", "index", name])
+
+
+def numbers(record: Record) -> dict[str, float]:
+    """Every number of a run: its metrics, its probes of one number, what it cost.
+
+    `rank_share` is the probe `rank_90` as a share of the width. Of the precision by epoch:
+    `largest_rise` and `largest_fall` from one epoch to the next, the first from zero, and
+    `best_precision`.
+    """
+    curve = record.curve.get("precision", [])
+    steps = [after - before for before, after in zip([0.0, *curve], curve, strict=False)]
+    probes = {n: v for n, v in record.probes.items() if not isinstance(v, list)}
+    return {
+        **record.metrics,
+        **probes,
+        "rank_share": probes.get("rank_90", math.nan) / record.experiment.width,
+        "largest_rise": max(steps, default=math.nan),
+        "largest_fall": max((-step for step in steps), default=math.nan),
+        "best_precision": max(curve, default=math.nan),
+        "parameters": record.parameters,
+        "seconds": record.seconds,
+    }
