@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from fcilib.backbones import TRANSFORMER_3M
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Frozen
 from fcilib.routers import BM25Index, Investigator, RankOne
-from fcilib.specs import identity as module
 from fcilib.study.profiles import PROFILES, profile
 from fcilib.tasks import Evidence, Ladder
 from fcilib.training.experiment import Experiment, Training
