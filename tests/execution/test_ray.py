@@ -147,8 +147,8 @@ def test_a_node_that_is_killed_costs_only_its_unfinished_runs(
         assert identity not in after, "was finished, and computed again"
     assert ticks == sorted(ticks)
     assert ticks[-1] == 5
-    assert {run["name"] for run in shown} <= set(names)
-    assert any(run["epoch"] > 1 for run in shown)
+    assert {run.name for run in shown} <= set(names)
+    assert any(run.epoch > 1 for run in shown)
     assert not reports(records)
     for spec in specs:
         if spec.identity in lost:
