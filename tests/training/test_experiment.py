@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from fcilib.backbones import TRANSFORMER_3M
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Frozen
 from fcilib.routers import BM25Index, Investigator, RankOne
+from fcilib.specs import identity
 from fcilib.study.profiles import PROFILES, profile
 from fcilib.tasks import Evidence, Ladder
-from fcilib.training import experiment as module
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.records import Records
 
-COMMITTED = Path(__file__).parents[1] / "records" / "quick"
+COMMITTED = Path(__file__).parents[2] / "records" / "quick"
 
 ATTENTION = {"kind": "attention"}
 HALF = "\ud800"
@@ -169,7 +169,7 @@ def test_what_was_recorded_before_a_field_joined_keeps_its_identity(path):
 
 def test_numerics_are_part_of_the_identity(monkeypatch):
     before = BASE.identity
-    monkeypatch.setattr(module, "NUMERICS", 10**6)
+    monkeypatch.setattr(identity, "NUMERICS", 10**6)
     assert BASE.identity != before
 
 
