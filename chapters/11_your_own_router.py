@@ -259,7 +259,7 @@ glue(
 #   of the old code are taken for yours. To read a record, its class must be defined or imported first.
 # * **Names.** A `kind` belongs to one class. A cell that is run again defines its class anew, and the cells after it,
 #   which made experiments of the old one, have to be run again too.
-# * **Sharing.** Put both classes into `fcilib/routers/metric.py`, name the first in the union `Router` of that folder's
+# * **Sharing.** Put both classes into `fcilib/routers/metric.py`, import the first in that folder's
 #   `__init__.py`, and turn the two assertions above into tests. `CONTRIBUTING.md` has the recipe.
 #
 # A representation is brought in the same way, from `RepresentationSpec`; a router of segments, from `SegmentSpec`.

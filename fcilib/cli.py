@@ -213,6 +213,27 @@ def status() -> None:
 
 
 @app.command()
+def kinds() -> None:
+    """List the tasks, representations, routers and workloads that a description can name."""
+    from fcilib.cost.workloads import Workload
+    from fcilib.representations.base import RepresentationSpec
+    from fcilib.routers.router import RouterSpec
+    from fcilib.specs.kinds import kinds
+    from fcilib.tasks import Task
+
+    parts = {
+        "tasks": Task,
+        "representations": RepresentationSpec,
+        "routers": RouterSpec,
+        "workloads": Workload,
+    }
+    for title, base in parts.items():
+        typer.echo(title)
+        for kind, listed in kinds(base).items():
+            typer.echo(f"  {kind:18} {(listed.__doc__ or '').partition(chr(10))[0]}".rstrip())
+
+
+@app.command()
 def claims(
     profile: Annotated[str, typer.Option(help="smoke, quick or paper.")] = "quick",
     chapter: Annotated[

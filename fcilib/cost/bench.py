@@ -9,13 +9,15 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fcilib.cost import meter
-from fcilib.cost.workloads import AnyWorkload
+from fcilib.cost.workloads import Workload
 from fcilib.specs.identity import Repeatable
+from fcilib.specs.kinds import ByKind
 from fcilib.storage.making import find_or_make
 from fcilib.storage.store import BaseRecord, Store
 from fcilib.system.allocator import keep_freed_memory
@@ -35,7 +37,7 @@ class Bench(Repeatable):
     lengths before, would pass a limit.
     """
 
-    workloads: dict[str, AnyWorkload]
+    workloads: dict[str, Annotated[Workload, ByKind()]]
     """By the name that tables and figures show them under."""
     lengths: tuple[int, ...]
     """n, ascending."""

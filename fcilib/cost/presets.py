@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fcilib.cost import peers
 from fcilib.cost.bench import Bench, Cost
-from fcilib.cost.workloads import AnyWorkload, Arithmetic, Block, Scan
+from fcilib.cost.workloads import Arithmetic, Block, Scan, Workload
 from fcilib.system.machine import cores
 
 LIMIT = "arithmetic limit"
@@ -18,7 +18,7 @@ _NAMES = {"reference": UNBIND, "slicing": "slicing loop", "mambapy": "mambapy ps
 
 def scan(lengths: tuple[int, ...], threads: int, **limits: float) -> Bench:
     """Every back end and peer that runs here, at B=32, d=256, N=16, and the arithmetic limit."""
-    workloads: dict[str, AnyWorkload] = {LIMIT: Arithmetic()}
+    workloads: dict[str, Workload] = {LIMIT: Arithmetic()}
     for name in peers.SCANS:
         if peers.available(name) and name not in peers.GPU_ONLY:
             workloads[_NAMES.get(name, name)] = Scan(backend=name)
@@ -28,7 +28,7 @@ def scan(lengths: tuple[int, ...], threads: int, **limits: float) -> Bench:
 def block(lengths: tuple[int, ...], threads: int, **limits: float) -> Bench:
     """A whole Mamba block of width 128 at B=32: ours and those of mambapy and transformers."""
     names = {"transformers": "transformers, slow path"}
-    workloads: dict[str, AnyWorkload] = {
+    workloads: dict[str, Workload] = {
         names.get(name, name): Block(implementation=name)
         for name in peers.BLOCKS
         if peers.available(name)

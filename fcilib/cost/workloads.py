@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from fcilib.cost import arithmetic, peers
 from fcilib.cost.meter import Call
-from fcilib.representations import Representation
-from fcilib.routers import Router
+from fcilib.representations.base import RepresentationSpec
+from fcilib.routers.router import RouterSpec
+from fcilib.specs.kinds import ByKind
 from fcilib.specs.size import Size
 from fcilib.specs.spec import Spec
 
@@ -94,7 +95,7 @@ class Represent(Workload):
     """A representation of one sequence, without gradients: tokens `(1, n)` to `(1, n, d)`."""
 
     kind: Literal["represent"] = "represent"
-    representation: Representation
+    representation: Annotated[RepresentationSpec, ByKind()]
     width: int = Field(64, ge=1)
 
     def prepare(self, length: int) -> Call:
@@ -108,7 +109,7 @@ class Route(Workload):
     """A router's picks in one sequence of vectors `(n, d)`, without gradients."""
 
     kind: Literal["route"] = "route"
-    router: Router
+    router: Annotated[RouterSpec, ByKind()]
     queries: Literal["one", "all"] = "one"
     """For one position, or for each of the n."""
     width: int = Field(64, ge=1)
@@ -126,7 +127,7 @@ class Loss(Workload):
     """The routing loss CE(s_q, a) of one sequence `(1, n, d)`, forward and backward."""
 
     kind: Literal["loss"] = "loss"
-    router: Router
+    router: Annotated[RouterSpec, ByKind()]
     scores: Literal["row", "matrix"] = "row"
     """The query's scores alone, or those of all pairs, of which one row is used."""
     width: int = Field(64, ge=1)
@@ -142,9 +143,3 @@ class Loss(Workload):
             return F.cross_entropy(row, evidence)
 
         return Call(loss, lambda value: torch.autograd.grad(value, leaves))
-
-
-AnyWorkload = Annotated[
-    Scan | Arithmetic | Block | Represent | Route | Loss, Field(discriminator="kind")
-]
-"""Every workload a bench can name, told apart by `kind`."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
-import torch
-
 from fcilib.execution.failures import Failures, RunsFailed
 from fcilib.execution.pool import in_pool
 from fcilib.storage.files import StoreError
@@ -68,15 +66,10 @@ def execute(experiments: Sequence[Experiment], records: Records, executor: str, 
 
 
 def _size(experiment: Experiment) -> int:
-    """Parameters to train: large models go first, so that no core waits for a late one.
-
-    Nothing for a model that can't be built: the run itself says why.
-    """
-    try:
-        with torch.device("meta"):
-            return sum(p.numel() for p in experiment.build().parameters())
-    except Exception:
-        return 0
+    """Work to do, from the description alone: long runs go first, so that no core waits for one."""
+    training, depth = experiment.training, experiment.representation.depth
+    tokens = training.epochs * training.sequences * experiment.task.length
+    return tokens * (1 + depth) * experiment.width
 
 
 def _inline(experiments: Sequence[Experiment], records: Records, tick: Tick) -> Failures:

@@ -53,7 +53,7 @@ class FCI(nn.Module):
         super().__init__()
         self.representation = representation.build(size)
         self.norm = nn.LayerNorm(size.width) if normalisation == "layer" else nn.Identity()
-        self.spec = router
+        self.router_spec = router
         self.router = router.build(size) if router else None
         self.council = council.build(size, router.picks) if router else None
         self.head_norm = nn.LayerNorm(size.width)
@@ -78,12 +78,12 @@ class FCI(nn.Module):
         scores = self.router(tokens if self.router.reads_tokens else x, query)
         scores, picks, read = self._consult(scores, x, query, evidence)
         for _ in range(self.router.rounds - 1):
-            scores = self.router.refine(scores, picks[:, : self.spec.k], read)
+            scores = self.router.refine(scores, picks[:, : self.router_spec.k], read)
             scores, picks, read = self._consult(scores, x, query, evidence)
         if self.training and evidence is not None:
             self.router.observe(x.detach(), query, scores.detach(), evidence)
         logits = self.head(self.head_norm(read))
-        return Output(logits, scores, picks, self.spec.granularity)
+        return Output(logits, scores, picks, self.router_spec.granularity)
 
     def _consult(
         self,
@@ -93,7 +93,7 @@ class FCI(nn.Module):
         evidence: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The scores of candidates, the positions picked by them, and what the Council reads."""
-        spec = self.spec
+        spec = self.router_spec
         scores = spec.mask(scores, query, evidence)
         picks = pick(scores.detach(), spec.k, spec.neighbours, spec.granularity, x.shape[1])
         return scores, picks, self.council(x, query, picks)

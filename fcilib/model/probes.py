@@ -65,13 +65,14 @@ def measure(
     rng = torch.Generator().manual_seed(seed)
     x = torch.cat([model.represent(part) for part in held_out.tokens.split(100)])
     found: dict[str, Any] = {"cosine_gap": _cosine_gap(x, held_out, rng)}
-    if model.spec is not None and model.router.rounds == 1:
+    if model.router_spec is not None and model.router.rounds == 1:
         found |= _places(model, x, held_out)
     if probing == "thorough":
         found |= _match_probes(x, held_out)
-    if not hasattr(model.router, "form"):
+    form = None if model.router is None else model.router.form()
+    if form is None:
         return found
-    values = torch.linalg.svdvals(model.router.form().double())
+    values = torch.linalg.svdvals(form.double())
     energy = (values**2).cumsum(0) / (values**2).sum()
     found["singular_values"] = [float(f"{v:.6g}") for v in values]
     found["rank_90"] = int((energy < 0.9).sum()) + 1
@@ -129,35 +130,31 @@ def _cosine_gap(x: torch.Tensor, batch: Batch, rng: torch.Generator) -> float:
 def _random_form_precision(
     model: FCI, x: torch.Tensor, batch: Batch, rng: torch.Generator
 ) -> float:
-    norm = [p.detach().norm() for p in model.router.parameters()]
-    shapes = [p.shape for p in model.router.parameters()]
     asking = x[torch.arange(len(x)), batch.query]
-    found = []
+    precisions = []
     for _ in range(RANDOM_DRAWS):
-        drawn = [torch.randn(s, generator=rng) for s in shapes]
-        first, *rest = (w * (n / w.norm()) for w, n in zip(drawn, norm, strict=True))
-        second = rest[0] if rest else first
+        first, second = model.router.random_factors(rng)
         scores = torch.bmm(x, (asking @ first.T @ second).unsqueeze(2)).squeeze(2)
-        found.append(_precision(model, scores, batch))
-    return _mean(found)
+        precisions.append(_precision(model, scores, batch))
+    return _mean(precisions)
 
 
 def _precision(model: FCI, scores: torch.Tensor, batch: Batch) -> float:
     """Routing precision of scores `(B, L)` in place of the router's own."""
-    scores = model.spec.mask(scores, batch.query, batch.evidence)
+    scores = model.router_spec.mask(scores, batch.query, batch.evidence)
     output = Output(
         logits=F.one_hot(batch.label).float(),
         scores=scores,
-        picks=pick(scores, model.spec.k, model.spec.neighbours),
+        picks=pick(scores, model.router_spec.k, model.router_spec.neighbours),
     )
-    return metrics.score(output, batch, model.spec.k)["precision"].mean().item()
+    return metrics.score(output, batch, model.router_spec.k)["precision"].mean().item()
 
 
 def _places(model: FCI, x: torch.Tensor, batch: Batch) -> dict[str, Any]:
     """Where the evidence comes in the router's order; ties share the places they take up."""
     seen = batch.tokens if model.router.reads_tokens else x
-    scores = model.spec.mask(model.router(seen, batch.query), batch.query, batch.evidence)
-    own = scores.gather(1, (batch.evidence // model.spec.granularity)[:, None])
+    scores = model.router_spec.mask(model.router(seen, batch.query), batch.query, batch.evidence)
+    own = scores.gather(1, (batch.evidence // model.router_spec.granularity)[:, None])
     slack = metrics.TIE * own.abs().masked_fill(own.isinf(), 0)
     better = (scores > own + slack).sum(dim=1)
     tied = ((scores >= own - slack) & (scores <= own + slack)).sum(dim=1)

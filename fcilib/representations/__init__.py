@@ -1,50 +1,17 @@
-"""What the router looks at: `(B, L)` tokens to `(B, L, d)` vectors."""
+"""What the router looks at: `(B, L)` tokens to `(B, L, d)` vectors.
 
-from typing import Annotated
+Each representation is a file, and a line here.
+"""
 
-from pydantic import Field
-
-from fcilib.representations.ablated import AblatedAttention
-from fcilib.representations.anchored import Anchored
-from fcilib.representations.attention import Attention
-from fcilib.representations.contrastive import Contrastive
-from fcilib.representations.embedding import Embedding
-from fcilib.representations.flow import Flow
-from fcilib.representations.frozen import Frozen
-from fcilib.representations.hybrid import Hybrid
-from fcilib.representations.linear_attention import LinearAttention
-from fcilib.representations.mixing import Fourier, GlobalMean
-from fcilib.representations.perceiver import Perceiver
-
-Representation = Annotated[
-    Embedding
-    | Flow
-    | Attention
-    | AblatedAttention
-    | LinearAttention
-    | Perceiver
-    | GlobalMean
-    | Fourier
-    | Contrastive
-    | Anchored
-    | Hybrid
-    | Frozen,
-    Field(discriminator="kind"),
-]
-"""Every representation an experiment can name, told apart by `kind`."""
-
-__all__ = [
-    "AblatedAttention",
-    "Anchored",
-    "Attention",
-    "Contrastive",
-    "Embedding",
-    "Flow",
-    "Fourier",
-    "Frozen",
-    "GlobalMean",
-    "Hybrid",
-    "LinearAttention",
-    "Perceiver",
-    "Representation",
-]
+from fcilib.representations.ablated import AblatedAttention as AblatedAttention
+from fcilib.representations.anchored import Anchored as Anchored
+from fcilib.representations.attention import Attention as Attention
+from fcilib.representations.contrastive import Contrastive as Contrastive
+from fcilib.representations.embedding import Embedding as Embedding
+from fcilib.representations.flow import Flow as Flow
+from fcilib.representations.frozen import Frozen as Frozen
+from fcilib.representations.hybrid import Hybrid as Hybrid
+from fcilib.representations.linear_attention import LinearAttention as LinearAttention
+from fcilib.representations.mixing import Fourier as Fourier
+from fcilib.representations.mixing import GlobalMean as GlobalMean
+from fcilib.representations.perceiver import Perceiver as Perceiver

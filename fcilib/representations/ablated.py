@@ -10,7 +10,12 @@ from torch import nn
 
 from fcilib.layers.attention import SelfAttention
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import (
+    Layers,
+    RepresentationModule,
+    RepresentationSpec,
+    TokenEmbedding,
+)
 from fcilib.specs.size import Size
 
 
@@ -34,7 +39,7 @@ class AblatedAttention(RepresentationSpec):
     layers: int = Field(1, ge=0)
     heads: int = Field(4, ge=1)
 
-    def build(self, size: Size) -> nn.Module:
+    def build(self, size: Size) -> RepresentationModule:
         mixer = {
             "nothing": SelfAttention,
             "comparison": KeyOnlyAttention,
@@ -45,7 +50,7 @@ class AblatedAttention(RepresentationSpec):
             Block(size.width, mixer(size.width, self.heads), self.residual)
             for _ in range(self.layers)
         ]
-        return nn.Sequential(TokenEmbedding(size, self), *blocks)
+        return Layers(TokenEmbedding(size, self), *blocks)
 
 
 class KeyOnlyAttention(SelfAttention):

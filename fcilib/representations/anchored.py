@@ -8,7 +8,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fcilib.representations.base import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import (
+    Layers,
+    RepresentationModule,
+    RepresentationSpec,
+    TokenEmbedding,
+)
 from fcilib.specs.size import Size
 
 
@@ -22,8 +27,8 @@ class Anchored(RepresentationSpec):
     kind: Literal["anchored"] = "anchored"
     anchors: int = Field(16, ge=1)
 
-    def build(self, size: Size) -> nn.Module:
-        return nn.Sequential(TokenEmbedding(size, self), Sponsorship(size.width, self.anchors))
+    def build(self, size: Size) -> RepresentationModule:
+        return Layers(TokenEmbedding(size, self), Sponsorship(size.width, self.anchors))
 
 
 class Sponsorship(nn.Module):

@@ -9,7 +9,12 @@ from torch import nn
 
 from fcilib.layers.attention import GLOBAL_TOKENS, WINDOW, SelfAttention, SparseAttention
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import (
+    Layers,
+    RepresentationModule,
+    RepresentationSpec,
+    TokenEmbedding,
+)
 from fcilib.specs.size import Size
 
 
@@ -25,9 +30,9 @@ class Attention(RepresentationSpec):
     global_tokens: int = Field(GLOBAL_TOKENS, ge=0)
     """Sparse: random positions that see, and are seen by, every token."""
 
-    def build(self, size: Size) -> nn.Module:
+    def build(self, size: Size) -> RepresentationModule:
         blocks = [Block(size.width, self._mixer(size)) for _ in range(self.layers)]
-        return nn.Sequential(TokenEmbedding(size, self), *blocks)
+        return Layers(TokenEmbedding(size, self), *blocks)
 
     def _mixer(self, size: Size) -> nn.Module:
         if self.mask == "sparse":

@@ -10,6 +10,7 @@ from torch import nn
 
 from fcilib.specs.size import Size
 from fcilib.specs.spec import Spec
+from fcilib.tasks import Batch
 
 Positions = Literal["learned", "sinusoidal", "none"]
 
@@ -25,9 +26,29 @@ class RepresentationSpec(Spec):
     embeddings: Literal["trained", "frozen"] = "trained"
     """`"frozen"`: the vectors of tokens and positions stay as they were drawn."""
 
-    def build(self, size: Size) -> nn.Module:
+    @property
+    def depth(self) -> int:
+        """Layers that mix tokens: how much there is to compute, before any of it is built."""
+        return getattr(self, "layers", 1)
+
+    def build(self, size: Size) -> RepresentationModule:
         """A module from tokens `(B, L)` int64 to `(B, L, d)`, freshly initialised."""
         raise NotImplementedError
+
+
+class RepresentationModule(nn.Module):
+    """A representation's parameters, and what it does before a model is trained on it."""
+
+    def prepare(self, batch: Batch) -> Batch:
+        """The batch as `forward` will be given it: what can be computed once is put in place."""
+        return batch
+
+    def pretrain(self, data: Batch) -> None:
+        """Train on the prepared training sequences alone, before router and Council are there."""
+
+
+class Layers(nn.Sequential, RepresentationModule):
+    """A representation that is its layers, one after the other: the embedding first."""
 
 
 class TokenEmbedding(nn.Module):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
-from fcilib.representations.base import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import RepresentationModule, RepresentationSpec, TokenEmbedding
 from fcilib.specs.size import Size
 from fcilib.tasks import Batch
 
@@ -38,11 +38,11 @@ class Contrastive(RepresentationSpec):
             raise ValueError("embeddings: pretraining trains them; `frozen` keeps them afterwards")
         return self
 
-    def build(self, size: Size) -> nn.Module:
+    def build(self, size: Size) -> RepresentationModule:
         return MatchedEmbedding(size, self)
 
 
-class MatchedEmbedding(nn.Module):
+class MatchedEmbedding(RepresentationModule):
     """`(B, L)` to `(B, L, d)`: a linear map of each token's own vector."""
 
     def __init__(self, size: Size, spec: Contrastive) -> None:

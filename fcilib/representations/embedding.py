@@ -6,10 +6,14 @@ from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
 
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import (
+    Layers,
+    RepresentationModule,
+    RepresentationSpec,
+    TokenEmbedding,
+)
 from fcilib.specs.size import Size
 
 LIKENESS = 0.8
@@ -38,14 +42,14 @@ class Embedding(RepresentationSpec):
             raise ValueError("tokens: without tokens and without positions nothing is embedded")
         return self
 
-    def build(self, size: Size) -> nn.Module:
+    def build(self, size: Size) -> RepresentationModule:
         embedding = TokenEmbedding(size, self)
         if self.alike > 1:
             liken(embedding.token.weight, self.alike, self.embedding_scale)
         if self.tokens == "none":
             embedding.token.weight.requires_grad_(False).zero_()
         blocks = [Block(size.width, mix=None) for _ in range(self.layers)]
-        return nn.Sequential(embedding, *blocks)
+        return Layers(embedding, *blocks)
 
 
 @torch.no_grad()

@@ -9,7 +9,12 @@ from pydantic import Field
 from torch import nn
 
 from fcilib.layers.mamba import MambaBlock
-from fcilib.representations.base import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import (
+    Layers,
+    RepresentationModule,
+    RepresentationSpec,
+    TokenEmbedding,
+)
 from fcilib.specs.size import Size
 
 
@@ -30,9 +35,13 @@ class Flow(RepresentationSpec):
     expand: int = Field(2, ge=1)
     """The scan runs over `expand * d` channels."""
 
-    def build(self, size: Size) -> nn.Module:
+    @property
+    def depth(self) -> int:
+        return self.layers * (2 if self.bidirectional else 1)
+
+    def build(self, size: Size) -> RepresentationModule:
         layers = [FlowLayer(size.width, self) for _ in range(self.layers)]
-        return nn.Sequential(TokenEmbedding(size, self), *layers)
+        return Layers(TokenEmbedding(size, self), *layers)
 
 
 class FlowLayer(nn.Module):

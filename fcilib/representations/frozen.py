@@ -13,7 +13,7 @@ from fcilib import backbones
 from fcilib.backbones import Backbone, Weights
 from fcilib.layers.attention import RankOneAttention, SelfAttention, SparseAttention
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import RepresentationSpec
+from fcilib.representations.base import RepresentationModule, RepresentationSpec
 from fcilib.specs.size import Size
 from fcilib.tasks import Batch
 
@@ -45,11 +45,11 @@ class Frozen(RepresentationSpec):
                 raise ValueError(f"{name}: a frozen backbone brings its own token vectors")
         return self
 
-    def build(self, size: Size) -> nn.Module:
+    def build(self, size: Size) -> RepresentationModule:
         return FrozenStates(size, self)
 
 
-class FrozenStates(nn.Module):
+class FrozenStates(RepresentationModule):
     """`(B, L)` tokens, or the `(B, L, w)` states that `prepare` made of them, to `(B, L, d)`."""
 
     def __init__(self, size: Size, spec: Frozen) -> None:

@@ -9,7 +9,12 @@ from torch import nn
 
 from fcilib.layers.attention import SelfAttention
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import (
+    Layers,
+    RepresentationModule,
+    RepresentationSpec,
+    TokenEmbedding,
+)
 from fcilib.representations.flow import Flow, FlowLayer
 from fcilib.specs.size import Size
 
@@ -27,8 +32,12 @@ class Hybrid(RepresentationSpec):
     """From the embeddings up."""
     heads: int = Field(4, ge=1)
 
-    def build(self, size: Size) -> nn.Module:
-        return nn.Sequential(
+    @property
+    def depth(self) -> int:
+        return len(self.layers)
+
+    def build(self, size: Size) -> RepresentationModule:
+        return Layers(
             TokenEmbedding(size, self), *(self._layer(layer, size.width) for layer in self.layers)
         )
 

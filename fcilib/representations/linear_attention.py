@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
-from torch import nn
 
 from fcilib.layers.attention import LinearSelfAttention
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import (
+    Layers,
+    RepresentationModule,
+    RepresentationSpec,
+    TokenEmbedding,
+)
 from fcilib.specs.size import Size
 
 
@@ -20,9 +24,9 @@ class LinearAttention(RepresentationSpec):
     layers: int = Field(1, ge=0)
     heads: int = Field(4, ge=1)
 
-    def build(self, size: Size) -> nn.Module:
+    def build(self, size: Size) -> RepresentationModule:
         blocks = [
             Block(size.width, LinearSelfAttention(size.width, self.heads))
             for _ in range(self.layers)
         ]
-        return nn.Sequential(TokenEmbedding(size, self), *blocks)
+        return Layers(TokenEmbedding(size, self), *blocks)

@@ -9,7 +9,12 @@ from pydantic import Field
 from torch import nn
 
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import (
+    Layers,
+    RepresentationModule,
+    RepresentationSpec,
+    TokenEmbedding,
+)
 from fcilib.specs.size import Size
 
 
@@ -24,11 +29,11 @@ class GlobalMean(RepresentationSpec):
     layers: int = Field(1, ge=0)
     residual: bool = False
 
-    def build(self, size: Size) -> nn.Module:
+    def build(self, size: Size) -> RepresentationModule:
         blocks = [
             Block(size.width, MeanMixing(size.width), self.residual) for _ in range(self.layers)
         ]
-        return nn.Sequential(TokenEmbedding(size, self), *blocks)
+        return Layers(TokenEmbedding(size, self), *blocks)
 
 
 class Fourier(RepresentationSpec):
@@ -44,12 +49,12 @@ class Fourier(RepresentationSpec):
     residual: bool = False
     orthonormal: bool = False
 
-    def build(self, size: Size) -> nn.Module:
+    def build(self, size: Size) -> RepresentationModule:
         blocks = [
             Block(size.width, FourierMixing(self.orthonormal), self.residual)
             for _ in range(self.layers)
         ]
-        return nn.Sequential(TokenEmbedding(size, self), *blocks)
+        return Layers(TokenEmbedding(size, self), *blocks)
 
 
 class MeanMixing(nn.Module):

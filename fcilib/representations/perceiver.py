@@ -10,7 +10,12 @@ from torch import nn
 
 from fcilib.layers.attention import CrossAttention
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import RepresentationSpec, TokenEmbedding
+from fcilib.representations.base import (
+    Layers,
+    RepresentationModule,
+    RepresentationSpec,
+    TokenEmbedding,
+)
 from fcilib.specs.size import Size
 
 
@@ -23,12 +28,12 @@ class Perceiver(RepresentationSpec):
     layers: int = Field(1, ge=0)
     heads: int = Field(4, ge=1)
 
-    def build(self, size: Size) -> nn.Module:
+    def build(self, size: Size) -> RepresentationModule:
         blocks = [
             Block(size.width, HubAttention(size.width, self.hubs, self.heads))
             for _ in range(self.layers)
         ]
-        return nn.Sequential(TokenEmbedding(size, self), *blocks)
+        return Layers(TokenEmbedding(size, self), *blocks)
 
 
 class HubAttention(nn.Module):

@@ -111,6 +111,34 @@ class RouterModule(nn.Module):
         rows = [self(x, torch.full((len(x),), q, device=x.device)) for q in range(x.shape[1])]
         return torch.stack(rows, dim=1)
 
+    def form(self) -> torch.Tensor | None:
+        """The matrix `(d, d)` of a bilinear score, s_ij proportional to x_i^T form x_j.
+
+        None where the scores are no such product.
+        """
+        return None
+
+    def factors(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """A and B, `(r, d)` each, of the form A^T B: its two parameters, or its one for both.
+
+        None without a form. A router whose form has other factors overrides this.
+        """
+        if self.form() is None:
+            return None
+        first, *others = self.parameters()
+        return first, others[0] if others else first
+
+    def random_factors(
+        self, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Gaussian matrices of the factors' shapes and Frobenius norms; one where they are one."""
+        factors = self.factors()
+        if factors is None:
+            return None
+        first, second = factors
+        drawn = _random_like(first, generator)
+        return drawn, drawn if second is first else _random_like(second, generator)
+
     def observe(
         self, x: torch.Tensor, query: torch.Tensor, scores: torch.Tensor, evidence: torch.Tensor
     ) -> None:
@@ -157,6 +185,11 @@ class RouterModule(nn.Module):
         """
         check_route(len(x), 0, k, "all")
         return self.matrix(x[None])[0].topk(k, dim=1).indices
+
+
+def _random_like(factor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    drawn = torch.randn(factor.shape, generator=generator)
+    return drawn * (factor.detach().norm() / drawn.norm())
 
 
 def check_route(length: int, query: int, k: int, candidates: Candidates) -> None:

@@ -1,7 +1,9 @@
-"""Parts of an experiment that are told apart by `kind`: the library's, and a reader's own.
+"""The registry of kinds: parts of a description that are told apart by `kind`.
 
-A field takes what the library lists, and whatever else has been derived from the same base: a new
-router needs no line in the library to be run, recorded and read back.
+A kind is a class derived from a base such as `RouterSpec`, with a default for its field `kind`. The
+library lists those of the base's own package, which that package's `__init__` imports; a reader's
+own kinds are taken from wherever they are defined. A new router needs no line in the library to be
+run, measured, recorded and read back.
 """
 
 from __future__ import annotations
@@ -10,9 +12,17 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
-from pydantic import Discriminator, SerializeAsAny, Tag, ValidationInfo, WrapValidator
+from pydantic import (
+    Discriminator,
+    GetCoreSchemaHandler,
+    SerializeAsAny,
+    Tag,
+    ValidationInfo,
+    WrapValidator,
+)
+from pydantic_core import CoreSchema
 
 from fcilib.specs.spec import Spec
 
@@ -20,13 +30,29 @@ OWN = "own"
 """Where an error message would give a listed part's kind."""
 
 
-def choice(base: type[Spec], listed: Any) -> Any:
-    """The type of a field for one of `listed`, a union, or for anything else derived from `base`.
+class ByKind:
+    """Marks a field for any kind of a base: `Annotated[RouterSpec, ByKind()]`.
 
-    What is not listed must have been defined, or imported, before a description of it is read. A
-    kind that nobody has, or that two classes have, is a `ValidationError`.
+    What the library does not list must have been defined, or imported, before a description of it
+    is read. A kind that nobody has, or that two classes have, is a `ValidationError`.
     """
-    classes = {_kind(c): c for c in _classes(listed)}
+
+    def __get_pydantic_core_schema__(
+        self, base: type[Spec], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return handler.generate_schema(_choice(base))
+
+
+def kinds(base: type[Spec]) -> dict[str, type[Spec]]:
+    """The kinds of `base` that the library lists, by name, in the order of their definition."""
+    package = base.__module__.rpartition(".")[0]
+    members = (c for c in _derived(base) if f"{c.__module__}.".startswith(f"{package}."))
+    return {kind: c for c in members if (kind := _kind(c)) is not None}
+
+
+def _choice(base: type[Spec]) -> Any:
+    """The union of the kinds that are listed, and of anything else derived from `base`."""
+    classes = kinds(base)
 
     def tag(value: Any) -> str:
         if isinstance(value, Mapping):
@@ -36,32 +62,32 @@ def choice(base: type[Spec], listed: Any) -> Any:
 
     def own(value: Any, _: Any, info: ValidationInfo) -> Spec:
         kind = value.get("kind") if isinstance(value, Mapping) else _kind(type(value))
-        found = _holder(kind, base)
-        if isinstance(value, found):
+        holder = _holder(kind, base)
+        if isinstance(value, holder):
             return value
         if not isinstance(value, Mapping):
             raise ValueError(f"{value!r} is of a class that was defined anew; make it again")
         if info.mode == "json":
-            return found.model_validate_json(json.dumps(value))
-        return found.model_validate(value)
+            return holder.model_validate_json(json.dumps(value))
+        return holder.model_validate(value)
 
-    choices = [Annotated[c, Tag(kind)] for kind, c in classes.items()]
-    choices.append(Annotated[SerializeAsAny[base], WrapValidator(own), Tag(OWN)])
+    choices: list[Any] = [Annotated[c, Tag(kind)] for kind, c in classes.items()]
+    choices.append(Annotated[SerializeAsAny[base], WrapValidator(own), Tag(OWN)])  # type: ignore[valid-type]
     return Annotated[reduce(or_, choices), Discriminator(tag)]
 
 
 def _holder(kind: Any, base: type[Spec]) -> type[Spec]:
     """The one class of that kind. Defined twice under one name, as a cell does, the last counts."""
-    holders: dict[str, dict[str, type[Spec]]] = {}
+    holders: dict[str | None, dict[str, type[Spec]]] = {}
     for c in _derived(base):
         holders.setdefault(_kind(c), {})[f"{c.__module__}.{c.__qualname__}"] = c
-    found = holders.get(kind, {}) if isinstance(kind, str) else {}
-    if not found:
+    classes = holders.get(kind, {}) if isinstance(kind, str) else {}
+    if not classes:
         known = ", ".join(sorted(filter(None, holders)))
         raise ValueError(f"kind: {kind!r} is none of {known}; or its class is not imported yet")
-    if len(found) > 1:
-        raise ValueError(f"kind: {kind!r} is that of {' and '.join(found)}; each needs its own")
-    return next(iter(found.values()))
+    if len(classes) > 1:
+        raise ValueError(f"kind: {kind!r} is that of {' and '.join(classes)}; each needs its own")
+    return next(iter(classes.values()))
 
 
 def _kind(c: type) -> str | None:
@@ -73,12 +99,3 @@ def _derived(base: type[Spec]) -> Iterator[type[Spec]]:
     for c in base.__subclasses__():
         yield c
         yield from _derived(c)
-
-
-def _classes(union: Any) -> Iterator[type[Spec]]:
-    """The classes in a union, annotated or nested as they may be."""
-    if isinstance(union, type):
-        yield union
-    else:
-        for part in get_args(union):
-            yield from _classes(part)

@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
-from fcilib.specs.spec import Spec
-from fcilib.tasks.batch import Batch, Split, generator
+from fcilib.tasks.batch import Batch
+from fcilib.tasks.task import Task
 
 MARKER = 0
 """The QUERY token. It stands once in a sequence, right before the query key."""
@@ -24,7 +24,7 @@ NEARBY = 20
 """Distractors, and the evidence of the near control, lie within this many tokens of the query."""
 
 
-class Evidence(Spec):
+class Evidence(Task):
     """Distant Evidence Retrieval.
 
     Impossible layouts raise a `ValueError` that names the field at fault.
@@ -82,23 +82,7 @@ class Evidence(Spec):
                 )
         return self
 
-    @property
-    def classes(self) -> int:
-        """Number of labels a prediction head must tell apart."""
-        return self.vocabulary
-
-    def draw(self, count: int, seed: int, split: Split = "train") -> Batch:
-        """Draw `count` examples; the same arguments give the same bytes, whatever ran before.
-
-        Args:
-            count: number of sequences, B.
-            seed: any integer from 0 on.
-            split: `"train"` and `"test"` are independent streams of the same seed.
-
-        Returns:
-            Batch: tokens `(B, L)` int64, query `(B,)`, evidence `(B,)`, label `(B,)`.
-        """
-        rng = generator(seed, split)
+    def examples(self, count: int, rng: torch.Generator) -> Batch:
         query, evidence = self._positions(count, rng)
         key = torch.randint(1, self.vocabulary, (count,), generator=rng)
         tokens = self._other_than(key, (count, self.length), rng, self.collisions)

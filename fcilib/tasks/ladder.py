@@ -17,9 +17,9 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
-from fcilib.specs.spec import Spec
-from fcilib.tasks.batch import Batch, Split, generator
+from fcilib.tasks.batch import Batch
 from fcilib.tasks.mqar import distinct
+from fcilib.tasks.task import Task
 
 MARKER, ALIAS, SPECIAL = 0, 1, 2
 """The query's marker, that of a definition, and the first ordinary token."""
@@ -33,7 +33,7 @@ LOOKALIKES = 4
 Rung = Literal["token", "left", "right", "hop"]
 
 
-class Ladder(Spec):
+class Ladder(Task):
     """One rung of the context ladder.
 
     The evidence and its look-alikes are told apart by: the token itself (`token`); the token
@@ -61,11 +61,6 @@ class Ladder(Spec):
             )
         return self
 
-    @property
-    def classes(self) -> int:
-        """Number of labels a prediction head must tell apart."""
-        return self.vocabulary
-
     def _pieces(self) -> int:
         return 1 + LOOKALIKES * (2 if self.rung == "hop" else 1)
 
@@ -73,19 +68,7 @@ class Ladder(Spec):
         """Tokens that are no filler of a sequence."""
         return {"token": LOOKALIKES, "left": 1, "right": 1, "hop": 2 * LOOKALIKES}[self.rung]
 
-    def draw(self, count: int, seed: int, split: Split = "train") -> Batch:
-        """Draw `count` examples; the same arguments give the same bytes, whatever ran before.
-
-        Args:
-            count: number of sequences, B.
-            seed: any integer from 0 on.
-            split: `"train"` and `"test"` are independent streams of the same seed.
-
-        Returns:
-            Batch: tokens `(B, L)` int64, query, evidence and label `(B,)`, and the positions of all
-            look-alikes `(B, 4)`, the evidence first.
-        """
-        rng = generator(seed, split)
+    def examples(self, count: int, rng: torch.Generator) -> Batch:
         places = self._places(count, rng)
         ordinary = self.vocabulary - SPECIAL
         # A shuffled vocabulary for each sequence: its keys, then what its filler is drawn from.

@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
-from fcilib.specs.spec import Spec
 from fcilib.tasks.batch import Batch, Split, generator
+from fcilib.tasks.task import Task
 
 FILLER = 0
 
@@ -23,7 +23,7 @@ IGNORED = -100
 """The label where nothing is asked."""
 
 
-class MQAR(Spec):
+class MQAR(Task):
     """Associative recall, with the last token as the one query or with a query for every pair.
 
     `form="single"` is the paper's: pairs anywhere in the sequence, and a key at its end. `"multi"`
@@ -58,26 +58,12 @@ class MQAR(Spec):
             raise ValueError(f"length: {self.length} is odd; queries stand at every other token")
         return self
 
-    @property
-    def classes(self) -> int:
-        """Number of labels a prediction head must tell apart."""
-        return self.vocabulary
+    def examples(self, count: int, rng: torch.Generator) -> Batch:
+        """Draw `count` examples. A router asks once per sequence.
 
-    def draw(self, count: int, seed: int, split: Split = "train") -> Batch:
-        """Draw `count` examples; the same arguments give the same bytes, whatever ran before.
-
-        A router asks once per sequence. Where the sequence holds several queries, the example's is
-        one of them, each as likely as the others.
-
-        Args:
-            count: number of sequences, B.
-            seed: any integer from 0 on.
-            split: `"train"` and `"test"` are independent streams of the same seed.
-
-        Returns:
-            Batch: tokens `(B, L)` int64, query `(B,)`, evidence `(B,)`, label `(B,)`.
+        Where the sequence holds several queries, the example's is one of them, each as likely as
+        the others.
         """
-        rng = generator(seed, split)
         tokens, queries, evidence, values = self._draw(count, rng)
         asked = torch.randint(queries.shape[1], (count, 1), generator=rng)
         query, evidence, label = (t.gather(1, asked)[:, 0] for t in (queries, evidence, values))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from fcilib.model.council import Council
 from fcilib.model.fci import FCI, Normalisation
 from fcilib.model.probes import FILMED, Probing
-from fcilib.representations import Frozen, Representation
+from fcilib.representations import Frozen
 from fcilib.representations.base import RepresentationSpec
-from fcilib.routers import BloomIndex, BM25Index, Router
+from fcilib.routers import BloomIndex, BM25Index
 from fcilib.routers.router import RouterSpec
 from fcilib.specs.identity import Numerical
-from fcilib.specs.kinds import choice
+from fcilib.specs.kinds import ByKind
 from fcilib.specs.size import Size
 from fcilib.specs.spec import Spec
 from fcilib.tasks import Task
@@ -62,11 +62,11 @@ class Experiment(Numerical):
     default that changes calls for another `NUMERICS`.
     """
 
-    task: Task
+    task: Annotated[Task, ByKind()]
     width: int = Field(128, ge=1)
     """d."""
-    representation: choice(RepresentationSpec, Representation)
-    router: choice(RouterSpec, Router) | None
+    representation: Annotated[RepresentationSpec, ByKind()]
+    router: Annotated[RouterSpec, ByKind()] | None
     """None: a plain model that predicts from the query's own vector."""
     normalisation: Normalisation = "layer"
     """What is done to the representation before router and Council see it: a LayerNorm, or none."""

@@ -75,10 +75,9 @@ def train(
         torch.manual_seed(seed)
         model = experiment.build()
         begun = time.perf_counter()
-        if hasattr(model.representation, "prepare"):
-            data, held_out = map(model.representation.prepare, (data, held_out))
+        data, held_out = map(model.representation.prepare, (data, held_out))
         fresh = checkpoint is None or not checkpoint.exists()
-        if fresh and hasattr(model.representation, "pretrain"):
+        if fresh:
             model.representation.pretrain(data)
         optimizer = torch.optim.AdamW(
             [p for p in model.parameters() if p.requires_grad],
@@ -196,7 +195,7 @@ def routing_weight(spec: Training, progress: float) -> float:
 def evaluate(model: FCI, held_out: Batch, spec: Training) -> dict[str, float]:
     """The mean of every metric over the held-out sequences."""
     model.eval()
-    k = model.spec.k if model.spec else 0
+    k = model.router_spec.k if model.router_spec else 0
     totals: dict[str, float] = {}
     for index in torch.arange(len(held_out)).split(spec.batch):
         batch = held_out[index]

@@ -81,7 +81,7 @@ SUBSPACE = {"precision_projected", "precision_top", "precision_rest"}
 @torch.no_grad()
 def precision(model, held_out):
     output = model.eval()(held_out.tokens, held_out.query, held_out.evidence)
-    return metrics.score(output, held_out, model.spec.k)["precision"].mean().item()
+    return metrics.score(output, held_out, model.router_spec.k)["precision"].mean().item()
 
 
 def weigh(model, query, key=None):

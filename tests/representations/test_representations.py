@@ -22,6 +22,7 @@ from fcilib.representations import (
     Fourier,
     Frozen,
     GlobalMean,
+    Hybrid,
     LinearAttention,
     Perceiver,
 )
@@ -31,10 +32,11 @@ from fcilib.representations.ablated import (
     UniformAttention,
 )
 from fcilib.representations.anchored import Sponsorship
-from fcilib.representations.base import TokenEmbedding, sinusoids
+from fcilib.representations.base import RepresentationSpec, TokenEmbedding, sinusoids
 from fcilib.representations.embedding import LIKENESS, liken
 from fcilib.representations.mixing import FourierMixing
 from fcilib.routers import Investigator
+from fcilib.specs.kinds import kinds
 from fcilib.specs.size import Size
 from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment, Training
@@ -42,7 +44,7 @@ from fcilib.training.loop import train
 
 SIZE = Size(vocabulary=20, length=37, width=16)
 
-EVERY = [
+VARIANTS = [
     Embedding(),
     Embedding(positions="none", layers=2),
     Flow(layers=2),
@@ -67,7 +69,12 @@ EVERY = [
         for residual in (True, False)
     ),
     AblatedAttention(without="comparison", layers=2),
+    Hybrid(layers=("attention", "bidirectional-flow")),
 ]
+
+TRIED = {Frozen, *map(type, VARIANTS)}
+EVERY = [*VARIANTS, *(c() for c in kinds(RepresentationSpec).values() if c not in TRIED)]
+"""With every other kind that the library lists, at its defaults. `Frozen` has tests of its own."""
 
 ABLATED = [spec for spec in EVERY if isinstance(spec, AblatedAttention)]
 

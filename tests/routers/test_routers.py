@@ -6,9 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcilib.routers import Investigator, RandomRouter, RankOne, mask_candidates, pick
+from fcilib.routers.router import RouterSpec
+from fcilib.specs.kinds import kinds
 from fcilib.specs.size import Size
 
 SIZE = Size(vocabulary=20, length=37, width=16)
+
+EVERY = [listed() for listed in kinds(RouterSpec).values()]
+FORMS = [spec for spec in EVERY if spec.build(SIZE).form() is not None]
 
 
 def some(batch=3, length=37):
@@ -35,7 +40,41 @@ def test_investigator_is_equation_one_head_by_head(heads):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("spec", [Investigator(), RankOne()])
+def kind(spec):
+    return spec.kind
+
+
+@pytest.mark.parametrize("spec", EVERY, ids=kind)
+def test_every_router_scores_every_candidate_and_puts_no_number_in_doubt(spec):
+    x, query = some()
+    tokens = torch.randint(20, (3, 37), generator=torch.Generator().manual_seed(0))
+    router = spec.build(SIZE).eval()
+    scores = router(tokens if router.reads_tokens else x, query)
+    assert scores.shape == (3, -(-37 // spec.granularity))
+    assert not scores.isnan().any()
+    assert not scores.isposinf().any()
+    assert scores.isfinite().any(dim=1).all()
+
+
+def test_those_with_a_form_are_known():
+    assert {Investigator, RankOne} <= set(map(type, FORMS))
+
+
+@pytest.mark.parametrize("spec", FORMS, ids=kind)
+def test_the_factors_make_the_form_and_random_ones_keep_its_norms(spec):
+    router = spec.build(SIZE)
+    first, second = router.factors()
+    torch.testing.assert_close(first.T @ second, router.form())
+    drawn = router.random_factors(torch.Generator().manual_seed(0))
+    again = router.random_factors(torch.Generator().manual_seed(0))
+    assert (drawn[0] is drawn[1]) == (first is second)
+    for ours, theirs, repeated in zip(drawn, (first, second), again, strict=True):
+        torch.testing.assert_close(ours.norm(), theirs.norm())
+        assert torch.equal(ours, repeated)
+        assert not torch.allclose(ours, theirs)
+
+
+@pytest.mark.parametrize("spec", FORMS, ids=kind)
 def test_the_form_gives_the_scores_up_to_a_factor(spec):
     x, _ = some()
     torch.manual_seed(0)  # a product of fingerprints near zero would have no ratio

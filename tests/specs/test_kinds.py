@@ -1,17 +1,28 @@
-"""Routers and representations that the library does not list."""
+"""Kinds that the library does not list, and how one comes to be listed."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Literal
 
 import pytest
+import torch
 from pydantic import ValidationError
 
+import fcilib
+from fcilib.cost import Bench, Represent, Route, find, measure
+from fcilib.cost.meter import Call
+from fcilib.cost.workloads import Workload
 from fcilib.execution.executors import execute
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import Investigator, RankOne
 from fcilib.routers.router import RouterModule, RouterSpec, SegmentSpec
 from fcilib.study.profiles import PROFILES
+from fcilib.tasks import Batch, Task
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records, read
 from fcilib.training.run import run_one
@@ -46,14 +57,39 @@ class Doubled(RepresentationSpec):
         return self.inner.build(size)
 
 
+class First(Task):
+    """The evidence is the first token, and the label its copy."""
+
+    kind: Literal["first"] = "first"
+    length: int = 16
+    vocabulary: int = 8
+
+    def examples(self, count, rng):
+        tokens = torch.randint(self.vocabulary, (count, self.length), generator=rng)
+        last = torch.full((count,), self.length - 1)
+        return Batch(tokens, last, torch.zeros_like(last), tokens[:, 0])
+
+
+class Nothing(Workload):
+    kind: Literal["nothing"] = "nothing"
+
+    def prepare(self, length):
+        return Call(lambda: None)
+
+
 def experiment(**parts):
     described = {"representation": Embedding(), "router": Later(), "width": SMOKE.width, **parts}
-    return Experiment(task=SMOKE.evidence, training=SMOKE.training, **described)
+    return Experiment(**{"task": SMOKE.evidence, "training": SMOKE.training, **described})
 
 
 @pytest.mark.parametrize(
     "parts",
-    [{"router": Later(steps=(3, 4), k=2)}, {"router": Thirds()}, {"representation": Doubled()}],
+    [
+        {"router": Later(steps=(3, 4), k=2)},
+        {"router": Thirds()},
+        {"representation": Doubled()},
+        {"task": First(length=12)},
+    ],
 )
 def test_what_is_not_listed_goes_into_text_and_comes_back(parts):
     spec = experiment(**parts)
@@ -72,10 +108,23 @@ def test_what_is_not_listed_goes_into_text_and_comes_back(parts):
 
 
 def test_its_record_is_kept_and_read(tmp_path):
-    records = Records(tmp_path)
-    made = run_one(experiment(), records)
-    assert records.find(experiment()) == read(records.path(experiment())) == made
+    records, spec = Records(tmp_path), experiment(task=First())
+    made = run_one(spec, records)
+    assert records.find(spec) == read(records.path(spec)) == made
     assert made.experiment.router == Later()
+    assert made.experiment.task == First()
+
+
+def test_its_cost_is_measured_kept_and_read(tmp_path):
+    parts = {
+        "row": Route(router=Later(k=2), width=8),
+        "vectors": Represent(representation=Doubled(), width=8),
+        "nothing": Nothing(),
+    }
+    bench = Bench(workloads=parts, lengths=(16,), rounds=1)
+    cost = measure(bench, tmp_path)
+    assert find(bench, tmp_path) == cost
+    assert cost.bench.workloads == parts
 
 
 def test_workers_need_not_be_able_to_import_it(tmp_path):
@@ -145,3 +194,109 @@ def test_a_class_defined_anew_takes_the_place_of_the_first():
 def test_a_router_is_no_representation():
     assert "'later' is none of" in refusal(Later(), "representation")
     assert "'global-mean' is none of" in refusal(GlobalMean())
+
+
+# One file and one line.
+
+TASK = """
+class Added(Evidence):
+    "Added by a reader: the evidence is far, and nothing else is by."
+
+    kind: Literal["added"] = "added"
+    length: int = 32
+    vocabulary: int = 16
+    min_distance: int = 8
+    distractors: int = 0
+"""
+
+REPRESENTATION = """
+class Added(RepresentationSpec):
+    "Added by a reader: vectors and a linear map."
+
+    kind: Literal["added"] = "added"
+
+    def build(self, size):
+        return Layers(TokenEmbedding(size, self), nn.Linear(size.width, size.width))
+"""
+
+ROUTER = """
+class Added(RouterSpec):
+    "Added by a reader: the length of a token's vector."
+
+    kind: Literal["added"] = "added"
+
+    def build(self, size):
+        return AddedScores()
+
+
+class AddedScores(RouterModule):
+    def forward(self, x, query):
+        return x.norm(dim=2)
+"""
+
+IMPORTS = {
+    "tasks": "from fcilib.tasks.evidence import Evidence",
+    "representations": "from torch import nn\nfrom fcilib.representations.base import *",
+    "routers": "from fcilib.routers.router import *",
+}
+
+NEXT = "-- next --"
+
+SEEN = f"""
+import pytest
+
+assert pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "tests"]) == 0
+print("{NEXT}")
+
+from fcilib.cli import app
+
+app(["kinds"], standalone_mode=False)
+print("{NEXT}")
+
+from fcilib.{{wing}} import Added
+from fcilib.representations import Embedding
+from fcilib.routers import Investigator
+from fcilib.study import Study
+
+study = Study.from_parameters(
+    dict(profile="smoke", seeds=1, executor="inline", records="records")
+)
+parts = dict(representation=Embedding(), router=Investigator())
+landscape = dict(
+    known=study.experiment(**parts),
+    added=study.experiment(**parts | dict({{part}}=Added())),
+)
+print(study.run(landscape).summary("precision"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("wing", "part", "source"),
+    [
+        ("tasks", "task", TASK),
+        ("representations", "representation", REPRESENTATION),
+        ("routers", "router", ROUTER),
+    ],
+)
+def test_one_file_and_one_line_add_it_to_tests_commands_and_landscape(tmp_path, wing, part, source):
+    package, tests = Path(fcilib.__file__).parent, Path(__file__).parents[1]
+    shutil.copytree(package, tmp_path / "fcilib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(tests / wing, tmp_path / "tests")
+    room = tmp_path / "fcilib" / wing
+    head = f"from typing import Literal\n{IMPORTS[wing]}\n"
+    (room / "added.py").write_text(head + source, encoding="utf-8")
+    with (room / "__init__.py").open("a", encoding="utf-8") as registry:
+        registry.write(f"from fcilib.{wing}.added import Added as Added\n")
+
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", SEEN.format(wing=wing, part=part)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    collected, listed, landscape = run.stdout.split(NEXT)
+    assert "[added]" in collected or "-added]" in collected
+    assert "  added              Added by a reader: " in listed
+    assert {"known", "added"} <= {line.split()[0] for line in landscape.splitlines() if line}

@@ -3,6 +3,7 @@
 import hashlib
 from itertools import combinations, pairwise, permutations
 from math import comb
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from scipy.stats import binomtest, chisquare
 
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
+from fcilib.specs.kinds import ByKind
 from fcilib.specs.size import Size
 from fcilib.tasks import Ladder, Task
 from fcilib.tasks.ladder import ALIAS, LOOKALIKES, MARKER, PIECE
@@ -372,10 +374,10 @@ def test_the_label_is_to_be_read_at_the_evidence_and_nowhere_else(rung):
 @every_rung
 def test_a_task_by_its_kind_there_and_back(rung):
     task = Ladder(rung=rung, length=60)
-    again = TypeAdapter(Task).validate_json(task.model_dump_json())
+    again = TypeAdapter(Annotated[Task, ByKind()]).validate_json(task.model_dump_json())
     assert again == task
     with pytest.raises(ValueError, match="rung"):
-        TypeAdapter(Task).validate_python({"kind": "ladder"})
+        TypeAdapter(Annotated[Task, ByKind()]).validate_python({"kind": "ladder"})
 
 
 def test_a_run_reports_the_precision_among_look_alikes():
