@@ -15,16 +15,31 @@ Symbols: `fcilib/scan/README.md`.
 
 from __future__ import annotations
 
-from fcilib.scan.cpu.layout import LANES
-from fcilib.scan.cpu.machine_code import Kernel
-from fcilib.scan.cpu.plumbing import spread_over_threads
+from fcilib.scan.cpu.lanes import LANES, compiled, full, inlined, load, store
+from fcilib.scan.cpu.threads import spread_over_threads
 
 FORWARD, BACKWARD = 14, 22
 
 TASKS = 64
 PER_TURN = 4 * LANES
 
-multiply_add = Kernel("limit_kernels", "multiply_add")
+
+@inlined
+def _turn(x, y, z, w):
+    factor, term = full(0.999), full(0.001)
+    return x * factor + term, y * factor + term, z * factor + term, w * factor + term
+
+
+@compiled
+def multiply_add(first, last, turns, work):
+    """`last - first` times `turns` turns, all in registers; the sum of the four chains in `work`.
+
+    A turn is a multiply-add for each lane of four chains, enough to hide the latency of each.
+    """
+    x, y, z, w = load(work, 0), load(work, 0), load(work, 0), load(work, 0)
+    for _ in range((last - first) * turns):
+        x, y, z, w = _turn(x, y, z, w)
+    store(work, 0, x + y + z + w)
 
 
 def spend(instructions: float) -> None:

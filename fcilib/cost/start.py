@@ -14,7 +14,7 @@ import torch
 marks = [time.perf_counter()]
 import numba
 marks.append(time.perf_counter())
-import fcilib.scan.cpu.numba_cpu
+import fcilib.scan.cpu.scan
 from fcilib.scan import selective_scan
 marks.append(time.perf_counter())
 u, B = torch.randn(1, 4, 8, requires_grad=True), torch.randn(1, 4, 4)

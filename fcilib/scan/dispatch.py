@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import cast
 
 import torch
 from torch import Tensor
 
-# Each back end is a module with `selective_scan`, `causal_conv_silu` and `supports(tensor)`; it is
-# imported when first used, so that choosing one never costs the import of another.
+from fcilib.scan.backend import Backend, ScanInputs
+
+# The module of each back end (see `Backend`), imported at its first use: choosing one back end
+# never costs the import of another.
 BACKENDS: dict[str, str] = {
     "reference": "fcilib.scan.reference",
-    "numba": "fcilib.scan.cpu.numba_cpu",
+    "numba": "fcilib.scan.cpu.scan",
     "torch": "fcilib.scan.plain_torch",
-    "triton": "fcilib.scan.cuda.triton_gpu",
+    "triton": "fcilib.scan.cuda.triton_scan",
     "mamba_ssm": "fcilib.scan.cuda.mamba_ssm",
 }
 # What "auto" tries, best first. The last runs anywhere.
@@ -92,10 +95,9 @@ def selective_scan(
     ):
         if tensor is not None:
             _check(name, tensor, shape, len(shape), u)
+    inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
     module = _choose(backend, u, delta, A, B, C, D, z, delta_bias)
-    y, last = module.selective_scan(
-        u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse, return_last_state
-    )
+    y, last = module.selective_scan(inputs, return_last_state)
     return (y, last) if return_last_state else y
 
 
@@ -138,16 +140,16 @@ def _check(
         raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
     if tensor.dtype not in _DTYPES:
         raise ValueError(f"{name} must be real floating point, got {tensor.dtype}")
-    found = tuple(tensor.shape)
-    if len(found) != dims:
-        raise ValueError(f"{name} must have {dims} dimensions, got shape {found}")
+    actual = tuple(tensor.shape)
+    if len(actual) != dims:
+        raise ValueError(f"{name} must have {dims} dimensions, got shape {actual}")
     if shape is not None and any(
-        want is not None and want != have for want, have in zip(shape, found, strict=True)
+        want is not None and want != have for want, have in zip(shape, actual, strict=True)
     ):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name} must have shape ({wanted}), got {found}")
-    if 0 in found:
-        raise ValueError(f"{name} must not be empty, got shape {found}")
+        raise ValueError(f"{name} must have shape ({wanted}), got {actual}")
+    if 0 in actual:
+        raise ValueError(f"{name} must not be empty, got shape {actual}")
     if tensor.device != like.device:
         raise ValueError(f"{name} must be on {like.device}, got {tensor.device}")
 
@@ -157,16 +159,16 @@ def installed(backend: str) -> bool:
     return backend not in NEEDS or find_spec(NEEDS[backend][0]) is not None
 
 
-def _choose(backend: str, *tensors: Tensor | None):
+def _choose(backend: str, *tensors: Tensor | None) -> Backend:
     """The module of the back end: the one named, or the first that takes all these tensors."""
-    given = [tensor for tensor in tensors if tensor is not None]
+    present = [tensor for tensor in tensors if tensor is not None]
     if backend == "auto":
         for name in PREFERENCE:
-            if name in NEEDS and not given[0].is_cuda:
+            if name in NEEDS and not present[0].is_cuda:
                 continue  # nothing to look for: they take CUDA tensors only
             if installed(name):
-                module = import_module(BACKENDS[name])
-                if all(module.supports(tensor) for tensor in given):
+                module = _module(name)
+                if all(module.supports(tensor) for tensor in present):
                     return module
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of auto, {', '.join(BACKENDS)}, got {backend!r}")
@@ -175,10 +177,14 @@ def _choose(backend: str, *tensors: Tensor | None):
         raise MissingBackendError(
             f"backend {backend!r} needs {package}, which is not installed: {remedy}", name=package
         )
-    module = import_module(BACKENDS[backend])
-    for tensor in given:
+    module = _module(backend)
+    for tensor in present:
         if not module.supports(tensor):
             raise ValueError(
                 f"backend {backend!r} does not take {tensor.dtype} on {tensor.device.type}"
             )
     return module
+
+
+def _module(name: str) -> Backend:
+    return cast(Backend, import_module(BACKENDS[name]))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fcilib.scan.backend import ScanInputs
 from fcilib.scan.reference import causal_conv_silu, supports, widened
 
 __all__ = ["causal_conv_silu", "selective_scan", "supports"]
@@ -23,27 +24,12 @@ __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 STEPS = 8
 
 
-def selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    reverse: bool,
-    want_last: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """`(B, L, d)` and the last state `(B, d, N)` or None, if not wanted.
-
-    Arguments as in `fcilib.scan.selective_scan`.
-    """
+def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
+    """`(B, L, d)`, and the last state, `(B, d, N)`, or None if it is not wanted."""
     # Widened outside the autograd function, so that each gradient is narrowed again.
-    tensors = widened(u, delta, A, B, C, D, z, delta_bias)
-    out, last = _Scan.apply(*tensors, delta_softplus, reverse, want_last)
-    return out.to(u.dtype), last
+    *tensors, delta_softplus, reverse = inputs
+    out, last = _Scan.apply(*widened(*tensors), delta_softplus, reverse, want_last)
+    return out.to(inputs.u.dtype), last
 
 
 class _Scan(torch.autograd.Function):

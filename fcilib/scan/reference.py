@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fcilib.scan.backend import ScanInputs
+
 
 def supports(tensor: Tensor) -> bool:
     """Any dtype on any device."""
@@ -16,36 +18,22 @@ def supports(tensor: Tensor) -> bool:
 
 
 def without_autocast(function: Callable) -> Callable:
-    """Autocast would narrow the products inside; the first argument tells the device."""
+    """Switch autocast off, which would narrow the products inside."""
 
     @wraps(function)
-    def wrapped(first: Tensor, *others):
-        with torch.autocast(first.device.type, enabled=False):
+    def wrapped(first: Tensor | ScanInputs, *others):
+        tensor = first if isinstance(first, Tensor) else first.u
+        with torch.autocast(tensor.device.type, enabled=False):
             return function(first, *others)
 
     return wrapped
 
 
 @without_autocast
-def selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    reverse: bool,
-    want_last: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """`(B, L, d)` and the last state `(B, d, N)` or None, if not wanted.
-
-    Arguments as in `fcilib.scan.selective_scan`.
-    """
-    dtype = u.dtype
-    u, delta, A, B, C, D, z, delta_bias = widened(u, delta, A, B, C, D, z, delta_bias)
+def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
+    """`(B, L, d)`, and the last state, `(B, d, N)`, or None if it is not wanted."""
+    *tensors, delta_softplus, reverse = inputs
+    u, delta, A, B, C, D, z, delta_bias = widened(*tensors)
     if delta_bias is not None:
         delta = delta + delta_bias
     if delta_softplus:
@@ -63,7 +51,7 @@ def selective_scan(
         y = y + D * u
     if z is not None:
         y = y * F.silu(z)
-    return y.to(dtype), h if want_last else None
+    return y.to(inputs.u.dtype), h if want_last else None
 
 
 @without_autocast
@@ -81,7 +69,6 @@ def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bo
 
 def widened(*tensors: Tensor | None) -> list[Tensor | None]:
     """All in float64 if one of them is, else in float32: half-precision states drift."""
-    given = [tensor for tensor in tensors if tensor is not None]
-    double = any(tensor.dtype == torch.float64 for tensor in given)
+    double = any(tensor is not None and tensor.dtype == torch.float64 for tensor in tensors)
     dtype = torch.float64 if double else torch.float32
     return [tensor if tensor is None else tensor.to(dtype) for tensor in tensors]

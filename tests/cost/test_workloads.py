@@ -8,7 +8,7 @@ from fcilib.cost import Arithmetic, Block, Loss, Represent, Route, Scan, arithme
 from fcilib.representations import Flow
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.scan import MissingBackendError
-from fcilib.scan.cpu.layout import LANES
+from fcilib.scan.cpu.lanes import LANES
 
 HERE = [n for n in peers.SCANS if peers.available(n) and n not in peers.GPU_ONLY]
 

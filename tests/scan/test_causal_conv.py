@@ -14,7 +14,7 @@ from cases import (
 from torch.nn import functional as F
 
 from fcilib.scan import causal_conv_silu
-from fcilib.scan.cpu import numba_conv, plumbing
+from fcilib.scan.cpu import convolution, tensors, threads
 
 CPU_BACKENDS = ["reference", "numba", "torch"]
 
@@ -24,8 +24,9 @@ def nan_filled(monkeypatch):
     def empty(*shape):
         return torch.full(shape, float("nan"))
 
-    monkeypatch.setattr(plumbing, "empty", empty)
-    monkeypatch.setattr(numba_conv, "empty", empty)
+    monkeypatch.setattr(tensors, "empty", empty)
+    monkeypatch.setattr(threads, "empty", empty)
+    monkeypatch.setattr(convolution, "empty", empty)
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])

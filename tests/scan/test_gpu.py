@@ -38,16 +38,17 @@ BOTH_WAYS = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "r
 @pytest.fixture(autouse=True)
 def backend(monkeypatch):
     """The back end, with memory full of NaN: what is not written, or read too early, shows."""
-    from fcilib.scan.cuda import triton_gpu, triton_kernels
+    from fcilib.scan.cuda import triton_convolution, triton_scan, triton_shared
 
-    if triton_kernels.INTERPRETED:
+    if triton_shared.INTERPRETED:
         pytest.skip("TRITON_INTERPRET is set: nothing runs on the GPU in this process")
 
     def empty(shape, like, dtype=torch.float32):
         return torch.full(shape, float("nan"), dtype=dtype, device=like.device)
 
-    monkeypatch.setattr(triton_gpu, "empty", empty)
-    return triton_gpu
+    monkeypatch.setattr(triton_scan, "empty", empty)
+    monkeypatch.setattr(triton_convolution, "empty", empty)
+    return triton_scan
 
 
 def draw(*shape, dtype=torch.float64, device="cuda"):

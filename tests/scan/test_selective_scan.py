@@ -25,7 +25,8 @@ from mambapy.mamba import MambaBlock as MambapyBlock
 from transformers.models.mamba.modeling_mamba import mamba_selective_scan
 
 from fcilib.scan import MissingBackendError, causal_conv_silu, dispatch, plain_torch, selective_scan
-from fcilib.scan.cpu import numba_cpu, plumbing
+from fcilib.scan.cpu import scan as cpu_scan
+from fcilib.scan.cpu import tensors, threads
 
 CPU_BACKENDS = ["reference", "numba", "torch"]
 # Those with a backward pass of their own, and how near float32 brings them to the reference.
@@ -39,8 +40,9 @@ def nan_filled(monkeypatch):
     def empty(*shape):
         return torch.full(shape, float("nan"))
 
-    monkeypatch.setattr(plumbing, "empty", empty)
-    monkeypatch.setattr(numba_cpu, "empty", empty)
+    monkeypatch.setattr(tensors, "empty", empty)
+    monkeypatch.setattr(threads, "empty", empty)
+    monkeypatch.setattr(cpu_scan, "empty", empty)
     # PyTorch then fills new memory too, and refuses operations that are not deterministic.
     torch.use_deterministic_algorithms(True)
     yield
@@ -432,7 +434,7 @@ def test_auto_takes_numba_or_else_torch():
     inputs = draw(1, 4, 3, 2)
     assert selective_scan(**inputs).dtype == torch.float64
     assert dispatch._choose("auto", *inputs.values()) is plain_torch
-    assert dispatch._choose("auto", *draw(1, 4, 3, 2, torch.float32).values()) is numba_cpu
+    assert dispatch._choose("auto", *draw(1, 4, 3, 2, torch.float32).values()) is cpu_scan
     with pytest.raises(ValueError, match=r"'numba' does not take torch\.float64"):
         selective_scan(**inputs, backend="numba")
 

@@ -64,13 +64,14 @@ def quiet():
 @pytest.fixture
 def backend(monkeypatch):
     """The back end, with memory full of NaN: what is not written, or read too early, shows."""
-    from fcilib.scan.cuda import triton_gpu
+    from fcilib.scan.cuda import triton_convolution, triton_scan
 
     def empty(shape, like, dtype=torch.float32):
         return torch.full(shape, float("nan"), dtype=dtype, device=like.device)
 
-    monkeypatch.setattr(triton_gpu, "empty", empty)
-    return triton_gpu
+    monkeypatch.setattr(triton_scan, "empty", empty)
+    monkeypatch.setattr(triton_convolution, "empty", empty)
+    return triton_scan
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
@@ -99,14 +100,14 @@ def check_wide_blocks(shape, reverse, backend, monkeypatch):
     st.booleans(),
 )
 def check_any_shape_and_options(shape, reverse, missing, wide):
-    from fcilib.scan.cuda import triton_gpu
+    from fcilib.scan.cuda import triton_scan
 
     def results(dtype, backend):
         inputs = cases.draw(*shape, dtype=dtype) | dict.fromkeys(missing)
         return cases.results(inputs, backend, reverse=reverse)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(triton_gpu, "ENOUGH_PROGRAMS", 0 if wide else 1 << 30)
+        patch.setattr(triton_scan, "ENOUGH_PROGRAMS", 0 if wide else 1 << 30)
         with np.errstate(all="ignore"):
             found = results(torch.float32, "triton")
     cases.assert_same(found, results(torch.float64, "reference"), CLOSE)

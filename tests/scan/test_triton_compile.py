@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from fcilib.scan.backend import ScanInputs
+
 pytestmark = [
     pytest.mark.cuda_compile,
     pytest.mark.skipif(
@@ -43,21 +45,24 @@ class Recorder:
 
 @pytest.fixture
 def backend(monkeypatch, tmp_path):
-    from fcilib.scan.cuda import triton_gpu, triton_kernels
+    from fcilib.scan.cuda import triton_scan, triton_shared
 
-    if triton_kernels.INTERPRETED:
+    if triton_shared.INTERPRETED:
         pytest.skip("TRITON_INTERPRET is set: there is no compiler in this process")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    return triton_gpu
+    return triton_scan
 
 
 @pytest.fixture
 def launches(backend, monkeypatch):
+    from fcilib.scan.cuda import triton_convolution
+
     found = []
-    for name in dir(backend.kernels):
-        if name.endswith("_kernel"):
-            kernel = getattr(backend.kernels, name)
-            monkeypatch.setattr(backend.kernels, name, Recorder(kernel, found))
+    for module in (backend, triton_convolution):
+        for name in dir(module):
+            if name.endswith("_kernel"):
+                kernel = getattr(module, name)
+                monkeypatch.setattr(module, name, Recorder(kernel, found))
     return found
 
 
@@ -71,7 +76,8 @@ def run_scan(backend, dtype, batch, length=2048, width=1024, states=16, reverse=
     weights = ((width, states), (width,), (width,))
     A, D, bias = (empty(*shape, dtype=torch.float32) for shape in weights)
     u, delta, z, B, C = (empty(*shape) for shape in (rows, rows, rows, maps, maps))
-    y, last = backend.selective_scan(u, delta, A, B, C, D, z, bias, True, reverse, True)
+    inputs = ScanInputs(u, delta, A, B, C, D, z, bias, delta_softplus=True, reverse=reverse)
+    y, last = backend.selective_scan(inputs, want_last=True)
     torch.autograd.backward([y, last], [torch.empty_like(y), torch.empty_like(last)])
 
 

@@ -1,7 +1,7 @@
 """A vector of float32 lanes for numba: one value in the source, a few registers in the machine.
 
 numba has no vector type, and leaving it to LLVM to find the vectors in scalar loops costs overlap
-checks and spills in the innermost loop. Here the kernels are written as if for one channel, on
+checks and spills in the innermost loop. Here the loops are written as if for one channel, on
 values that hold `LANES` neighbouring channels; LLVM cuts them into registers of whatever width the
 machine has. Memory is addressed by integers (`tensor.data_ptr()`), offsets are in floats.
 
@@ -20,18 +20,44 @@ machine has. Memory is addressed by integers (`tensor.data_ptr()`), offsets are 
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-from fcilib.scan.cpu.layout import LANES
+LANES = 64  # channels in a block
+FLOAT = 4  # bytes
+
+# What the loops know of tensors: address, batch stride, step stride; strides in floats. Partial
+# sums lie in several such tensors, a block stride apart.
+Rows = tuple[int, int, int]
+PartialRows = tuple[int, int, int, int]
+
+_OWN_HASH = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+
+
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """A loop, called from Python with integers and tuples of integers; it releases the GIL.
+
+    numba compiles it at the first call and keeps the machine code in `NUMBA_CACHE_DIR`, in the
+    `__pycache__` beside the loop's file or in the user's cache, whichever it can write first.
+    """
+    # numba compiles again when the file of the loop has changed, but not when this file has; the
+    # name becomes part of the name of the file in the cache.
+    function.__qualname__ = f"{function.__name__}_{_OWN_HASH}"
+    loop = njit(function, nogil=True, boundscheck=False, error_model="numpy")
+    with suppress(RuntimeError):  # no folder can be written: every process compiles for itself
+        loop.enable_caching()
+    return loop
 
 
 def inlined(function: Callable) -> Callable:
-    """For use in kernels only: always part of its caller, never called from Python."""
+    """For use in loops only: always part of its caller, never called from Python."""
     return njit(function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fcilib.scan import reference
+from fcilib.scan.backend import ScanInputs
 
 __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 
@@ -27,23 +28,10 @@ def supports(tensor: Tensor) -> bool:
     return tensor.is_cuda and tensor.dtype in _DTYPES
 
 
-def selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    reverse: bool,
-    want_last: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """`(B, L, d)` and the last state `(B, d, N)` or None, if not wanted.
+def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
+    """`(B, L, d)`, and the last state, `(B, d, N)`, or None if it is not wanted.
 
-    Arguments as in `fcilib.scan.selective_scan`. Rows of different dtypes all go in as float32,
-    because the kernel takes one.
+    Rows of different dtypes all go in as float32, because the kernel takes one dtype.
 
     Raises:
         ValueError: more than `MAX_STATES` states.
@@ -52,6 +40,7 @@ def selective_scan(
     """
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
+    u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse = inputs
     if A.shape[1] > MAX_STATES:
         raise ValueError(
             f"A must have at most {MAX_STATES} states for backend 'mamba_ssm', got {A.shape[1]}"
@@ -60,7 +49,7 @@ def selective_scan(
     dtype = u.dtype if all(tensor.dtype == u.dtype for tensor in rows) else torch.float32
     u_, delta, B, C, z = (_to_theirs(t, dtype, reverse) for t in (u, delta, B, C, z))
     A, D, delta_bias = (None if t is None else _dense(t.float()) for t in (A, D, delta_bias))
-    found = selective_scan_fn(
+    result = selective_scan_fn(
         u_,
         delta,
         A,
@@ -72,7 +61,7 @@ def selective_scan(
         delta_softplus=delta_softplus,
         return_last_state=want_last,
     )
-    y, last = found if want_last else (found, None)
+    y, last = result if want_last else (result, None)
     return _to_ours(y, reverse).to(u.dtype), last if last is None else _EndOfGraph.apply(last)
 
 

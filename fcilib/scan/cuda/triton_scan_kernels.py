@@ -1,4 +1,4 @@
-"""The scan and the short convolution as Triton kernels. The maths and its symbols: README.md.
+"""The scan as Triton kernels. README.md of the folder above has the mathematics and its symbols.
 
 State of the evidence: every kernel here has been run in Triton's interpreter and compiled for
 sm_80 and sm_90. None has been run on a GPU; block sizes are reasoned, not measured.
@@ -25,19 +25,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from fcilib.scan.cuda.triton_shared import SIZES, load, sigmoid
+
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 
-# Sizes that differ from call to call and are no use to the compiler as constants.
-_SIZES = ["length", "places", "segments", "blocks", "chunks"]
 # Told that the width is a multiple of 16, the compiler gives threads several channels, for wide
 # access to states; every step of a walk then pays for it in exchanges between threads.
-_WALK_SIZES = [*_SIZES, "width"]
-
-
-@triton.jit
-def _sigmoid(x):
-    return 1.0 / (1.0 + tl.exp(-x))
+_WALK_SIZES = [*SIZES, "width"]
 
 
 @triton.jit
@@ -61,11 +56,6 @@ def _softplus(x):
 
 
 @triton.jit
-def _load(at, mask):
-    return tl.load(at, mask=mask, other=0.0).to(tl.float32)
-
-
-@triton.jit
 def _rows(at, stride, left, mask, STEPS: tl.constexpr):
     """STEPS rows as a tuple, from the one `at` points to; zeros where fewer are left.
 
@@ -73,7 +63,7 @@ def _rows(at, stride, left, mask, STEPS: tl.constexpr):
     """
     rows = ()
     for k in tl.static_range(STEPS):
-        rows = rows + (_load(at, mask & (k < left)),)
+        rows = rows + (load(at, mask & (k < left)),)
         at += stride
     return rows
 
@@ -83,7 +73,7 @@ def _numbers(at, left, TURN: tl.constexpr, STEPS: tl.constexpr):
     """STEPS numbers, one per step, TURN apart."""
     numbers = ()
     for k in tl.static_range(STEPS):
-        numbers = numbers + (_load(at + k * TURN, k < left),)
+        numbers = numbers + (load(at + k * TURN, k < left),)
     return numbers
 
 
@@ -137,12 +127,12 @@ def scan_states_kernel(
     here, real = d < width, n < N
     both = real[:, None] & here[None, :]
     cell = n[:, None] * width.to(tl.int64) + d[None, :]
-    rate = _load(A + cell, both) * LOG2E
+    rate = load(A + cell, both) * LOG2E
     offset = tl.zeros((BLOCK,), tl.float32)
     if bias is not None:
-        offset = _load(bias + d * bias_d, here)
+        offset = load(bias + d * bias_d, here)
     if D is not None:
-        skip = _load(D + d * D_d, here)
+        skip = load(D + d * D_d, here)
     t = segment * SEGMENT * STEPS
     u += batch * u_b + t * u_t + d * u_d
     delta += batch * delta_b + t * delta_t + d * delta_d
@@ -156,7 +146,7 @@ def scan_states_kernel(
     h = tl.zeros((STATES, BLOCK), tl.float32)
     readings = tl.cdiv(length, STEPS) - segment * SEGMENT
     if start is not None:
-        h = _load(start + (batch * segments + segment) * N * width + cell, both)
+        h = load(start + (batch * segments + segment) * N * width + cell, both)
         readings = tl.minimum(readings, SEGMENT)
     left = length - t
     if kept is not None:
@@ -180,11 +170,11 @@ def scan_states_kernel(
         steps = _step_sizes(deltas, offset, left, SOFTPLUS, STEPS)
         outs = ()
         for k in tl.static_range(STEPS):
-            row_B = _load(B, real & (k < left))
+            row_B = load(B, real & (k < left))
             B += B_t
             h = tl.exp2(steps[k][None, :] * rate) * h + row_B[:, None] * (steps[k] * us[k])[None, :]
             if y is not None:
-                row_C = _load(C, real & (k < left))
+                row_C = load(C, real & (k < left))
                 C += C_t
                 outs = outs + (tl.sum(row_C[:, None] * h, axis=0),)
         # Stores apart from the loads above: a load may not move ahead of a store.
@@ -194,7 +184,7 @@ def scan_states_kernel(
                 if D is not None:
                     out += skip * us[k]
                 if z is not None:
-                    out *= zs[k] * _sigmoid(zs[k])
+                    out *= zs[k] * sigmoid(zs[k])
                 tl.store(y, out, mask=here & (k < left))
                 y += y_t
         us, deltas = next_us, next_deltas
@@ -226,10 +216,10 @@ def scan_carry_kernel(
     here, real = d < width, n < N
     both = real[:, None] & here[None, :]
     cell = n[:, None] * width.to(tl.int64) + d[None, :]
-    rate = _load(A + cell, both) * LOG2E
+    rate = load(A + cell, both) * LOG2E
     offset = tl.zeros((BLOCK,), tl.float32)
     if bias is not None:
-        offset = _load(bias + d * bias_d, here)
+        offset = load(bias + d * bias_d, here)
     t = (chunks.to(tl.int64) * EVERY - 1) * STEPS
     delta += batch * delta_b + t * delta_t + d * delta_d
     dy += batch * dy_b + t * dy_t + d * dy_d
@@ -239,7 +229,7 @@ def scan_carry_kernel(
 
     q = tl.zeros((STATES, BLOCK), tl.float32)
     if dlast is not None:
-        q = _load(dlast + batch * N * width + cell, both)
+        q = load(dlast + batch * N * width + cell, both)
     size = N * width.to(tl.int64)
     carry += (batch + 1) * chunks * size + cell
     left = length - t
@@ -260,11 +250,11 @@ def scan_carry_kernel(
             next_zs = _rows(z, z_t, left + STEPS, here, STEPS)
         steps = _step_sizes(deltas, offset, left, SOFTPLUS, STEPS)
         for k in tl.static_range(STEPS - 1, -1, -1):
-            row_C = _load(C, real & (k < left))
+            row_C = load(C, real & (k < left))
             C -= C_t
             ds = dys[k]
             if z is not None:
-                ds *= zs[k] * _sigmoid(zs[k])
+                ds *= zs[k] * sigmoid(zs[k])
             q = tl.exp2(steps[k][None, :] * rate) * (q + row_C[:, None] * ds[None, :])
         deltas, dys = next_deltas, next_dys
         if z is not None:
@@ -273,7 +263,7 @@ def scan_carry_kernel(
     tl.store(carry - size, q, mask=both)
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def scan_gradient_kernel(
     u, u_b, u_t, u_d, delta, delta_b, delta_t, delta_d, A, B, C, D, D_d, z, z_b, z_t, z_d,
     bias, bias_d, dy, dy_b, dy_t, dy_d, u_again, delta_again, z_again, dy_again, kept, carry,
@@ -318,7 +308,7 @@ def scan_gradient_kernel(
     dC += cells
     offset = tl.zeros((BLOCK,), tl.float32)
     if bias is not None:
-        offset = _load(bias + d * bias_d, here)
+        offset = load(bias + d * bias_d, here)
     us = _rows(u, u_t, left, here, STEPS)
     steps = _step_sizes(_rows(delta, delta_t, left, here, STEPS), offset, left, SOFTPLUS, STEPS)
     xs = ()
@@ -330,16 +320,16 @@ def scan_gradient_kernel(
         zs = _rows(z, z_t, left, here, STEPS)
         gated = ()
         for k in tl.static_range(STEPS):
-            gated = gated + (dss[k] * zs[k] * _sigmoid(zs[k]),)
+            gated = gated + (dss[k] * zs[k] * sigmoid(zs[k]),)
         dss = gated
 
     sums = _zeros(BLOCK, STEPS)  # Σ_n C h
     dxs = _zeros(BLOCK, STEPS)  # v = Σ_n h̄ B
     dlogs = _zeros(BLOCK, STEPS)  # Σ_n e rate
     for _ in range(N):
-        rate = _load(A, here) * LOG2E
-        h = _load(kept, here)
-        q = _load(carry, here)
+        rate = load(A, here) * LOG2E
+        h = load(kept, here)
+        q = load(carry, here)
         Bs = _numbers(B, left, TURN, STEPS)
         Cs = _numbers(C, left, TURN, STEPS)
         decays, before, new_sums = (), (), ()
@@ -386,23 +376,23 @@ def scan_gradient_kernel(
         dz += batch * dz_b + t * dz_t + d * dz_d
     skip = tl.zeros((BLOCK,), tl.float32)
     if D is not None:
-        skip = _load(D + d * D_d, here)
+        skip = load(D + d * D_d, here)
     part_dD = tl.zeros((BLOCK,), tl.float32)
     part_dbias = tl.zeros((BLOCK,), tl.float32)
     for k in tl.static_range(STEPS):
         inside = here & (k < left)
-        row_u = _load(u_again, inside)
+        row_u = load(u_again, inside)
         tl.store(du, dxs[k] * steps[k] + skip * dss[k], mask=inside)
         step = dxs[k] * row_u + dlogs[k] * LN2
         if SOFTPLUS:
-            step *= _sigmoid(_load(delta_again, inside) + offset)
+            step *= sigmoid(load(delta_again, inside) + offset)
         tl.store(ddelta, step, mask=inside)
         if z is not None:
-            row_z = _load(z_again, inside)
-            opening = _sigmoid(row_z)
+            row_z = load(z_again, inside)
+            opening = sigmoid(row_z)
             slope = opening * (1.0 + row_z * (1.0 - opening))
             out = sums[k] + skip * row_u
-            tl.store(dz, _load(dy_again, inside) * out * slope, mask=inside)
+            tl.store(dz, load(dy_again, inside) * out * slope, mask=inside)
             z_again += z_t
             dz += dz_t
         part_dD += dss[k] * row_u
@@ -417,84 +407,3 @@ def scan_gradient_kernel(
         tl.store(dD + cells, part_dD, mask=here)
     if bias is not None:
         tl.store(dbias + cells, part_dbias, mask=here)
-
-
-@triton.jit
-def _tile(x, x_t, x_d, t, d, length, width):
-    """Steps `t`, channels `d` of one sequence; zeros outside of it."""
-    inside = (t[:, None] >= 0) & (t[:, None] < length) & (d[None, :] < width)
-    return _load(x + t[:, None] * x_t + d[None, :] * x_d, inside)
-
-
-@triton.jit
-def _convolve(
-    x, x_t, x_d, weight, w_d, w_k, bias, bias_d, t, d, length, width, TAPS: tl.constexpr,
-    STEPS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Sum of the taps, and the bias if given, as a tile (STEPS, BLOCK)."""
-    out = tl.zeros((STEPS, BLOCK), tl.float32)
-    if bias is not None:
-        out += _load(bias + d * bias_d, d < width)[None, :]
-    for k in tl.static_range(TAPS):
-        tap = _load(weight + d * w_d + k * w_k, d < width)
-        out += tap[None, :] * _tile(x, x_t, x_d, t - (TAPS - 1 - k), d, length, width)
-    return out
-
-
-@triton.jit(do_not_specialize=_SIZES)
-def conv_kernel(
-    x, x_b, x_t, x_d, weight, w_d, w_k, bias, bias_d, y, y_b, y_t, y_d,
-    length, width, blocks, chunks,
-    SILU: tl.constexpr, TAPS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """One tile of STEPS steps and BLOCK channels. Without SILU: the convolution alone."""
-    program = tl.program_id(0).to(tl.int64)
-    batch = program // blocks // chunks
-    t = program // blocks % chunks * STEPS + tl.arange(0, STEPS)
-    d = program % blocks * BLOCK + tl.arange(0, BLOCK)
-    x += batch * x_b
-    out = _convolve(
-        x, x_t, x_d, weight, w_d, w_k, bias, bias_d, t, d, length, width, TAPS, STEPS, BLOCK
-    )
-    if SILU:
-        out *= _sigmoid(out)
-    at = y + batch * y_b + t[:, None] * y_t + d[None, :] * y_d
-    tl.store(at, out, mask=(t[:, None] < length) & (d[None, :] < width))
-
-
-@triton.jit(do_not_specialize=_SIZES)
-def conv_gradient_kernel(
-    x, x_b, x_t, x_d, weight, w_d, w_k, bias, bias_d, dy, dy_b, dy_t, dy_d,
-    dout, dout_b, dout_t, dout_d, parts, length, width, blocks, chunks,
-    TAPS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Back through the SiLU, to `dout`, and one tile's part of the gradients of weight and bias.
-
-    `parts` is `(B, chunks, TAPS + 1, d)`, the bias last. The gradient of x is then `conv_kernel` of
-    `dout` in the other direction: tap k took x to y over K - 1 - k steps, and takes dy back.
-    """
-    program = tl.program_id(0).to(tl.int64)
-    block = program % blocks
-    chunk = program // blocks % chunks
-    batch = program // blocks // chunks
-    t = chunk * STEPS + tl.arange(0, STEPS)
-    d = block * BLOCK + tl.arange(0, BLOCK)
-    x += batch * x_b
-    out = _convolve(
-        x, x_t, x_d, weight, w_d, w_k, bias, bias_d, t, d, length, width, TAPS, STEPS, BLOCK
-    )
-    opening = _sigmoid(out)
-    slope = opening * (1.0 + out * (1.0 - opening))
-    # zeros outside, so that nothing beyond the tensor adds to the sums below
-    grad = slope * _tile(dy + batch * dy_b, dy_t, dy_d, t, d, length, width)
-    at = dout + batch * dout_b + t[:, None] * dout_t + d[None, :] * dout_d
-    tl.store(at, grad, mask=(t[:, None] < length) & (d[None, :] < width))
-    parts += (batch * chunks + chunk) * (TAPS + 1) * width + d
-    for k in tl.static_range(TAPS):
-        seen = _tile(x, x_t, x_d, t - (TAPS - 1 - k), d, length, width)
-        tl.store(parts + k * width, tl.sum(grad * seen, axis=0), mask=d < width)
-    tl.store(parts + TAPS * width, tl.sum(grad, axis=0), mask=d < width)
-
-
-# Under TRITON_INTERPRET=1 at import, the kernels are Python and take tensors of the CPU.
-INTERPRETED = not isinstance(scan_states_kernel, triton.JITFunction)

@@ -1,4 +1,4 @@
-"""The loops of the numba convolution; tasks and arguments as in `scan_kernels.py`.
+"""The loops of the convolution; tasks and arguments are as in `scan_loops.py`.
 
 Channels are lanes, so the filter of every channel is a vector per tap and no transpose to
 `(B, d, L)` is needed. Tap k of K at step t meets step t - (K - 1) + k.
@@ -7,6 +7,10 @@ Channels are lanes, so the filter of every channel is a vector per tap and no tr
 from __future__ import annotations
 
 from fcilib.scan.cpu.lanes import (
+    FLOAT,
+    LANES,
+    Rows,
+    compiled,
     full,
     get,
     inlined,
@@ -17,7 +21,6 @@ from fcilib.scan.cpu.lanes import (
     store,
     write,
 )
-from fcilib.scan.cpu.layout import FLOAT, LANES, Rows
 
 
 @inlined
@@ -39,6 +42,7 @@ def _response(x, x_row, t, taps, filters, shift, count):
     return value
 
 
+@compiled
 def conv_forward(
     first, last, length, width, taps, x: Rows, weight, bias, out: Rows, work
 ):  # fmt: skip
@@ -57,6 +61,7 @@ def conv_forward(
             write(out[0], batch * out[1] + t * out[2] + channel, value * sigmoid(value), count)
 
 
+@compiled
 def conv_backward(
     first, last, length, width, taps, x: Rows, weight, bias,
     dout: Rows, dx: Rows, dweight, dbias, work,

@@ -1,4 +1,4 @@
-"""The convolution of the CPU back end (kernels: `conv_kernels.py`)."""
+"""The convolution of the CPU back end; its loops are in `convolution_loops.py`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fcilib.scan.cpu.layout import LANES, blocks_of
-from fcilib.scan.cpu.machine_code import Kernel
-from fcilib.scan.cpu.plumbing import (
+from fcilib.scan.cpu.convolution_loops import conv_backward, conv_forward
+from fcilib.scan.cpu.lanes import LANES
+from fcilib.scan.cpu.tensors import (
     address,
+    blocks_of,
     dense,
     empty,
     rows,
     single,
-    spread_over_threads,
     sum_first,
 )
-
-_forward = Kernel("conv_kernels", "conv_forward")
-_backward = Kernel("conv_kernels", "conv_backward")
+from fcilib.scan.cpu.threads import spread_over_threads
 
 
 def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
@@ -37,12 +35,12 @@ class _Conv(torch.autograd.Function):
         x, weight, bias = dense(x), weight.contiguous(), dense(bias)
         out = empty(batch, length, width)
         spread_over_threads(
-            _forward,
+            conv_forward,
             batch * blocks_of(width),
             taps * LANES,
             (
-                length, width, taps, *rows(x, reverse), address(weight), address(bias),
-                *rows(out, reverse),
+                length, width, taps, rows(x, reverse), address(weight), address(bias),
+                rows(out, reverse),
             ),
         )  # fmt: skip
         ctx.save_for_backward(x, weight, bias)
@@ -59,12 +57,12 @@ class _Conv(torch.autograd.Function):
         dout, dx = dense(dout), empty(batch, length, width)
         dweight, dbias = empty(batch, blocks, taps, LANES), empty(batch, blocks, LANES)
         spread_over_threads(
-            _backward,
+            conv_backward,
             batch * blocks,
             2 * taps * LANES,
             (
-                length, width, taps, *rows(x, reverse), address(weight), address(bias),
-                *rows(dout, reverse), *rows(dx, reverse), address(dweight), address(dbias),
+                length, width, taps, rows(x, reverse), address(weight), address(bias),
+                rows(dout, reverse), rows(dx, reverse), address(dweight), address(dbias),
             ),
         )  # fmt: skip
         dweight = sum_first(dweight).transpose(1, 2).reshape(blocks * LANES, taps)[:width]

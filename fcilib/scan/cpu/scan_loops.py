@@ -1,4 +1,4 @@
-"""The loops of the numba scan; the mathematics is in README.md, beside this file.
+"""The loops of the scan; README.md of the folder above has the mathematics.
 
 One task is one sequence of the batch and one block of `LANES` channels. It walks over the
 sequence in chunks of `STEPS` steps. Per chunk it first brings what does not depend on the state
@@ -16,9 +16,14 @@ from __future__ import annotations
 from numba import njit
 
 from fcilib.scan.cpu.lanes import (
+    FLOAT,
+    LANES,
     LN_2,
     LOG2_E,
+    PartialRows,
+    Rows,
     clamp,
+    compiled,
     exp2,
     fetch_to_read,
     fetch_to_write,
@@ -35,7 +40,11 @@ from fcilib.scan.cpu.lanes import (
     total,
     write,
 )
-from fcilib.scan.cpu.layout import CHUNK, FLOAT, LANES, STEPS, PartialRows, Rows
+
+# Steps in a chunk: states are kept once per chunk and recomputed within it. 8 and not 16, so that
+# the workspace leaves room in a first-level cache of 32 KB.
+STEPS = 8
+CHUNK = STEPS * LANES
 
 LARGEST_STEP = 1e30  # in an exponent, where an infinite one would be lost
 
@@ -63,6 +72,17 @@ def _transpose_block(A, states, channel, count, into):
         store(into, n * LANES, load(into, n * LANES) * full(LOG2_E))
 
 
+def forward_floats(states: int) -> int:
+    """Size of the workspace of `scan_forward`, in floats."""
+    return states * LANES + 3 * CHUNK
+
+
+def backward_floats(states: int) -> int:
+    """Size of the workspace of `scan_backward`, in floats."""
+    return 2 * states * LANES + 10 * CHUNK
+
+
+@compiled
 def scan_forward(
     first, last, length, width, states, use_softplus,
     u: Rows, delta: Rows, A, B: Rows, C: Rows, D, z: Rows, delta_bias,
@@ -134,6 +154,7 @@ def scan_forward(
                 write(out[0], batch * out[1] + t * out[2] + channel, y, count)
 
 
+@compiled
 def scan_backward(
     first, last, length, width, states, use_softplus,
     u: Rows, delta: Rows, A, B: Rows, C: Rows, D, z: Rows, delta_bias,

@@ -6,23 +6,29 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fcilib.scan.cpu.layout import LANES, STEPS, backward_floats, blocks_of, forward_floats
-from fcilib.scan.cpu.machine_code import Kernel
-from fcilib.scan.cpu.numba_conv import causal_conv_silu
-from fcilib.scan.cpu.plumbing import (
+from fcilib.scan.backend import ScanInputs
+from fcilib.scan.cpu.convolution import causal_conv_silu
+from fcilib.scan.cpu.lanes import LANES
+from fcilib.scan.cpu.scan_loops import (
+    STEPS,
+    backward_floats,
+    forward_floats,
+    scan_backward,
+    scan_forward,
+)
+from fcilib.scan.cpu.tensors import (
     address,
+    blocks_of,
     dense,
     empty,
     rows,
     single,
-    spread_over_threads,
     sum_first,
 )
+from fcilib.scan.cpu.threads import spread_over_threads
 
 __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 
-_forward = Kernel("scan_kernels", "scan_forward")
-_backward = Kernel("scan_kernels", "scan_backward")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -31,28 +37,11 @@ def supports(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and tensor.dtype in _DTYPES
 
 
-def selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    reverse: bool,
-    want_last: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """`(B, L, d)` and the last state `(B, d, N)` or None, if not wanted.
-
-    Arguments as in `fcilib.scan.selective_scan`.
-    """
-    tensors = (u, delta, A, B, C, D, z, delta_bias)
-    out, last = _Scan.apply(
-        *(single(tensor) for tensor in tensors), delta_softplus, reverse, want_last
-    )
-    return out.to(u.dtype), last
+def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
+    """`(B, L, d)`, and the last state, `(B, d, N)`, or None if it is not wanted."""
+    *tensors, delta_softplus, reverse = inputs
+    out, last = _Scan.apply(*map(single, tensors), delta_softplus, reverse, want_last)
+    return out.to(inputs.u.dtype), last
 
 
 class _Scan(torch.autograd.Function):
@@ -74,14 +63,14 @@ class _Scan(torch.autograd.Function):
         out = empty(batch, length, width)
         common = (
             length, width, states, use_softplus,
-            *rows(u, reverse), *rows(delta, reverse), A.data_ptr(), *rows(B, reverse),
-            *rows(C, reverse), address(D), *rows(z, reverse), address(delta_bias),
+            rows(u, reverse), rows(delta, reverse), A.data_ptr(), rows(B, reverse),
+            rows(C, reverse), address(D), rows(z, reverse), address(delta_bias),
         )  # fmt: skip
         spread_over_threads(
-            _forward,
+            scan_forward,
             tasks,
             forward_floats(states),
-            (*common, *rows(out, reverse), kept.data_ptr(), kept_chunk, kept_task),
+            (*common, rows(out, reverse), kept.data_ptr(), kept_chunk, kept_task),
         )
         if differentiate:
             ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, kept)
@@ -109,16 +98,16 @@ class _Scan(torch.autograd.Function):
         dA = empty(tasks, states, LANES)
         dD, dbias = empty(tasks, LANES), empty(tasks, LANES)
         spread_over_threads(
-            _backward,
+            scan_backward,
             tasks,
             backward_floats(states),
             (
                 length, width, states, ctx.use_softplus,
-                *rows(u, reverse), *rows(delta, reverse), A.data_ptr(), *rows(B, reverse),
-                *rows(C, reverse), address(D), *rows(z, reverse), address(delta_bias),
-                kept.data_ptr(), kept.stride(1), kept.stride(0), *rows(dout, reverse),
-                address(dlast), *rows(du, reverse), *rows(ddelta, reverse), *rows(dz, reverse),
-                *rows(dB[0], reverse), dB.stride(0), *rows(dC[0], reverse), dC.stride(0),
+                rows(u, reverse), rows(delta, reverse), A.data_ptr(), rows(B, reverse),
+                rows(C, reverse), address(D), rows(z, reverse), address(delta_bias),
+                kept.data_ptr(), kept.stride(1), kept.stride(0), rows(dout, reverse),
+                address(dlast), rows(du, reverse), rows(ddelta, reverse), rows(dz, reverse),
+                (*rows(dB[0], reverse), dB.stride(0)), (*rows(dC[0], reverse), dC.stride(0)),
                 dA.data_ptr(), dD.data_ptr(), dbias.data_ptr(),
             ),
         )  # fmt: skip

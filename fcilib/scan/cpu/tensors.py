@@ -1,0 +1,63 @@
+"""From tensors to the loops: addresses, memory, sums in a fixed order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fcilib.scan.cpu.lanes import FLOAT, LANES, Rows, compiled, read, write
+
+
+def blocks_of(width: int) -> int:
+    """Blocks of `LANES` channels; the last block may be partly filled."""
+    return -(-width // LANES)
+
+
+def empty(*shape: int) -> Tensor:
+    """Memory to be written in full; a function of its own so that tests can fill it with NaN."""
+    return torch.empty(shape)
+
+
+def single(tensor: Tensor | None) -> Tensor | None:
+    """In float32; outside the autograd function, so that the gradient is narrowed again."""
+    return tensor if tensor is None or tensor.dtype is torch.float32 else tensor.float()
+
+
+def dense(tensor: Tensor | None) -> Tensor | None:
+    """Batch and step may have any stride (slices of one projection do); a row must be dense."""
+    return tensor if tensor is None or tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def address(tensor: Tensor | None) -> int:
+    """0 is "not given"."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def rows(tensor: Tensor | None, reverse: bool) -> Rows:
+    """Address of the first row taken, batch stride, step stride (negative in reverse)."""
+    if tensor is None:
+        return 0, 0, 0
+    batch, step, _ = tensor.stride()
+    if not reverse:
+        return tensor.data_ptr(), batch, step
+    return tensor.data_ptr() + FLOAT * step * (tensor.shape[1] - 1), batch, -step
+
+
+def sum_first(parts: Tensor) -> Tensor:
+    """Sum over the first axis in a fixed order, whatever the number of threads."""
+    if parts.shape[0] == 1:
+        return parts[0]
+    into = empty(*parts.shape[1:])
+    add_up(parts.data_ptr(), parts.shape[0], parts.stride(0), into.numel(), into.data_ptr())
+    return into
+
+
+@compiled
+def add_up(parts, number, stride, size, into):
+    """`into[i] = sum over k of parts[k * stride + i]`, always in the order of k."""
+    for i in range(0, size, LANES):
+        count = min(LANES, size - i)
+        value = read(parts, i, count)
+        for k in range(1, number):
+            value = value + read(parts, k * stride + i, count)
+        write(into, i, value, count)
