@@ -48,13 +48,13 @@ import inspect
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import HTML, Code
+from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, percent, spread
 from fcilib.ledger.ledger import further, ledger
-from fcilib.present import figures, interactive
+from fcilib.present import closing, figures, interactive
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RandomRouter
 
@@ -470,18 +470,11 @@ verdict = (
     f"layers of unidirectional Flow (positions alone: {percent(zero['positions only'])}; chance: "
     f"{percent(zero[CHANCE])}). Measured at profile {study.profile}, seeds: {study.seeds}."
 )
-glue("verdict", verdict, display=False)
-link = '<a href="01_phase_transition.html">The phase transition</a>'
-glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
-seconds = (
-    sum(r.frame.seconds.sum() for r in (control, *results.values()))
-    / study.seeds
-)
-glue(
-    "cost",
-    f"trains {sum(len(r.frame) for r in (control, *results.values())) // study.seeds} "
-    f"models; a seed took {seconds / 60:.0f} core-minutes at profile {study.profile}.",
-    display=False,
+closing.close(
+    "01_phase_transition",
+    "The phase transition",
+    verdict,
+    closing.trained(study, (control, *results.values())),
 )
 
 # %% [markdown]

@@ -48,13 +48,13 @@ import inspect
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import HTML, Code
+from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, number, percent, spread, texts
 from fcilib.model import probes
-from fcilib.present import figures
+from fcilib.present import closing, figures
 from fcilib.representations import Attention, Embedding, Flow, Perceiver
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.routers.investigator import PairwiseScores
@@ -480,16 +480,17 @@ verdict = (
     f"{percent(claims.claims()['rank-90'].value)}), and these alone route at "
     f"{over_seeds('kept')['attention, 1 layer, trained']}. Measured at profile {study.profile}, seeds: {study.seeds}."
 )
-glue("verdict", verdict, display=False)
-link = '<a href="02_latent_subspace.html">The latent subspace</a>'
-glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
-seconds = inside.frame.seconds.sum() / study.seeds
 earlier = sum(len(r.frame) for r in results.values()) // study.seeds
-glue(
-    "cost",
-    f"trains {len(inside.frame) // study.seeds} models of its own; a seed took {seconds / 60:.0f} "
-    f"core-minutes at profile {study.profile}. Another {earlier} it shares with chapters 1 and 6.",
-    display=False,
+closing.close(
+    "02_latent_subspace",
+    "The latent subspace",
+    verdict,
+    closing.trained(
+        study,
+        [inside],
+        "trains {models} models of its own; a seed took {minutes} core-minutes at profile {profile}. "
+        f"Another {earlier} it shares with chapters 1 and 6.",
+    ),
 )
 
 # %% [markdown]

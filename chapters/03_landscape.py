@@ -49,13 +49,13 @@ import inspect
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import HTML, Code
+from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, percent, spread
 from fcilib.ledger.ledger import further, ledger
-from fcilib.present import figures
+from fcilib.present import closing, figures
 from fcilib.representations import (
     Anchored,
     Attention,
@@ -704,16 +704,16 @@ verdict = (
     f"token would reach {floors['token, of 512'][1]}: the level of what it says fails. Measured at profile {study.profile}, "
     f"seeds: {study.seeds}."
 )
-glue("verdict", verdict, display=False)
-link = '<a href="03_landscape.html">The landscape</a>'
-glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
-frame = landscape.frame
-seconds = frame.seconds.sum() / study.seeds
-glue(
-    "cost",
-    f"trains {len(frame) // study.seeds} models, of which some are chapters 1's, 4's and 6's; all together took "
-    f"{seconds / 60:.0f} core-minutes a seed at profile {study.profile}.",
-    display=False,
+closing.close(
+    "03_landscape",
+    "The landscape",
+    verdict,
+    closing.trained(
+        study,
+        [landscape],
+        "trains {models} models, of which some are chapters 1's, 4's and 6's; all together took "
+        "{minutes} core-minutes a seed at profile {profile}.",
+    ),
 )
 
 # %% [markdown]

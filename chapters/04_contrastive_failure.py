@@ -46,13 +46,13 @@ import inspect
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import HTML, Code
+from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, percent, spread
 from fcilib.model import probes
-from fcilib.present import figures
+from fcilib.present import closing, figures
 from fcilib.representations import (
     AblatedAttention,
     Attention,
@@ -331,21 +331,16 @@ verdict = (
     f"vector behind attention is at {percent(summaries['match_in_evidence']['attention, 1 layer'][0])}, one half being "
     f"chance: no match can be read off it linearly. Measured at profile {study.profile}, seeds: {study.seeds}."
 )
-glue("verdict", verdict, display=False)
-link = '<a href="04_contrastive_failure.html">Why contrastive pretraining fails</a>'
-glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
-every = pd.concat(
-    [
-        *(r.frame for r in results.values()),
-        *(r.frame for r in steps.values()),
-        inside.frame,
-    ]
-)
-glue(
-    "cost",
-    f"trains {len(every) // study.seeds} models, of which some are chapters 1's and 2's; all together took "
-    f"{every.seconds.sum() / study.seeds / 60:.0f} core-minutes a seed at profile {study.profile}.",
-    display=False,
+closing.close(
+    "04_contrastive_failure",
+    "Why contrastive pretraining fails",
+    verdict,
+    closing.trained(
+        study,
+        (*results.values(), *steps.values(), inside),
+        "trains {models} models, of which some are chapters 1's and 2's; all together took "
+        "{minutes} core-minutes a seed at profile {profile}.",
+    ),
 )
 
 # %% [markdown]

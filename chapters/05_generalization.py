@@ -48,7 +48,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import HTML, Code
+from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.backbones import MINILM
@@ -57,7 +57,7 @@ from fcilib.ledger.claims import CHANCE, percent, spread
 from fcilib.ledger.ledger import further, ledger
 from fcilib.model import metrics
 from fcilib.model.fci import Output
-from fcilib.present import figures
+from fcilib.present import closing, figures
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.retrieval import AtRandom, Encoder, Keywords, hotpotqa
 from fcilib.routers import Investigator, RandomRouter
@@ -552,17 +552,16 @@ verdict = (
     f"Measured at profile {study.profile}; MQAR with {min(study.seeds, 2)} seeds, {task.length} positions to "
     f"the paper's 256 and {task.vocabulary} tokens."
 )
-glue("verdict", verdict, display=False)
-link = '<a href="05_generalization.html">Generalization</a>'
-glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
-runs = [*results.values(), with_query, zoology]
-seconds = sum(r.frame.groupby("condition").seconds.mean().sum() for r in runs)
-glue(
-    "cost",
-    f"trains {sum(r.frame.condition.nunique() for r in runs)} models; a seed took "
-    f"{seconds / 60:.0f} core-minutes at profile {study.profile}. HotpotQA is read from the folder that "
-    f"FCI_HOTPOTQA names, or from the hub; the encoder is part of the extra “scale”.",
-    display=False,
+closing.close(
+    "05_generalization",
+    "Generalization",
+    verdict,
+    closing.trained(
+        study,
+        (*results.values(), with_query, zoology),
+        f"{closing.TRAINED} HotpotQA is read from the folder that FCI_HOTPOTQA names, or from the hub; the "
+        "encoder is part of the extra “scale”.",
+    ),
 )
 
 # %% [markdown]

@@ -50,13 +50,13 @@ import inspect
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import HTML, Code
+from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, percent, spread
 from fcilib.ledger.ledger import further, ledger
-from fcilib.present import figures
+from fcilib.present import closing, figures
 from fcilib.representations import (
     Attention,
     Embedding,
@@ -260,15 +260,11 @@ verdict = (
     f"{percent(zero[CHANCE])}). Of the {len(answering)} task accuracies {answering.sum()} reproduce. Measured "
     f"at profile {study.profile}, {study.sizes.training.epochs} epochs to the paper's 40; seeds: {study.seeds}."
 )
-glue("verdict", verdict, display=False)
-link = '<a href="06_escape_routes.html">Escape routes</a>'
-glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
-seconds = sum(r.frame.seconds.sum() for r in results.values()) / study.seeds
-glue(
-    "cost",
-    f"trains {sum(len(r.frame) for r in results.values()) // study.seeds} "
-    f"models; a seed took {seconds / 60:.0f} core-minutes at profile {study.profile}.",
-    display=False,
+closing.close(
+    "06_escape_routes",
+    "Escape routes",
+    verdict,
+    closing.trained(study, results.values()),
 )
 
 # %% [markdown]

@@ -49,7 +49,7 @@ import os
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import HTML, Code
+from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.backbones import (
@@ -66,7 +66,7 @@ from fcilib.backbones import (
 from fcilib.ledger import claims
 from fcilib.ledger.claims import CHANCE, NONE, percent, spread
 from fcilib.ledger.ledger import further, ledger
-from fcilib.present import figures
+from fcilib.present import closing, figures
 from fcilib.representations import (
     Attention,
     Embedding,
@@ -766,20 +766,18 @@ verdict = (
     f"Pythia-1B and Mamba need a network. Measured at profile {study.profile}, query excluded; seeds: "
     f"{study.seeds}, for SmolLM2 {min(study.seeds, 2)}."
 )
-glue("verdict", verdict, display=False)
-link = '<a href="07_scale.html">Scale</a>'
-glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
-own = sum(
-    r.frame.groupby("condition").seconds.mean().sum()
-    for r in (results, depths)
-)
-glue(
-    "cost",
-    f"trains {results.frame.condition.nunique()} models on frozen backbones, and those of other chapters "
-    f"where they are not recorded; a seed took {own / 60:.0f} core-minutes at profile "
-    f"{study.profile}, without the passes through SmolLM2 and MiniLM, whose states were computed before. Those "
-    f"two are part of the extra “scale”.",
-    display=False,
+closing.close(
+    "07_scale",
+    "Scale",
+    verdict,
+    closing.trained(
+        study,
+        (results, depths),
+        f"trains {results.frame.condition.nunique()} models on frozen backbones, and those of other chapters "
+        "where they are not recorded; a seed took {minutes} core-minutes at profile {profile}, without the "
+        "passes through SmolLM2 and MiniLM, whose states were computed before. Those two are part of the "
+        "extra “scale”.",
+    ),
 )
 
 # %% [markdown]

@@ -52,7 +52,7 @@ import inspect
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import HTML, Code
+from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.cost import (
@@ -66,7 +66,7 @@ from fcilib.cost import (
     report,
 )
 from fcilib.ledger import claims
-from fcilib.present import figures
+from fcilib.present import closing, figures
 from fcilib.representations import (
     Attention,
     Embedding,
@@ -471,16 +471,14 @@ verdict = (
     f"{study.profile}; growth in one sequence of width {width} on one thread, the scan on two; "
     f"repetitions: {study.seeds}."
 )
-glue("verdict", verdict, display=False)
-link = '<a href="10_cost.html">Cost</a>'
-glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
 costs = preprocessing_costs + routing_costs + training_costs + scans_costs
 took = sum(cost.took for cost in costs)
-glue(
-    "cost",
+closing.close(
+    "10_cost",
+    "Cost",
+    verdict,
     f"measures for about {took / 60 / study.seeds:.0f} minutes at profile {study.profile}; nothing "
     "else should run meanwhile.",
-    display=False,
 )
 
 # %% [markdown]

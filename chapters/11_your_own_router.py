@@ -188,7 +188,8 @@ import matplotlib.pyplot as plt
 
 from fcilib.ledger.claims import compare
 from fcilib.ledger.deciders import deciders
-from fcilib.present import figures
+from fcilib.present import closing, figures
+from fcilib.study.study import Results
 
 OF_THE_PAPER = {
     "raw embeddings": "raw",
@@ -233,15 +234,17 @@ for name in ours["others"]:
     glue(f"place {name}", places[name], display=False)
 glue("rows", len(ranked), display=False)
 
-spent = pd.concat([measured[c].frame for c in ours])
-spent = spent[spent.condition.isin(list(ours["all"]))]
-glue(
-    "cost",
-    f"trains {len(spent) // study.seeds} models of its own, of "
-    f"{spent.seconds.sum() / study.seeds / 60:.0f} core-minutes a seed at "
-    f"profile {study.profile}; in a new folder, chapter 3's besides.",
-    display=False,
+own = [
+    Results({run: r for run, r in measured[c].records.items() if run[0] in of})
+    for c, of in ours.items()
+]
+spent = closing.trained(
+    study,
+    own,
+    "trains {models} models of its own, of {minutes} core-minutes a seed at profile {profile}; in a new "
+    "folder, chapter 3's besides.",
 )
+glue("cost", spent, display=False)
 
 # %% [markdown]
 # Of {glue:text}`rows` rows, by the mean, ours on embeddings is number {glue:text}`place metric, embeddings`, and ours on
