@@ -49,7 +49,6 @@ import time
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import HTML
 from myst_nb import glue
 
 from fcilib.ledger import claims
@@ -57,6 +56,7 @@ from fcilib.ledger.claims import percent
 from fcilib.ledger.deciders import chance_of
 from fcilib.ledger.ledger import ledger
 from fcilib.present import figures, interactive
+from fcilib.present.closing import TRAINED, close, trained
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RankOne, SegmentRouter
 from fcilib.tasks import Evidence
@@ -614,16 +614,9 @@ verdict = (
     f"that both were run under: a tie counted as lost, no routing loss or too little training make either of "
     f"them fail. Measured at profile {study.profile}, seeds: {study.seeds}."
 )
-glue("verdict", verdict, display=False)
-link = '<a href="08_protocol_audit.html">The protocol audit</a>'
-glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
-own = results.frame.seconds.sum() / study.seeds
-glue(
-    "cost",
-    f"trains {len(set(conditions.values()))} models; a seed took {own / 60:.0f} core-minutes at profile "
-    f"{study.profile}.",
-    display=False,
-)
+models = len(set(conditions.values()))
+cost = trained(study, [results], TRAINED.replace("{models}", str(models)))
+close("08_protocol_audit", "The protocol audit", verdict, cost)
 
 # %% [markdown]
 # ## What differs, and why

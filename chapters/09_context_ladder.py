@@ -53,6 +53,7 @@ from fcilib.model import metrics
 from fcilib.model.council import Council
 from fcilib.model.fci import FCI
 from fcilib.present import figures
+from fcilib.present.closing import TRAINED, close
 from fcilib.representations import (
     Attention,
     Contrastive,
@@ -344,16 +345,13 @@ verdict = (
     f"{best_hop} gets farthest, with {mean.loc[best_hop, 'hop']}. Chance among look-alikes: {mean.loc[CHANCE, 'left']}. Measured at profile "
     f"{study.profile}, seeds: {study.seeds}."
 )
-glue("verdict", verdict, display=False)
-link = '<a href="09_context_ladder.html">The context ladder</a>'
-glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
 seconds = sum(r.frame.seconds.sum() for r in results.values()) / study.seeds
-glue(
-    "cost",
-    f"trains {sum(len(r.frame) for r in results.values()) // study.seeds} models; a seed took "
-    f"{seconds / 60:.0f} core-minutes at profile {study.profile}.",
-    display=False,
+cost = TRAINED.format(
+    models=sum(len(r.frame) for r in results.values()) // study.seeds,
+    minutes=f"{seconds / 60:.0f}",
+    profile=study.profile,
 )
+close("09_context_ladder", "The context ladder", verdict, cost)
 
 # %% tags=["remove-cell"]
 # The book's first page shows this figure: what the paper's task asks for, and what a task with look-alikes does.
