@@ -53,8 +53,8 @@ from IPython.display import HTML
 from myst_nb import glue
 
 from fcilib.ledger import claims
+from fcilib.ledger.catalogue import chance_of
 from fcilib.ledger.claims import percent
-from fcilib.ledger.deciders import chance_of
 from fcilib.ledger.ledger import ledger
 from fcilib.present import figures, interactive
 from fcilib.representations import Attention, Embedding, Flow

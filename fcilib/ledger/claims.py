@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 from pydantic import Field, model_validator
 
+from fcilib.ledger.catalogue import CHANCE
 from fcilib.specs.spec import Spec
 from fcilib.study.study import Summarised
 
@@ -33,9 +34,6 @@ ROUNDING = 1e-9
 
 NONE = "–"
 """Where the paper says nothing."""
-
-CHANCE = "random router"
-"""The condition whose metrics are the chance level of all others run beside it."""
 
 
 class Claim(Spec):
@@ -58,7 +56,7 @@ class Claim(Spec):
     tolerance: float | None = Field(None, ge=0)
     """None: by the rule for shares. 0 at a threshold, where only the side counts."""
     decided_by: list[str] = Field([])
-    """Names of `fcilib.ledger.deciders.deciders`; a claim on several holds if it does of each."""
+    """Names of `fcilib.ledger.catalogue.catalogue`; a claim on several holds if it does of each."""
     untested: str | None = None
     """Why nothing decides it; beside `decided_by`, why there may be no record."""
     note: str | None = None
