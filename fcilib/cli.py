@@ -285,10 +285,10 @@ def audit(
             findings = []
             for finding in audits.audit(drawn, executor):
                 findings.append(finding)
-                say(audits.told(finding))
+                say(audits.described(finding))
         except (ValueError, ConnectionError, ModuleNotFoundError) as error:
             raise pipeline.PipelineError(str(error)) from None
-    counts = audits.summary(findings)
+    counts = audits.outcomes(findings)
     if as_json:
         given = {"profile": profile, "seed": seed, "sample": sample, "most": most}
         left = {"among": drawn.among, "foreign": drawn.foreign, "costly": drawn.costly}
@@ -305,14 +305,14 @@ def audit(
 
 
 def _draw_line(drawn: Draw, folder: Path, seed: str, most: float | None) -> str:
-    from fcilib.ledger.audit import RULE
+    from fcilib.ledger.audit import AUDIT_RULE
 
     left = [f"{drawn.costly} that took more than {most:g} s"] if most is not None else []
     left += [f"{drawn.foreign} of other numerics"] if drawn.foreign else []
     return (
         f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}"
         f"{'; left out: ' if left else ''}{', '.join(left)}\n"
-        f"{RULE}\n"
+        f"{AUDIT_RULE}\n"
     )
 
 

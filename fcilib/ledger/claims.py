@@ -15,22 +15,10 @@ import pandas as pd
 import yaml
 from pydantic import Field, model_validator
 
+from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE, verdict
 from fcilib.ledger.catalogue import CHANCE
 from fcilib.specs.spec import Spec
 from fcilib.study.study import Summarised
-
-TOLERANCE = 0.02
-"""A measured mean agrees with the paper's number if it lies within two points of it, or within
-`DEVIATIONS` standard deviations over seeds, whichever is more. One rule for every share; numbers of
-another kind bring their own."""
-
-DEVIATIONS = 2
-
-RULE = "2 points or 2 s.d."
-"""The same, in a figure's legend."""
-
-ROUNDING = 1e-9
-"""Numbers are compared as they are written, in decimals."""
 
 NONE = "–"
 """Where the paper says nothing."""
@@ -111,16 +99,6 @@ class Contradiction(Spec):
     where: str = Field(min_length=1)
     reading: str | None = None
     """What we do; None where nothing had to be done."""
-
-
-def verdict(agreements: Mapping[str, bool]) -> str:
-    """The verdict on a claim that agrees, or not, under each of several protocols."""
-    agreeing = [name for name, agrees in agreements.items() if agrees]
-    if not agreements:
-        return "not tested"
-    if len(agreeing) == len(agreements):
-        return "reproduced"
-    return f"only under {', '.join(agreeing)}" if agreeing else "not reproduced"
 
 
 @cache

@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from fcilib import retrieval
+from fcilib.ledger.agreement import verdict
 from fcilib.ledger.catalogue import Condition, Decider, catalogue, chance_of
-from fcilib.ledger.claims import NONE, Claim, Linked, claims, linked, verdict
+from fcilib.ledger.claims import NONE, Claim, Linked, claims, linked
 from fcilib.retrieval import RetrievalRecord
 from fcilib.study.profiles import Profile
 from fcilib.study.study import numbers
@@ -210,11 +211,11 @@ class _Reader:
 
     def find(self, decider: Decider) -> Record | RetrievalRecord | None:
         if decider.identity not in self.read:
-            if isinstance(decider, Experiment):
-                record = self.records.find(decider)
-            else:
-                record = retrieval.find(decider, self.records.folder / "retrievals")
-            self.read[decider.identity] = record
+            self.read[decider.identity] = (
+                self.records.find(decider)
+                if isinstance(decider, Experiment)
+                else retrieval.find(decider, self.records.folder / "retrievals")
+            )
         return self.read[decider.identity]
 
 

@@ -15,8 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fcilib.ledger.agreement import RULE
 from fcilib.ledger.catalogue import styles
-from fcilib.ledger.claims import RULE, Claim
+from fcilib.ledger.claims import Claim
 
 STYLES: Mapping[str, tuple[str, str]] = {
     **styles(),

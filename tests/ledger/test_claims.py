@@ -14,13 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fcilib.ledger.catalogue import catalogue
+from fcilib.ledger.agreement import DEVIATIONS, RULE, TOLERANCE, verdict
+from fcilib.ledger.catalogue import CHANCE, catalogue
 from fcilib.ledger.claims import (
-    CHANCE,
-    DEVIATIONS,
     NONE,
-    RULE,
-    TOLERANCE,
     Claim,
     anchor_of,
     claims,
@@ -32,7 +29,6 @@ from fcilib.ledger.claims import (
     spread,
     table,
     texts,
-    verdict,
 )
 from fcilib.present.figures import claims_figure
 from fcilib.study.profiles import PROFILES
