@@ -53,33 +53,13 @@ from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.ledger import claims
-from fcilib.ledger.claims import CHANCE, percent, spread
+from fcilib.ledger.catalogue import CHANCE, catalogue, chance_of
+from fcilib.ledger.claims import percent, spread
 from fcilib.ledger.ledger import further, ledger
 from fcilib.present import closing, figures
-from fcilib.representations import (
-    Anchored,
-    Attention,
-    Contrastive,
-    Embedding,
-    Flow,
-    Fourier,
-    GlobalMean,
-    LinearAttention,
-    Perceiver,
-)
 from fcilib.routers import (
-    OFUL,
     BloomIndex,
-    BM25Index,
-    Budgeted,
-    ClosedLoop,
-    Investigator,
-    LinUCB,
-    MemoryBank,
-    RandomRouter,
-    RankOne,
     SegmentRouter,
-    ThompsonSampling,
 )
 from fcilib.specs.size import Size
 from fcilib.tasks import Evidence
@@ -95,166 +75,89 @@ from fcilib.tasks import Evidence
 
 # %%
 sizes = study.sizes
-segments = {"candidates": "others", "segment": sizes.segment}
-given = {"candidates": "others", "within": sizes.arms}
-others = {"candidates": "others"}
-both_ways = Flow(layers=1, bidirectional=True)
-pairwise = Investigator(**others)
-pretraining = {"epochs": sizes.training.epochs}
-
-# The evidence holds another token of the query's class of three:
-by_class = sizes.evidence.model_copy(update={"class_size": 3})
+known = catalogue(sizes)
 
 
-def run(representation, router=pairwise, **more):
-    return study.experiment(
-        representation=representation, router=router, **more
-    )
+def conditions(*names):
+    """Conditions of the catalogue by their labels."""
+    return {known[name].label: known[name] for name in names}
 
 
 # %%
 # Pairs of tokens are compared:
-pairs = {
-    "raw embeddings": run(Embedding()),
-    "Flow, 2 layers": run(Flow()),
-    "bidirectional Mamba": run(both_ways),
-    "attention, 1 layer": run(Attention()),
-    "causal attention, 1 layer": run(Attention(mask="causal")),
-    "sparse attention": run(Attention(mask="sparse")),
-    "Perceiver, 16 hubs": run(Perceiver(hubs=16)),
-    "Perceiver, 1 hub": run(Perceiver(hubs=1)),
-    "global mean": run(GlobalMean()),
-    "Fourier mixing": run(Fourier()),
-    "contrastive, frozen": run(Contrastive(**pretraining), probing="thorough"),
-    "contrastive, fine-tuned": run(
-        Contrastive(frozen=False, **pretraining), probing="thorough"
-    ),
-    "bidirectional Mamba, rank-1": run(both_ways, RankOne(**others)),
-    "MF-OFUL, 50%": run(Embedding(), Budgeted(fraction=0.5, **others)),
-    "MF-OFUL, 25%": run(Embedding(), Budgeted(fraction=0.25, **others)),
-}
+pairs = conditions(
+    "raw",
+    "flow-2",
+    "bidirectional-mamba",
+    "attention-1",
+    "causal-1",
+    "sparse",
+    "perceiver-16",
+    "perceiver-1",
+    "global-mean",
+    "fourier",
+    "contrastive-frozen",
+    "contrastive-tuned",
+    "bidirectional-mamba-rank-one",
+    "budget-50",
+    "budget-25",
+)
 
 # None are: segments, a memory, bandits, feedback.
-no_pairs = {
-    "segments: Flow, mean": run(Flow(layers=1), SegmentRouter(**segments)),
-    "segments: bidirectional Flow, mean": run(
-        both_ways, SegmentRouter(**segments)
-    ),
-    "segments: linear attention, mean": run(
-        LinearAttention(), SegmentRouter(**segments)
-    ),
-    "segments: embeddings, mean": run(Embedding(), SegmentRouter(**segments)),
-    "segments: embeddings, max": run(
-        Embedding(), SegmentRouter(summary="max", **segments)
-    ),
-    "segments: embeddings, linear-attention score": run(
-        Embedding(), SegmentRouter(score="linear-attention", **segments)
-    ),
-    "memory bank": run(Embedding(), MemoryBank(**others)),
-    "LinUCB": run(Embedding(), LinUCB(**given)),
-    "Thompson sampling": run(Embedding(), ThompsonSampling(**given)),
-    "OFUL": run(Embedding(), OFUL(**given)),
-    "DOL, 2 rounds": run(Embedding(), ClosedLoop(rounds=2, **others)),
-    "DOL, 3 rounds": run(Embedding(), ClosedLoop(rounds=3, **others)),
-}
+no_pairs = conditions(
+    "segment-flow",
+    "segment-bidirectional-mamba",
+    "segment-linear-attention",
+    "segment-mean",
+    "segment-max",
+    "segment-linear-score",
+    "memory-bank",
+    "linucb",
+    "thompson",
+    "oful",
+    "closed-loop-2",
+    "closed-loop-3",
+)
 
 # Nothing is learned:
-indices = {
-    "Bloom filter": run(
-        Embedding(), BloomIndex(bits=8 * sizes.segment, **segments)
-    ),
-    "BM25": run(Embedding(), BM25Index(**segments)),
-}
+indices = conditions("bloom", "bm25-index")
 
-# The evidence is matched by class:
-by_meaning = {
-    "by class: structured initialisation": run(
-        Embedding(alike=by_class.class_size), task=by_class
-    ),
-    "by class: anchors": run(Anchored(), task=by_class),
-}
+# The evidence holds another token of the query's class of three:
+by_meaning = conditions("semantic-initialisation", "semantic-anchors")
 approaches = pairs | no_pairs | indices | by_meaning
 
 # %%
-controls = {
-    CHANCE: run(Embedding(), RandomRouter(**others)),
-    "random segment": run(
-        Embedding(), RandomRouter(k=SegmentRouter().k, **segments)
-    ),
-    "random token of the segment": run(Embedding(), RandomRouter(**given)),
-    "random router, by class": run(
-        Embedding(), RandomRouter(**others), task=by_class
-    ),
-    "positions only": run(Embedding(tokens="none")),
-    "positions only, segments": run(
-        Embedding(tokens="none"), SegmentRouter(**segments)
-    ),
-    "LinUCB, positions only": run(Embedding(tokens="none"), LinUCB(**given)),
-    "LinUCB, products": run(Embedding(), LinUCB(features="product", **given)),
-    "random half": run(
-        Embedding(), Budgeted(fraction=0.5, controller="random", **others)
-    ),
-    "DOL, 1 round": run(Embedding(), ClosedLoop(rounds=1, **others)),
-    "by class: raw embeddings": run(Embedding(), task=by_class),
-    "by class: attention, 1 layer": run(Attention(), task=by_class),
+controls = conditions(
+    "random",
+    "random-segment",
+    "random-in-segment",
+    "random-by-class",
+    "positions-only",
+    "segment-positions-only",
+    "linucb-positions-only",
+    "linucb-products",
+    "random-half",
+    "closed-loop-1",
+    "raw-by-class",
+    "attention-by-class",
+)
+runs = {
+    label: condition.under["others"]
+    for label, condition in (approaches | controls).items()
 }
-
-results = {"others": study.run(approaches | controls)}
+results = {"others": study.run(runs)}
 landscape = results["others"]
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 
 # %% tags=["hide-input"]
-CLAIMS = {
-    "raw embeddings": "raw",
-    "Flow, 2 layers": "unidirectional-flow",
-    "bidirectional Mamba": "bidirectional-mamba",
-    "attention, 1 layer": "one-layer",
-    "causal attention, 1 layer": "causal-attention",
-    "sparse attention": "sparse-attention",
-    "Perceiver, 16 hubs": "perceiver-16",
-    "Perceiver, 1 hub": "perceiver-1",
-    "global mean": "global-mean",
-    "Fourier mixing": "fourier",
-    "contrastive, frozen": "contrastive-frozen",
-    "contrastive, fine-tuned": "contrastive-tuned",
-    "bidirectional Mamba, rank-1": "bidirectional-mamba-rank-one",
-    "MF-OFUL, 50%": "budget-50",
-    "MF-OFUL, 25%": "budget-25",
-    "segments: Flow, mean": "segment-flow",
-    "segments: bidirectional Flow, mean": "segment-bidirectional-flow",
-    "segments: linear attention, mean": "segment-linear-attention",
-    "segments: embeddings, mean": "segment-ceiling",
-    "segments: embeddings, max": "segment-ceiling",
-    "segments: embeddings, linear-attention score": "segment-ceiling",
-    "Bloom filter": "bloom",
-    "memory bank": "memory-bank",
-    "LinUCB": "linucb",
-    "Thompson sampling": "thompson",
-    "OFUL": "oful",
-    "DOL, 2 rounds": "closed-loop",
-    "DOL, 3 rounds": "closed-loop",
-    "by class: structured initialisation": "semantic",
-    "by class: anchors": "semantic",
-}
-
-
-def chance_of(name):
-    """The condition that picks at random what this one picks."""
-    if name.startswith("segments") or name in indices:
-        return "random segment"
-    if name.split(",")[0] in ("LinUCB", "Thompson sampling", "OFUL"):
-        return "random token of the segment"
-    if name.startswith("by class"):
-        return "random router, by class"
-    return CHANCE
-
-
+CLAIMS = {label: approaches[label].claim for label in approaches}
+labels = {runs[label]: label for label in controls}
 comparison = claims.compare(
-    {name: CLAIMS.get(name) for name in approaches},
+    CLAIMS,
     results,
-    chance={name: chance_of(name) for name in approaches},
+    chance={label: labels[chance_of(runs[label])] for label in approaches},
 )
 
 # %% mystnb={"figure": {"caption": "Every approach of the paper's \u00a74.3: paper (hollow), measured (filled, with its spread over seeds) and the chance level of its own kind of pick (tick). Precision is that of the best candidate: a token, a segment, or a token of the segment that is given. Where the paper gives a bound (\u2264), its mark stands at the bound. The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not; black rows have no number in the paper. Rows are sorted by what was measured.", "name": "fig-landscape"}, "image": {"alt": "Thirty-one rows with the paper's precision, the measured one and chance, sorted by the measured precision."}} tags=["remove-input", "nbval-ignore-output"]
@@ -480,7 +383,9 @@ assert torch.allclose(
 # %% tags=["remove-input"]
 def small_table(names, title, head, column):
     """Paper, precision and a column more, for conditions under the names that readers see."""
-    paper = {name: claims.claims()[claim] for name, claim in CLAIMS.items()}
+    paper = {
+        name: claims.claims()[claim] for name, claim in CLAIMS.items() if claim
+    }
     rows = {
         shown: {
             "paper": str(paper.get(name, claims.NONE)),
@@ -632,7 +537,11 @@ small_table(ROUNDS, "DOL", "among k", among)
 # are: they have to be learned from the routing loss.
 
 # %% tags=["remove-cell"]
-glue("class size", by_class.class_size, display=False)
+glue(
+    "class size",
+    known["raw-by-class"].under["others"].task.class_size,
+    display=False,
+)
 
 # %% tags=["remove-input"]
 CLASSES = {
@@ -665,7 +574,11 @@ small_table(CLASSES, "matched by class", "task accuracy", accuracy)
 batch = tested[0]
 rates = {}
 for bits_per_token in (2, 4, 8, 16, 32):
-    index = BloomIndex(bits=bits_per_token * sizes.segment, **segments)
+    index = BloomIndex(
+        bits=bits_per_token * sizes.segment,
+        segment=sizes.segment,
+        candidates="others",
+    )
     scores = index.build(
         Size(sizes.evidence.vocabulary, sizes.evidence.length, sizes.width)
     )(batch.tokens, batch.query)
@@ -747,7 +660,7 @@ Code(inspect.getsource(SegmentScores), language="python")
 # 1. Give the memory bank more slots, `slots=sizes.evidence.vocabulary`, as many as there are token ids.
 #    What becomes of "no token meets another"?
 # 2. Let the memory bank read bidirectional Mamba in place of raw embeddings. Who has done the comparing then?
-# 3. Halve the budget once more, `Budgeted(fraction=0.125, **others)`. Where on the line of coverage does
+# 3. Halve the budget once more, `Budgeted(fraction=0.125, candidates="others")`. Where on the line of coverage does
 #    it fall?
 # 4. Take the positions away from the segment router, `Embedding(positions="none")`. How much of its precision
 #    was content?

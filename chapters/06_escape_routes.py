@@ -54,18 +54,11 @@ from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.ledger import claims
-from fcilib.ledger.claims import CHANCE, percent, spread
+from fcilib.ledger.catalogue import CHANCE, catalogue
+from fcilib.ledger.claims import percent, spread
 from fcilib.ledger.ledger import further, ledger
 from fcilib.present import closing, figures
-from fcilib.representations import (
-    Attention,
-    Embedding,
-    Flow,
-    Fourier,
-    GlobalMean,
-    Perceiver,
-)
-from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.routers import Investigator
 from fcilib.routers.rank_one import FingerprintScores
 
 # %% [markdown]
@@ -75,55 +68,38 @@ from fcilib.routers.rank_one import FingerprintScores
 # many scans as the control, two layers of unidirectional Flow.
 
 # %%
-both_ways = Flow(layers=1, bidirectional=True)
-
-
-def conditions(candidates):
-    pairwise = Investigator(candidates=candidates)
-    rank_one = RankOne(candidates=candidates)
-    random = RandomRouter(candidates=candidates)
-    pairs = {
-        "bidirectional Mamba, rank-1": (both_ways, rank_one),
-        "bidirectional Mamba": (both_ways, pairwise),
-        "Perceiver, 16 hubs": (Perceiver(hubs=16), pairwise),
-        "Perceiver, 1 hub": (Perceiver(hubs=1), pairwise),
-        "global mean": (GlobalMean(), pairwise),
-        "Fourier mixing": (Fourier(), pairwise),
-        "attention, 1 layer": (Attention(), pairwise),
-        "causal attention, 1 layer": (Attention(mask="causal"), pairwise),
-        "Flow, 2 layers": (Flow(), pairwise),
-        "raw embeddings": (Embedding(), pairwise),
+known = catalogue(study.sizes)
+CONDITIONS = [
+    known[name]
+    for name in (
+        "bidirectional-mamba-rank-one",
+        "bidirectional-mamba",
+        "perceiver-16",
+        "perceiver-1",
+        "global-mean",
+        "fourier",
+        "attention-1",
+        "causal-1",
+        "flow-2",
+        "raw",
         # Ours:
-        "global mean, residual kept": (GlobalMean(residual=True), pairwise),
-        "Fourier mixing, residual kept": (Fourier(residual=True), pairwise),
-        "Fourier mixing, residual kept, orthonormal": (
-            Fourier(residual=True, orthonormal=True),
-            pairwise,
-        ),
-        "positions only": (Embedding(tokens="none"), pairwise),
-        CHANCE: (Embedding(), random),
+        "global-mean-residual",
+        "fourier-residual",
+        "fourier-residual-orthonormal",
+        "positions-only",
+        "random",
+    )
+]
+results = study.run_protocols(
+    {
+        candidates: {c.label: c.under[candidates] for c in CONDITIONS}
+        for candidates in ("all", "others")
     }
-    return {
-        name: study.experiment(representation=representation, router=router)
-        for name, (representation, router) in pairs.items()
-    }
-
-
-results = study.run_protocols({c: conditions(c) for c in ("all", "others")})
+)
 
 # %%
-CLAIMS = {
-    "bidirectional Mamba, rank-1": "bidirectional-mamba-rank-one",
-    "bidirectional Mamba": "bidirectional-mamba",
-    "Perceiver, 16 hubs": "perceiver-16",
-    "Perceiver, 1 hub": "perceiver-1",
-    "global mean": "global-mean",
-    "Fourier mixing": "fourier",
-    "attention, 1 layer": "bidirectional-attention",
-    "causal attention, 1 layer": "causal-attention",
-    "Flow, 2 layers": "unidirectional-flow",
-    "raw embeddings": "raw",
-}
+CLAIMS = {c.label: c.claim for c in CONDITIONS if c.claim}
+CLAIMS["attention, 1 layer"] = "bidirectional-attention"
 routing = claims.compare(CLAIMS, results)
 
 # %% mystnb={"figure": {"caption": "Routing precision of every entry of the paper's table, and of raw embeddings: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-ladder-06"}, "image": {"alt": "A row per preprocessing with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
@@ -329,8 +305,8 @@ glue("epochs", study.sizes.training.epochs, display=False)
 # %% [markdown]
 # ## Exercises
 #
-# 1. Give the rank-1 router no help: `(Embedding(), rank_one)` in `conditions`. What is the best it
-#    can do when nobody marked the evidence?
+# 1. Give the rank-1 router no help: `study.experiment(representation=Embedding(), router=RankOne())` (from
+#    `fcilib.representations` and `fcilib.routers`). What is the best it can do when nobody marked the evidence?
 # 2. Ask unidirectional Flow with the task `other`, where
 #    `other = study.sizes.evidence.model_copy(update={"order": "evidence-first"})`. Does the direction
 #    matter?

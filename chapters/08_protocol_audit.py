@@ -52,8 +52,8 @@ import torch
 from myst_nb import glue
 
 from fcilib.ledger import claims
+from fcilib.ledger.catalogue import chance_of
 from fcilib.ledger.claims import percent
-from fcilib.ledger.deciders import chance_of
 from fcilib.ledger.ledger import ledger
 from fcilib.present import figures, interactive
 from fcilib.present.closing import TRAINED, close, trained

@@ -111,7 +111,7 @@ print("the nearest is the one we hid, and the gradient is right")
 # %%
 from dataclasses import replace
 
-from fcilib.ledger.deciders import chance_of
+from fcilib.ledger.catalogue import chance_of
 from fcilib.representations import Attention, Embedding
 from fcilib.training.records import Records
 
@@ -186,34 +186,35 @@ for name, row in rows.items():
 # %%
 import matplotlib.pyplot as plt
 
+from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import compare
-from fcilib.ledger.deciders import deciders
 from fcilib.present import closing, figures
-from fcilib.study.study import Results
+from fcilib.study.results import Results
 
-OF_THE_PAPER = {
-    "raw embeddings": "raw",
-    "Flow, 2 layers": "unidirectional-flow",
-    "bidirectional Mamba": "bidirectional-mamba",
-    "attention, 1 layer": "one-layer",
-    "sparse attention": "sparse-attention",
-    "Perceiver, 16 hubs": "perceiver-16",
-    "global mean": "global-mean",
-    "Fourier mixing": "fourier",
-    "bidirectional Mamba, rank-1": "bidirectional-mamba-rank-one",
-    "MF-OFUL, 50%": "budget-50",
-    "MF-OFUL, 25%": "budget-25",
-    "segments: Flow, mean": "segment-flow",
-    "memory bank": "memory-bank",
-    "LinUCB": "linucb",
-    "DOL, 2 rounds": "closed-loop",
-    "Bloom filter": "bloom",
-}
-decide = deciders(study.sizes)
-landscape = {
-    name: decide[claims.claims()[claim].decided_by[0]]["others"]
-    for name, claim in OF_THE_PAPER.items()
-}
+known = catalogue(study.sizes)
+chosen = [
+    known[name]
+    for name in (
+        "raw",
+        "flow-2",
+        "bidirectional-mamba",
+        "attention-1",
+        "sparse",
+        "perceiver-16",
+        "global-mean",
+        "fourier",
+        "bidirectional-mamba-rank-one",
+        "budget-50",
+        "budget-25",
+        "segment-flow",
+        "memory-bank",
+        "linucb",
+        "closed-loop-2",
+        "bloom",
+    )
+]
+landscape = {c.label: c.under["others"] for c in chosen}
+OF_THE_PAPER = {c.label: c.claim for c in chosen}
 results = study.run(landscape | chances(landscape)) | measured["others"]
 
 names = [*OF_THE_PAPER, *ours["others"]]

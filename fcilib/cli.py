@@ -301,10 +301,10 @@ def audit(
             findings = []
             for finding in audits.audit(drawn, executor):
                 findings.append(finding)
-                say(audits.told(finding))
+                say(audits.described(finding))
         except (ValueError, ConnectionError, ModuleNotFoundError) as error:
             raise pipeline.PipelineError(str(error)) from None
-    counts = audits.summary(findings)
+    counts = audits.outcomes(findings)
     if as_json:
         given = {"profile": profile, "seed": seed, "sample": sample, "most": most}
         left = {"among": drawn.among, "foreign": drawn.foreign, "costly": drawn.costly}
@@ -326,7 +326,7 @@ def _draw_line(drawn: audits.Draw, folder: Path, seed: str, most: float | None) 
     return (
         f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}"
         f"{'; left out: ' if left else ''}{', '.join(left)}\n"
-        f"{audits.RULE}\n"
+        f"{audits.AUDIT_RULE}\n"
     )
 
 

@@ -32,7 +32,7 @@ from typing import Any
 from fcilib.backbones import BackboneError, ByteLM
 from fcilib.execution.executors import execute
 from fcilib.execution.failures import Failures, RunsFailed
-from fcilib.ledger.claims import DEVIATIONS, ROUNDING, TOLERANCE
+from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE
 from fcilib.representations import Frozen
 from fcilib.specs.identity import NUMERICS
 from fcilib.storage.places import weights_folder
@@ -41,11 +41,11 @@ from fcilib.training.experiment import Experiment
 from fcilib.training.loop import DivergedError
 from fcilib.training.records import Record, Records
 
-VERDICTS = ("exact", "drift within the margin", "drift beyond the margin", "not audited")
-EXACT, WITHIN, BEYOND, SKIPPED = VERDICTS
+OUTCOMES = ("exact", "drift within the margin", "drift beyond the margin", "not audited")
+EXACT, WITHIN, BEYOND, SKIPPED = OUTCOMES
 
 
-RULE = (
+AUDIT_RULE = (
     f"Each metric may differ by {100 * TOLERANCE:g} points, or by {DEVIATIONS} standard deviations "
     "over the other seeds if that is more."
 )
@@ -73,12 +73,12 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditFinding:
     """What became of one record."""
 
     record: Record
     verdict: str
-    """One of `VERDICTS`."""
+    """One of `OUTCOMES`."""
     reason: str | None = None
     """Why it was not audited, or could not be trained any more."""
     again: Record | None = None
@@ -114,7 +114,7 @@ class Finding:
 
     def plain(self) -> dict[str, Any]:
         """The finding as JSON has it, with null for what is not a number."""
-        found = {
+        content: dict[str, Any] = {
             "identity": self.record.identity,
             "what": self.what,
             "verdict": self.verdict,
@@ -126,9 +126,9 @@ class Finding:
             "changed": self.changed,
         }
         for name in ("metric", "curve", "probe"):
-            if found[name] is not None:
-                found[name] = {k: _number(v) for k, v in asdict(found[name]).items()}
-        return {name: _number(value) for name, value in found.items()}
+            if content[name] is not None:
+                content[name] = {k: _number(v) for k, v in asdict(content[name]).items()}
+        return {name: _number(value) for name, value in content.items()}
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def draw(records: Records, sample: int, seed: str, most: float | None = None) ->
     return Draw(tuple(drawn), len(cheap), len(stored) - len(ours), len(ours) - len(cheap), spread)
 
 
-def audit(drawn: Draw, executor: str = "process") -> Iterator[Finding]:
+def audit(drawn: Draw, executor: str = "process") -> Iterator[AuditFinding]:
     """Train what was drawn again, in a temporary store, and say what became of each, in order.
 
     With the executor `"inline"` one after another, each on as many threads as its record was made
@@ -194,36 +194,37 @@ def audit(drawn: Draw, executor: str = "process") -> Iterator[Finding]:
                 failures = failed.failures
             for record in part:
                 if reason := lacking[record.identity]:
-                    yield Finding(record, SKIPPED, reason)
+                    yield AuditFinding(record, SKIPPED, reason)
                 elif error := failures.get(record.experiment):
                     yield _failed(record, error)
                 else:
-                    found = again.find(record.experiment)
-                    yield compare(record, found, drawn.spread[record.identity])
+                    now = again.find(record.experiment)
+                    assert now is not None, "a run without an error has left its record"
+                    yield hold_against(record, now, drawn.spread[record.identity])
 
 
-def summary(findings: Sequence[Finding]) -> dict[str, int]:
+def outcomes(findings: Sequence[AuditFinding]) -> dict[str, int]:
     """How many findings there are of each verdict."""
     counts = Counter(finding.verdict for finding in findings)
-    return {verdict: counts[verdict] for verdict in VERDICTS}
+    return {verdict: counts[verdict] for verdict in OUTCOMES}
 
 
-def passed(findings: Sequence[Finding]) -> bool:
+def passed(findings: Sequence[AuditFinding]) -> bool:
     """Whether something was audited, and nothing lies beyond its margin."""
-    counts = summary(findings)
+    counts = outcomes(findings)
     return counts[BEYOND] == 0 and counts[EXACT] + counts[WITHIN] > 0
 
 
-def _failed(record: Record, error: Exception) -> Finding:
+def _failed(record: Record, error: Exception) -> AuditFinding:
     """What an error says of a record; one that says nothing is raised."""
     if isinstance(error, (BackboneError, ImportError)):
-        return Finding(record, SKIPPED, str(error))
+        return AuditFinding(record, SKIPPED, str(error))
     if isinstance(error, DivergedError):
-        return Finding(record, BEYOND, str(error))
+        return AuditFinding(record, BEYOND, str(error))
     raise error
 
 
-def compare(stored: Record, now: Record, spread: Mapping[str, float]) -> Finding:
+def hold_against(stored: Record, now: Record, spread: Mapping[str, float]) -> AuditFinding:
     """Hold two records of one experiment against each other.
 
     `spread`: of metrics, by name, the standard deviation over other seeds, where it is known.
@@ -236,13 +237,13 @@ def compare(stored: Record, now: Record, spread: Mapping[str, float]) -> Finding
     numbers = [*metrics, *_differences(stored.curve, now.curve), *probes]
     if stored.parameters != now.parameters:
         reason = f"another model: {stored.parameters:,} parameters, now {now.parameters:,}"
-        return Finding(stored, BEYOND, reason)
+        return AuditFinding(stored, BEYOND, reason)
     if all(d.size == 0 for d in numbers):
         verdict = EXACT
     else:
         inside = all(d.size <= margins[d.name] + ROUNDING for d in metrics)
         verdict = WITHIN if inside else BEYOND
-    return Finding(
+    return AuditFinding(
         record=stored,
         verdict=verdict,
         again=now,
@@ -298,7 +299,7 @@ def _number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def told(finding: Finding) -> str:
+def described(finding: AuditFinding) -> str:
     """A finding for readers: a line, and below it what differs and where it was made."""
     lines = [f"{finding.record.identity}  {finding.what}: {finding.verdict}"]
     if finding.reason:
@@ -306,7 +307,7 @@ def told(finding: Finding) -> str:
     if finding.again is None:
         return "\n    ".join(lines)
     if finding.verdict != EXACT:
-        if finding.metric.size:
+        if finding.metric is not None and finding.metric.size:
             margin = f"its margin is {100 * finding.margin:.2f} points"
             lines.append(f"{_points(finding.metric)}; {margin}")
         else:

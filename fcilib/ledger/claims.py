@@ -15,27 +15,13 @@ import pandas as pd
 import yaml
 from pydantic import Field, model_validator
 
+from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE, verdict
+from fcilib.ledger.catalogue import CHANCE
 from fcilib.specs.spec import Spec
 from fcilib.study.results import Summarised
 
-TOLERANCE = 0.02
-"""A measured mean agrees with the paper's number if it lies within two points of it, or within
-`DEVIATIONS` standard deviations over seeds, whichever is more. One rule for every share; numbers of
-another kind bring their own."""
-
-DEVIATIONS = 2
-
-RULE = "2 points or 2 s.d."
-"""The same, in a figure's legend."""
-
-ROUNDING = 1e-9
-"""Numbers are compared as they are written, in decimals."""
-
 NONE = "–"
 """Where the paper says nothing."""
-
-CHANCE = "random router"
-"""The condition whose metrics are the chance level of all others run beside it."""
 
 
 class Claim(Spec):
@@ -58,7 +44,7 @@ class Claim(Spec):
     tolerance: float | None = Field(None, ge=0)
     """None: by the rule for shares. 0 at a threshold, where only the side counts."""
     decided_by: list[str] = Field([])
-    """Names of `fcilib.ledger.deciders.deciders`; a claim on several holds if it does of each."""
+    """Names of `fcilib.ledger.catalogue.catalogue`; a claim on several holds if it does of each."""
     untested: str | None = None
     """Why nothing decides it; beside `decided_by`, why there may be no record."""
     note: str | None = None
@@ -113,16 +99,6 @@ class Contradiction(Spec):
     where: str = Field(min_length=1)
     reading: str | None = None
     """What we do; None where nothing had to be done."""
-
-
-def verdict(agreements: Mapping[str, bool]) -> str:
-    """The verdict on a claim that agrees, or not, under each of several protocols."""
-    agreeing = [name for name, agrees in agreements.items() if agrees]
-    if not agreements:
-        return "not tested"
-    if len(agreeing) == len(agreements):
-        return "reproduced"
-    return f"only under {', '.join(agreeing)}" if agreeing else "not reproduced"
 
 
 @cache

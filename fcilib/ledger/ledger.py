@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from fcilib import retrieval
-from fcilib.ledger.claims import NONE, Claim, Linked, claims, linked, verdict
-from fcilib.ledger.deciders import Decider, chance_of, deciders
+from fcilib.ledger.agreement import verdict
+from fcilib.ledger.catalogue import Condition, Decider, catalogue, chance_of
+from fcilib.ledger.claims import NONE, Claim, Linked, claims, linked
 from fcilib.retrieval import RetrievalRecord
 from fcilib.study.profiles import Profile
 from fcilib.study.results import numbers
@@ -85,7 +86,7 @@ def ledger(records: Records, sizes: Profile) -> dict[str, Entry]:
     Raises:
         RecordError: a record can't be trusted.
     """
-    reader = _Reader(records, deciders(sizes))
+    reader = _Reader(records, catalogue(sizes))
     return {name: _entry(name, claim, reader) for name, claim in claims().items()}
 
 
@@ -173,12 +174,12 @@ def _entry(name: str, claim: Claim, reader: _Reader) -> Entry:
 class _Reader:
     """Reads each record once, whatever the number of claims it decides."""
 
-    def __init__(self, records: Records, named: Mapping[str, Mapping[str, Decider]]) -> None:
+    def __init__(self, records: Records, named: Mapping[str, Condition]) -> None:
         self.records, self.named = records, named
         self.read: dict[str, Record | RetrievalRecord | None] = {}
 
     def findings(self, claim: Claim, name: str) -> Iterator[Finding]:
-        for protocol, decider in self.named[name].items():
+        for protocol, decider in self.named[name].under.items():
             runs = self.seeds(decider)
             values = [_value(run, claim) for run in runs]
             too_few = len(values) < (2 if claim.statistic == "sd" else 1)
@@ -210,11 +211,11 @@ class _Reader:
 
     def find(self, decider: Decider) -> Record | RetrievalRecord | None:
         if decider.identity not in self.read:
-            if isinstance(decider, Experiment):
-                record = self.records.find(decider)
-            else:
-                record = retrieval.find(decider, self.records.folder / "retrievals")
-            self.read[decider.identity] = record
+            self.read[decider.identity] = (
+                self.records.find(decider)
+                if isinstance(decider, Experiment)
+                else retrieval.find(decider, self.records.folder / "retrievals")
+            )
         return self.read[decider.identity]
 
 

@@ -15,23 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fcilib.ledger.claims import RULE, Claim
+from fcilib.ledger.agreement import RULE
+from fcilib.ledger.catalogue import styles
+from fcilib.ledger.claims import Claim
 
-# Okabe and Ito's palette, told apart by colour-blind readers; each with a marker, for print.
 STYLES: Mapping[str, tuple[str, str]] = {
-    "raw embeddings": ("#000000", "s"),
-    "content-only": ("#CC79A7", "D"),
-    "Flow": ("#E69F00", "^"),
-    "attention": ("#0072B2", "o"),
-    "causal attention": ("#56B4E9", "v"),
-    "causal attention, 2 layers": ("#CC79A7", "v"),
-    "bidirectional Mamba": ("#D55E00", "P"),
-    "Perceiver": ("#009E73", "X"),
-    "Perceiver, 1 hub": ("#009E73", "x"),
-    "sparse attention": ("#56B4E9", "D"),
-    "linear attention": ("#CC79A7", "h"),
-    "global mean": ("#999933", "<"),
-    "Fourier": ("#999933", ">"),
+    **styles(),
     "Investigator": ("#0072B2", "o"),
     "Investigator, every query": ("#56B4E9", "v"),
     "Investigator, all pairs": ("#56B4E9", "v"),
@@ -44,22 +33,13 @@ STYLES: Mapping[str, tuple[str, str]] = {
     "slicing": ("#CC79A7", "D"),
     "mambapy": ("#0072B2", "o"),
     "arithmetic": ("#777777", "_"),
-    "positions only": ("#999933", "*"),
-    "embeddings, mean": ("#000000", "s"),
-    "embeddings, max": ("#000000", "D"),
-    "embeddings, linear-attention score": ("#CC79A7", "p"),
-    "bidirectional Flow": ("#D55E00", "P"),
-    "Bloom filter": ("#0072B2", "X"),
-    "MF-OFUL, 50%": ("#D55E00", "P"),
-    "MF-OFUL, 25%": ("#E69F00", "^"),
-    "random half": ("#56B4E9", "v"),
     "our Transformer": ("#0072B2", "o"),
     "our Mamba": ("#D55E00", "P"),
     "SmolLM2": ("#56B4E9", "v"),
     "MiniLM": ("#009E73", "X"),
-    "random router": ("#777777", "|"),
 }
-"""Colour and marker of each family of conditions, the same in every figure of the book."""
+"""Colour and marker of whatever a label begins with, the same in every figure of the book: the
+catalogue's conditions, and beside them what the book times and what it reads with."""
 
 AGREES, DISAGREES, UNCLAIMED = "#0072B2", "#D55E00", "#333333"
 

@@ -14,6 +14,8 @@ from fcilib.storage.files import write_atomic
 from fcilib.study.profiles import PROFILES
 from fcilib.training.records import Records
 
+HERE = Path(__file__).parent
+
 SHOWN = ("quick", "paper")
 """The profiles that stand side by side, each with verdicts of its own."""
 
@@ -86,6 +88,7 @@ def table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str]]) -> 
         for name in first
     )
     other = ", ".join(f'<a href="#{n}"><code>{n}</code></a>' for n in sensitive(first, WIDER))
+    script = (HERE / "ledger_page.js").read_text(encoding="utf-8").strip()
     return f"""{bar(first)}
 <p>Were the margin {100 * WIDER:.0f} points for all, these verdicts at <code>{SHOWN[0]}</code>
 would be others: {other or "none"}.</p>
@@ -102,7 +105,7 @@ would be others: {other or "none"}.</p>
 </tbody></table></div>
 </div>
 <script>
-{SCRIPT}
+{script}
 </script>"""
 
 
@@ -192,35 +195,3 @@ def _css(kind: str) -> str:
 
 def _title(kind: str) -> str:
     return {"only under": "only under one protocol"}.get(kind, kind)
-
-
-SCRIPT = """(function () {
-  const root = document.getElementById("ledger");
-  const rows = [...root.querySelectorAll("tbody tr")];
-  const text = root.querySelector("input[type=search]");
-  const chapter = root.querySelector("select");
-  const kinds = [...root.querySelectorAll("input[type=checkbox]")];
-  function show() {
-    const words = text.value.toLowerCase().split(/\\s+/).filter(Boolean);
-    const wanted = new Set(kinds.filter((k) => k.checked).map((k) => k.value));
-    let left = 0;
-    for (const row of rows) {
-      const content = row.textContent.toLowerCase();
-      const hit = words.every((word) => content.includes(word))
-        && wanted.has(row.dataset.kind)
-        && (!chapter.value || row.dataset.chapters.split(" ").includes(chapter.value));
-      row.hidden = !hit;
-      left += hit;
-    }
-    root.querySelector("output").textContent = `${left} of ${rows.length}`;
-  }
-  function arrive() {
-    const row = rows.find((r) => "#" + r.id === location.hash);
-    if (row) { row.querySelector("details").open = true; row.scrollIntoView({block: "center"}); }
-  }
-  root.querySelector("form").addEventListener("input", show);
-  window.addEventListener("hashchange", arrive);
-  show();
-  arrive();
-})();"""
-"""Search and filters of the page; no library, nothing from outside."""

@@ -8,7 +8,16 @@ from typer.testing import CliRunner
 from fcilib.backbones import ByteLM
 from fcilib.cli import app
 from fcilib.ledger import audit
-from fcilib.ledger.audit import BEYOND, EXACT, SKIPPED, WITHIN, compare, draw, passed, told
+from fcilib.ledger.audit import (
+    BEYOND,
+    EXACT,
+    SKIPPED,
+    WITHIN,
+    described,
+    draw,
+    hold_against,
+    passed,
+)
 from fcilib.representations import Attention, Embedding, Frozen
 from fcilib.routers import Investigator
 from fcilib.storage.sealed import seal, seal_model
@@ -78,7 +87,7 @@ def test_what_is_made_again_on_the_same_machine_is_exact_and_the_store_untouched
     assert result.output.count(": exact\n") == 2
     assert "2 of 6 records of " in result.output
     assert "--seed a\n" in result.output
-    assert audit.RULE in result.output
+    assert audit.AUDIT_RULE in result.output
     assert result.output.endswith(
         "exact: 2, drift within the margin: 0, drift beyond the margin: 0, not audited: 0\n"
     )
@@ -195,7 +204,7 @@ def test_a_metric_may_drift_by_two_points_or_two_deviations_over_seeds(made):
 
     def verdict(off, spread):
         now = record_of(made, metrics={"accuracy": 0.5, "precision": 0.5 + off})
-        return compare(stored, now, spread).verdict
+        return hold_against(stored, now, spread).verdict
 
     assert verdict(0.0, {}) == EXACT
     assert verdict(0.001, {}) == WITHIN
@@ -210,18 +219,18 @@ def test_a_metric_may_drift_by_two_points_or_two_deviations_over_seeds(made):
 def test_the_metric_that_is_told_is_the_one_nearest_to_its_margin(made):
     stored = record_of(made, metrics={"accuracy": 0.5, "precision": 0.5})
     now = record_of(made, metrics={"accuracy": 0.6, "precision": 0.53})
-    found = compare(stored, now, {"accuracy": 0.1})
+    found = hold_against(stored, now, {"accuracy": 0.1})
     assert (found.metric.name, found.verdict) == ("precision", BEYOND)
-    assert "precision: 50.00%, now 53.00% (+3.00 points); its margin is 2.00" in told(found)
+    assert "precision: 50.00%, now 53.00% (+3.00 points); its margin is 2.00" in described(found)
 
 
 def test_a_probe_or_an_epoch_that_differs_is_told_and_no_fault(made):
     stored = record_of(made)
     probes = {**stored.probes, "singular_values": [*stored.probes["singular_values"][:-1], 9.0]}
     curve = {**stored.curve, "precision": [1.0, *stored.curve["precision"][1:]]}
-    found = compare(stored, record_of(made, probes=probes, curve=curve), {})
+    found = hold_against(stored, record_of(made, probes=probes, curve=curve), {})
     assert found.verdict == WITHIN
-    said = told(found)
+    said = described(found)
     assert "every metric is the same" in said
     assert "by epoch: precision 1: " in said
     assert "probes: singular_values 16 " in said
@@ -232,19 +241,19 @@ def test_noise_in_the_smallest_entry_of_a_list_is_small(made):
     """Of singular values the last is next to nothing, and differs by a large share of itself."""
     stored = record_of(made, probes={"singular_values": [4.0, 1.0, 0.002], "cosine_gap": 0.5})
     now = record_of(made, probes={"singular_values": [4.0, 1.0, 0.001], "cosine_gap": 0.51})
-    assert compare(stored, now, {}).probe.name == "cosine_gap"
+    assert hold_against(stored, now, {}).probe.name == "cosine_gap"
 
 
 def test_what_is_not_measured_any_more_is_a_fault_and_what_is_new_is_none(made):
     stored = record_of(made)
     fewer = {name: value for name, value in stored.metrics.items() if name != "precision"}
-    found = compare(stored, record_of(made, metrics=fewer), {})
+    found = hold_against(stored, record_of(made, metrics=fewer), {})
     assert found.verdict == BEYOND
-    assert "now not measured" in told(found)
+    assert "now not measured" in described(found)
     assert found.plain()["metric"]["now"] is None
-    assert compare(record_of(made, metrics=fewer), stored, {}).verdict == EXACT
+    assert hold_against(record_of(made, metrics=fewer), stored, {}).verdict == EXACT
     shorter = {**stored.probes, "singular_values": stored.probes["singular_values"][:-1]}
-    assert compare(stored, record_of(made, probes=shorter), {}).verdict == WITHIN
+    assert hold_against(stored, record_of(made, probes=shorter), {}).verdict == WITHIN
 
 
 def test_the_spread_is_that_over_the_other_seeds_of_the_store(store):
@@ -261,12 +270,12 @@ def test_the_spread_is_that_over_the_other_seeds_of_the_store(store):
 
 
 def test_what_has_changed_since_is_told(made):
-    found = compare(record_of(made, device="cpu: Abacus", threads=7), record_of(made), {})
+    found = hold_against(record_of(made, device="cpu: Abacus", threads=7), record_of(made), {})
     assert found.verdict == EXACT
-    assert "processor cpu: Abacus, now cpu" in told(found)
-    assert f"threads 7, now {record_of(made).threads}" in told(found)
-    same = compare(record_of(made), record_of(made), {})
-    assert told(same).endswith("processor, threads and versions of the same names")
+    assert "processor cpu: Abacus, now cpu" in described(found)
+    assert f"threads 7, now {record_of(made).threads}" in described(found)
+    same = hold_against(record_of(made), record_of(made), {})
+    assert described(same).endswith("processor, threads and versions of the same names")
 
 
 # What can't be trained.
@@ -307,7 +316,7 @@ def test_an_import_that_fails_is_not_audited_and_a_loss_that_diverges_is_a_fault
     assert not passed([found])
     (found,) = raises(DivergedError("loss is nan"))
     assert (found.verdict, found.reason) == (BEYOND, "loss is nan")
-    assert "loss is nan" in told(found)
+    assert "loss is nan" in described(found)
     with pytest.raises(ZeroDivisionError):
         raises(ZeroDivisionError())
 

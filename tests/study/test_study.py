@@ -7,7 +7,7 @@ import pytest
 
 from fcilib.cost import Bench, Route
 from fcilib.execution.progress import VARIABLE, Running, describe
-from fcilib.ledger.claims import CHANCE
+from fcilib.ledger.catalogue import CHANCE
 from fcilib.present.figures import style
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.routers import Investigator, RandomRouter, RankOne
