@@ -24,9 +24,9 @@ from fcilib.routers import (
 )
 from fcilib.study.profiles import PROFILES
 from fcilib.tasks import Evidence
+from fcilib.training import loop as training
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.loop import DivergedError, evaluate, routing_weight, train
-from fcilib.training.loop import loop as training
 from fcilib.training.records import Records, read
 from fcilib.training.run import run_one
 
