@@ -22,6 +22,7 @@ from pydantic import (
     ValidationInfo,
     WrapValidator,
 )
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import CoreSchema
 
 from fcilib.specs.spec import Spec
@@ -54,7 +55,7 @@ def _choice(base: type[Spec]) -> Any:
     """The union of the kinds that are listed, and of anything else derived from `base`."""
     classes = kinds(base)
 
-    def tag(value: Any) -> str:
+    def tag(value: Any) -> str | None:
         if isinstance(value, Mapping):
             kind = value.get("kind")
             return kind if isinstance(kind, str) and kind in classes else OWN
@@ -72,7 +73,9 @@ def _choice(base: type[Spec]) -> Any:
         return holder.model_validate(value)
 
     choices: list[Any] = [Annotated[c, Tag(kind)] for kind, c in classes.items()]
-    choices.append(Annotated[SerializeAsAny[base], WrapValidator(own), Tag(OWN)])  # type: ignore[valid-type]
+    # A JSON schema names the kinds that are listed; of others it could give only the base's fields.
+    other: Any = SkipJsonSchema[SerializeAsAny[base]]  # type: ignore[valid-type, misc]
+    choices.append(Annotated[other, WrapValidator(own), Tag(OWN)])
     return Annotated[reduce(or_, choices), Discriminator(tag)]
 
 

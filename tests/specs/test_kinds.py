@@ -240,6 +240,12 @@ IMPORTS = {
     "routers": "from fcilib.routers.router import *",
 }
 
+ADDED = {
+    "tasks": ("test_task.py", TASK),
+    "representations": ("test_representations.py", REPRESENTATION),
+    "routers": ("test_routers.py", ROUTER),
+}
+
 NEXT = "-- next --"
 
 SEEN = f"""
@@ -253,50 +259,57 @@ from fcilib.cli import app
 app(["kinds"], standalone_mode=False)
 print("{NEXT}")
 
-from fcilib.{{wing}} import Added
-from fcilib.representations import Embedding
-from fcilib.routers import Investigator
+from fcilib import representations, routers, tasks
 from fcilib.study import Study
 
 study = Study.from_parameters(
     dict(profile="smoke", seeds=1, executor="inline", records="records")
 )
-parts = dict(representation=Embedding(), router=Investigator())
+parts = dict(representation=representations.Embedding(), router=routers.Investigator())
 landscape = dict(
     known=study.experiment(**parts),
-    added=study.experiment(**parts | dict({{part}}=Added())),
+    tasks=study.experiment(**parts, task=tasks.Added()),
+    representations=study.experiment(**parts | dict(representation=representations.Added())),
+    routers=study.experiment(**parts | dict(router=routers.Added())),
 )
 print(study.run(landscape).summary("precision"))
 """
 
 
-@pytest.mark.parametrize(
-    ("wing", "part", "source"),
-    [
-        ("tasks", "task", TASK),
-        ("representations", "representation", REPRESENTATION),
-        ("routers", "router", ROUTER),
-    ],
-)
-def test_one_file_and_one_line_add_it_to_tests_commands_and_landscape(tmp_path, wing, part, source):
-    package, tests = Path(fcilib.__file__).parent, Path(__file__).parents[1]
-    shutil.copytree(package, tmp_path / "fcilib", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(tests / wing, tmp_path / "tests")
-    room = tmp_path / "fcilib" / wing
-    head = f"from typing import Literal\n{IMPORTS[wing]}\n"
-    (room / "added.py").write_text(head + source, encoding="utf-8")
-    with (room / "__init__.py").open("a", encoding="utf-8") as registry:
-        registry.write(f"from fcilib.{wing}.added import Added as Added\n")
-
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """Of a copy of the library with a task, a representation and a router more, each a file and a
+    line: the tests that are collected, the kinds that `fci` lists, and a landscape.
+    """
+    root = tmp_path_factory.mktemp("copy")
+    shutil.copytree(Path(fcilib.__file__).parent, root / "fcilib")
+    (root / "tests").mkdir()
+    for wing, (tests, source) in ADDED.items():
+        shutil.copy(Path(__file__).parents[1] / wing / tests, root / "tests")
+        room = root / "fcilib" / wing
+        head = f"from typing import Literal\n{IMPORTS[wing]}\n"
+        (room / "added.py").write_text(head + source, encoding="utf-8")
+        with (room / "__init__.py").open("a", encoding="utf-8") as registry:
+            registry.write(f"from fcilib.{wing}.added import Added as Added\n")
     run = subprocess.run(
-        [sys.executable, "-P", "-c", SEEN.format(wing=wing, part=part)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        [sys.executable, "-P", "-c", SEEN],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    collected, listed, landscape = run.stdout.split(NEXT)
-    assert "[added]" in collected or "-added]" in collected
-    assert "  added              Added by a reader: " in listed
-    assert {"known", "added"} <= {line.split()[0] for line in landscape.splitlines() if line}
+    return run.stdout.split(NEXT)
+
+
+@pytest.mark.parametrize("wing", ADDED)
+def test_one_file_and_one_line_add_it_to_tests_commands_and_landscape(seen, wing):
+    collected, listed, landscape = (part.splitlines() for part in seen)
+    tests = ADDED[wing][0]
+    assert any(tests in line and "added" in line.partition("[")[2] for line in collected)
+    after = listed[listed.index(wing) :]
+    end = next((i for i, line in enumerate(after[1:], 1) if line[:1] != " "), None)
+    assert any(
+        line.startswith("  added  ") and "Added by a reader: " in line for line in after[:end]
+    )
+    assert {"known", wing} <= {line.split()[0] for line in landscape if line}
