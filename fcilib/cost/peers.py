@@ -43,7 +43,7 @@ def scan(name: str) -> Callable[..., Tensor]:
     if name == "mambapy":
         require(name)
         return _mambapy
-    return lambda *inputs: selective_scan(*inputs, delta_softplus=True, backend=name)
+    return lambda *inputs: selective_scan(*inputs, delta_softplus=True, backend=name)  # type: ignore
 
 
 def block(name: str, width: int, state: int) -> nn.Module:
@@ -61,7 +61,7 @@ def block(name: str, width: int, state: int) -> nn.Module:
     config = MambaConfig(
         vocab_size=2, hidden_size=width, num_hidden_layers=1, state_size=state, expand=2
     )
-    return MambaModel(config).layers[0].mixer
+    return MambaModel(config).layers[0].mixer  # type: ignore[return-value]
 
 
 def _slicing(

@@ -35,7 +35,7 @@ class Scan(Workload):
     """A selective scan with skip, gate, bias and softplus, forward and backward."""
 
     kind: Literal["scan"] = "scan"
-    backend: Literal[peers.SCANS]
+    backend: Literal[peers.SCANS]  # type: ignore[valid-type]
     batch: int = Field(32, ge=1)
     width: int = Field(256, ge=1)
     """Channels of the scan."""
@@ -78,7 +78,7 @@ class Block(Workload):
     """A whole Mamba block: projections, convolution, gate and scan, forward and backward."""
 
     kind: Literal["block"] = "block"
-    implementation: Literal[peers.BLOCKS] = "fcilib"
+    implementation: Literal[peers.BLOCKS] = "fcilib"  # type: ignore[valid-type]
     batch: int = Field(32, ge=1)
     width: int = Field(128, ge=1)
     """The model's; the scan runs over twice as many channels."""

@@ -98,7 +98,7 @@ def selective_scan(
     inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
     module = _choose(backend, u, delta, A, B, C, D, z, delta_bias)
     y, last = module.selective_scan(inputs, return_last_state)
-    return (y, last) if return_last_state else y
+    return y if last is None or not return_last_state else (y, last)
 
 
 def causal_conv_silu(

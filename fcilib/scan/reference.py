@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +68,7 @@ def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bo
     return F.silu(y).transpose(1, 2).to(dtype)
 
 
-def widened(*tensors: Tensor | None) -> list[Tensor | None]:
+def widened(*tensors: Tensor | None) -> list[Any]:
     """All in float64 if one of them is, else in float32: half-precision states drift."""
     double = any(tensor is not None and tensor.dtype == torch.float64 for tensor in tensors)
     dtype = torch.float64 if double else torch.float32

@@ -58,7 +58,7 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 def inlined(function: Callable) -> Callable:
     """For use in loops only: always part of its caller, never called from Python."""
-    return njit(function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return njit(function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 
 
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)

@@ -47,8 +47,8 @@ def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor 
         )
     rows = [tensor for tensor in (u, delta, B, C, z) if tensor is not None]
     dtype = u.dtype if all(tensor.dtype == u.dtype for tensor in rows) else torch.float32
-    u_, delta, B, C, z = (_to_theirs(t, dtype, reverse) for t in (u, delta, B, C, z))
-    A, D, delta_bias = (None if t is None else _dense(t.float()) for t in (A, D, delta_bias))
+    u_, delta, B, C, z = (_to_theirs(t, dtype, reverse) for t in (u, delta, B, C, z))  # type: ignore
+    A, D, delta_bias = (t if t is None else _dense(t.float()) for t in (A, D, delta_bias))  # type: ignore
     result = selective_scan_fn(
         u_,
         delta,
