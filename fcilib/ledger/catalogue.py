@@ -78,7 +78,8 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
     by_class = _with(evidence, class_size=3)
     both_ways, pairwise = Flow(layers=1, bidirectional=True), Investigator()
     raw, places = Embedding(), Embedding(tokens="none")
-    segments, in_segment = {"segment": sizes.segment}, {"within": sizes.arms}
+    segments: dict[str, Any] = {"segment": sizes.segment}
+    in_segment: dict[str, Any] = {"within": sizes.arms}
     pretraining = {"epochs": sizes.training.epochs}
     of_class, mqar = {"task": by_class}, {"task": sizes.mqar}
     small = {"training": sizes.frozen}
@@ -217,7 +218,8 @@ def chance_of(experiment: Experiment) -> Experiment:
 
     The same task, and a router that picks at random among the same candidates.
     """
-    router, parts = experiment.router, {"candidates": "others"}
+    router = experiment.router
+    parts: dict[str, Any] = {"candidates": "others"}
     if router is not None:
         parts = {name: getattr(router, name) for name in ("candidates", "k", "within")}
         parts["segment"] = router.granularity

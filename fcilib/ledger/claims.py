@@ -9,7 +9,7 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import yaml
@@ -102,7 +102,7 @@ class Contradiction(Spec):
 
 
 @cache
-def _content() -> Mapping[str, Mapping[str, Mapping[str, object]]]:
+def _content() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     return yaml.safe_load(files("fcilib.ledger").joinpath("claims.yaml").read_text("utf-8"))
 
 
@@ -175,7 +175,8 @@ class Linked:
         return repr(self.frame)
 
     def _repr_html_(self) -> str:
-        met, labels = set(self.met), {}
+        met: set[str | None] = {*self.met}
+        labels = {}
         for label in self.frame.index:
             name = self.names.get(label)
             anchor = f' id="{anchor_of(name)}"' if name and name not in met else ""

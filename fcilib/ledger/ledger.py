@@ -181,9 +181,8 @@ class _Reader:
     def findings(self, claim: Claim, name: str) -> Iterator[Finding]:
         for protocol, decider in self.named[name].under.items():
             runs = self.seeds(decider)
-            values = [_value(run, claim) for run in runs]
-            too_few = len(values) < (2 if claim.statistic == "sd" else 1)
-            if too_few or None in values:
+            values = [value for run in runs if (value := _value(run, claim)) is not None]
+            if len(values) < max(len(runs), 2 if claim.statistic == "sd" else 1):
                 continue
             mean = statistics.fmean(values)
             sd = statistics.stdev(values) if len(values) > 1 else math.nan
@@ -196,12 +195,13 @@ class _Reader:
             return runs[0].chance[claim.metric]
         if claim.statistic == "sd":
             return math.nan
-        values = [_value(run, claim) for run in self.seeds(chance_of(decider))]
-        return statistics.fmean(values) if values and None not in values else math.nan
+        random = self.seeds(chance_of(decider))
+        values = [value for run in random if (value := _value(run, claim)) is not None]
+        return statistics.fmean(values) if values and len(values) == len(random) else math.nan
 
     def seeds(self, decider: Decider) -> list[Record | RetrievalRecord]:
         """The records of seed 0, 1, … up to the first that has none."""
-        found = []
+        found: list[Record | RetrievalRecord] = []
         for seed in count():
             record = self.find(decider.with_seed(seed))
             if record is None:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -195,7 +196,7 @@ def panels(protocols: Mapping[str, object], rows: int = 1) -> tuple[Figure, np.n
     )
 
 
-def band(ax: Axes, x: object, mean: pd.Series, sd: pd.Series, name: str, **more: object) -> None:
+def band(ax: Axes, x: Any, mean: pd.Series, sd: pd.Series, name: str, **more: Any) -> None:
     """A line through the means in percent, with one standard deviation shaded on either side."""
     mean, sd = 100 * np.asarray(mean), 100 * np.nan_to_num(np.asarray(sd, dtype=float))
     kind = {**style(name), "label": name, "ms": 6, "lw": 1.6, **more}

@@ -73,6 +73,8 @@ def _first(results: Results, condition: str) -> Record:
 def _run(record: Record) -> dict[str, Any]:
     """Shares by epoch and sequence: the evidence's, the query's, the other groups'."""
     spec, flat = record.experiment, record.probes["shares_by_epoch"]
+    assert isinstance(flat, list)
+    assert spec.router
     one = len(flat) // (FILMED * (spec.training.epochs + 1))
     rows = [flat[i : i + one] for i in range(0, len(flat), one)]
     return {

@@ -33,7 +33,7 @@ def picker(
         part = measured[measured.approach == approach]
         varied = {c: [n for n in names if n in set(part[c])] for c, names in choices.items()}
         varied = {c: names for c, names in varied.items() if len(names) > 1}
-        rows = {}
+        rows: dict[tuple[int, ...], tuple[float, float]] = {}
         for _, row in part.iterrows():
             options = tuple(names.index(row[c]) for c, names in varied.items())
             found = row["mean"], row["chance"]
