@@ -65,7 +65,7 @@ lint: $(STAMP) ## style, and which part of the library imports which
 format: $(STAMP) ## ruff, fixing what it can; and chapters as Jupyter would save them
 	$(BIN)/ruff check --fix $(wildcard $(CODE))
 	$(BIN)/ruff format $(wildcard $(CODE))
-	$(BIN)/python -m fcilib.publish.pipeline
+	$(BIN)/python -m fcilib.publish.source
 
 clean: ## remove what is made from tracked files (not .venv, not records)
 	rm -rf book/_build book/_generated _build _runs .pytest_cache .ruff_cache .hypothesis

@@ -20,7 +20,7 @@ import fcilib.ledger.claims
 from fcilib.ledger.claims import CHANCE, claims
 from fcilib.ledger.deciders import chance_of, deciders
 from fcilib.ledger.ledger import VERDICTS, ledger, summary
-from fcilib.publish.pipeline import find_project
+from fcilib.publish.project import find_project
 from fcilib.retrieval import METRICS
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
