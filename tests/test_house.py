@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+import fcilib
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "fcilib"
@@ -82,3 +85,17 @@ def test_no_import_hides_inside_a_function(wing: str) -> None:
         if name not in OPTIONAL and name.split(".")[0] not in OPTIONAL
     ]
     assert hidden == []
+
+
+@pytest.mark.parametrize("name", fcilib.__all__)
+def test_every_public_name_leads_to_something_described(name: str) -> None:
+    assert inspect.getdoc(getattr(fcilib, name))
+    assert name in dir(fcilib)
+
+
+def test_importing_the_library_imports_no_torch_and_the_scan_no_pandas() -> None:
+    code = (
+        "import sys, fcilib; assert 'torch' not in sys.modules\n"
+        "from fcilib.scan import selective_scan; assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
