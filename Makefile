@@ -34,10 +34,7 @@ book: $(STAMP) ## run the chapters from the committed records and render book/_b
 	$(BIN)/fci book
 	$(BIN)/python -m pytest -q tests/test_pages.py
 
-test: $(STAMP) ## lint, then the tests and every executed notebook, cell by cell
-	$(BIN)/ruff check $(wildcard $(CODE))
-	$(BIN)/ruff format --check $(wildcard $(CODE))
-	$(BIN)/lint-imports --no-cache
+test: lint ## lint, then the tests and every executed notebook, cell by cell
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not pages" \
 	    --nbval --nbval-sanitize-with=tests/nbval.cfg tests $(NOTEBOOKS)
 
@@ -60,14 +57,15 @@ pages: $(STAMP) ## open every rendered page and check that it asks the network f
 links: $(STAMP) ## ask the network whether the links in the book still lead somewhere
 	$(BIN)/jupyter-book build . --path-output _runs/links --builder linkcheck
 
-lint: $(STAMP) ## ruff, without changing anything
+lint: $(STAMP) ## style, and which part of the library imports which
 	$(BIN)/ruff check $(wildcard $(CODE))
 	$(BIN)/ruff format --check $(wildcard $(CODE))
+	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP) ## ruff, fixing what it can; and chapters as Jupyter would save them
 	$(BIN)/ruff check --fix $(wildcard $(CODE))
 	$(BIN)/ruff format $(wildcard $(CODE))
-	$(BIN)/python -m fcilib.publish.pipeline
+	$(BIN)/python -m fcilib.publish.source
 
 clean: ## remove what is made from tracked files (not .venv, not records)
 	rm -rf book/_build book/_generated _build _runs .pytest_cache .ruff_cache .hypothesis

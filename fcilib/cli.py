@@ -9,24 +9,38 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import typer
-from rich.console import Console
-from rich.table import Column, Table
+try:  # these take seconds, in which Ctrl-C is one line as well
+    import typer
+    from rich.console import Console
+    from rich.table import Column, Table
 
-from fcilib.cost import Cost, measure, presets, report, start
-from fcilib.execution.watch import plain_line, read_progress
-from fcilib.ledger import audit as audits
-from fcilib.ledger import ledger
-from fcilib.present import ledger_page
-from fcilib.publish import status as reports
-from fcilib.storage.files import StoreError
-from fcilib.study.profiles import profile as sizes_of
-from fcilib.training import records as store
+    from fcilib.cost import Cost, measure, presets, report
+    from fcilib.cost.start import measure_start
+    from fcilib.cost.workloads import Workload
+    from fcilib.execution.watch import plain_line, read_progress
+    from fcilib.ledger import audit as audits
+    from fcilib.ledger import ledger
+    from fcilib.present import ledger_page
+    from fcilib.publish.pdf import print_pdf
+    from fcilib.publish.project import BuildFailed, PipelineError, find_project
+    from fcilib.publish.status import read_reports, seconds_text
+    from fcilib.representations.base import RepresentationSpec
+    from fcilib.routers.router import RouterSpec
+    from fcilib.specs.kinds import kinds as kinds_of
+    from fcilib.storage.files import StoreError
+    from fcilib.storage.sealed import RecordError
+    from fcilib.study.profiles import profile as sizes_of
+    from fcilib.tasks import Task
+    from fcilib.training.records import Records
+except KeyboardInterrupt:
+    print("fci: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 app = typer.Typer(
     help="The executable edition of 'When Does Content-Based Routing Work?'.",
@@ -45,7 +59,7 @@ WIDEST = 110
 """Columns of the widest table."""
 
 Names = Annotated[list[str] | None, typer.Argument(help="e.g. 01; all chapters if left out")]
-Records = Annotated[
+Folder = Annotated[
     Path | None, typer.Option(help="Take and keep run records here, not in the repository's.")
 ]
 Pairs = Annotated[
@@ -61,44 +75,35 @@ def _one_line_errors(goes_on: bool = False) -> Iterator[None]:
     `goes_on`: the same command, given after Ctrl-C, goes on from there.
     """
     try:
-        from fcilib.publish.pipeline import BuildFailed, PipelineError
-    except KeyboardInterrupt:
-        raise _interrupted(goes_on) from None
-    except ModuleNotFoundError as error:
-        typer.echo(f"fci: {error}", err=True)
-        raise typer.Exit(2) from None
-    try:
         yield
-    except BuildFailed as error:
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f"fci: {error.name} is missing: executing and rendering chapters needs the book extra, "
+            "pip install 'fcilib[book]'",
+            err=True,
+        )
+        raise typer.Exit(2) from None
+    except (BuildFailed, StoreError) as error:
         typer.echo(f"fci: {error}", err=True)
-        if error.detail:
-            typer.echo(f"\n{error.detail}", err=True)
-        raise typer.Exit(1) from None
-    except StoreError as error:
-        typer.echo(f"fci: {error}", err=True)
+        if detail := getattr(error, "detail", ""):
+            typer.echo(f"\n{detail}", err=True)
         raise typer.Exit(1) from None
     except PipelineError as error:
         typer.echo(f"fci: {error}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        raise _interrupted(goes_on) from None
-
-
-def _interrupted(goes_on: bool) -> typer.Exit:
-    typer.echo(f"fci: interrupted{KEPT if goes_on else ''}", err=True)
-    return typer.Exit(130)
+        typer.echo(f"fci: interrupted{KEPT if goes_on else ''}", err=True)
+        raise typer.Exit(130) from None
 
 
 def _parse_pairs(pairs: list[str] | None) -> dict[str, str]:
-    from fcilib.publish.pipeline import PipelineError
-
-    given = {}
+    values = {}
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise PipelineError(f"-p takes NAME=VALUE, got {pair!r}")
-        given[name.strip()] = value
-    return given
+        values[name.strip()] = value
+    return values
 
 
 @app.command()
@@ -106,7 +111,7 @@ def book(
     chapters: Names = None,
     execute: Annotated[bool, typer.Option(help="Execute the chapters.")] = True,
     render: Annotated[bool, typer.Option(help="Render the pages.")] = True,
-    records: Records = None,
+    records: Folder = None,
     out: Annotated[
         Path | None, typer.Option(help="Write executed chapters here; nothing is rendered then.")
     ] = None,
@@ -114,18 +119,19 @@ def book(
 ) -> None:
     """Execute chapters into book/ and render book/_build/html/."""
     with _one_line_errors(goes_on=True):
-        from fcilib.publish import pipeline
+        from fcilib.publish.chapters import execute_chapters
+        from fcilib.publish.render import render as render_pages
 
-        project = pipeline.find_project()
-        given = _parse_pairs(parameter)
+        project = find_project()
+        values = _parse_pairs(parameter)
         if records is not None:
-            given["records"] = str(records.resolve())
+            values["records"] = str(records.resolve())
         if execute:
             folder = out.resolve() if out else project.book
             selected = project.select(chapters or [])
-            pipeline.execute_all(project, selected, folder, given, say=typer.echo)
+            execute_chapters(project, selected, folder, values, say=typer.echo)
         if render and out is None:
-            typer.echo(pipeline.render(project))
+            typer.echo(render_pages(project))
 
 
 @app.command()
@@ -136,11 +142,9 @@ def pdf(
 ) -> None:
     """Print the rendered book to one PDF; needs Chromium or Chrome."""
     with _one_line_errors():
-        from fcilib.publish import pipeline
-
-        project = pipeline.find_project()
+        project = find_project()
         target = out.resolve() if out else project.html.parent / "fcilib.pdf"
-        typer.echo(pipeline.print_pdf(project, target))
+        typer.echo(print_pdf(project, target))
 
 
 @app.command()
@@ -153,7 +157,7 @@ def run(
     executor: Annotated[
         str | None, typer.Option(help="Where runs happen: inline, process, ray or ray:ADDRESS.")
     ] = None,
-    records: Records = None,
+    records: Folder = None,
     output: Annotated[
         Path | None, typer.Option(help="The executed notebook; default _runs/CHAPTER.ipynb.")
     ] = None,
@@ -161,18 +165,19 @@ def run(
 ) -> None:
     """Execute one chapter as you like it, away from the book."""
     with _one_line_errors(goes_on=True):
-        from fcilib.publish import pipeline
+        from fcilib.publish.chapters import execute_chapter
+        from fcilib.publish.parameters import parse_parameters
 
-        project = pipeline.find_project()
-        found = project.chapter(chapter)
+        project = find_project()
+        source = project.chapter(chapter)
         named = {"profile": profile, "seeds": seeds, "executor": executor}
-        given = _parse_pairs(parameter) | {
+        values = _parse_pairs(parameter) | {
             name: str(value) for name, value in named.items() if value is not None
         }
         if records is not None:
-            given["records"] = str(records.resolve())
-        target = output.resolve() if output else project.scratch / f"{found.name}.ipynb"
-        pipeline.execute(project, found, target, pipeline.parse_parameters(found, given))
+            values["records"] = str(records.resolve())
+        target = output.resolve() if output else project.scratch / f"{source.name}.ipynb"
+        execute_chapter(project, source, target, parse_parameters(source, values))
         typer.echo(target)
 
 
@@ -180,22 +185,20 @@ def run(
 def status() -> None:
     """Show the chapters, when they were executed, the records there are, and what is running."""
     with _one_line_errors():
-        from fcilib.publish import pipeline
-
-        project = pipeline.find_project()
-        made = reports.read(project.book)
+        project = find_project()
+        reports = read_reports(project.book)
         table = Table("chapter", "executed (UTC)", "took", "profile", "seeds", box=None)
         for chapter in project.chapters():
-            report = made.get(chapter.name)
-            if report is None:
+            made = reports.get(chapter.name)
+            if made is None:
                 there = (project.book / f"{chapter.name}.ipynb").is_file()
                 table.add_row(chapter.name, "not here; as committed" if there else "never")
                 continue
-            values = report["parameters"]
+            values = made["parameters"]
             table.add_row(
                 chapter.name,
-                report["started"][:16].replace("T", " "),
-                reports.seconds_text(report["seconds"]),
+                made["started"][:16].replace("T", " "),
+                seconds_text(made["seconds"]),
                 str(values.get("profile", "")),
                 str(values.get("seeds", "")),
             )
@@ -215,12 +218,6 @@ def status() -> None:
 @app.command()
 def kinds() -> None:
     """List the tasks, representations, routers and workloads that a description can name."""
-    from fcilib.cost.workloads import Workload
-    from fcilib.representations.base import RepresentationSpec
-    from fcilib.routers.router import RouterSpec
-    from fcilib.specs.kinds import kinds
-    from fcilib.tasks import Task
-
     parts = {
         "tasks": Task,
         "representations": RepresentationSpec,
@@ -229,7 +226,7 @@ def kinds() -> None:
     }
     for title, base in parts.items():
         typer.echo(title)
-        for kind, listed in kinds(base).items():
+        for kind, listed in kinds_of(base).items():
             typer.echo(f"  {kind:18} {(listed.__doc__ or '').partition(chr(10))[0]}".rstrip())
 
 
@@ -239,19 +236,17 @@ def claims(
     chapter: Annotated[
         str | None, typer.Option(help="Only what this chapter's tables decide, e.g. 01.")
     ] = None,
-    records: Records = None,
+    records: Folder = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """Hold every claim of the paper against the records of one profile."""
     with _one_line_errors():
-        from fcilib.publish import pipeline
-
-        project = pipeline.find_project()
+        project = find_project()
         try:
-            folder = store.Records((records or project.root / "records") / profile)
+            folder = Records((records or project.root / "records") / profile)
             entries = ledger.ledger(folder, sizes_of(profile))
-        except (ValueError, store.RecordError) as error:
-            raise pipeline.PipelineError(str(error)) from None
+        except (ValueError, RecordError) as error:
+            raise PipelineError(str(error)) from None
         if chapter is not None:
             name, decided = project.chapter(chapter).name, ledger_page.decided_in(project.book)
             entries = {n: e for n, e in entries.items() if name in decided.get(n, [])}
@@ -279,7 +274,7 @@ def audit(
         typer.Option(min=0, help="Leave out records that took longer than this many seconds."),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where runs happen.")] = "process",
-    records: Records = None,
+    records: Folder = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
 ) -> None:
     """Train records drawn at random again, and compare.
@@ -287,14 +282,12 @@ def audit(
     Status 1 if one drifts too far, or if none of them could be audited.
     """
     with _one_line_errors():
-        from fcilib.publish import pipeline
-
         seed = secrets.token_hex(4) if seed is None else seed
         say = (lambda _: None) if as_json else typer.echo
         try:
             sizes_of(profile)
-            folder = (records or pipeline.find_project().root / "records") / profile
-            drawn = audits.draw(store.Records(folder), sample, seed, most)
+            folder = (records or find_project().root / "records") / profile
+            drawn = audits.draw(Records(folder), sample, seed, most)
             if not drawn.records:
                 raise ValueError(f"{folder}: holds no record to draw from")
             say(_draw_line(drawn, folder, seed, most))
@@ -303,14 +296,14 @@ def audit(
                 findings.append(finding)
                 say(audits.described(finding))
         except (ValueError, ConnectionError, ModuleNotFoundError) as error:
-            raise pipeline.PipelineError(str(error)) from None
+            raise PipelineError(str(error)) from None
     counts = audits.outcomes(findings)
     if as_json:
-        given = {"profile": profile, "seed": seed, "sample": sample, "most": most}
+        options = {"profile": profile, "seed": seed, "sample": sample, "most": most}
         left = {"among": drawn.among, "foreign": drawn.foreign, "costly": drawn.costly}
         plain = [finding.plain() for finding in findings]
         typer.echo(
-            json.dumps({**given, **left, "summary": counts, "findings": plain}, allow_nan=False)
+            json.dumps({**options, **left, "summary": counts, "findings": plain}, allow_nan=False)
         )
     else:
         typer.echo("\n" + ", ".join(f"{verdict}: {n}" for verdict, n in counts.items()))
@@ -353,7 +346,7 @@ def bench(
 ) -> None:
     """Time the scan or a Mamba block beside their peers, or the kernels' first call."""
     if what == "start":
-        waits = start.measure()
+        waits = measure_start()
         typer.echo(json.dumps(waits) if as_json else _start_lines(waits))
         return
     limits = {

@@ -9,7 +9,10 @@ import papermill
 import pytest
 
 from fcilib.ledger.claims import claims, contradictions
-from fcilib.publish.pipeline import find_project, normalise, parameters_of, read_chapter
+from fcilib.publish.normalise import normalise
+from fcilib.publish.parameters import parameters_of
+from fcilib.publish.project import find_project
+from fcilib.publish.source import read_chapter
 from fcilib.study.parameters import PARAMETERS
 
 PROJECT = find_project(Path(__file__).parent)

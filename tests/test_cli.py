@@ -1,4 +1,4 @@
-"""What `fci` says, and with which exit status; the work itself is tested in test_pipeline."""
+"""What `fci` says, and with which exit status; the work itself is tested in test_chapters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fcilib.cli import app
-from fcilib.publish import pipeline
+from fcilib.publish import render
+from fcilib.publish.project import Project, RenderFailed
 
 CHAPTER = """\
 # %% tags=["parameters"]
@@ -110,18 +111,26 @@ def test_a_failed_chapter_is_status_1(root: Path) -> None:
 
 
 def test_a_failed_rendering_is_status_1(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(project: pipeline.Project) -> Path:
-        raise pipeline.RenderFailed("the book did not render", "book/intro.md:3: WARNING: no")
+    def fail(project: Project) -> Path:
+        raise RenderFailed("the book did not render", "book/intro.md:3: WARNING: no")
 
-    monkeypatch.setattr(pipeline, "render", fail)
+    monkeypatch.setattr(render, "render", fail)
     result = fci("book", "--no-execute")
     assert result.exit_code == 1
     assert result.stderr == "fci: the book did not render\n\nbook/intro.md:3: WARNING: no\n"
 
 
+def test_ctrl_c_while_it_starts_is_one_line_and_status_130(root: Path) -> None:
+    (root / "pandas.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    code = "import sys; sys.path.insert(0, '.'); from fcilib.cli import app; app(['status'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "fci: interrupted\n")
+
+
 def test_without_the_book_extra_it_says_what_to_install(root: Path) -> None:
     code = (
-        "import sys; sys.modules['papermill'] = None; from fcilib.cli import app; app(['status'])"
+        "import sys; sys.modules['papermill'] = None; "
+        "from fcilib.cli import app; app(['book', '--no-render'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2

@@ -16,9 +16,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fcilib.publish import pipeline
+from fcilib.publish.project import find_project
+from fcilib.publish.source import as_saved
 
-PROJECT = pipeline.find_project(Path(__file__).parent)
+PROJECT = find_project(Path(__file__).parent)
 CHAPTERS = PROJECT.chapters()
 BIN = Path(sys.executable).parent
 
@@ -26,7 +27,7 @@ BIN = Path(sys.executable).parent
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.name for c in CHAPTERS])
 def test_a_chapter_comes_back_from_a_notebook_byte_for_byte(chapter):
     source = chapter.source.read_text(encoding="utf-8")
-    assert pipeline.as_saved(source) == source, "`make format` puts it in order"
+    assert as_saved(source) == source, "`make format` puts it in order"
 
 
 def test_and_through_files_as_the_book_says(tmp_path):

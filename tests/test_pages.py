@@ -26,7 +26,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 import browser  # noqa: E402  (a helper beside this file)
 
 from fcilib.ledger.claims import anchor_of, claims, percent  # noqa: E402
-from fcilib.publish import pipeline  # noqa: E402
+from fcilib.publish.pdf import BROWSERS, find_browser, print_pdf  # noqa: E402
+from fcilib.publish.project import Project  # noqa: E402
 from fcilib.representations import Embedding  # noqa: E402
 from fcilib.routers import Investigator  # noqa: E402
 from fcilib.study import Study  # noqa: E402
@@ -140,9 +141,9 @@ def name_of_view(view: tuple[int, bool]) -> str:
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
-    executable = pipeline.find_browser()
+    executable = find_browser()
     if executable is None:
-        pytest.skip(f"no browser on PATH (looked for {', '.join(pipeline.BROWSERS)})")
+        pytest.skip(f"no browser on PATH (looked for {', '.join(BROWSERS)})")
     opened = browser.Browser(executable, tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()
@@ -397,7 +398,7 @@ def test_a_protocol_can_be_picked(chromium: browser.Browser) -> None:
 
 def test_the_book_prints_to_one_file(tmp_path: Path, chromium: browser.Browser) -> None:
     """`chromium` only says why it is skipped where there is no browser."""
-    made = pipeline.print_pdf(pipeline.Project(ROOT), tmp_path / "book.pdf").read_bytes()
+    made = print_pdf(Project(ROOT), tmp_path / "book.pdf").read_bytes()
     assert made.startswith(b"%PDF-")
     assert made.count(b"/Type /Page\n") > 50
     assert b"/Outlines" in made

@@ -12,8 +12,8 @@ from docutils.nodes import document
 from sphinx.application import Sphinx
 
 from fcilib.present import ledger_page
-from fcilib.publish import status
-from fcilib.study import extrapolation
+from fcilib.publish.status import write_status
+from fcilib.publish.sweep_cost import write_sweep_cost
 
 
 def chapter_names(root: Path) -> list[str]:
@@ -24,9 +24,9 @@ def chapter_names(root: Path) -> list[str]:
 def write_parts(app: Sphinx) -> None:
     """Make what pages include that is computed from records and reports; before any is read."""
     root = Path(app.srcdir)
-    status.write_page(root / "book", chapter_names(root))
+    write_status(root / "book", chapter_names(root))
     ledger_page.write(root / "book", root / "records")
-    extrapolation.write(root / "book", root / "records")
+    write_sweep_cost(root / "book", root / "records")
 
 
 def edit_the_source(

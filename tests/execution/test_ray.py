@@ -18,7 +18,8 @@ from filelock import FileLock
 from fcilib.execution import executors
 from fcilib.execution.failures import RunsFailed
 from fcilib.execution.progress import VARIABLE, running
-from fcilib.publish.pipeline import Project, execute
+from fcilib.publish.chapters import execute_chapter
+from fcilib.publish.project import Project
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator
 from fcilib.study import Study
@@ -302,7 +303,7 @@ def test_a_chapter_starts_a_cluster_of_its_own_machine(tmp_path, monkeypatch):
     (tmp_path / "chapters").mkdir()
     (tmp_path / "chapters" / "01_small.py").write_text(CHAPTER)
     given = {"executor": "ray", "records": str(tmp_path / "records")}
-    execute(project, project.chapter("01"), tmp_path / "01.ipynb", given)
+    execute_chapter(project, project.chapter("01"), tmp_path / "01.ipynb", given)
     cells = nbformat.read(tmp_path / "01.ipynb", as_version=4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     assert [o["text"] for o in outputs if o["name"] == "stderr"] == []

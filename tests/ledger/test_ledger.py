@@ -12,7 +12,7 @@ import pytest
 from fcilib.ledger.catalogue import catalogue, chance_of
 from fcilib.ledger.claims import claims
 from fcilib.ledger.ledger import VERDICTS, ledger, summary
-from fcilib.publish.pipeline import find_project
+from fcilib.publish.project import find_project
 from fcilib.retrieval import METRICS
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from fcilib.backbones import TRANSFORMER_3M
+from fcilib.publish.sweep_cost import check_table, cost_table, duration, write_sweep_cost
 from fcilib.representations import Attention, Embedding, Flow, Frozen
 from fcilib.routers import Investigator
 from fcilib.study import extrapolation
-from fcilib.study.extrapolation import check_table, checks, cost_table, duration, factors, makespan
+from fcilib.study.extrapolation import checks, factors, makespan
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
@@ -80,7 +81,7 @@ def test_the_table_follows_from_the_records():
 
 
 def test_without_records_nothing_is_extrapolated(tmp_path):
-    extrapolation.write(tmp_path / "book", tmp_path / "records")
+    write_sweep_cost(tmp_path / "book", tmp_path / "records")
     text = (tmp_path / "book" / "_generated" / "sweep-cost.md").read_text()
     assert text.startswith("There are no records of the profile `quick`")
     assert text.count("not measured") == len(extrapolation.CHECKED)

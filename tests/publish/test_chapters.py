@@ -1,4 +1,4 @@
-"""The pipeline, on small chapters in a temporary project."""
+"""Executing chapters, on small chapters in a temporary project."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fcilib.publish import pipeline, status
-from fcilib.publish.pipeline import ChapterFailed, PipelineError, Project
+from fcilib.publish.chapters import execute_chapter, execute_chapters
+from fcilib.publish.normalise import join_streams, normalise
+from fcilib.publish.parameters import parse_parameters
+from fcilib.publish.project import Chapter, ChapterFailed, PipelineError, Project, find_project
+from fcilib.publish.status import read_reports, write_status
 
 HEADER = """\
 # ---
@@ -67,10 +70,10 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-def add(project: Project, body: str, name: str = "01_small") -> pipeline.Chapter:
+def add(project: Project, body: str, name: str = "01_small") -> Chapter:
     path = project.root / "chapters" / f"{name}.py"
     path.write_text(HEADER + body, encoding="utf-8")
-    return pipeline.Chapter(name, path)
+    return Chapter(name, path)
 
 
 def texts(path: Path) -> list[str]:
@@ -91,12 +94,12 @@ def test_executing_twice_gives_the_same_bytes(
 ) -> None:
     chapter = add(project, NOISY)
     output = project.book / "01_small.ipynb"
-    assert pipeline.execute(project, chapter, output)
+    assert execute_chapter(project, chapter, output)
     first, when = output.read_bytes(), output.stat().st_mtime_ns
     monkeypatch.setenv("COLUMNS", "31")
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("PYTHONHASHSEED", "7")
-    assert not pipeline.execute(project, chapter, output)
+    assert not execute_chapter(project, chapter, output)
     assert output.read_bytes() == first
     assert output.stat().st_mtime_ns == when, "an unchanged notebook is not written again"
     assert os.environ["COLUMNS"] == "31", "the caller's environment is as it was"
@@ -106,7 +109,7 @@ def test_executing_twice_gives_the_same_bytes(
 def test_nothing_of_this_machine_stays(project: Project) -> None:
     chapter = add(project, NOISY)
     output = project.book / "01_small.ipynb"
-    pipeline.execute(project, chapter, output)
+    execute_chapter(project, chapter, output)
     text = output.read_text(encoding="utf-8")
     assert str(project.root) not in text
     assert "papermill" not in text
@@ -123,7 +126,7 @@ def test_nothing_of_this_machine_stays(project: Project) -> None:
 
 def test_defaults_inject_nothing_and_the_parameter_cell_is_hidden(project: Project) -> None:
     output = project.book / "01_small.ipynb"
-    pipeline.execute(project, add(project, NOISY), output)
+    execute_chapter(project, add(project, NOISY), output)
     notebook = nbformat.read(output, as_version=4)
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
     assert [cell.metadata.tags for cell in tagged] == [["parameters", "remove-cell"]]
@@ -134,22 +137,22 @@ def test_defaults_inject_nothing_and_the_parameter_cell_is_hidden(project: Proje
 def test_parameters_reach_the_chapter(project: Project) -> None:
     chapter = add(project, NOISY)
     output = project.scratch / "01_small.ipynb"
-    values = pipeline.parse_parameters(chapter, {"seeds": "1", "rate": "2", "profile": "7"})
+    values = parse_parameters(chapter, {"seeds": "1", "rate": "2", "profile": "7"})
     assert values == {"seeds": 1, "rate": 2.0, "profile": "7"}
-    assert pipeline.parse_parameters(chapter, {"seeds": "[7,8]"}) == {"seeds": [7, 8]}
-    pipeline.execute(project, chapter, output, values)
+    assert parse_parameters(chapter, {"seeds": "[7,8]"}) == {"seeds": [7, 8]}
+    execute_chapter(project, chapter, output, values)
     assert texts(output)[-1] == "7 1 2.0\n"
-    assert status.read(project.book) == {}, "a scratch run says nothing about the book"
+    assert read_reports(project.book) == {}, "a scratch run says nothing about the book"
 
 
 def test_a_failed_chapter_names_its_cell_and_leaves_the_last_good_output(project: Project) -> None:
     output = project.book / "01_small.ipynb"
-    pipeline.execute(project, add(project, NOISY), output)
+    execute_chapter(project, add(project, NOISY), output)
     good = output.read_bytes()
     chapter = add(project, FAILING)
     line = chapter.source.read_text(encoding="utf-8").split("\n").index("# the cell that fails") + 1
     with pytest.raises(ChapterFailed) as caught:
-        pipeline.execute(project, chapter, output)
+        execute_chapter(project, chapter, output)
     message = str(caught.value)
     assert message == (
         f"chapter 01_small failed in cell [3] (chapters/01_small.py:{line}): KeyError: 'evidence'"
@@ -164,7 +167,7 @@ def test_the_chapters_after_a_failed_one_do_not_run(project: Project) -> None:
     add(project, FAILING)
     add(project, NOISY, "02_next")
     with pytest.raises(ChapterFailed, match="01_small"):
-        pipeline.execute_all(project, project.chapters(), project.book)
+        execute_chapters(project, project.chapters(), project.book)
     assert not list(project.book.glob("*.ipynb"))
 
 
@@ -172,22 +175,22 @@ def test_the_chapters_after_a_failed_one_do_not_run(project: Project) -> None:
 def test_a_chapter_that_exits_early_has_failed(project: Project, end: str) -> None:
     chapter = add(project, f"\n# %%\nimport sys\n{end}\n\n# %%\nnever = 1\n")
     with pytest.raises(ChapterFailed, match="stopped before its end"):
-        pipeline.execute(project, chapter, project.book / "01_small.ipynb")
+        execute_chapter(project, chapter, project.book / "01_small.ipynb")
     assert not (project.book / "01_small.ipynb").exists()
 
 
 def test_a_kernel_that_dies_is_a_failed_chapter(project: Project) -> None:
     chapter = add(project, "\n# %%\nimport os\nos._exit(3)\n")
     with pytest.raises(ChapterFailed, match="01_small failed: its kernel died"):
-        pipeline.execute(project, chapter, project.book / "01_small.ipynb")
+        execute_chapter(project, chapter, project.book / "01_small.ipynb")
 
 
 def test_the_status_page_gets_what_the_notebook_does_not_keep(project: Project) -> None:
-    pipeline.execute(project, add(project, NOISY), project.book / "01_small.ipynb")
-    (made,) = status.read(project.book).values()
+    execute_chapter(project, add(project, NOISY), project.book / "01_small.ipynb")
+    (made,) = read_reports(project.book).values()
     assert made["parameters"] == {"profile": "quick", "seeds": 3, "rate": 0.5, "records": ""}
     assert made["seconds"] > 0
-    page = status.write_page(project.book, ["01_small", "02_never"]).read_text(encoding="utf-8")
+    page = write_status(project.book, ["01_small", "02_never"]).read_text(encoding="utf-8")
     assert "| `01_small` |" in page
     assert "| quick | 3 |" in page
     assert "| `02_never` | not here; as committed |" in page
@@ -200,7 +203,7 @@ def test_the_status_page_gets_what_the_notebook_does_not_keep(project: Project) 
 def test_a_mistyped_parameter_is_refused_before_anything_runs(project: Project) -> None:
     add(project, NOISY)
     with pytest.raises(PipelineError) as caught:
-        pipeline.execute_all(project, project.chapters(), project.book, {"profil": "smoke"})
+        execute_chapters(project, project.chapters(), project.book, {"profil": "smoke"})
     assert str(caught.value) == (
         "01_small has no parameter 'profil'; its parameters are: profile, seeds, rate, records"
     )
@@ -213,7 +216,7 @@ def test_a_mistyped_parameter_is_refused_before_anything_runs(project: Project) 
 def test_a_value_of_another_type_is_refused(project: Project, name: str, text: str) -> None:
     said = rf"parameter '{name}' must be \w+ .*'{re.escape(text)}'"
     with pytest.raises(PipelineError, match=said):
-        pipeline.parse_parameters(add(project, NOISY), {name: text})
+        parse_parameters(add(project, NOISY), {name: text})
 
 
 @pytest.mark.parametrize("text", ["01", "01_small", "chapters/01_small.py", "book/01_small.ipynb"])
@@ -243,7 +246,7 @@ def test_only_numbered_files_are_chapters(project: Project) -> None:
 
 
 def test_the_project_is_found_from_a_folder_inside_it(project: Project) -> None:
-    assert pipeline.find_project(project.root / "chapters").root == project.root.resolve()
+    assert find_project(project.root / "chapters").root == project.root.resolve()
 
 
 # --- normalising ---
@@ -255,7 +258,7 @@ def test_streams_are_joined_between_displayed_outputs() -> None:
 
     shown = nbformat.v4.new_output("display_data", data={"text/plain": "figure"})
     pieces = [stream("stderr", "e1"), stream("stdout", "a"), stream("stdout", "b"), shown]
-    joined = pipeline.join_streams([*pieces, stream("stdout", "c")])
+    joined = join_streams([*pieces, stream("stdout", "c")])
     assert [(o.get("name"), o.get("text")) for o in joined] == [
         ("stdout", "ab"),
         ("stderr", "e1"),
@@ -268,7 +271,7 @@ def test_ids_depend_on_the_cell_alone(tmp_path: Path) -> None:
     def notebook(*sources: str) -> nbformat.NotebookNode:
         made = nbformat.v4.new_notebook()
         made.cells = [nbformat.v4.new_markdown_cell(source) for source in sources]
-        return pipeline.normalise(made, tmp_path)
+        return normalise(made, tmp_path)
 
     short, long = notebook("a", "b"), notebook("new", "a", "b")
     assert [cell.id for cell in short.cells] == [cell.id for cell in long.cells[1:]]

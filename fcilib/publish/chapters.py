@@ -1,0 +1,183 @@
+"""Executing chapters.
+
+    chapters/01_x.py --jupytext--> notebook --papermill--> book/01_x.ipynb
+
+Executing a chapter twice from the same records gives the same bytes, so that `git status` stays
+clean after `make book`. What differs from run to run goes to a side file, which feeds the Status
+page (`fcilib.publish.status`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from jupyter_client import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from fcilib.execution.watch import Watch
+from fcilib.publish.normalise import normalise
+from fcilib.publish.parameters import parameters_of, parse_parameters
+from fcilib.publish.project import Chapter, ChapterFailed, Project, relative
+from fcilib.publish.render import ANSI
+from fcilib.publish.source import KERNELSPEC, read_chapter
+from fcilib.publish.status import report_of, write_report
+from fcilib.storage.files import storing, write_atomic
+
+# Variables of the caller's terminal that would change what a cell prints or draws.
+TERMINAL_VARIABLES = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "MPLBACKEND")
+# Or every kernel start warns that a kernel on this machine is spoken to without encryption.
+KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=CRITICAL"]
+# Seconds that a cell has to end after Ctrl-C.
+PATIENCE = 10.0
+
+
+def execute_chapter(
+    project: Project,
+    chapter: Chapter,
+    output: Path,
+    parameters: Mapping[str, Any] | None = None,
+) -> bool:
+    """Execute one chapter and write it to `output`; return whether that file's bytes changed.
+
+    Without `parameters` the parameter cell runs as it stands and nothing is injected. The output
+    appears in one step, and only after every cell has passed; a failed chapter leaves what was
+    there before, and its half-run notebook under `_runs/failed/`. Raises ChapterFailed; at
+    KeyboardInterrupt the kernel is ended first, and what its runs have written is all that is kept.
+    """
+    parameters = dict(parameters or {})
+    with storing(project.book):
+        project.book.mkdir(exist_ok=True)
+    started = time.time()
+    with tempfile.TemporaryDirectory(prefix="fci-") as folder:
+        raw = Path(folder) / f"{chapter.name}.ipynb"
+        with _kernel_environment(project, chapter) as progress, Watch(chapter.name, progress):
+            try:
+                notebook = papermill.execute_notebook(
+                    read_chapter(chapter),
+                    raw,
+                    parameters=parameters,
+                    cwd=project.book,
+                    kernel_name=KERNELSPEC["name"],
+                    progress_bar=False,
+                    request_save_on_cell_execute=False,
+                    extra_arguments=KERNEL_ARGUMENTS,
+                    kernel_manager_class=_Kernel,
+                )
+            except PapermillExecutionError as error:
+                raise _failure(project, chapter, error, _keep(project, raw)) from None
+            except DeadKernelError:
+                raise ChapterFailed(
+                    f"chapter {chapter.name} failed: its kernel died (out of memory, or killed)"
+                ) from None
+    _demand_complete(chapter, notebook)
+    report = report_of(chapter.name, notebook, parameters_of(chapter) | parameters, started)
+    clean = normalise(notebook, project.root)
+    changed = write_atomic(output, nbformat.writes(clean) + "\n")
+    if output.parent.resolve() == project.book.resolve():
+        write_report(project.book, report)
+    return changed
+
+
+def execute_chapters(
+    project: Project,
+    chapters: Sequence[Chapter],
+    folder: Path,
+    given: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Execute chapters one after another into `folder`, with the same parameters for each.
+
+    Every chapter's parameters are checked before the first one runs. Raises PipelineError.
+    """
+    parsed = {chapter: parse_parameters(chapter, given or {}) for chapter in chapters}
+    for chapter in chapters:
+        begin = time.monotonic()
+        output = folder / f"{chapter.name}.ipynb"
+        changed = execute_chapter(project, chapter, output, parsed[chapter])
+        note = "" if changed else " (unchanged)"
+        seconds = time.monotonic() - begin
+        say(f"{chapter.name}: {seconds:.1f} s -> {relative(output, project.root)}{note}")
+
+
+class _Kernel(AsyncKernelManager):
+    """Lets a cell end before the kernel does: shut down amid a cell, a kernel prints of its end."""
+
+    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+        # There is one when Ctrl-C has ended the waiting for it.
+        cells = [t for t in asyncio.all_tasks() if t.get_coro().__name__ == "async_execute_cell"]
+        if cells:
+            await self.interrupt_kernel()
+            ended, _ = await asyncio.wait(cells, timeout=PATIENCE)
+            for cell in ended:
+                cell.exception()  # asyncio prints one that nobody asks for
+        await super().shutdown_kernel(now, restart)
+
+
+@contextlib.contextmanager
+def _kernel_environment(project: Project, chapter: Chapter) -> Iterator[Path]:
+    """Set what the kernel inherits, for as long as it runs; give the progress file's path."""
+    progress = project.progress / f"{chapter.name}.{os.getpid()}.json"
+    with storing(progress):
+        progress.parent.mkdir(parents=True, exist_ok=True)
+    before = dict(os.environ)
+    for name in TERMINAL_VARIABLES:
+        os.environ.pop(name, None)
+    os.environ |= {
+        "FCI_PROGRESS": str(progress),
+        "PYTHONHASHSEED": "0",  # the order in which a set prints is part of the bytes
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # or each kernel start prints a debugger warning
+        "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not one in the home folder
+    }
+    try:
+        yield progress
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        progress.unlink(missing_ok=True)
+
+
+def _keep(project: Project, raw: Path) -> Path:
+    """Keep a failed notebook for its author to look at."""
+    kept = project.scratch / "failed" / raw.name
+    write_atomic(kept, raw.read_text(encoding="utf-8"))
+    return kept
+
+
+def _failure(
+    project: Project, chapter: Chapter, error: PapermillExecutionError, kept: Path
+) -> ChapterFailed:
+    source = error.source.strip("\n")
+    text = chapter.source.read_text(encoding="utf-8")
+    line = text[: text.find(source)].count("\n") + 1 if source and source in text else None
+    where = relative(chapter.source, project.root) + (f":{line}" if line else "")
+    first_line = ANSI.sub("", error.evalue).strip().split("\n")[0]
+    frames = ANSI.sub("", "\n".join(error.traceback)).strip().split("\n")
+    indented = "\n".join(f"    {row}" for row in [*source.split("\n"), "", *frames[-12:]])
+    return ChapterFailed(
+        f"chapter {chapter.name} failed in cell [{error.exec_count}] ({where}): "
+        f"{error.ename}: {first_line}",
+        detail=f"{indented}\n\nThe notebook up to there: {relative(kept, project.root)}",
+    )
+
+
+def _demand_complete(chapter: Chapter, notebook: nbformat.NotebookNode) -> None:
+    """Refuse a notebook that stopped early: papermill takes `sys.exit(0)` for success."""
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        ended = any(output.output_type == "error" for output in cell.outputs)
+        if ended or cell.execution_count is None:
+            raise ChapterFailed(
+                f"chapter {chapter.name} stopped before its end, in the cell that begins "
+                f"{cell.source.strip().splitlines()[0]!r}"
+            )

@@ -1,0 +1,67 @@
+"""The parameters of a chapter: what its first cell sets, and what a caller sets instead."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+import papermill
+
+from fcilib.publish.project import Chapter, PipelineError
+from fcilib.publish.source import read_chapter
+
+
+def parameters_of(chapter: Chapter) -> dict[str, Any]:
+    """Names and default values in the cell tagged `parameters`.
+
+    Raises PipelineError where a default is not a plain value (a string, a number, True, None, …).
+    """
+    found = papermill.inspect_notebook(read_chapter(chapter))
+    values: dict[str, Any] = {}
+    for name, parameter in found.items():
+        try:
+            values[name] = ast.literal_eval(parameter["default"])
+        except (ValueError, SyntaxError) as error:
+            raise PipelineError(
+                f"{chapter.name}: the default of parameter {name!r} is not a plain value: "
+                f"{parameter['default']}"
+            ) from error
+    return values
+
+
+def parse_parameters(chapter: Chapter, given: Mapping[str, str]) -> dict[str, Any]:
+    """Turn `name=value` texts into values of the type of the chapter's defaults, or lists of such.
+
+    Raises PipelineError for a name the chapter does not have, or a value of another type. (Alone,
+    papermill only warns of an unknown name, and runs for an hour with the defaults.)
+    """
+    defaults = parameters_of(chapter)
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in defaults:
+            known = ", ".join(defaults) or "none"
+            raise PipelineError(
+                f"{chapter.name} has no parameter {name!r}; its parameters are: {known}"
+            )
+        values[name] = _like(chapter.name, name, defaults[name], text)
+    return values
+
+
+def _like(chapter: str, name: str, default: object, text: str) -> object:
+    """Read `text` as the type of `default`."""
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    several = value if isinstance(value, list) else [value]
+    if default is None or all(type(item) is type(default) for item in several):
+        return value
+    raise PipelineError(
+        f"{chapter}: parameter {name!r} must be {type(default).__name__} (default {default!r}), "
+        f"got {text!r}"
+    )
