@@ -57,10 +57,11 @@ pages: $(STAMP) ## open every rendered page and check that it asks the network f
 links: $(STAMP) ## ask the network whether the links in the book still lead somewhere
 	$(BIN)/jupyter-book build . --path-output _runs/links --builder linkcheck
 
-lint: $(STAMP) ## style, and which part of the library imports which
+lint: $(STAMP) ## style, types, and which part of the library imports which
 	$(BIN)/ruff check $(wildcard $(CODE))
 	$(BIN)/ruff format --check $(wildcard $(CODE))
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
 
 format: $(STAMP) ## ruff, fixing what it can; and chapters as Jupyter would save them
 	$(BIN)/ruff check --fix $(wildcard $(CODE))
@@ -68,7 +69,7 @@ format: $(STAMP) ## ruff, fixing what it can; and chapters as Jupyter would save
 	$(BIN)/python -m fcilib.publish.source
 
 clean: ## remove what is made from tracked files (not .venv, not records)
-	rm -rf book/_build book/_generated _build _runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf book/_build book/_generated _build _runs .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find $(wildcard $(CODE)) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. A failed or interrupted installation leaves no stamp, so the next call goes on

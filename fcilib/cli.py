@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 try:  # these take seconds, in which Ctrl-C is one line as well
     import typer
@@ -218,7 +218,7 @@ def status() -> None:
 @app.command()
 def kinds() -> None:
     """List the tasks, representations, routers and workloads that a description can name."""
-    parts = {
+    parts: dict[str, Any] = {
         "tasks": Task,
         "representations": RepresentationSpec,
         "routers": RouterSpec,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fcilib.cost import peers
 from fcilib.cost.bench import Bench, Cost
@@ -16,7 +17,7 @@ UNBIND = "reference (unbind)"
 _NAMES = {"reference": UNBIND, "slicing": "slicing loop", "mambapy": "mambapy pscan"}
 
 
-def scan(lengths: tuple[int, ...], threads: int, **limits: float) -> Bench:
+def scan(lengths: tuple[int, ...], threads: int, **limits: Any) -> Bench:
     """Every back end and peer that runs here, at B=32, d=256, N=16, and the arithmetic limit."""
     workloads: dict[str, Workload] = {LIMIT: Arithmetic()}
     for name in peers.SCANS:
@@ -25,7 +26,7 @@ def scan(lengths: tuple[int, ...], threads: int, **limits: float) -> Bench:
     return Bench(workloads=workloads, lengths=lengths, threads=threads, **limits)
 
 
-def block(lengths: tuple[int, ...], threads: int, **limits: float) -> Bench:
+def block(lengths: tuple[int, ...], threads: int, **limits: Any) -> Bench:
     """A whole Mamba block of width 128 at B=32: ours and those of mambapy and transformers."""
     names = {"transformers": "transformers, slow path"}
     workloads: dict[str, Workload] = {

@@ -74,6 +74,7 @@ class SparseAttention(SelfAttention):
             )
         self.reach = window // 2
         where = torch.randperm(size.length)[:global_tokens].sort().values
+        self.where: torch.Tensor
         self.register_buffer("where", where)
 
     def allowed(self, length: int) -> torch.Tensor:

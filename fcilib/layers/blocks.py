@@ -28,7 +28,7 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.mix is not None:
+        if self.mix is not None and self.mix_norm is not None:
             mixed = self.mix(self.mix_norm(x))
             x = x + mixed if self.residual else mixed
         return x + self.feed_forward(self.feed_forward_norm(x))

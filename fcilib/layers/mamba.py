@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class MambaBlock(nn.Module):
         state: int = 16,
         conv: int = 4,
         expand: int = 2,
-        dt_rank: int | str = "auto",
+        dt_rank: int | Literal["auto"] = "auto",
         reverse: bool = False,
         scan_backend: str = "auto",
     ) -> None:
@@ -62,15 +63,14 @@ class MambaBlock(nn.Module):
         for name, size in sizes.items():
             if not isinstance(size, int) or size < 1:
                 raise ValueError(f"{name} must be a positive integer, got {size!r}")
-        if dt_rank == "auto":
-            dt_rank = math.ceil(width / 16)
+        rank = math.ceil(width / 16) if dt_rank == "auto" else dt_rank
         inner = expand * width
-        self.state, self.dt_rank = state, dt_rank
+        self.state, self.dt_rank = state, rank
         self.reverse, self.scan_backend = reverse, scan_backend
         self.in_proj = nn.Linear(width, 2 * inner, bias=False)
         self.conv1d = nn.Conv1d(inner, inner, conv, groups=inner, padding=conv - 1)
-        self.x_proj = nn.Linear(inner, dt_rank + 2 * state, bias=False)
-        self.dt_proj = nn.Linear(dt_rank, inner)
+        self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
+        self.dt_proj = nn.Linear(rank, inner)
         self.A_log = nn.Parameter(torch.empty(inner, state))
         self.D = nn.Parameter(torch.empty(inner))
         self.out_proj = nn.Linear(inner, width, bias=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -41,6 +41,11 @@ class FCI(nn.Module):
     The picks are hard: no gradient flows from the prediction into the router, which learns from
     the routing loss alone. Without a router the prediction is read off the query's own vector.
     """
+
+    router_spec: Any
+    """A `RouterSpec`, or None without a router; so are the two below."""
+    router: Any
+    council: Any
 
     def __init__(
         self,

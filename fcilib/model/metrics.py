@@ -29,7 +29,7 @@ def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
         has some and tokens are picked.
     """
     metrics = {"accuracy": (output.logits.argmax(dim=1) == batch.label).float()}
-    if output.scores is None:
+    if output.scores is None or output.picks is None:
         return metrics
     scores = output.scores
     finite = scores.masked_fill(scores.isinf(), 0)

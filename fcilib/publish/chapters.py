@@ -112,9 +112,12 @@ def execute_chapters(
 class _Kernel(AsyncKernelManager):
     """Lets a cell end before the kernel does: shut down amid a cell, a kernel prints of its end."""
 
-    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+    async def shutdown_kernel(  # type: ignore[override]
+        self, now: bool = False, restart: bool = False
+    ) -> None:
         # There is one when Ctrl-C has ended the waiting for it.
-        cells = [t for t in asyncio.all_tasks() if t.get_coro().__name__ == "async_execute_cell"]
+        tasks = asyncio.all_tasks()
+        cells = [t for t in tasks if getattr(t.get_coro(), "__name__", "") == "async_execute_cell"]
         if cells:
             await self.interrupt_kernel()
             ended, _ = await asyncio.wait(cells, timeout=PATIENCE)

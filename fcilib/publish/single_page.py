@@ -46,13 +46,13 @@ def write_single_page(html: Path) -> Path:
 
     for name, article in articles.items():
         for tag in article(id=True):
-            tag["id"] = anchor(name, tag["id"])
+            tag["id"] = anchor(name, str(tag["id"]))
         for link in article("a", href=True):
-            link["href"] = target(name, link["href"])
+            link["href"] = target(name, str(link["href"]))
     for tag in first.select(".bd-sidebar-secondary, .prev-next-footer, .bd-header-article"):
         tag.decompose()
     for link in first.select("nav.bd-links a[href], .navbar-brand[href]"):
-        link["href"] = target("intro", link["href"].removeprefix("#"))
+        link["href"] = target("intro", str(link["href"]).removeprefix("#"))
     whole = first.new_tag("div", attrs={"class": "fci-whole"})
     articles["intro"].insert_before(whole)
     for name, article in articles.items():
@@ -67,13 +67,13 @@ def _read(page: Path) -> BeautifulSoup:
 
 
 def _article(page: BeautifulSoup) -> Tag:
-    return page.select_one("article.bd-article")
+    return page.select("article.bd-article")[0]
 
 
 def _sidebar(page: BeautifulSoup) -> list[str]:
     """Names of the pages that the sidebar leads to, in its order."""
     links = page.select("nav.bd-links a.reference.internal[href$='.html']")
-    return list(dict.fromkeys(link["href"].removesuffix(".html") for link in links))
+    return list(dict.fromkeys(str(link["href"]).removesuffix(".html") for link in links))
 
 
 def _page(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field
@@ -18,6 +18,8 @@ Positions = Literal["learned", "sinusoidal", "none"]
 class RepresentationSpec(Spec):
     """Maps tokens `(B, L)` to what the router looks at, `x (B, L, d)`."""
 
+    if TYPE_CHECKING:
+        kind: str
     positions: Positions = "learned"
     """What is added to a token's vector: a learned vector per position, the sines and cosines of
     Vaswani et al. (2017), which are not learned, or nothing."""
@@ -57,14 +59,14 @@ class TokenEmbedding(nn.Module):
     def __init__(self, size: Size, spec: RepresentationSpec) -> None:
         super().__init__()
         self.token = nn.Embedding(size.vocabulary, size.width)
-        self.position = None
+        self.position: Any = None  # vectors of positions, where they are asked for
         if spec.positions != "none":
             self.position = nn.Embedding(size.length, size.width)
         with torch.no_grad():
             if spec.positions == "sinusoidal":
                 self.position.weight.copy_(sinusoids(size.length, size.width))
             for vectors in self.parameters():
-                vectors *= spec.embedding_scale
+                vectors.mul_(spec.embedding_scale)
         self.requires_grad_(spec.embeddings == "trained")
         if spec.positions == "sinusoidal":
             self.position.requires_grad_(False)

@@ -97,6 +97,13 @@ class OFUL(Bandit):
 class LinearRewards(nn.Module):
     """Ridge regression of rewards on features, kept up as rounds come in: state, no parameters."""
 
+    covariance: torch.Tensor
+    response: torch.Tensor
+    estimate: torch.Tensor
+    inverse: torch.Tensor
+    root: torch.Tensor
+    gain: torch.Tensor
+
     def __init__(self, dimension: int, ridge: float = 1.0) -> None:
         super().__init__()
         self.ridge = ridge

@@ -45,6 +45,7 @@ class BloomScores(RouterModule):
     def __init__(self, vocabulary: int, spec: BloomIndex) -> None:
         super().__init__()
         self.spec = spec
+        self.table: torch.Tensor
         table = torch.from_numpy(_hashes(vocabulary, spec))
         self.register_buffer("table", table, persistent=False)  # (V, hashes): a token's bits
 

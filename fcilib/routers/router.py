@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -21,6 +21,8 @@ rounded to zero would say "no candidate", and has no gradient."""
 class RouterSpec(Spec):
     """Scores the candidates for the query and picks the best k."""
 
+    if TYPE_CHECKING:
+        kind: str
     candidates: Candidates = "all"
     """Positions that may be picked: all (the paper's text, q itself included), or all but q."""
     k: int = Field(8, ge=1)

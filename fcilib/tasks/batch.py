@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -31,7 +31,8 @@ class Batch:
 
     def __getitem__(self, index: torch.Tensor | slice) -> Batch:
         parts = (getattr(self, field.name) for field in fields(self))
-        return Batch(*(part if part is None else part[index] for part in parts))
+        chosen: Any = (None if part is None else part[index] for part in parts)
+        return Batch(*chosen)
 
 
 def generator(seed: int, split: Split) -> torch.Generator:

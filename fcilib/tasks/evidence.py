@@ -156,7 +156,7 @@ class Evidence(Task):
     def _other_than(
         self,
         key: torch.Tensor,
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         rng: torch.Generator,
         collisions: bool = False,
     ) -> torch.Tensor:
