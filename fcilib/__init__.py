@@ -9,7 +9,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_NAMES = {
+NAMES = {  # by the module that defines them
     "fcilib.tasks": "Batch Evidence Ladder MQAR",
     "fcilib.scan": "causal_conv_silu selective_scan",
     "fcilib.layers.mamba": "MambaBlock",
@@ -24,7 +24,7 @@ _NAMES = {
     "fcilib.training.loop": "train",
     "fcilib.study.study": "Study",
 }
-_WINGS = {name: wing for wing, names in _NAMES.items() for name in names.split()}
+_WINGS = {name: wing for wing, names in NAMES.items() for name in names.split()}
 
 __all__ = sorted(_WINGS)
 

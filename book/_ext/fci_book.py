@@ -5,15 +5,21 @@ Loaded by `_config.yml` (`sphinx: local_extensions`).
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from docutils.nodes import document
 from sphinx.application import Sphinx
 
+import fcilib
 from fcilib.present import ledger_page
 from fcilib.publish.status import write_status
 from fcilib.publish.sweep_cost import write_sweep_cost
+from fcilib.storage.files import write_atomic
 
 
 def chapter_names(root: Path) -> list[str]:
@@ -27,6 +33,49 @@ def write_parts(app: Sphinx) -> None:
     write_status(root / "book", chapter_names(root))
     ledger_page.write(root / "book", root / "records")
     write_sweep_cost(root / "book", root / "records")
+    write_atomic(root / "book" / "_generated" / "api.md", reference())
+    write_atomic(root / "book" / "_generated" / "wings.md", wings(root))
+
+
+def reference() -> str:
+    """The API reference: a section for each wing, with autodoc's directive for each public name."""
+    lines = []
+    for wing, names in fcilib.NAMES.items():
+        lines += [f"## `{wing}`", "", _first_line(wing.rpartition(".fci")[0] or wing), ""]
+        for name in names.split():
+            kind = "class" if inspect.isclass(getattr(fcilib, name)) else "function"
+            lines += ["```{eval-rst}", f".. auto{kind}:: {wing}.{name}", "```", ""]
+    return "\n".join(lines)
+
+
+def wings(root: Path) -> str:
+    """The wings of the library, the top one first, from the contract that holds their order."""
+    tools = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    rows = tools["importlinter"]["contracts"][0]["layers"]
+    lines = ["| wing | holds |", "| --- | --- |"]
+    lines += [f"| `{wing}` | {_first_line(f'fcilib.{wing}')} |" for wing in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _first_line(module: str) -> str:
+    return (importlib.import_module(module).__doc__ or "").strip().partition("\n")[0]
+
+
+def for_sphinx(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Docstrings are Markdown: code in single backticks, and `*`, `|` and `_` are themselves."""
+    for i, line in enumerate(lines):
+        parts = re.split(r"(`[^`]+`)", line)
+        parts[::2] = [re.sub(r"([*|_\\])", r"\\\1", part) for part in parts[::2]]
+        lines[i] = "".join(f"`{p}`" if p.startswith("`") else p for p in parts)
+
+
+def no_fields_in_signature(
+    app: Sphinx, what: str, name: str, thing: object, options: object, arguments: str, result: str
+) -> tuple[str, str | None] | None:
+    """A description's fields stand below it, one by one; its signature would repeat them all."""
+    return ("", None) if hasattr(thing, "model_fields") else None
 
 
 def edit_the_source(
@@ -63,5 +112,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx; after the theme (501), which makes the buttons."""
     app.connect("builder-inited", leave_thebe_out, priority=1)
     app.connect("builder-inited", write_parts)
+    app.connect("autodoc-process-docstring", for_sphinx, priority=1)
+    app.connect("autodoc-process-signature", no_fields_in_signature)
     app.connect("html-page-context", edit_the_source, priority=600)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

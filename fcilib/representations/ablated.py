@@ -22,12 +22,13 @@ from fcilib.specs.size import Size
 class AblatedAttention(RepresentationSpec):
     """A Transformer layer that compares, normalises and aggregates, less one of the three.
 
-    `without`
-      `"comparison"`: weights are a softmax over what each key says by itself, the same for every
-        query; no query meets a key.
-      `"normalisation"`: keys are compared in vain, for weights are uniform, 1 / L.
-      `"aggregation"`: weights are computed in vain; what is written is a token's own value.
-      `"nothing"`: full attention, as `Attention`.
+    `without`:
+
+    - `"comparison"`: weights are a softmax over what each key says by itself, the same for every
+      query; no query meets a key.
+    - `"normalisation"`: keys are compared in vain, for weights are uniform, 1 / L.
+    - `"aggregation"`: weights are computed in vain; what is written is a token's own value.
+    - `"nothing"`: full attention, as `Attention`.
 
     The paper numbers the steps and says that the third is the one that counts; how each would be
     removed is ours. `residual=False` leaves the router only what attention writes.
