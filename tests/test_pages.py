@@ -181,8 +181,13 @@ def site() -> Iterator[str]:
 
 
 FOUND = """(async () => {
-    for (let i = 0; i < 100 && !document.querySelector('#search-results li p.context'); i++)
-        await new Promise((go) => setTimeout(go, 100));
+    const shown = () => document.querySelectorAll('#search-results li').length;
+    let before = -1;  // results come one by one: until there are no more of them
+    const some = () => document.querySelector('#search-results li p.context');
+    for (let i = 0; i < 100 && !(some() && before == shown()); i++) {
+        before = shown();
+        await new Promise((go) => setTimeout(go, 300));
+    }
     return [...document.querySelectorAll('#search-results li')].map((item) =>
         [item.querySelector('a').getAttribute('href').split(/[?#]/)[0], item.textContent]);
 })()"""

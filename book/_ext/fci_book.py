@@ -69,6 +69,8 @@ def for_sphinx(
         parts = re.split(r"(`[^`]+`)", line)
         parts[::2] = [re.sub(r"([*|_\\])", r"\\\1", part) for part in parts[::2]]
         lines[i] = "".join(f"`{p}`" if p.startswith("`") else p for p in parts)
+    if what == "attribute":
+        lines.insert(0, "")  # or what stands before a colon would be taken for the field's type
 
 
 def no_fields_in_signature(

