@@ -33,6 +33,10 @@ class Batch:
         parts = (getattr(self, field.name) for field in fields(self))
         return Batch(*(part if part is None else part[index] for part in parts))
 
+    def to(self, device: torch.device) -> Batch:
+        parts = (getattr(self, field.name) for field in fields(self))
+        return Batch(*(part if part is None else part.to(device) for part in parts))
+
 
 def generator(seed: int, split: Split) -> torch.Generator:
     """A generator of its own for one stream of one seed. Raises ValueError on a negative seed."""
