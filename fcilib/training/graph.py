@@ -81,7 +81,7 @@ class _Lookup(torch.autograd.Function):
 def hit_rate(output: Output, batch: Batch) -> torch.Tensor:
     """The routing precision of a batch in training; NaN without a router."""
     if output.scores is None:
-        return torch.full((), float("nan"))
+        return output.logits.new_full((), float("nan"))
     best = output.scores.argmax(dim=1)
     return (best == output.candidate(batch.evidence)).float().mean()
 

@@ -176,9 +176,11 @@ def gpu(test):
 )
 def test_a_gpu_gives_the_losses_of_the_cpu(representation, router):
     spec = experiment(representation, router, sequences=120)
+    # Of segments that a filter affirms, and of what a bandit values alike, devices take others.
+    ties = isinstance(router, (BloomIndex, Budgeted))
     expected, found = train(spec), train(spec, device="cuda")
     for cpu, cuda in zip(expected.curve, found.curve, strict=True):
-        assert cuda["loss"] == pytest.approx(cpu["loss"], rel=1e-3)
+        assert cuda["loss"] == pytest.approx(cpu["loss"], rel=5e-3 if ties else 1e-3)
     assert found.probes.keys() == expected.probes.keys()
 
 
