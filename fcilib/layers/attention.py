@@ -72,7 +72,7 @@ class SparseAttention(SelfAttention):
             raise ValueError(
                 f"global_tokens: {global_tokens} do not fit in {size.length} positions"
             )
-        self.reach = window // 2
+        self.reach, self.length = window // 2, size.length
         where = torch.randperm(size.length)[:global_tokens].sort().values
         self.where: torch.Tensor
         self.register_buffer("where", where)
@@ -88,7 +88,8 @@ class SparseAttention(SelfAttention):
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         length, reach = q.shape[2], self.reach
-        where = self.where[self.where < length]
+        # A choice by values would keep a GPU from running ahead of the host; mostly all are there.
+        where = self.where if length >= self.length else self.where[self.where < length]
         blocks = -(-length // reach)
         pad = blocks * reach - length
         # Queries in blocks of `reach`; each block sees itself and the blocks left and right of it.

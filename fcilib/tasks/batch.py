@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -30,9 +31,16 @@ class Batch:
         return len(self.label)
 
     def __getitem__(self, index: torch.Tensor | slice) -> Batch:
+        return self._each(lambda part: part[index])
+
+    def to(self, device: torch.device) -> Batch:
+        """The same examples on another device."""
+        return self._each(lambda part: part.to(device))
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         parts = (getattr(self, field.name) for field in fields(self))
-        chosen: Any = (None if part is None else part[index] for part in parts)
-        return Batch(*chosen)
+        changed: Any = (None if part is None else change(part) for part in parts)
+        return Batch(*changed)
 
 
 def generator(seed: int, split: Split) -> torch.Generator:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fcilib.model.fci import FCI, Output
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.tasks import Batch
 from fcilib.training.experiment import Experiment, Training
+from fcilib.training.graph import OnDevice, Steps, capturable, hit_rate
 
 Report = Callable[[int, int, float], None]
 """Called during training with (steps done, steps in all, live precision; NaN without a router)."""
@@ -50,7 +52,10 @@ class Outcome:
 
 
 def train(
-    experiment: Experiment, checkpoint: Path | None = None, report: Report | None = None
+    experiment: Experiment,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+    device: str | torch.device = "cpu",
 ) -> Outcome:
     """Train one model and measure it.
 
@@ -59,6 +64,9 @@ def train(
         checkpoint: a file written after each epoch and resumed from where it exists; a run that
             was stopped at any moment ends with the metrics of one that was not.
         report: called some 50 times an epoch with the progress.
+        device: where the model is trained. Data, initial weights and the order of the batches are
+            drawn on the CPU, and are the same everywhere; probes are measured there. On a GPU a
+            step is a replay of one CUDA graph, except where it can't be captured.
 
     Raises:
         DivergedError: the loss is not finite; names epoch, step and experiment.
@@ -71,14 +79,18 @@ def train(
         data = _shuffled(data, seed)
     held_out = experiment.task.draw(spec.held_out, seed, "test")
     steps = math.ceil(spec.sequences / spec.batch)
+    device = torch.device(device)
+    place = nullcontext() if device.type == "cpu" else OnDevice(device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = experiment.build()
         begun = time.perf_counter()
         data, held_out = map(model.representation.prepare, (data, held_out))
+        model, data, tested = model.to(device), data.to(device), held_out.to(device)
         fresh = checkpoint is None or not checkpoint.exists()
         if fresh:
-            model.representation.pretrain(data)
+            with place:
+                model.representation.pretrain(data)
         optimizer = torch.optim.AdamW(
             [p for p in model.parameters() if p.requires_grad],
             lr=spec.learning_rate,
@@ -93,20 +105,31 @@ def train(
             notes = load_checkpoint(checkpoint, model, optimizer, scheduler)
         curve, shares, spent = notes["curve"], notes["shares"], notes["seconds"]
         if experiment.probing == "by-epoch" and not shares:
-            shares += probes.shares(model, held_out, spec.epochs)
+            with place:
+                shares += probes.shares(model, tested, spec.epochs)
+        captured = None
+        if device.type != "cpu" and spec.epochs and capturable(model):
+            forward = partial(_forward, model, spec)
+            with place:
+                captured = Steps(model, optimizer, data, spec.batch, spec.clip, forward)
         for epoch in range(len(curve), spec.epochs):
             # An epoch's randomness depends on its number alone, so a resumed run repeats it.
             torch.manual_seed(_mix(seed, epoch))
-            loss = _epoch(experiment, model, optimizer, scheduler, data, epoch, report)
-            curve.append({"loss": loss, **evaluate(model, held_out, spec)})
-            if shares:
-                shares += probes.shares(model, held_out, spec.epochs)
+            with place:
+                loss = _epoch(
+                    experiment, model, optimizer, scheduler, data, epoch, report, captured
+                )
+                curve.append({"loss": loss, **evaluate(model, tested, spec)})
+                if shares:
+                    shares += probes.shares(model, tested, spec.epochs)
             if checkpoint is not None:
                 seconds = spent + time.perf_counter() - begun
                 notes = {"curve": curve, "shares": shares, "seconds": seconds}
                 save_checkpoint(checkpoint, model, optimizer, scheduler, notes)
         seconds = spent + time.perf_counter() - begun
-        final = curve[-1] if curve else evaluate(model, held_out, spec)
+        with place:
+            final = curve[-1] if curve else evaluate(model, tested, spec)
+        model.to("cpu")
         return Outcome(
             metrics={name: value for name, value in final.items() if name != "loss"},
             curve=curve,
@@ -114,7 +137,7 @@ def train(
             | ({"shares_by_epoch": shares} if shares else {}),
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
-            peak_memory_mb=_peak_memory_mb(),
+            peak_memory_mb=_peak_memory_mb(device),
             model=model,
         )
 
@@ -127,6 +150,7 @@ def _epoch(
     data: Batch,
     epoch: int,
     report: Report | None,
+    captured: Steps | None = None,
 ) -> float:
     """One pass over the data in a fresh order; gives the mean loss."""
     spec = experiment.training
@@ -134,34 +158,53 @@ def _epoch(
     parameters = [p for p in model.parameters() if p.requires_grad]
     order = torch.randperm(len(data)).split(spec.batch)
     steps = len(order) * spec.epochs
+    first = epoch * len(order)
+    weights = [routing_weight(spec, (first + n) / max(steps - 1, 1)) for n in range(len(order))]
     total, precision = 0.0, math.nan
-    for step, index in enumerate(order):
-        done = epoch * len(order) + step
-        batch = data[index]
-        with autocast(spec):
-            output = model(batch.tokens, batch.query, batch.evidence)
-            loss = _loss(output, batch, routing_weight(spec, done / max(steps - 1, 1)))
-        value = loss.item()
+
+    def tell(step: int, hit: float) -> None:
+        nonlocal precision
+        precision = hit if math.isnan(precision) else 0.8 * precision + 0.2 * hit
+        if report is not None:
+            report(first + step, steps, precision)
+
+    def add(step: int, value: float) -> None:
+        nonlocal total
         if not math.isfinite(value):
             raise DivergedError(
                 f"loss is {value} at epoch {epoch}, step {step} of {experiment.canonical()}"
             )
+        total += value * len(order[step])
+
+    if captured is not None:
+        told = None if report is None else tell
+        for step, value in enumerate(captured.epoch(order, weights, scheduler, told)):
+            add(step, value)
+        return total / len(data)
+    for step, index in enumerate(order):
+        batch = data[index]
+        loss, output = _forward(model, spec, batch, weights[step])
+        add(step, loss.item())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, spec.clip)
         optimizer.step()
         scheduler.step()
-        total += value * len(batch)
         if report is not None and (step + 1) % max(len(order) // 50, 1) == 0:
-            if output.scores is not None:
-                best = output.scores.argmax(dim=1)
-                hit = (best == output.candidate(batch.evidence)).float().mean().item()
-                precision = hit if math.isnan(precision) else 0.8 * precision + 0.2 * hit
-            report(done + 1, steps, precision)
+            tell(step + 1, hit_rate(output, batch).item())
     return total / len(data)
 
 
-def _loss(output: Output, batch: Batch, weight: float) -> torch.Tensor:
+def _forward(
+    model: FCI, spec: Training, batch: Batch, weight: float | torch.Tensor
+) -> tuple[torch.Tensor, Output]:
+    """The loss of a batch in training, and what the model gave for it."""
+    with autocast(spec, batch.tokens.device.type):
+        output = model(batch.tokens, batch.query, batch.evidence)
+        return _loss(output, batch, weight), output
+
+
+def _loss(output: Output, batch: Batch, weight: float | torch.Tensor) -> torch.Tensor:
     """Task cross-entropy plus the weighted routing cross-entropy CE(s_q, a).
 
     The latter is a mean over the sequences whose evidence is a candidate.
@@ -171,7 +214,8 @@ def _loss(output: Output, batch: Batch, weight: float) -> torch.Tensor:
         return loss
     target = output.candidate(batch.evidence)
     hidden = output.scores.detach().gather(1, target[:, None]).squeeze(1).isneginf()
-    if not hidden.all():
+    # Under capture nothing may depend on a value, and there is no router that hides all evidence.
+    if _capturing() or not hidden.all():
         target = target.masked_fill(hidden, IGNORED)
         loss = loss + weight * F.cross_entropy(output.scores.float(), target, ignore_index=IGNORED)
     return loss
@@ -197,20 +241,25 @@ def evaluate(model: FCI, held_out: Batch, spec: Training) -> dict[str, float]:
     model.eval()
     k = model.router_spec.k if model.router_spec else 0
     totals: dict[str, float] = {}
-    for index in torch.arange(len(held_out)).split(spec.batch):
+    on_cpu = not held_out.tokens.is_cuda
+    for index in torch.arange(len(held_out)).split(spec.batch if on_cpu else 8 * spec.batch):
         batch = held_out[index]
-        with autocast(spec):
+        with autocast(spec, batch.tokens.device.type):
             output = model(batch.tokens, batch.query, batch.evidence)
         for name, values in metrics.score(output, batch, k).items():
             totals[name] = totals.get(name, 0.0) + values.double().sum().item()
     return {name: value / len(held_out) for name, value in totals.items()}
 
 
-def autocast(spec: Training) -> Any:
-    """bf16 matrix products where the experiment asks for them."""
+def autocast(spec: Training, kind: str) -> Any:
+    """bf16 matrix products, on a kind of device, where the experiment asks for them."""
     if spec.precision == "fp32":
         return nullcontext()
-    return torch.autocast("cpu", dtype=torch.bfloat16)
+    return torch.autocast(kind, dtype=torch.bfloat16)
+
+
+def _capturing() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def _mix(seed: int, epoch: int) -> int:
@@ -218,7 +267,9 @@ def _mix(seed: int, epoch: int) -> int:
     return (seed * 1_000_003 + epoch + 1) % 2**63
 
 
-def _peak_memory_mb() -> float:
-    """The most memory this process has held at once, in MB."""
+def _peak_memory_mb(device: torch.device) -> float:
+    """The most memory this process has held at once on the device, in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

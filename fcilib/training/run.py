@@ -26,7 +26,10 @@ REPORT_EVERY = 0.5
 
 
 def run_one(
-    experiment: Experiment, records: Records, tell: Callable[[RunState], None] | None = None
+    experiment: Experiment,
+    records: Records,
+    tell: Callable[[RunState], None] | None = None,
+    device: str = "cpu",
 ) -> Record:
     """The experiment's record; trained first where there is none.
 
@@ -39,6 +42,7 @@ def run_one(
         experiment: what to run.
         records: where its record is, or goes.
         tell: called now and then with how far the run is; if left out, its workspace says so.
+        device: where it is trained, as torch names it.
 
     Raises:
         RecordError: there is a record, but it can't be trusted.
@@ -53,11 +57,11 @@ def run_one(
         keep_freed_memory()
         try:
             report = _reporter(tell or partial(tell_run, workspace))
-            outcome = train(experiment, checkpoint, report)
+            outcome = train(experiment, checkpoint, report, device)
         finally:
             end_run(workspace)
         write_atomic(weights, seal_tensors(outcome.model.state_dict()))
-        record = _record(experiment, outcome)
+        record = _record(experiment, outcome, device)
         records.add(record)
         checkpoint.unlink(missing_ok=True)
         return record
@@ -79,7 +83,8 @@ def _reporter(tell: Callable[[RunState], None]) -> Callable[[int, int, float], N
     return report
 
 
-def _record(experiment: Experiment, outcome: Outcome) -> Record:
+def _record(experiment: Experiment, outcome: Outcome, device: str) -> Record:
+    gpu = {} if device == "cpu" else {"device": f"cuda: {torch.cuda.get_device_name(device)}"}
     names = outcome.curve[0] if outcome.curve else {}
     return Record(
         identity=experiment.identity,
@@ -92,5 +97,5 @@ def _record(experiment: Experiment, outcome: Outcome) -> Record:
         seconds=round(outcome.seconds, 1),
         peak_memory_mb=round(outcome.peak_memory_mb, 1),
         threads=torch.get_num_threads(),
-        **provenance(),
+        **(provenance() | gpu),
     )
