@@ -21,6 +21,9 @@ from fcilib.publish.status import write_status
 from fcilib.publish.sweep_cost import write_sweep_cost
 from fcilib.storage.files import write_atomic
 
+COLON = "\ufdd0"
+"""A character that is none, in a colon's place."""
+
 
 def chapter_names(root: Path) -> list[str]:
     """Names of the chapters, in reading order."""
@@ -69,8 +72,15 @@ def for_sphinx(
         parts = re.split(r"(`[^`]+`)", line)
         parts[::2] = [re.sub(r"([*|_\\])", r"\\\1", part) for part in parts[::2]]
         lines[i] = "".join(f"`{p}`" if p.startswith("`") else p for p in parts)
-    if what == "attribute":
-        lines.insert(0, "")  # or what stands before a colon would be taken for the field's type
+    if what in ("attribute", "property"):  # what stands before a colon is not the field's type
+        lines[:] = [line.replace(":", COLON) for line in lines]
+
+
+def with_colons(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Put back what `for_sphinx` hid from napoleon."""
+    lines[:] = [line.replace(COLON, ":") for line in lines]
 
 
 def no_fields_in_signature(
@@ -115,6 +125,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", leave_thebe_out, priority=1)
     app.connect("builder-inited", write_parts)
     app.connect("autodoc-process-docstring", for_sphinx, priority=1)
+    app.connect("autodoc-process-docstring", with_colons, priority=900)
     app.connect("autodoc-process-signature", no_fields_in_signature)
     app.connect("html-page-context", edit_the_source, priority=600)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
