@@ -1,1 +1,1 @@
-"""How results are shown: figures, tables, pieces that answer, the page of claims."""
+"""How results are shown: figures, interactive pieces, the page of claims."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fcilib.study.study import Results, Study
+from fcilib.study.results import Results
+from fcilib.study.study import Study
 
 TRAINED = "trains {models} models; a seed took {minutes} core-minutes at profile {profile}."
 

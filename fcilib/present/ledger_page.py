@@ -134,7 +134,7 @@ def _row(name: str, by_profile: Entries, chapters: list[str]) -> str:
     cells = _measured(entry) + _verdict(entry)
     for other in list(by_profile.values())[1:]:
         text = "<br>".join(escape(line) for line, _ in _lines(other))
-        cells += _verdict(other, text)
+        cells += _verdict(other, text) if _has_seeds(other) else _open(text)
     decided = ", ".join(f"<code>{d}</code>" for d in claim.decided_by) or "nothing here"
     return (
         f'<tr id="{name}" data-kind="{_css(entry.kind)}" data-chapters="{" ".join(chapters)}">'
@@ -175,6 +175,15 @@ def _measured(entry: Entry) -> str:
 def _verdict(entry: Entry, found: str = "") -> str:
     text = f"{found}<br>{escape(entry.verdict)}" if found else escape(entry.verdict)
     return f'<td class="{_css(entry.kind)}">{text}</td>'
+
+
+def _has_seeds(entry: Entry) -> bool:
+    """True if no experiment stands on a single seed, which is too few for a verdict."""
+    return all(finding.n > 1 for finding in entry.findings)
+
+
+def _open(measured: str) -> str:
+    return f'<td class="{_css("not tested")}">{measured}<br>open: one seed</td>'
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:

@@ -1,1 +1,1 @@
-"""From chapters to executed notebooks to pages, and what is known of the last time."""
+"""How chapters become executed notebooks, and notebooks become pages."""

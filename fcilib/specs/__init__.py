@@ -1,1 +1,1 @@
-"""What a description is: frozen, strict, hashed; and how kinds of a thing are told apart."""
+"""Descriptions: frozen, strict and hashed, and the registry of their kinds."""

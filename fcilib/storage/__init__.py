@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, sealed records, and where both are kept."""
+"""Files that are written whole or not at all, sealed records, and the folders of both."""

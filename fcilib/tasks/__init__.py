@@ -1,4 +1,4 @@
-"""The problems a router is asked to solve: each is a file, and a line here."""
+"""The problems a router is asked to solve. Each is one file, and one line here."""
 
 from fcilib.tasks.batch import Batch as Batch
 from fcilib.tasks.evidence import Evidence as Evidence

@@ -177,8 +177,8 @@ def _epoch(
         total += value * len(order[step])
 
     if captured is not None:
-        told = None if report is None else tell
-        for step, value in enumerate(captured.epoch(order, weights, scheduler, told)):
+        telling = None if report is None else tell
+        for step, value in enumerate(captured.epoch(order, weights, scheduler, telling)):
             add(step, value)
         return total / len(data)
     for step, index in enumerate(order):
