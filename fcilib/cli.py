@@ -20,7 +20,7 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from rich.console import Console
     from rich.table import Column, Table
 
-    from fcilib.cost import Cost, measure, presets, report
+    from fcilib.cost import Cost, measure_cost, presets, report
     from fcilib.cost.start import measure_start
     from fcilib.cost.workloads import Workload
     from fcilib.execution.watch import plain_line, read_progress
@@ -29,7 +29,7 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.present import ledger_page
     from fcilib.publish.pdf import print_pdf
     from fcilib.publish.project import BuildFailed, PipelineError, find_project
-    from fcilib.publish.status import read_reports, seconds_text
+    from fcilib.publish.status import read_reports, report_cells
     from fcilib.representations.base import RepresentationSpec
     from fcilib.routers.router import RouterSpec
     from fcilib.specs.kinds import kinds as kinds_of
@@ -48,12 +48,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-KEPT = (
-    "; finished runs are kept, and the others up to their last finished epoch: "
-    "the same command goes on from there"
-)
-"""What Ctrl-C leaves, to be said after it."""
 
 WIDEST = 110
 """Columns of the widest table."""
@@ -92,17 +86,23 @@ def _one_line_errors(goes_on: bool = False) -> Iterator[None]:
         typer.echo(f"fci: {error}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo(f"fci: interrupted{KEPT if goes_on else ''}", err=True)
+        kept = (
+            "; finished runs are kept, and the others up to their last finished epoch: "
+            "the same command goes on from there"
+        )
+        typer.echo(f"fci: interrupted{kept if goes_on else ''}", err=True)
         raise typer.Exit(130) from None
 
 
-def _parse_pairs(pairs: list[str] | None) -> dict[str, str]:
+def _parse_pairs(pairs: list[str] | None, records: Path | None) -> dict[str, str]:
     values = {}
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise PipelineError(f"-p takes NAME=VALUE, got {pair!r}")
         values[name.strip()] = value
+    if records is not None:
+        values["records"] = str(records.resolve())
     return values
 
 
@@ -123,9 +123,7 @@ def book(
         from fcilib.publish.render import render as render_pages
 
         project = find_project()
-        values = _parse_pairs(parameter)
-        if records is not None:
-            values["records"] = str(records.resolve())
+        values = _parse_pairs(parameter, records)
         if execute:
             folder = out.resolve() if out else project.book
             selected = project.select(chapters or [])
@@ -171,11 +169,9 @@ def run(
         project = find_project()
         source = project.chapter(chapter)
         named = {"profile": profile, "seeds": seeds, "executor": executor}
-        values = _parse_pairs(parameter) | {
+        values = _parse_pairs(parameter, records) | {
             name: str(value) for name, value in named.items() if value is not None
         }
-        if records is not None:
-            values["records"] = str(records.resolve())
         target = output.resolve() if output else project.scratch / f"{source.name}.ipynb"
         execute_chapter(project, source, target, parse_parameters(source, values))
         typer.echo(target)
@@ -187,21 +183,14 @@ def status() -> None:
     with _one_line_errors():
         project = find_project()
         reports = read_reports(project.book)
-        table = Table("chapter", "executed (UTC)", "took", "profile", "seeds", box=None)
+        heads = ("chapter", "executed (UTC)", "took", "profile", "seeds", "executor")
+        table = Table(*heads, box=None)
         for chapter in project.chapters():
-            made = reports.get(chapter.name)
-            if made is None:
+            if made := reports.get(chapter.name):
+                table.add_row(chapter.name, *report_cells(made))
+            else:
                 there = (project.book / f"{chapter.name}.ipynb").is_file()
                 table.add_row(chapter.name, "not here; as committed" if there else "never")
-                continue
-            values = made["parameters"]
-            table.add_row(
-                chapter.name,
-                made["started"][:16].replace("T", " "),
-                seconds_text(made["seconds"]),
-                str(values.get("profile", "")),
-                str(values.get("seeds", "")),
-            )
         Console().print(table)
         counts = Counter(
             path.relative_to(project.root / "records").parts[0]
@@ -347,20 +336,22 @@ def bench(
     """Time the scan or a Mamba block beside their peers, or the kernels' first call."""
     if what == "start":
         waits = measure_start()
-        typer.echo(json.dumps(waits) if as_json else _start_lines(waits))
+        if as_json:
+            typer.echo(json.dumps(waits))
+            return
+        for state, times in waits.items():
+            typer.echo(
+                f"{state}: first call {times['first']:.2f} s, second {times['second']:.4f} s "
+                f"(before it: numba {times['numba']:.2f} s, our module {times['module']:.2f} s)"
+            )
         return
-    limits = {
-        "rounds": rounds,
-        "seconds": seconds,
-        "megabytes": megabytes,
-        "keep_freed": keep_freed,
-    }
-    try:
-        chosen = presets.preset(what, lengths, threads, limits)
-    except ValueError as error:
-        typer.echo(f"fci: {error}", err=True)
-        raise typer.Exit(2) from None
-    cost = measure(chosen, say=lambda text: typer.echo(f"  {text}", err=True))
+    limits = dict(rounds=rounds, seconds=seconds, megabytes=megabytes, keep_freed=keep_freed)
+    with _one_line_errors():
+        try:
+            chosen = presets.preset(what, lengths, threads, limits)
+        except ValueError as error:
+            raise PipelineError(str(error)) from None
+        cost = measure_cost(chosen, say=lambda text: typer.echo(f"  {text}", err=True))
     if as_json:
         typer.echo(cost.model_dump_json(indent=1))
         return
@@ -370,15 +361,6 @@ def bench(
         console.print(table)
     for note in presets.notes(what, cost):
         typer.echo(note)
-
-
-def _start_lines(waits: dict[str, dict[str, float]]) -> str:
-    lines = [
-        f"{state}: first call {times['first']:.2f} s, second {times['second']:.4f} s "
-        f"(before it: numba {times['numba']:.2f} s, our module {times['module']:.2f} s)"
-        for state, times in waits.items()
-    ]
-    return "\n".join(lines)
 
 
 def _cost_tables(cost: Cost, base: str) -> Iterator[Table]:
