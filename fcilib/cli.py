@@ -34,7 +34,6 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.routers.router import RouterSpec
     from fcilib.specs.kinds import kinds as kinds_of
     from fcilib.storage.files import StoreError
-    from fcilib.storage.sealed import RecordError
     from fcilib.study.profiles import profile as sizes_of
     from fcilib.tasks import Task
     from fcilib.training.records import Records
@@ -63,27 +62,28 @@ Pairs = Annotated[
 
 
 @contextlib.contextmanager
-def _one_line_errors(goes_on: bool = False) -> Iterator[None]:
+def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Iterator[None]:
     """Turn what a reader can act on into a line on stderr and an exit status.
 
-    `goes_on`: the same command, given after Ctrl-C, goes on from there.
+    `mistakes`: errors of the library that mean a mistake of the caller's. `goes_on`: the same
+    command, given after Ctrl-C, goes on from there.
     """
     try:
         yield
+    except (BuildFailed, StoreError) as error:
+        typer.echo(f"fci: {error}", err=True)
+        if detail := getattr(error, "detail", ""):
+            typer.echo(f"\n{detail}", err=True)
+        raise typer.Exit(1) from None
+    except (PipelineError, *mistakes) as error:  # type: ignore[misc]
+        typer.echo(f"fci: {error}", err=True)
+        raise typer.Exit(2) from None
     except ModuleNotFoundError as error:
         typer.echo(
             f"fci: {error.name} is missing: executing and rendering chapters needs the book extra, "
             "pip install 'fcilib[book]'",
             err=True,
         )
-        raise typer.Exit(2) from None
-    except (BuildFailed, StoreError) as error:
-        typer.echo(f"fci: {error}", err=True)
-        if detail := getattr(error, "detail", ""):
-            typer.echo(f"\n{detail}", err=True)
-        raise typer.Exit(1) from None
-    except PipelineError as error:
-        typer.echo(f"fci: {error}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         kept = (
@@ -192,10 +192,7 @@ def status() -> None:
                 there = (project.book / f"{chapter.name}.ipynb").is_file()
                 table.add_row(chapter.name, "not here; as committed" if there else "never")
         Console().print(table)
-        counts = Counter(
-            path.relative_to(project.root / "records").parts[0]
-            for path in (project.root / "records").glob("*/*.json")
-        )
+        counts = Counter(path.parent.name for path in project.root.glob("records/*/*.json"))
         by_profile = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
         typer.echo(f"\nrecords: {by_profile or 'none'}")
         for path in sorted(project.progress.glob("*.json")):
@@ -229,13 +226,10 @@ def claims(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """Hold every claim of the paper against the records of one profile."""
-    with _one_line_errors():
+    with _one_line_errors(ValueError):
         project = find_project()
-        try:
-            folder = Records((records or project.root / "records") / profile)
-            entries = ledger.ledger(folder, sizes_of(profile))
-        except (ValueError, RecordError) as error:
-            raise PipelineError(str(error)) from None
+        folder = Records((records or project.root / "records") / profile)
+        entries = ledger.ledger(folder, sizes_of(profile))
         if chapter is not None:
             name, decided = project.chapter(chapter).name, ledger_page.decided_in(project.book)
             entries = {n: e for n, e in entries.items() if name in decided.get(n, [])}
@@ -270,29 +264,32 @@ def audit(
 
     Status 1 if one drifts too far, or if none of them could be audited.
     """
-    with _one_line_errors():
+    with _one_line_errors(ValueError, ConnectionError, ModuleNotFoundError):
         seed = secrets.token_hex(4) if seed is None else seed
         say = (lambda _: None) if as_json else typer.echo
-        try:
-            sizes_of(profile)
-            folder = (records or find_project().root / "records") / profile
-            drawn = audits.draw(Records(folder), sample, seed, most)
-            if not drawn.records:
-                raise ValueError(f"{folder}: holds no record to draw from")
-            say(_draw_line(drawn, folder, seed, most))
-            findings = []
-            for finding in audits.audit(drawn, executor):
-                findings.append(finding)
-                say(audits.described(finding))
-        except (ValueError, ConnectionError, ModuleNotFoundError) as error:
-            raise PipelineError(str(error)) from None
+        sizes_of(profile)
+        folder = (records or find_project().root / "records") / profile
+        drawn = audits.draw(Records(folder), sample, seed, most)
+        if not drawn.records:
+            raise ValueError(f"{folder}: holds no record to draw from")
+        left = [f"{drawn.costly} that took more than {most:g} s"] if most is not None else []
+        left += [f"{drawn.foreign} of other numerics"] if drawn.foreign else []
+        out = f"; left out: {', '.join(left)}" if left else ""
+        say(f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}{out}")
+        say(f"{audits.AUDIT_RULE}\n")
+        findings = []
+        for finding in audits.audit(drawn, executor):
+            findings.append(finding)
+            say(audits.described(finding))
     counts = audits.outcomes(findings)
     if as_json:
         options = {"profile": profile, "seed": seed, "sample": sample, "most": most}
-        left = {"among": drawn.among, "foreign": drawn.foreign, "costly": drawn.costly}
+        counted = {"among": drawn.among, "foreign": drawn.foreign, "costly": drawn.costly}
         plain = [finding.plain() for finding in findings]
         typer.echo(
-            json.dumps({**options, **left, "summary": counts, "findings": plain}, allow_nan=False)
+            json.dumps(
+                {**options, **counted, "summary": counts, "findings": plain}, allow_nan=False
+            )
         )
     else:
         typer.echo("\n" + ", ".join(f"{verdict}: {n}" for verdict, n in counts.items()))
@@ -300,16 +297,6 @@ def audit(
         typer.echo("fci: nothing could be audited", err=True)
     if not audits.passed(findings):
         raise typer.Exit(1)
-
-
-def _draw_line(drawn: audits.Draw, folder: Path, seed: str, most: float | None) -> str:
-    left = [f"{drawn.costly} that took more than {most:g} s"] if most is not None else []
-    left += [f"{drawn.foreign} of other numerics"] if drawn.foreign else []
-    return (
-        f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}"
-        f"{'; left out: ' if left else ''}{', '.join(left)}\n"
-        f"{audits.AUDIT_RULE}\n"
-    )
 
 
 @app.command()
@@ -346,12 +333,9 @@ def bench(
             )
         return
     limits = dict(rounds=rounds, seconds=seconds, megabytes=megabytes, keep_freed=keep_freed)
-    with _one_line_errors():
-        try:
-            chosen = presets.preset(what, lengths, threads, limits)
-        except ValueError as error:
-            raise PipelineError(str(error)) from None
-        cost = measure_cost(chosen, say=lambda text: typer.echo(f"  {text}", err=True))
+    with _one_line_errors(ValueError):
+        chosen = presets.preset(what, lengths, threads, limits)
+    cost = measure_cost(chosen, say=lambda text: typer.echo(f"  {text}", err=True))
     if as_json:
         typer.echo(cost.model_dump_json(indent=1))
         return

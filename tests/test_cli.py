@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from fcilib.cli import app
 from fcilib.publish import render
-from fcilib.publish.project import Project, BuildFailed
+from fcilib.publish.project import BuildFailed, Project
 
 CHAPTER = """\
 # %% tags=["parameters"]

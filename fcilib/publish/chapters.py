@@ -27,7 +27,7 @@ from papermill.exceptions import PapermillExecutionError
 from fcilib.execution.watch import Watch
 from fcilib.publish.normalise import normalise
 from fcilib.publish.parameters import parameters_of, parse_parameters
-from fcilib.publish.project import Chapter, BuildFailed, Project, relative
+from fcilib.publish.project import BuildFailed, Chapter, Project, relative
 from fcilib.publish.render import ANSI
 from fcilib.publish.source import KERNELSPEC, read_chapter
 from fcilib.publish.status import write_report
@@ -94,14 +94,14 @@ def execute_chapters(
     project: Project,
     chapters: Sequence[Chapter],
     folder: Path,
-    given: Mapping[str, str] | None = None,
+    texts: Mapping[str, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Execute chapters one after another into `folder`, with the same parameters for each.
 
     Every chapter's parameters are checked before the first one runs. Raises PipelineError.
     """
-    parsed = {chapter: parse_parameters(chapter, given or {}) for chapter in chapters}
+    parsed = {chapter: parse_parameters(chapter, texts or {}) for chapter in chapters}
     for chapter in chapters:
         begin = time.monotonic()
         output = folder / f"{chapter.name}.ipynb"

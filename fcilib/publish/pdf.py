@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from fcilib.publish.project import WHOLE, PipelineError, Project, BuildFailed
+from fcilib.publish.project import WHOLE, BuildFailed, PipelineError, Project
 from fcilib.storage.files import storing
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fcilib.publish.project import Project, BuildFailed
+from fcilib.publish.project import BuildFailed, Project
 from fcilib.publish.single_page import write_single_page
 from fcilib.storage.files import storing
 

@@ -11,31 +11,14 @@ import datetime
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fcilib.storage.files import write_atomic
-from fcilib.system.machine import cores, processor
+from fcilib.system.machine import cores, processor, provenance
 
-PACKAGES = ("fcilib", "torch", "numpy", "numba", "papermill", "jupyter-book")
-PAGE = "status.md"
-
-
-def machine() -> dict[str, Any]:
-    """Describe where this runs: system, processor and versions, but not whose machine it is."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
-        "cores": cores(),
-        "versions": versions,
-    }
+BOOK_PACKAGES = ("papermill", "jupyter-book")
 
 
 def write_report(
@@ -55,7 +38,12 @@ def write_report(
         "seconds": round(run["duration"], 1),
         "cells": len(cells),
         "parameters": dict(parameters),
-        "machine": machine(),
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "processor": processor(),
+            "cores": cores(),
+            "versions": provenance()["versions"] | {n: version(n) for n in BOOK_PACKAGES},
+        },
     }
     path = book / "_generated" / "status" / f"{chapter}.json"
     write_atomic(path, json.dumps(report, indent=1) + "\n")
@@ -109,7 +97,7 @@ def write_status(book: Path, chapters: Sequence[str]) -> Path:
     for text, names in machines.items():
         which = ", ".join(f"`{name}`" for name in names)
         lines += ["", f"{which}: {text}"]
-    path = book / "_generated" / PAGE
+    path = book / "_generated" / "status.md"
     write_atomic(path, "\n".join(lines) + "\n")
     return path
 

@@ -147,37 +147,23 @@ class Study:
         The questions are those that `$FCI_HOTPOTQA` leads to; else those that the records of this
         profile were made from, where all are recorded; else what `hotpotqa.load` finds.
         """
-        if self.profile == "smoke":
-            return self._retrieve(retrievers, picks, hotpotqa.standin())
-        if not os.environ.get(hotpotqa.VARIABLE):
-            try:
-                return self._retrieve(retrievers, picks, hotpotqa.SAMPLE)
-            except LookupError:
-                pass
-        return self._retrieve(retrievers, picks, hotpotqa.load())
-
-    def _retrieve(
-        self,
-        retrievers: Mapping[str, AnyRetriever],
-        picks: int,
-        questions: hotpotqa.QuestionSet | hotpotqa.Known,
-    ) -> Retrievals:
-        folder, digest = self.records.folder / "retrievals", questions.digest
-        runs = {
-            (name, seed): Retrieval(retriever=retriever, questions=digest, picks=picks, seed=seed)
+        folder = self.records.folder / "retrievals"
+        sample = {
+            (name, seed): Retrieval(
+                retriever=retriever, questions=hotpotqa.SAMPLE.digest, picks=picks, seed=seed
+            )
             for name, retriever in retrievers.items()
             for seed in (self.chosen if retriever.draws else (0,))
         }
-        if isinstance(questions, hotpotqa.Known):
-            records = {
-                key: record for key, run in runs.items() if (record := retrieval.find(run, folder))
-            }
-            if len(records) < len(runs):
-                raise LookupError(f"{questions.name}: not all is recorded")
-            return Retrievals(records)
-        with Progress(len(runs), unit="retrieval") as progress:
-            records = {}
-            for key, run in runs.items():
+        if self.profile != "smoke" and not os.environ.get(hotpotqa.VARIABLE):
+            known = {key: r for key, run in sample.items() if (r := retrieval.find(run, folder))}
+            if len(known) == len(sample):
+                return Retrievals(known)
+        questions = hotpotqa.standin() if self.profile == "smoke" else hotpotqa.load()
+        with Progress(len(sample), unit="retrieval") as progress:
+            records: dict[tuple[str, int], retrieval.RetrievalRecord] = {}
+            for key, run in sample.items():
+                run = run.model_copy(update={"questions": questions.digest})
                 progress.show(len(records))
                 records[key] = retrieval.retrieve(run, folder, lambda: questions)
         return Retrievals(records)

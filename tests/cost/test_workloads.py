@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from fcilib.cost import Arithmetic, Loss, MambaPass, Represent, Route, Scan, arithmetic, peers
+from fcilib.cost import (
+    Arithmetic,
+    Loss,
+    MambaPass,
+    Represent,
+    Route,
+    Scan,
+    arithmetic,
+    meter,
+    peers,
+)
 from fcilib.representations import Flow
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.scan import MissingBackendError
@@ -91,5 +101,5 @@ def test_the_limit_counts_what_a_scan_of_its_size_needs(monkeypatch):
     asked = []
     monkeypatch.setattr(arithmetic, "spend", asked.append)
     call = Arithmetic(batch=2, width=3, state=4).prepare(5)
-    call()
+    meter.seconds(call)
     assert asked == [120 * arithmetic.FORWARD, 120 * arithmetic.BACKWARD]

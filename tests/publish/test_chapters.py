@@ -13,7 +13,7 @@ import pytest
 from fcilib.publish.chapters import execute_chapter, execute_chapters
 from fcilib.publish.normalise import join_streams, normalise
 from fcilib.publish.parameters import parse_parameters
-from fcilib.publish.project import Chapter, BuildFailed, PipelineError, Project, find_project
+from fcilib.publish.project import BuildFailed, Chapter, PipelineError, Project, find_project
 from fcilib.publish.status import read_reports, write_status
 
 HEADER = """\
