@@ -31,6 +31,7 @@ class Attention(StackSpec):
     """Sparse: random positions that see, and are seen by, every token."""
 
     def layer(self, size: Size) -> nn.Module:
+        mixer: nn.Module
         if self.mask == "sparse":
             mixer = SparseAttention(size, self.heads, self.window, self.global_tokens)
         else:

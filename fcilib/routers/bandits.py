@@ -112,8 +112,8 @@ class LinearRewards(nn.Module):
     def learn(self, phi: torch.Tensor, rewards: torch.Tensor) -> None:
         """Add rounds: features `(n, D)` that were played and their rewards `(n,)`."""
         phi = phi.double()
-        self.covariance += phi.T @ phi
-        self.response += phi.T @ rewards.double()
+        self.covariance.add_(phi.T @ phi)
+        self.response.add_(phi.T @ rewards.double())
         lower = torch.linalg.cholesky(self.covariance)
         inverse = torch.cholesky_inverse(lower)
         identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
