@@ -85,6 +85,11 @@ def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Itera
             err=True,
         )
         raise typer.Exit(2) from None
+    except BrokenPipeError:  # who reads what is printed has read enough
+        raise
+    except OSError as error:
+        typer.echo(f"fci: {error}", err=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         kept = (
             "; finished runs are kept, and the others up to their last finished epoch: "
@@ -94,15 +99,23 @@ def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Itera
         raise typer.Exit(130) from None
 
 
-def _parse_pairs(pairs: list[str] | None, records: Path | None) -> dict[str, str]:
-    values = {}
+def _parameters(pairs: list[str] | None, **options: object) -> dict[str, str]:
+    """The texts of a chapter's parameters: those of -p, and those that have an option."""
+    texts = [(name, str(value)) for name, value in options.items() if value is not None]
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
-        if not equals or not name:
+        if not equals or not name.strip():
             raise PipelineError(f"-p takes NAME=VALUE, got {pair!r}")
-        values[name.strip()] = value
-    if records is not None:
-        values["records"] = str(records.resolve())
+        texts.append((name.strip(), value))
+    for name, count in Counter(name for name, _ in texts).items():
+        if count > 1:
+            raise PipelineError(f"the parameter {name!r} is set {count} times; set it once")
+    values = dict(texts)
+    if values.get("records"):
+        folder = Path(values["records"]).resolve()
+        if folder.exists() and not folder.is_dir():
+            raise PipelineError(f"{folder}: is a file; records are kept in a folder")
+        values["records"] = str(folder)
     return values
 
 
@@ -123,7 +136,9 @@ def book(
         from fcilib.publish.render import render as render_pages
 
         project = find_project()
-        values = _parse_pairs(parameter, records)
+        values = _parameters(parameter, records=records)
+        if not execute and (chapters or values or out):
+            raise PipelineError("--no-execute takes no chapters, --out, --records or -p")
         if execute:
             folder = out.resolve() if out else project.book
             selected = project.select(chapters or [])
@@ -163,16 +178,16 @@ def run(
 ) -> None:
     """Execute one chapter as you like it, away from the book."""
     with _one_line_errors(goes_on=True):
-        from fcilib.publish.chapters import execute_chapter
+        from fcilib.publish.chapters import demand_free, execute_chapter
         from fcilib.publish.parameters import parse_parameters
 
         project = find_project()
         source = project.chapter(chapter)
-        named = {"profile": profile, "seeds": seeds, "executor": executor}
-        values = _parse_pairs(parameter, records) | {
-            name: str(value) for name, value in named.items() if value is not None
-        }
+        values = _parameters(
+            parameter, profile=profile, seeds=seeds, executor=executor, records=records
+        )
         target = output.resolve() if output else project.scratch / f"{source.name}.ipynb"
+        demand_free(project, target)
         execute_chapter(project, source, target, parse_parameters(source, values))
         typer.echo(target)
 
@@ -228,8 +243,10 @@ def claims(
     """Hold every claim of the paper against the records of one profile."""
     with _one_line_errors(ValueError):
         project = find_project()
-        folder = Records((records or project.root / "records") / profile)
-        entries = ledger.ledger(folder, sizes_of(profile))
+        sizes, folder = sizes_of(profile), (records or project.root / "records") / profile
+        if not folder.is_dir():
+            raise PipelineError(f"{folder} does not exist: it would hold the runs to read")
+        entries = ledger.ledger(Records(folder), sizes)
         if chapter is not None:
             name, decided = project.chapter(chapter).name, ledger_page.decided_in(project.book)
             entries = {n: e for n, e in entries.items() if name in decided.get(n, [])}

@@ -289,6 +289,8 @@ def _file_rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".jsonl":
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
                 try:
                     yield json.loads(line)
                 except ValueError as error:

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from fcilib.execution.executors import parse
+from fcilib.study.profiles import profile
+
 PARAMETERS = {"profile": (str,), "seeds": (int, list), "executor": (str,), "records": (str,)}
 """What a chapter's parameters cell sets, and of which types."""
 
@@ -24,6 +27,13 @@ def demand_parameters(namespace: Mapping[str, Any]) -> None:
             raise TypeError(f"parameter {name}: {value!r} is not of type {wanted}")
 
 
+def demand_values(parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError for a profile, seeds or an executor, of those that are there, unknown."""
+    checks = {"profile": profile, "seeds": seed_numbers, "executor": parse}
+    for name in checks.keys() & parameters.keys():
+        checks[name](parameters[name])
+
+
 def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """The seeds that the parameter names: so many, from 0 on, or those of a list.
 
@@ -33,8 +43,8 @@ def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
         if seeds < 1:
             raise ValueError(f"parameter seeds: {seeds} is less than one")
         return tuple(range(seeds))
-    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
-        raise ValueError(f"parameter seeds: {seeds} is no list of whole numbers from 0 up")
+    if not seeds or any(type(seed) is not int or not 0 <= seed < 2**63 for seed in seeds):
+        raise ValueError(f"parameter seeds: {seeds} is no list of whole numbers from 0 to 2^63 - 1")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"parameter seeds: {seeds} names one more than once")
     return tuple(seeds)

@@ -13,12 +13,12 @@ from typing import Any
 
 from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find_cost, measure_cost
-from fcilib.execution.executors import execute, parse
+from fcilib.execution.executors import execute
 from fcilib.execution.progress import Progress, running
 from fcilib.retrieval import Retrieval, hotpotqa
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.storage.places import default_records
-from fcilib.study.parameters import demand_parameters, seed_numbers
+from fcilib.study.parameters import demand_parameters, demand_values, seed_numbers
 from fcilib.study.profiles import Profile, profile
 from fcilib.study.results import Results, Retrievals
 from fcilib.training.experiment import Experiment
@@ -48,12 +48,10 @@ class Study:
             ValueError: a profile, seeds or an executor that can't be.
         """
         demand_parameters(namespace)
-        size, executor = namespace["profile"], namespace["executor"]
-        seeds = seed_numbers(namespace["seeds"])
-        profile(size)
-        parse(executor)
+        demand_values(namespace)
+        size, seeds = namespace["profile"], seed_numbers(namespace["seeds"])
         folder = Path(namespace["records"]) if namespace["records"] else default_records()
-        return cls(size, seeds, executor, Records(folder / size))
+        return cls(size, seeds, namespace["executor"], Records(folder / size))
 
     @property
     def seeds(self) -> int:
