@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -29,7 +29,11 @@ def demand_parameters(namespace: Mapping[str, Any]) -> None:
 
 def demand_values(parameters: Mapping[str, Any]) -> None:
     """Raise ValueError for a profile, seeds or an executor, of those that are there, unknown."""
-    checks = {"profile": profile, "seeds": seed_numbers, "executor": parse}
+    checks: dict[str, Callable[[Any], Any]] = {
+        "profile": profile,
+        "seeds": seed_numbers,
+        "executor": parse,
+    }
     for name in checks.keys() & parameters.keys():
         checks[name](parameters[name])
 
