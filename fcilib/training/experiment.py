@@ -24,6 +24,9 @@ class Training(Spec):
     """How a model is trained. Where the paper speaks (section 3.2) the defaults are its own."""
 
     sequences: int = Field(8000, ge=1)
+    """Sequences of an epoch."""
+    data: Literal["fixed", "fresh"] = "fixed"
+    """Whether every epoch goes over the same sequences, or over new ones."""
     batch: int = Field(32, ge=1)
     epochs: int = Field(40, ge=0)
     """0: the model is measured as it was initialised."""

@@ -74,9 +74,7 @@ def train(
         StoreError: it can't be written.
     """
     spec, seed = experiment.training, experiment.seed
-    data = experiment.task.draw(spec.sequences, seed, "train")
-    if spec.targets == "shuffled":
-        data = _shuffled(data, seed)
+    data = _sequences(experiment, 0)
     held_out = experiment.task.draw(spec.held_out, seed, "test")
     steps = math.ceil(spec.sequences / spec.batch)
     device = torch.device(device)
@@ -87,8 +85,8 @@ def train(
         begun = time.perf_counter()
         data, held_out = map(model.representation.prepare, (data, held_out))
         model, data, tested = model.to(device), data.to(device), held_out.to(device)
-        fresh = checkpoint is None or not checkpoint.exists()
-        if fresh:
+        begins = checkpoint is None or not checkpoint.exists()
+        if begins:
             with place:
                 model.representation.pretrain(data)
         optimizer = torch.optim.AdamW(
@@ -101,7 +99,7 @@ def train(
             optimizer, max_lr=spec.learning_rate, total_steps=max(steps * spec.epochs, 1)
         )
         notes: dict[str, Any] = {"curve": [], "shares": [], "seconds": 0.0}
-        if checkpoint is not None and not fresh:
+        if checkpoint is not None and not begins:
             notes = load_checkpoint(checkpoint, model, optimizer, scheduler)
         curve, shares, spent = notes["curve"], notes["shares"], notes["seconds"]
         if experiment.probing == "by-epoch" and not shares:
@@ -115,6 +113,10 @@ def train(
         for epoch in range(len(curve), spec.epochs):
             # An epoch's randomness depends on its number alone, so a resumed run repeats it.
             torch.manual_seed(_mix(seed, epoch))
+            if epoch and spec.data == "fresh":
+                data = model.representation.prepare(_sequences(experiment, epoch)).to(device)
+                if captured is not None:
+                    captured.data.copy_(data)
             with place:
                 loss = _epoch(
                     experiment, model, optimizer, scheduler, data, epoch, report, captured
@@ -219,6 +221,13 @@ def _loss(output: Output, batch: Batch, weight: float | torch.Tensor) -> torch.T
         target = target.masked_fill(hidden, IGNORED)
         loss = loss + weight * F.cross_entropy(output.scores.float(), target, ignore_index=IGNORED)
     return loss
+
+
+def _sequences(experiment: Experiment, epoch: int) -> Batch:
+    """The sequences of an epoch, as they are drawn; the first epoch's are those of fixed data."""
+    spec, seed = experiment.training, experiment.seed
+    data = experiment.task.draw(spec.sequences, _mix(seed, epoch) if epoch else seed, "train")
+    return _shuffled(data, seed) if spec.targets == "shuffled" else data
 
 
 def _shuffled(data: Batch, seed: int) -> Batch:
