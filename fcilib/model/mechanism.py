@@ -15,12 +15,12 @@ from fcilib.representations.base import TokenEmbedding
 from fcilib.routers.router import mask_candidates
 from fcilib.tasks import Batch
 
-PARTS = ("precision_others", "token_match", "self_match", "token_form", "position_form")
-"""What is measured, in order; NaN where a model has no such part."""
+PARTS = ("precision_others", "token_match", "self_match")
+"""What is measured of the scores; of a router that has a form, the forms are measured too."""
 
 
 @torch.no_grad()
-def mechanism(model: FCI, held_out: Batch, batch: int) -> dict[str, float]:
+def mechanism(model: FCI, held_out: Batch, batch: int = 128) -> dict[str, float]:
     """The parts of a trained or untrained router's scores over held-out sequences.
 
     `precision_others`: routing precision with the query taken out of the candidates, whatever the
@@ -34,7 +34,8 @@ def mechanism(model: FCI, held_out: Batch, batch: int) -> dict[str, float]:
     `position_form`: the same for the position vectors.
 
     The two forms see the vectors as the router does, through the LayerNorm, but one without the
-    other and without what a layer adds. They are NaN where there is no form, or no such vectors.
+    other and without what a layer adds. They are left out where there is no form, or no such
+    vectors.
     """
     model.eval()
     sums = dict.fromkeys(PARTS[:3], 0.0)
@@ -43,7 +44,7 @@ def mechanism(model: FCI, held_out: Batch, batch: int) -> dict[str, float]:
         x = model.represent(part.tokens)
         scores = model.router(part.tokens if model.router.reads_tokens else x, part.query)
         others = mask_candidates(scores, part.query, "others")
-        share = metrics.shares(others)
+        share = metrics.tie_shares(others, metrics.tie_slack(others))
         evidence, query = part.evidence[:, None], part.query[:, None]
         at_evidence, at_query = scores.gather(1, evidence), scores.gather(1, query)
         rest = others.scatter(1, evidence, float("-inf")).isfinite()
@@ -66,20 +67,25 @@ def _spread(scores: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, t
 def _forms(model: FCI) -> dict[str, float]:
     form = model.router.form()
     embedding = next((m for m in model.modules() if isinstance(m, TokenEmbedding)), None)
-    tables = {"token_form": None, "position_form": None}
-    if form is not None and embedding is not None:
-        tables = {"token_form": embedding.token, "position_form": embedding.position}
+    if form is None or embedding is None:
+        return {}
+    tables = {"token_form": embedding.token, "position_form": embedding.position}
     return {
-        name: float("nan") if table is None else _diagonal_excess(model.norm(table.weight), form)
+        name: _diagonal_excess(model.norm(table.weight), form)
         for name, table in tables.items()
+        if table is not None
     }
 
 
-def _diagonal_excess(vectors: torch.Tensor, form: torch.Tensor | None) -> float:
+def _diagonal_excess(vectors: torch.Tensor, form: torch.Tensor) -> float:
     """How far the form's diagonal is above the rest, in standard deviations of the rest."""
-    if form is None:
-        return float("nan")
     values = (vectors @ form @ vectors.T).double()
     diagonal = values.diagonal()
     rest = values[~torch.eye(len(values), dtype=torch.bool, device=values.device)]
     return float((diagonal.mean() - rest.mean()) / rest.std())
+
+
+def add_mechanism(parts: dict[str, list[float]], model: FCI, held_out: Batch) -> None:
+    """Measure once more: each part's value is added to the list of its name."""
+    for name, value in mechanism(model, held_out).items():
+        parts.setdefault(name, []).append(round(value, 5))

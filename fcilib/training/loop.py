@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from fcilib.model import metrics, probes
 from fcilib.model.fci import FCI, Output
+from fcilib.model.mechanism import add_mechanism
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.tasks import Batch
 from fcilib.training.experiment import Experiment, Training
@@ -105,6 +106,10 @@ def train(
         if experiment.probing == "by-epoch" and not shares:
             with place:
                 shares += probes.shares(model, tested, spec.epochs)
+        parts = notes.setdefault("mechanism", {})
+        if experiment.probing == "mechanism" and not parts:
+            with place:
+                add_mechanism(parts, model, tested)
         captured = None
         if device.type != "cpu" and spec.epochs and capturable(model):
             forward = partial(_forward, model, spec)
@@ -124,9 +129,10 @@ def train(
                 curve.append({"loss": loss, **evaluate(model, tested, spec)})
                 if shares:
                     shares += probes.shares(model, tested, spec.epochs)
+                if parts:
+                    add_mechanism(parts, model, tested)
             if checkpoint is not None:
-                seconds = spent + time.perf_counter() - begun
-                notes = {"curve": curve, "shares": shares, "seconds": seconds}
+                notes["seconds"] = spent + time.perf_counter() - begun
                 save_checkpoint(checkpoint, model, optimizer, scheduler, notes)
         seconds = spent + time.perf_counter() - begun
         with place:
@@ -136,7 +142,8 @@ def train(
             metrics={name: value for name, value in final.items() if name != "loss"},
             curve=curve,
             probes=probes.measure(model, held_out, seed, experiment.probing)
-            | ({"shares_by_epoch": shares} if shares else {}),
+            | ({"shares_by_epoch": shares} if shares else {})
+            | {f"{name}_by_epoch": values for name, values in parts.items()},
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
             peak_memory_mb=_peak_memory_mb(device),
