@@ -199,6 +199,19 @@ def test_the_status_page_gets_what_the_notebook_does_not_keep(project: Project) 
     assert made["machine"]["versions"]["torch"] in page
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"started": 3}', '{"parameters": []}'])
+def test_a_report_that_cannot_be_read_counts_as_none(project: Project, text: str) -> None:
+    execute_chapter(project, add(project, NOISY), project.book / "01_small.ipynb")
+    (path,) = (project.book / "_generated" / "status").iterdir()
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    assert read_reports(project.book) == {}
+    for name in ("started", "seconds", "parameters", "machine"):
+        path.write_text(json.dumps({**whole, name: None}), encoding="utf-8")
+        assert read_reports(project.book) == {}
+    assert "| `01_small` | not here" in write_status(project.book, ["01_small"]).read_text("utf-8")
+
+
 # --- what is written, and where ---
 
 MACHINE = """
