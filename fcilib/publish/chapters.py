@@ -22,6 +22,7 @@ from typing import Any
 import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
@@ -82,8 +83,16 @@ def execute_chapter(
             except PapermillExecutionError as error:
                 inside = output.is_relative_to(project.root)
                 kept = (project.scratch if inside else output.parent) / "failed" / raw.name
-                write_atomic(kept, raw.read_bytes())
-                raise _failure(project, chapter, error, kept) from None
+                try:
+                    write_atomic(kept, raw.read_bytes())
+                    there = f"The notebook up to there: {relative(kept, project.root)}"
+                except OSError as fault:
+                    there = f"The notebook up to there is not kept: {fault}"
+                raise _failure(project, chapter, error, there) from None
+            except NoSuchKernel:
+                raise PipelineError(
+                    "executing chapters needs a kernel of this environment: pip install ipykernel"
+                ) from None
             except DeadKernelError:
                 raise BuildFailed(
                     f"chapter {chapter.name} failed: its kernel died (out of memory, or killed)"
@@ -195,7 +204,7 @@ def _demand_writable(folder: Path) -> None:
 
 
 def _failure(
-    project: Project, chapter: Chapter, error: PapermillExecutionError, kept: Path
+    project: Project, chapter: Chapter, error: PapermillExecutionError, there: str
 ) -> BuildFailed:
     source = error.source.strip("\n")
     text = chapter.source.read_text(encoding="utf-8")
@@ -207,7 +216,7 @@ def _failure(
     return BuildFailed(
         f"chapter {chapter.name} failed in cell [{error.exec_count}] ({where}): "
         f"{error.ename}: {first_line}",
-        detail=f"{indented}\n\nThe notebook up to there: {relative(kept, project.root)}",
+        detail=f"{indented}\n\n{there}",
     )
 
 

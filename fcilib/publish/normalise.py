@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -93,10 +94,11 @@ def stderr_of(notebook: nbformat.NotebookNode) -> str:
 
 
 def _portable(output: nbformat.NotebookNode, root: Path) -> nbformat.NotebookNode:
-    """Replace the repository's absolute path in an output's texts."""
+    """Replace the repository's absolute path in an output's texts, but not in a longer name."""
+    path = re.compile(rf"{re.escape(str(root))}(?![\w-])")
     if "text" in output:
-        output.text = output.text.replace(str(root), ".")
+        output.text = path.sub(".", output.text)
     for mime, data in output.get("data", {}).items():
         if isinstance(data, str) and not mime.startswith("image/png"):
-            output.data[mime] = data.replace(str(root), ".")
+            output.data[mime] = path.sub(".", data)
     return output

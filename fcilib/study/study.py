@@ -91,12 +91,15 @@ class Study:
             seeds: only so many of the study's seeds, the first ones, for what takes long.
 
         Raises:
+            ValueError: `seeds` is less than one.
             RecordError: a record can't be trusted.
             RunsFailed: some runs failed, as when a loss is not finite; all others are recorded.
             StoreError: the records can't be written.
             ModuleNotFoundError, ConnectionError: the executor is Ray, which is not installed, or
                 no cluster answers.
         """
+        if seeds is not None and seeds < 1:
+            raise ValueError(f"seeds: {seeds} is less than one")
         runs = {
             (name, seed): experiment.with_seed(seed)
             for name, experiment in conditions.items()
@@ -173,14 +176,19 @@ class Study:
     def run_protocols(
         self, protocols: Mapping[str, Mapping[str, Experiment]]
     ) -> dict[str, Results]:
-        """As `run`, for conditions under several protocols, in one go that keeps all cores busy."""
-        together = self.run(
-            {
-                f"{name}, {protocol}": experiment
-                for protocol, conditions in protocols.items()
-                for name, experiment in conditions.items()
-            }
-        ).records
+        """As `run`, for conditions under several protocols, in one go that keeps all cores busy.
+
+        Raises ValueError where two pairs of a condition and its protocol read alike: "a, b" under
+        "c", and "a" under "b, c".
+        """
+        joint = {
+            f"{name}, {protocol}": experiment
+            for protocol, conditions in protocols.items()
+            for name, experiment in conditions.items()
+        }
+        if len(joint) < sum(map(len, protocols.values())):
+            raise ValueError(f"names of conditions and protocols read alike: {', '.join(joint)}")
+        together = self.run(joint).records
         return {
             protocol: Results(
                 {

@@ -212,6 +212,21 @@ def test_a_report_that_cannot_be_read_counts_as_none(project: Project, text: str
     assert "| `01_small` | not here" in write_status(project.book, ["01_small"]).read_text("utf-8")
 
 
+def test_a_failure_is_told_where_its_notebook_cannot_be_kept(project: Project) -> None:
+    project.scratch.touch()  # a file in the folder's place
+    with pytest.raises(BuildFailed, match="failed in cell") as caught:
+        execute_chapter(project, add(project, FAILING), project.book / "01_small.ipynb")
+    assert "The notebook up to there is not kept: " in caught.value.detail
+
+
+def test_without_a_kernel_it_says_what_to_install(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(chapters.KERNELSPEC, "name", "none")
+    with pytest.raises(PipelineError, match="pip install ipykernel"):
+        execute_chapter(project, add(project, NOISY), project.book / "01_small.ipynb")
+
+
 # --- what is written, and where ---
 
 MACHINE = """
@@ -426,6 +441,15 @@ def test_stdout_is_joined_between_displayed_outputs_and_stderr_left_out() -> Non
         (None, None),
         ("stdout", "c"),
     ]
+
+
+def test_a_longer_path_that_begins_like_the_repositorys_is_kept() -> None:
+    made = nbformat.v4.new_notebook()
+    text = "/work/book/a /work/book-2 /work/booking /work/book"
+    outputs = [nbformat.v4.new_output("stream", text=text)]
+    made.cells = [nbformat.v4.new_code_cell("", outputs=outputs)]
+    (cell,) = normalise(made, Path("/work/book")).cells
+    assert cell.outputs[0].text == "./a /work/book-2 /work/booking ."
 
 
 def test_ids_depend_on_the_cell_alone(tmp_path: Path) -> None:

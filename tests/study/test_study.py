@@ -205,3 +205,20 @@ def test_the_numbers_of_a_run_are_its_metrics_its_probes_and_its_cost(results):
     assert "singular_values" not in found
     blind = record.model_copy(update={"probes": {}})
     assert math.isnan(numbers(blind)["rank_share"])
+
+
+def test_names_that_would_hide_a_run_are_refused(tmp_path, results):
+    both = results["all"] | results["all"]
+    assert both.frame.equals(results["all"].frame)
+    with pytest.raises(ValueError, match="names different experiments; rename one"):
+        results["all"] | results["others"]
+    here = study(tmp_path)
+    plain = here.experiment(representation=Embedding(), router=Investigator())
+    with pytest.raises(ValueError, match="read alike: a, b, c"):
+        here.run_protocols({"c": {"a, b": plain}, "b, c": {"a": plain.with_seed(7)}})
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_less_than_one_seed_is_refused(tmp_path, seeds):
+    with pytest.raises(ValueError, match=f"seeds: {seeds} is less than one"):
+        study(tmp_path).run({}, seeds=seeds)
