@@ -120,7 +120,7 @@ def _parameters(pairs: list[str] | None, **options: object) -> dict[str, str]:
             raise PipelineError(f"the parameter {name!r} is set {count} times; set it once")
     values = dict(texts)
     if values.get("records"):
-        folder = Path(values["records"]).resolve()
+        folder = Path(values["records"]).expanduser().resolve()
         if folder.exists() and not folder.is_dir():
             raise PipelineError(f"{folder}: is a file; records are kept in a folder")
         values["records"] = str(folder)

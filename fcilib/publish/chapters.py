@@ -66,7 +66,7 @@ def execute_chapter(
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="fci-") as folder:
         raw = Path(folder) / f"{chapter.name}.ipynb"
-        environment = _kernel_environment(project, chapter, parameters, Path(folder))
+        environment = _kernel_environment(project, chapter, Path(folder))
         with environment as progress, Watch(chapter.name, progress):
             try:
                 notebook = papermill.execute_notebook(
@@ -163,9 +163,7 @@ class _Kernel(AsyncKernelManager):
 
 
 @contextlib.contextmanager
-def _kernel_environment(
-    project: Project, chapter: Chapter, parameters: Mapping[str, Any], scratch: Path
-) -> Iterator[Path]:
+def _kernel_environment(project: Project, chapter: Chapter, scratch: Path) -> Iterator[Path]:
     """Set what the kernel inherits, for as long as it runs; give the progress file's path.
 
     That file lies in `scratch` where the repository can't be written.
@@ -185,10 +183,6 @@ def _kernel_environment(
         "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not one in the home folder
         "IPYTHONDIR": str(scratch / "ipython"),  # nor what its owner starts every session with
     }
-    if parameters.get("records"):  # weights are kept beside other records as well
-        # As the kernel reads it, whose working folder is the book.
-        folder = project.book / parameters["records"] / "backbones"
-        os.environ.setdefault("FCI_BACKBONES", str(folder))
     try:
         yield progress
     finally:

@@ -17,7 +17,7 @@ from fcilib.execution.executors import execute
 from fcilib.execution.progress import Progress, running
 from fcilib.retrieval import Retrieval, hotpotqa
 from fcilib.retrieval.retrievers import AnyRetriever
-from fcilib.storage.places import default_records
+from fcilib.storage.places import WEIGHTS_VARIABLE, default_records
 from fcilib.study.parameters import demand_parameters, demand_values, seed_numbers
 from fcilib.study.profiles import Profile, profile
 from fcilib.study.results import Results, Retrievals
@@ -43,6 +43,10 @@ class Study:
         A chapter calls it right after its parameters cell, so that any other plain variable is a
         mistyped parameter. papermill only warns of those; here they stop the chapter.
 
+        Where other records than the repository's are named, weights of our own pretrained models
+        are kept beside them as well: `$FCI_BACKBONES` is set, unless it is, for this process and
+        those it starts.
+
         Raises:
             TypeError: an unknown parameter, a missing one, or one of another type.
             ValueError: a profile, seeds or an executor that can't be.
@@ -50,7 +54,10 @@ class Study:
         demand_parameters(namespace)
         demand_values(namespace)
         size, seeds = namespace["profile"], seed_numbers(namespace["seeds"])
-        folder = Path(namespace["records"]) if namespace["records"] else default_records()
+        folder = default_records()
+        if namespace["records"]:
+            folder = Path(namespace["records"]).expanduser()
+            os.environ.setdefault(WEIGHTS_VARIABLE, str(folder.resolve() / "backbones"))
         return cls(size, seeds, namespace["executor"], Records(folder / size))
 
     @property

@@ -259,28 +259,6 @@ def test_what_a_kernel_says_of_its_machine_goes_to_the_caller_and_not_into_the_c
         assert part not in json.dumps([c.outputs for c in nbformat.read(output, 4).cells[2:]])
 
 
-WEIGHTS = """
-# %%
-import os
-print(os.environ.get("FCI_BACKBONES"))
-"""
-
-
-def test_with_other_records_weights_are_kept_beside_them(
-    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("FCI_BACKBONES", raising=False)
-    chapter, output = add(project, WEIGHTS), project.scratch / "01_small.ipynb"
-    other = tmp_path_factory.mktemp("other")
-    execute_chapter(project, chapter, output, {"records": str(other)})
-    assert texts(output) == [f"{other}/backbones\n"]
-    execute_chapter(project, chapter, output)
-    assert texts(output) == ["None\n"]
-    monkeypatch.setenv("FCI_BACKBONES", "mine")
-    execute_chapter(project, chapter, output, {"records": str(other)})
-    assert texts(output) == ["mine\n"]
-
-
 def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

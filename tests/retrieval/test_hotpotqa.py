@@ -221,6 +221,14 @@ def test_a_row_that_is_not_as_on_the_hub_is_named(tmp_path, field, spoil):
         hotpotqa.load(path)
 
 
+def test_blank_lines_and_a_byte_order_mark_are_no_rows(tmp_path):
+    lines = write_lines(tmp_path / "some.jsonl", rows()).read_bytes()
+    spaced = b"\xef\xbb\xbf" + lines.replace(b"\n", b"\r\n\n  \n") + b"\n"
+    (tmp_path / "spaced.jsonl").write_bytes(spaced)
+    plain, found = (hotpotqa.load(tmp_path / f"{n}.jsonl") for n in ("some", "spaced"))
+    assert found.validation == plain.validation
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

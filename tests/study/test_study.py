@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from fcilib.ledger.catalogue import CHANCE
 from fcilib.present.figures import style
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.storage.places import default_records, weights_folder
 from fcilib.study import Study
 from fcilib.study.results import numbers
 
@@ -64,6 +66,19 @@ def test_a_bad_parameter_is_named(tmp_path, name, value):
 def test_what_a_notebook_has_by_itself_is_no_parameter(tmp_path):
     namespace = {"_i1": "x", "In": [], "Out": {}, "exit": print, "Study": Study, "json": json}
     assert study(tmp_path, **namespace).seeds == 2
+
+
+def test_weights_are_kept_beside_other_records(tmp_path, monkeypatch):
+    monkeypatch.setenv("FCI_BACKBONES", "mine")
+    study(tmp_path)
+    assert weights_folder() == Path("mine")
+    monkeypatch.delenv("FCI_BACKBONES")
+    Study.from_parameters(PARAMETERS)
+    assert weights_folder() == default_records() / "backbones"
+    monkeypatch.chdir(tmp_path)
+    Study.from_parameters({**PARAMETERS, "records": "here"})
+    monkeypatch.chdir("/")
+    assert weights_folder() == tmp_path / "here" / "backbones"
 
 
 def test_records_default_to_the_checkouts(tmp_path):
