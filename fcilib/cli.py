@@ -11,6 +11,7 @@ import json
 import math
 import secrets
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,13 +72,15 @@ Pairs = Annotated[
 
 @contextlib.contextmanager
 def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Iterator[None]:
-    """Turn what a reader can act on into a line on stderr and an exit status.
+    """Turn what a reader can act on into a line on stderr and an exit status; a warning, too.
 
     `mistakes`: errors of the library that mean a mistake of the caller's. `goes_on`: the same
     command, given after Ctrl-C, goes on from there.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: typer.echo(f"fci: {message}", err=True)
+            yield
     except (BuildFailed, StoreError) as error:
         typer.echo(f"fci: {error}", err=True)
         if detail := getattr(error, "detail", ""):
