@@ -40,7 +40,6 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.routers.router import RouterSpec
     from fcilib.specs.kinds import kinds as kinds_of
     from fcilib.storage.files import StoreError
-    from fcilib.storage.sealed import RecordError
     from fcilib.study.profiles import PROFILES
     from fcilib.study.profiles import profile as sizes_of
     from fcilib.system.device import device_named
@@ -225,9 +224,9 @@ def status() -> None:
             name: coverage(Records(project.root / "records" / name), PROFILES[name])
             for name in ("quick", "paper")
         }
-        for name, counts in chapters.items():
-            have, total = (sum(column) for column in zip(*counts.values(), strict=True))
-            parts = ", ".join(f"{chapter} {h}/{t}" for chapter, (h, t) in counts.items())
+        for name, covered in chapters.items():
+            have, total = (sum(column) for column in zip(*covered.values(), strict=True))
+            parts = ", ".join(f"{chapter} {h}/{t}" for chapter, (h, t) in covered.items())
             typer.echo(f"the ledger's runs at {name}: {have} of {total} ({parts})")
         for path in sorted(project.progress.glob("*.json")):
             state = read_progress(path)
@@ -254,24 +253,19 @@ def sweep_command(
 
     Several sweeps may run at once. One that was stopped is gone on with by the same command.
     """
-    with _one_line_errors(goes_on=True):
-        try:
-            if minutes is not None and not 0 < minutes < math.inf:
-                raise ValueError(f"--minutes: {minutes:g} is not above 0")
-            sizes = sizes_of(profile)
-            where = device_named(device)
-            parse_executor(executor)
-            root = records or find_project().root / "records"
-            folder = Records(root / profile)
-            estimates = Estimates(folder, Records(root / "quick"), sizes, where)
-            if list_only:
-                _list_missing(missing(folder, sizes), estimates)
-                return
-            swept = sweep(folder, sizes, estimates, executor, where, minutes)
-        except ModuleNotFoundError as error:
-            raise PipelineError(str(error)) from None
-        except (ValueError, RecordError, ConnectionError) as error:
-            raise PipelineError(str(error)) from None
+    with _one_line_errors(ValueError, ConnectionError, ModuleNotFoundError, goes_on=True):
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise ValueError(f"--minutes: {minutes:g} is not above 0")
+        sizes = sizes_of(profile)
+        where = device_named(device)
+        parse_executor(executor)
+        root = records or find_project().root / "records"
+        folder = Records(root / profile)
+        estimates = Estimates(folder, Records(root / "quick"), sizes, where)
+        if list_only:
+            _list_missing(missing(folder, sizes), estimates)
+            return
+        swept = sweep(folder, sizes, estimates, executor, where, minutes)
     _say_swept(swept, estimates)
     if swept.failures is not None:
         typer.echo(f"fci: {swept.failures}", err=True)
