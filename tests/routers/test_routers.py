@@ -6,13 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcilib.routers import Investigator, RandomRouter, RankOne, mask_candidates, pick
-from fcilib.routers.router import RouterSpec
+from fcilib.routers.router import RouterSpec, SegmentSpec
 from fcilib.specs.kinds import kinds
 from fcilib.specs.size import Size
 
 SIZE = Size(vocabulary=20, length=37, width=16)
 
-EVERY = [listed() for listed in kinds(RouterSpec).values()]
+EVERY = [
+    listed(segment=5) if issubclass(listed, SegmentSpec) else listed()
+    for listed in kinds(RouterSpec).values()
+]
 FORMS = [spec for spec in EVERY if spec.build(SIZE).form() is not None]
 
 

@@ -285,6 +285,29 @@ def test_sequences_are_distributed_as_those_of_the_original(length, pairs, power
 # Drawing without replacement.
 
 
+def floyd(number, count, draws, rng):
+    """Floyd's algorithm as Bentley has it, a row's set at a time, then `distinct`'s shuffle."""
+    picks = [torch.randint(number - draws + j + 1, (count,), generator=rng) for j in range(draws)]
+    rows = []
+    for row in range(count):
+        chosen = []
+        for step in range(draws):
+            pick, last = int(picks[step][row]), number - draws + step
+            chosen.append(last if pick in chosen else pick)
+        rows.append(chosen)
+    order = torch.rand(count, draws, generator=rng).argsort(dim=1)
+    return torch.tensor(rows, dtype=torch.int64).view(count, draws).gather(1, order)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 6), st.data(), st.integers(0, 2**31))
+def test_distinct_is_floyds_algorithm_pick_by_pick(number, count, data, seed):
+    draws = data.draw(st.integers(1, number))
+    ours, theirs = (torch.Generator().manual_seed(seed) for _ in range(2))
+    assert torch.equal(distinct(number, count, draws, ours), floyd(number, count, draws, theirs))
+    assert torch.equal(ours.get_state(), theirs.get_state())
+
+
 @pytest.mark.parametrize(("number", "draws"), [(5, 2), (4, 3), (4, 4), (6, 1)])
 def test_distinct_draws_every_subset_in_every_order_alike(number, draws):
     found = distinct(number, 12000, draws, torch.Generator().manual_seed(0))
