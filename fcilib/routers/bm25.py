@@ -52,8 +52,9 @@ class BM25Scores(RouterModule):
         spec = self.spec
         parts, held = cut(tokens, query, spec.segment, spec.candidates)
         asked = tokens[torch.arange(len(tokens)), query].tolist()
-        found = []
-        for segments, counted, token in zip(parts.tolist(), held.tolist(), asked, strict=True):
+        scores = torch.empty(parts.shape[:2], device="cpu")
+        rows = zip(scores, parts.tolist(), held.tolist(), asked, strict=True)
+        for row, segments, counted, token in rows:
             collection = [
                 [t for t, counts in zip(*pair, strict=True) if counts]
                 for pair in zip(segments, counted, strict=True)
@@ -64,6 +65,5 @@ class BM25Scores(RouterModule):
                     f"segment: most tokens stand in most of the {len(collection)} segments, so "
                     f"that BM25 gives a negative weight to token {token}; make them shorter"
                 )
-            found.append(torch.from_numpy(index.get_scores([token])))
-        scores = torch.stack(found).to(tokens.device, torch.float32)
-        return scores.masked_fill(~held.any(dim=2), float("-inf"))
+            row.copy_(torch.from_numpy(index.get_scores([token])))
+        return scores.to(tokens.device).masked_fill(~held.any(dim=2), float("-inf"))

@@ -28,3 +28,5 @@ def test_a_draw_is_whole_and_the_seed_decides_it(task):
     assert not torch.equal(batch.tokens, held_out.tokens)
     with pytest.raises(ValueError, match="seed: -1"):
         task.draw(1, -1)
+    with pytest.raises(ValueError, match="split: 'valid' is neither"):
+        task.draw(1, 0, "valid")
