@@ -355,12 +355,28 @@ def test_same_seed_same_bytes_whatever_was_built_before(form, filler):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_papers_form_is_of_this_version_on_any_machine():
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({}, "6228701800e92bde943a62844092788443b6490702a7ac466de89d7748c854d1"),
+        ({"filler": "random"}, "b995dadb65a954e90f243e5cf416e4370ed828a616813120b4e7e4fa2e0ac162"),
+        (
+            {"form": "multi", "filler": "random"},
+            "3df685cd456000d1a4cf6eb8f46e051bedcd73199d6175cf69f7a1214856ee2d",
+        ),
+    ],
+    ids=["paper", "random", "multi"],
+)
+def test_draws_are_of_this_version_on_any_machine(sizes, expected):
     """A change of how the generator is used calls for a new NUMERICS."""
-    assert (
-        digest(MQAR().draw(64, 3))
-        == "6228701800e92bde943a62844092788443b6490702a7ac466de89d7748c854d1"
-    )
+    assert digest(MQAR(**sizes).draw(64, 3)) == expected
+
+
+def test_sequences_are_those_of_the_train_split_if_nothing_is_said():
+    task = MQAR(length=64, pairs=8, form="multi")
+    for default, train in zip(task.sequences(5, 3), task.sequences(5, 3, "train"), strict=True):
+        assert torch.equal(default, train)
+    assert not torch.equal(task.sequences(5, 3)[0], task.sequences(5, 3, "test")[0])
 
 
 @pytest.mark.parametrize("form", ["single", "multi"])
