@@ -159,7 +159,7 @@ def test_every_query_routed_at_once_is_every_query_routed_alone(spec):
     ("spec", "refusal"),
     [
         (SegmentRouter(segment=5), "x: 37 positions are no candidates of a router of segments"),
-        (ClosedLoop(), "rounds: the second needs the Council's answer"),
+        (ClosedLoop(rounds=2), "rounds: the second needs the Council's answer; ask the model"),
         (Budgeted(fraction=0.1), "k: 5 picks from fewer candidates that the router has scored"),
     ],
     ids=["segments", "rounds", "budget"],
@@ -168,9 +168,9 @@ def test_routing_refuses_what_is_not_the_routers_last_word_on_positions(spec, re
     """Numbers of segments, first-round scores and positions without any are no routes."""
     x = some()[0][0]
     router = spec.build(SIZE).eval()
-    with pytest.raises(ValueError, match=refusal):
+    with pytest.raises(ValueError, match=f"^{refusal}$"):
         router.route(x, 0, 5)
-    with pytest.raises(ValueError, match=refusal):
+    with pytest.raises(ValueError, match=f"^{refusal}$"):
         router.route_all(x, 5)
 
 
@@ -179,7 +179,9 @@ def test_as_many_as_a_budget_compares_can_be_routed():
     router = Budgeted(fraction=0.1).build(SIZE).eval()  # 4 of 37
     scores = router(x[None], torch.tensor([7]))[0]
     assert torch.equal(router.route(x, 7, 4), scores.topk(4).indices)
-    assert torch.equal(router.route_all(x, 4)[7], router.route(x, 7, 4))
+    every = router.route_all(x, 4)
+    assert every.shape == (37, 4)
+    assert torch.equal(every[7], router.route(x, 7, 4))
 
 
 @pytest.mark.parametrize("spec", [Investigator(), RankOne()])
@@ -211,10 +213,35 @@ def test_candidates():
     assert masked.isinf().nonzero().tolist() == [[0, 1], [1, 3]]
 
 
+@pytest.mark.parametrize("candidates", ["all", "others"])
+@pytest.mark.parametrize("within", [None, 6, 12])
+@pytest.mark.parametrize("granularity", [1, 2, 3])
+def test_a_mask_leaves_the_segment_of_the_evidence_and_takes_the_query(
+    granularity, within, candidates
+):
+    length = 37
+    spec = RandomRouter(segment=granularity, within=within, candidates=candidates)
+    query, evidence = torch.tensor([0, 13, 36, 36]), torch.tensor([36, 14, 0, 35])
+    scores = torch.rand(4, -(-length // granularity))
+    masked = spec.mask(scores, query, evidence)
+    for row in range(4):
+        for place, score in enumerate(scores[row].tolist()):
+            first = place * granularity
+            ours = within is None or first // within == evidence[row] // within
+            itself = candidates == "others" and granularity == 1 and place == query[row]
+            assert masked[row, place] == (score if ours and not itself else -math.inf)
+    if within is not None:
+        with pytest.raises(ValueError, match="^within: which segment is given follows from the "):
+            spec.mask(scores, query)
+
+
 def test_pick_takes_the_best_and_what_follows_them():
     scores = torch.tensor([[0.0, 5.0, 1.0, 9.0]])
     assert pick(scores, k=2, neighbours=0).tolist() == [[3, 1]]
     assert pick(scores, k=2, neighbours=1).tolist() == [[3, 1, 3, 2]]
+    segments = pick(scores, k=2, neighbours=1, granularity=3, length=11)
+    assert segments.tolist() == [[9, 3, 10, 4, 10, 5, 10, 6]]
+    assert segments.dtype == torch.int64
     with pytest.raises(ValueError, match="k: 5"):
         pick(scores, k=5, neighbours=0)
 
