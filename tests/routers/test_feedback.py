@@ -110,8 +110,11 @@ def test_a_pick_that_stands_in_for_missing_candidates_is_credited_once():
     torch.manual_seed(0)
     router = ClosedLoop(rounds=2).build(SIZE)
     scores, read = torch.randn(2, 37), torch.randn(2, 16)
-    repeated = router.refine(scores, torch.tensor([[5, 9, 5, 5], [0, 1, 0, 0]]), read)
-    assert torch.equal(repeated, router.refine(scores, torch.tensor([[5, 9], [0, 1]]), read))
+    for repeated, once in [([5, 9, 5, 5], [5, 9]), ([7, 7], [7])]:
+        refined, expected = (
+            router.refine(scores, torch.tensor([picks, picks]), read) for picks in (repeated, once)
+        )
+        assert torch.equal(refined, expected)
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])

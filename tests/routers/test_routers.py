@@ -231,7 +231,7 @@ def test_a_mask_leaves_the_segment_of_the_evidence_and_takes_the_query(
             itself = candidates == "others" and granularity == 1 and place == query[row]
             assert masked[row, place] == (score if ours and not itself else -math.inf)
     if within is not None:
-        with pytest.raises(ValueError, match="^within: which segment is given follows from the "):
+        with pytest.raises(ValueError, match=r"^within: which segment is given follows from the "):
             spec.mask(scores, query)
 
 
