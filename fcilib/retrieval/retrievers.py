@@ -49,6 +49,9 @@ class Keywords(Retriever):
 
     The segments of one question are the collection. Tokens are what white space separates, as they
     stand; or, with `"words"`, runs of letters and digits in lower case. The paper gives neither.
+
+    `score` raises a ValueError where the mean weight of a context's words is not positive, as in
+    two segments: `"okapi"` would then rank the segments that hold the question's words last.
     """
 
     kind: Literal["keywords"] = "keywords"
@@ -67,12 +70,17 @@ class Keywords(Retriever):
             "plus": rank_bm25.BM25Plus,
             "l": rank_bm25.BM25L,
         }[self.variant]
-        return [
-            index([self.split(text) for text in segments.texts]).get_scores(
-                self.split(question.question)
-            )
-            for question, segments in pairs
-        ]
+        rows = []
+        for question, segments in pairs:
+            built = index([self.split(text) for text in segments.texts])
+            if self.variant == "okapi" and built.average_idf <= 0:
+                raise ValueError(
+                    f"segments: most words stand in most of the {len(segments)} segments of "
+                    f"{question.question!r}, so that BM25 gives them negative weights; use the "
+                    f'variant "plus" or longer contexts'
+                )
+            rows.append(built.get_scores(self.split(question.question)))
+        return rows
 
 
 class AtRandom(Retriever):

@@ -60,6 +60,16 @@ def test_scores_are_those_of_rank_bm25(variant):
         np.testing.assert_array_equal(row, theirs.get_scores(asks))
 
 
+def test_a_context_too_short_for_bm25s_weights_is_refused():
+    """Okapi ranks the sentence about Oslo last; the variants whose weights are positive, first."""
+    question = asked("Who lived in Oslo", "Who lived in Oslo then", "Who lived in Rome then")
+    with pytest.raises(ValueError, match=r"^segments: .* the 2 segments of 'Who lived in Oslo'"):
+        Keywords().score([question], [], 0)
+    for variant in ("plus", "l"):
+        (scores,) = Keywords(variant=variant).score([question], [], 0)
+        assert scores[0] > scores[1]
+
+
 def test_equal_scores_go_to_the_first():
     assert best(np.array([0.0, 1.0, 0.0, 1.0]), 3) == [1, 3, 0]
     assert best(np.array([1.0]), 2) == [0]
