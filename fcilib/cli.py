@@ -39,6 +39,7 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.routers.router import RouterSpec
     from fcilib.specs.kinds import kinds as kinds_of
     from fcilib.storage.files import StoreError
+    from fcilib.storage.places import default_records
     from fcilib.storage.sealed import RecordError
     from fcilib.study.profiles import PROFILES
     from fcilib.study.profiles import profile as sizes_of
@@ -258,7 +259,8 @@ def sweep_command(
             parse_executor(executor)
             root = records or find_project().root / "records"
             folder = Records(root / profile)
-            estimates = Estimates(folder, Records(root / "quick"), sizes, where)
+            smaller = root if (root / "quick").is_dir() else default_records()
+            estimates = Estimates(folder, Records(smaller / "quick"), sizes, where)
             if list_only:
                 _list_missing(missing(folder, sizes), estimates)
                 return
