@@ -21,7 +21,7 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from rich.console import Console
     from rich.table import Column, Table
 
-    from fcilib.cost import Cost, measure, presets, report
+    from fcilib.cost import Cost, measure_cost, presets, report
     from fcilib.cost.start import measure_start
     from fcilib.cost.workloads import Workload
     from fcilib.execution.executors import parse as parse_executor
@@ -34,7 +34,7 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.present import ledger_page
     from fcilib.publish.pdf import print_pdf
     from fcilib.publish.project import BuildFailed, PipelineError, find_project
-    from fcilib.publish.status import read_reports, seconds_text
+    from fcilib.publish.status import read_reports, report_cells
     from fcilib.representations.base import RepresentationSpec
     from fcilib.routers.router import RouterSpec
     from fcilib.specs.kinds import kinds as kinds_of
@@ -57,12 +57,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-KEPT = (
-    "; finished runs are kept, and the others up to their last finished epoch: "
-    "the same command goes on from there"
-)
-"""What Ctrl-C leaves, to be said after it."""
-
 WIDEST = 110
 """Columns of the widest table."""
 
@@ -77,13 +71,22 @@ Pairs = Annotated[
 
 
 @contextlib.contextmanager
-def _one_line_errors(goes_on: bool = False) -> Iterator[None]:
+def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Iterator[None]:
     """Turn what a reader can act on into a line on stderr and an exit status.
 
-    `goes_on`: the same command, given after Ctrl-C, goes on from there.
+    `mistakes`: errors of the library that mean a mistake of the caller's. `goes_on`: the same
+    command, given after Ctrl-C, goes on from there.
     """
     try:
         yield
+    except (BuildFailed, StoreError) as error:
+        typer.echo(f"fci: {error}", err=True)
+        if detail := getattr(error, "detail", ""):
+            typer.echo(f"\n{detail}", err=True)
+        raise typer.Exit(1) from None
+    except (PipelineError, *mistakes) as error:  # type: ignore[misc]
+        typer.echo(f"fci: {error}", err=True)
+        raise typer.Exit(2) from None
     except ModuleNotFoundError as error:
         typer.echo(
             f"fci: {error.name} is missing: executing and rendering chapters needs the book extra, "
@@ -91,26 +94,24 @@ def _one_line_errors(goes_on: bool = False) -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(2) from None
-    except (BuildFailed, StoreError) as error:
-        typer.echo(f"fci: {error}", err=True)
-        if detail := getattr(error, "detail", ""):
-            typer.echo(f"\n{detail}", err=True)
-        raise typer.Exit(1) from None
-    except PipelineError as error:
-        typer.echo(f"fci: {error}", err=True)
-        raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo(f"fci: interrupted{KEPT if goes_on else ''}", err=True)
+        kept = (
+            "; finished runs are kept, and the others up to their last finished epoch: "
+            "the same command goes on from there"
+        )
+        typer.echo(f"fci: interrupted{kept if goes_on else ''}", err=True)
         raise typer.Exit(130) from None
 
 
-def _parse_pairs(pairs: list[str] | None) -> dict[str, str]:
+def _parse_pairs(pairs: list[str] | None, records: Path | None) -> dict[str, str]:
     values = {}
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise PipelineError(f"-p takes NAME=VALUE, got {pair!r}")
         values[name.strip()] = value
+    if records is not None:
+        values["records"] = str(records.resolve())
     return values
 
 
@@ -131,9 +132,7 @@ def book(
         from fcilib.publish.render import render as render_pages
 
         project = find_project()
-        values = _parse_pairs(parameter)
-        if records is not None:
-            values["records"] = str(records.resolve())
+        values = _parse_pairs(parameter, records)
         if execute:
             folder = out.resolve() if out else project.book
             selected = project.select(chapters or [])
@@ -179,11 +178,9 @@ def run(
         project = find_project()
         source = project.chapter(chapter)
         named = {"profile": profile, "seeds": seeds, "executor": executor}
-        values = _parse_pairs(parameter) | {
+        values = _parse_pairs(parameter, records) | {
             name: str(value) for name, value in named.items() if value is not None
         }
-        if records is not None:
-            values["records"] = str(records.resolve())
         target = output.resolve() if output else project.scratch / f"{source.name}.ipynb"
         execute_chapter(project, source, target, parse_parameters(source, values))
         typer.echo(target)
@@ -195,26 +192,16 @@ def status() -> None:
     with _one_line_errors():
         project = find_project()
         reports = read_reports(project.book)
-        table = Table("chapter", "executed (UTC)", "took", "profile", "seeds", box=None)
+        heads = ("chapter", "executed (UTC)", "took", "profile", "seeds", "executor")
+        table = Table(*heads, box=None)
         for chapter in project.chapters():
-            made = reports.get(chapter.name)
-            if made is None:
+            if made := reports.get(chapter.name):
+                table.add_row(chapter.name, *report_cells(made))
+            else:
                 there = (project.book / f"{chapter.name}.ipynb").is_file()
                 table.add_row(chapter.name, "not here; as committed" if there else "never")
-                continue
-            values = made["parameters"]
-            table.add_row(
-                chapter.name,
-                made["started"][:16].replace("T", " "),
-                seconds_text(made["seconds"]),
-                str(values.get("profile", "")),
-                str(values.get("seeds", "")),
-            )
         Console().print(table)
-        counts = Counter(
-            path.relative_to(project.root / "records").parts[0]
-            for path in (project.root / "records").glob("*/*.json")
-        )
+        counts = Counter(path.parent.name for path in project.root.glob("records/*/*.json"))
         by_profile = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
         typer.echo(f"\nrecords: {by_profile or 'none'}")
         chapters = {
@@ -334,13 +321,10 @@ def claims(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """Hold every claim of the paper against the records of one profile."""
-    with _one_line_errors():
+    with _one_line_errors(ValueError):
         project = find_project()
-        try:
-            folder = Records((records or project.root / "records") / profile)
-            entries = ledger.ledger(folder, sizes_of(profile))
-        except (ValueError, RecordError) as error:
-            raise PipelineError(str(error)) from None
+        folder = Records((records or project.root / "records") / profile)
+        entries = ledger.ledger(folder, sizes_of(profile))
         if chapter is not None:
             name, decided = project.chapter(chapter).name, ledger_page.decided_in(project.book)
             entries = {n: e for n, e in entries.items() if name in decided.get(n, [])}
@@ -375,29 +359,32 @@ def audit(
 
     Status 1 if one drifts too far, or if none of them could be audited.
     """
-    with _one_line_errors():
+    with _one_line_errors(ValueError, ConnectionError, ModuleNotFoundError):
         seed = secrets.token_hex(4) if seed is None else seed
         say = (lambda _: None) if as_json else typer.echo
-        try:
-            sizes_of(profile)
-            folder = (records or find_project().root / "records") / profile
-            drawn = audits.draw(Records(folder), sample, seed, most)
-            if not drawn.records:
-                raise ValueError(f"{folder}: holds no record to draw from")
-            say(_draw_line(drawn, folder, seed, most))
-            findings = []
-            for finding in audits.audit(drawn, executor):
-                findings.append(finding)
-                say(audits.described(finding))
-        except (ValueError, ConnectionError, ModuleNotFoundError) as error:
-            raise PipelineError(str(error)) from None
+        sizes_of(profile)
+        folder = (records or find_project().root / "records") / profile
+        drawn = audits.draw(Records(folder), sample, seed, most)
+        if not drawn.records:
+            raise ValueError(f"{folder}: holds no record to draw from")
+        left = [f"{drawn.costly} that took more than {most:g} s"] if most is not None else []
+        left += [f"{drawn.foreign} of other numerics"] if drawn.foreign else []
+        out = f"; left out: {', '.join(left)}" if left else ""
+        say(f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}{out}")
+        say(f"{audits.AUDIT_RULE}\n")
+        findings = []
+        for finding in audits.audit(drawn, executor):
+            findings.append(finding)
+            say(audits.described(finding))
     counts = audits.outcomes(findings)
     if as_json:
         options = {"profile": profile, "seed": seed, "sample": sample, "most": most}
-        left = {"among": drawn.among, "foreign": drawn.foreign, "costly": drawn.costly}
+        counted = {"among": drawn.among, "foreign": drawn.foreign, "costly": drawn.costly}
         plain = [finding.plain() for finding in findings]
         typer.echo(
-            json.dumps({**options, **left, "summary": counts, "findings": plain}, allow_nan=False)
+            json.dumps(
+                {**options, **counted, "summary": counts, "findings": plain}, allow_nan=False
+            )
         )
     else:
         typer.echo("\n" + ", ".join(f"{verdict}: {n}" for verdict, n in counts.items()))
@@ -405,16 +392,6 @@ def audit(
         typer.echo("fci: nothing could be audited", err=True)
     if not audits.passed(findings):
         raise typer.Exit(1)
-
-
-def _draw_line(drawn: audits.Draw, folder: Path, seed: str, most: float | None) -> str:
-    left = [f"{drawn.costly} that took more than {most:g} s"] if most is not None else []
-    left += [f"{drawn.foreign} of other numerics"] if drawn.foreign else []
-    return (
-        f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}"
-        f"{'; left out: ' if left else ''}{', '.join(left)}\n"
-        f"{audits.AUDIT_RULE}\n"
-    )
 
 
 @app.command()
@@ -441,20 +418,19 @@ def bench(
     """Time the scan or a Mamba block beside their peers, or the kernels' first call."""
     if what == "start":
         waits = measure_start()
-        typer.echo(json.dumps(waits) if as_json else _start_lines(waits))
+        if as_json:
+            typer.echo(json.dumps(waits))
+            return
+        for state, times in waits.items():
+            typer.echo(
+                f"{state}: first call {times['first']:.2f} s, second {times['second']:.4f} s "
+                f"(before it: numba {times['numba']:.2f} s, our module {times['module']:.2f} s)"
+            )
         return
-    limits = {
-        "rounds": rounds,
-        "seconds": seconds,
-        "megabytes": megabytes,
-        "keep_freed": keep_freed,
-    }
-    try:
+    limits = dict(rounds=rounds, seconds=seconds, megabytes=megabytes, keep_freed=keep_freed)
+    with _one_line_errors(ValueError):
         chosen = presets.preset(what, lengths, threads, limits)
-    except ValueError as error:
-        typer.echo(f"fci: {error}", err=True)
-        raise typer.Exit(2) from None
-    cost = measure(chosen, say=lambda text: typer.echo(f"  {text}", err=True))
+    cost = measure_cost(chosen, say=lambda text: typer.echo(f"  {text}", err=True))
     if as_json:
         typer.echo(cost.model_dump_json(indent=1))
         return
@@ -464,15 +440,6 @@ def bench(
         console.print(table)
     for note in presets.notes(what, cost):
         typer.echo(note)
-
-
-def _start_lines(waits: dict[str, dict[str, float]]) -> str:
-    lines = [
-        f"{state}: first call {times['first']:.2f} s, second {times['second']:.4f} s "
-        f"(before it: numba {times['numba']:.2f} s, our module {times['module']:.2f} s)"
-        for state, times in waits.items()
-    ]
-    return "\n".join(lines)
 
 
 def _cost_tables(cost: Cost, base: str) -> Iterator[Table]:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from fcilib.cli import app
 from fcilib.publish import render
-from fcilib.publish.project import Project, RenderFailed
+from fcilib.publish.project import BuildFailed, Project
 
 CHAPTER = """\
 # %% tags=["parameters"]
@@ -112,7 +112,7 @@ def test_a_failed_chapter_is_status_1(root: Path) -> None:
 
 def test_a_failed_rendering_is_status_1(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(project: Project) -> Path:
-        raise RenderFailed("the book did not render", "book/intro.md:3: WARNING: no")
+        raise BuildFailed("the book did not render", "book/intro.md:3: WARNING: no")
 
     monkeypatch.setattr(render, "render", fail)
     result = fci("book", "--no-execute")

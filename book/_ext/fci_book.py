@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 
 import fcilib
 from fcilib.present import ledger_page
+from fcilib.publish.project import Project
 from fcilib.publish.status import write_status
 from fcilib.publish.sweep_cost import write_sweep_cost
 from fcilib.storage.files import write_atomic
@@ -25,16 +26,11 @@ COLON = "\ufdd0"
 """A character that is none, in a colon's place."""
 
 
-def chapter_names(root: Path) -> list[str]:
-    """Names of the chapters, in reading order."""
-    return sorted(path.stem for path in (root / "chapters").glob("[0-9][0-9]_*.py"))
-
-
 def write_parts(app: Sphinx) -> None:
     """Make what pages include that is computed from records and reports; before any is read."""
     root = Path(app.srcdir)
-    write_status(root / "book", chapter_names(root))
-    ledger_page.write(root / "book", root / "records")
+    write_status(root / "book", [chapter.name for chapter in Project(root).chapters()])
+    ledger_page.write_ledger_pages(root / "book", root / "records")
     write_sweep_cost(root / "book", root / "records")
     write_atomic(root / "book" / "_generated" / "api.md", reference())
     write_atomic(root / "book" / "_generated" / "wings.md", wings(root))

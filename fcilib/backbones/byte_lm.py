@@ -24,6 +24,7 @@ from torch import nn
 
 from fcilib.backbones.hub import quiet, required
 from fcilib.backbones.mixers import use_our_scan
+from fcilib.layers.optimizer import one_cycle
 from fcilib.specs.identity import short_hash
 from fcilib.specs.spec import Spec
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
@@ -202,9 +203,8 @@ def _pretrain(
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
         model: Any = spec.build()
-        optimizer = torch.optim.AdamW(model.parameters(), spec.learning_rate, weight_decay=0.01)
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, spec.learning_rate, total_steps=spec.steps
+        optimizer, scheduler = one_cycle(
+            model.parameters(), spec.learning_rate, spec.steps, weight_decay=0.01
         )
         losses, spent, begun = [], 0.0, time.perf_counter()
         if checkpoint.exists():
@@ -232,12 +232,11 @@ def _pretrain(
         except SafetensorError as error:
             raise StoreError(f"{folder} can't be written: {error}") from None
         (folder / "model.safetensors").chmod(0o644)
-    # What is stored is what is measured: bf16 weights, fp32 arithmetic.
-    held_out = _held_out_loss(model.float(), corpus.held_out, spec.context)
     record = Pretraining(
         model=spec,
-        held_out_loss=held_out,
-        curve=_thinned(losses),
+        # What is stored is what is measured: bf16 weights, fp32 arithmetic.
+        held_out_loss=rounded(_held_out_loss(model.float(), corpus.held_out, spec.context)),
+        curve=rounded(_thinned(losses)),
         parameters=sum(p.numel() for p in model.parameters()),
         tokens=spec.steps * spec.batch * spec.context,
         corpus_bytes=len(corpus.train) + len(corpus.held_out),
@@ -246,9 +245,6 @@ def _pretrain(
         python=platform.python_version(),
         seconds=round(seconds, 1),
         **provenance(),
-    )
-    record = record.model_copy(
-        update=rounded(record.model_dump(include={"held_out_loss", "curve"}))
     )
     # Last: a folder without it is an unfinished one.
     write_atomic(folder / "pretraining.json", seal_model(record))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from fcilib.specs.spec import Spec
-from fcilib.system.network import PATIENCE, within
+from fcilib.system.network import ANSWER_SECONDS, within
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """Files of a repository that are fetched: no pickles, and no code."""
@@ -30,10 +30,7 @@ class HubModel(Spec):
     gigabytes: float = Field(0.0, ge=0)
     """What has to be fetched, where that is known beforehand."""
 
-    @property
-    def gguf(self) -> str | None:
-        """The file of weights, where they are in GGUF: never, they are safetensors."""
-        return None
+    gguf: ClassVar[None] = None  # the weights are safetensors
 
     def folder(self) -> Path:
         """Where its files lie here; fetched first where they don't.
@@ -58,12 +55,12 @@ class HubModel(Spec):
         api = hub.HfApi()
         # A second longer than the client's own limit, whose error says more.
         fault = within(
-            PATIENCE + 1,
-            lambda: api.model_info(self.name, revision=self.revision, timeout=PATIENCE),
+            ANSWER_SECONDS + 1,
+            lambda: api.model_info(self.name, revision=self.revision, timeout=ANSWER_SECONDS),
         )
         if fault is None:
             try:
-                return Path(hub.snapshot_download(**request, etag_timeout=PATIENCE))
+                return Path(hub.snapshot_download(**request, etag_timeout=ANSWER_SECONDS))
             except Exception as error:  # whatever the network, or the hub, may say
                 fault = type(error).__name__
         size = f" ({self.gigabytes:g} GB)" if self.gigabytes else ""

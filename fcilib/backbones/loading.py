@@ -184,8 +184,7 @@ def _texts(folder: Path, config: Any, files: dict[str, Any]) -> list[str]:
     transformers = required("transformers")
     if not files and not (folder / "tokenizer.json").exists():
         return ["\0"] * config.vocab_size
-    names = {"gguf_file": files["gguf_file"]} if files else {}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **names)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **files)
     number = min(len(tokenizer), config.vocab_size)
     texts = tokenizer.batch_decode([[i] for i in range(number)])
     special = set(tokenizer.all_special_ids)

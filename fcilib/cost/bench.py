@@ -60,9 +60,6 @@ class Bench(Repeatable):
             raise ValueError(f"lengths: {self.lengths} are not positive and ascending")
         return self
 
-    def __hash__(self) -> int:
-        return hash(self.identity)
-
 
 class Curve(BaseModel):
     """One workload at the lengths it reached; an entry per length in each list."""
@@ -79,11 +76,6 @@ class Curve(BaseModel):
     megabytes: list[float] = []
     """Held by tensors at the peak, beyond what was held before (2^20 bytes)."""
 
-    def append(self, **point: float) -> None:
-        """One more length."""
-        for name, value in point.items():
-            getattr(self, name).append(value)
-
 
 class Cost(BaseRecord):
     """What a bench measured."""
@@ -98,7 +90,7 @@ class Cost(BaseRecord):
     """Seconds that the whole measurement took."""
 
 
-def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None) -> Cost:
+def measure_cost(bench: Bench, folder: Path | None = None, say: Say = lambda _: None) -> Cost:
     """The bench's record in `folder`; measured first where there is none, or no folder.
 
     Args:
@@ -122,10 +114,10 @@ def measure(bench: Bench, folder: Path | None = None, say: Say = lambda _: None)
 
     # One lock for the folder, so one bench at a time: two would measure each other.
     lock = folder / ".cache" / "lock"
-    return find_or_make(partial(find, bench, folder), make, lock, store.path(bench))
+    return find_or_make(partial(find_cost, bench, folder), make, lock, store.path(bench))
 
 
-def find(bench: Bench, folder: Path) -> Cost | None:
+def find_cost(bench: Bench, folder: Path) -> Cost | None:
     """The bench's record, or None. Raises RecordError where it can't be trusted."""
     cost = Store(folder, Cost).find(bench)
     if cost is None:
@@ -148,7 +140,8 @@ def _run(bench: Bench, say: Say) -> Cost:
                 stopped.setdefault(name, reason)
             names = [name for name in bench.workloads if name not in stopped]
             for name, point in _at(bench, names, length, say).items():
-                curves[name].append(**point)
+                for quantity, value in point.items():
+                    getattr(curves[name], quantity).append(value)
     return Cost(
         bench=bench,
         curves=curves,

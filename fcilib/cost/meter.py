@@ -21,12 +21,7 @@ class Call:
 
     forward: Callable[[], Any]
     backward: Callable[[Any], object] | None = None
-    """Given what `forward` returned; None where nothing is differentiated."""
-
-    def __call__(self) -> None:
-        found = self.forward()
-        if self.backward is not None:
-            self.backward(found)
+    """Takes the result of `forward`; None where nothing is differentiated."""
 
 
 def seconds(call: Call, number: int = 1) -> tuple[float, float]:
@@ -34,12 +29,12 @@ def seconds(call: Call, number: int = 1) -> tuple[float, float]:
     spent = [0.0, 0.0]
     for _ in range(number):
         start = time.perf_counter()
-        found = call.forward()
+        result = call.forward()
         between = time.perf_counter()
         if call.backward is not None:
-            call.backward(found)
+            call.backward(result)
         # Freeing the graph is part of what the pass costs.
-        del found
+        del result
         spent[0] += between - start
         spent[1] += time.perf_counter() - between
     return spent[0] / number, spent[1] / number
@@ -60,9 +55,9 @@ def first_pass(call: Call) -> tuple[int, float]:
     libraries take past PyTorch's allocator is not seen.
     """
     start = time.perf_counter()
-    with _quiet_stderr(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
-        call()
-    events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
+    with _quiet_stderr(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        seconds(call)
+    events = [e for e in trace.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()

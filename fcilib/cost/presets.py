@@ -8,40 +8,32 @@ from typing import Any
 
 from fcilib.cost import peers
 from fcilib.cost.bench import Bench, Cost
-from fcilib.cost.workloads import Arithmetic, Block, Scan, Workload
+from fcilib.cost.workloads import Arithmetic, MambaPass, Scan, Workload
 from fcilib.system.machine import cores
 
 LIMIT = "arithmetic limit"
 UNBIND = "reference (unbind)"
 
-_NAMES = {"reference": UNBIND, "slicing": "slicing loop", "mambapy": "mambapy pscan"}
 
-
-def scan(lengths: tuple[int, ...], threads: int, **limits: Any) -> Bench:
+def scans() -> dict[str, Workload]:
     """Every back end and peer that runs here, at B=32, d=256, N=16, and the arithmetic limit."""
-    workloads: dict[str, Workload] = {LIMIT: Arithmetic()}
-    for name in peers.SCANS:
-        if peers.available(name) and name not in peers.GPU_ONLY:
-            workloads[_NAMES.get(name, name)] = Scan(backend=name)
-    return Bench(workloads=workloads, lengths=lengths, threads=threads, **limits)
+    titles = {"reference": UNBIND, "slicing": "slicing loop", "mambapy": "mambapy pscan"}
+    names = [n for n in peers.SCANS if peers.available(n) and n not in peers.GPU_ONLY]
+    return {LIMIT: Arithmetic(), **{titles.get(n, n): Scan(backend=n) for n in names}}
 
 
-def block(lengths: tuple[int, ...], threads: int, **limits: Any) -> Bench:
+def blocks() -> dict[str, Workload]:
     """A whole Mamba block of width 128 at B=32: ours and those of mambapy and transformers."""
-    names = {"transformers": "transformers, slow path"}
-    workloads: dict[str, Workload] = {
-        names.get(name, name): Block(implementation=name)
-        for name in peers.BLOCKS
-        if peers.available(name)
-    }
-    return Bench(workloads=workloads, lengths=lengths, threads=threads, **limits)
+    titles = {"transformers": "transformers, slow path"}
+    names = filter(peers.available, peers.BLOCKS)
+    return {titles.get(n, n): MambaPass(implementation=n) for n in names}
 
 
 @dataclass(frozen=True)
 class Preset:
     """A bench by name, as the command line offers it."""
 
-    make: Callable[..., Bench]
+    workloads: Callable[[], dict[str, Workload]]
     lengths: tuple[int, ...]
     base: str
     """The workload that ratios are taken to."""
@@ -50,43 +42,42 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "scan": Preset(scan, tuple(2**i for i in range(7, 14)), UNBIND, peers.SCANS),
-    "block": Preset(block, (128, 512), "fcilib", peers.BLOCKS),
+    "scan": Preset(scans, tuple(2**i for i in range(7, 14)), UNBIND, peers.SCANS),
+    "block": Preset(blocks, (128, 512), "fcilib", peers.BLOCKS),
 }
 
 
-def preset(
-    name: str, lengths: str | None, threads: int | None, limits: Mapping[str, float]
-) -> Bench:
-    """The bench of that name, as asked for on a command line.
+def preset(name: str, lengths: str | None, threads: int | None, limits: Mapping[str, Any]) -> Bench:
+    """The bench of that name.
+
+    Args:
+        name: a key of `PRESETS`.
+        lengths: such as `"128,512"`; None for the preset's own.
+        threads: None for all cores.
+        limits: fields of `Bench`.
 
     Raises:
         ValueError: no preset has that name, or the lengths are not positive integers.
     """
     if name not in PRESETS:
         raise ValueError(f"bench: {name!r} is none of {', '.join(PRESETS)}, start")
-    chosen = PRESETS[name]
-    return chosen.make(
-        parse_lengths(lengths) if lengths else chosen.lengths, threads or cores(), **limits
-    )
-
-
-def parse_lengths(text: str) -> tuple[int, ...]:
-    """`"128,512"` as numbers, ascending. Raises ValueError where one is no positive integer."""
-    try:
-        found = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        found = [0]
-    if found[0] < 1:
-        raise ValueError(f"lengths: {text!r} is not a list of positive integers like 128,512")
-    return tuple(found)
+    numbers = PRESETS[name].lengths
+    if lengths:
+        parts = lengths.split(",")
+        if not all(part.strip().isdecimal() and int(part) for part in parts):
+            raise ValueError(
+                f"lengths: {lengths!r} is not a list of positive integers like 128,512"
+            )
+        numbers = tuple(sorted(set(map(int, parts))))
+    workloads, threads = PRESETS[name].workloads(), threads or cores()
+    return Bench(workloads=workloads, lengths=numbers, threads=threads, **limits)
 
 
 def notes(name: str, cost: Cost) -> list[str]:
     """What the reader of a preset's table has to know."""
-    found = [f"{cost.device}, {cost.bench.threads} threads; times are of the fastest round"]
-    found += [f"{workload}: {reason}" for workload, reason in cost.stopped.items()]
+    lines = [f"{cost.device}, {cost.bench.threads} threads; times are of the fastest round"]
+    lines += [f"{workload}: {reason}" for workload, reason in cost.stopped.items()]
     absent = [peer for peer in PRESETS[name].peers if not peers.available(peer)]
     if absent:
-        found.append(f"not installed: {', '.join(absent)}")
-    return found
+        lines.append(f"not installed: {', '.join(absent)}")
+    return lines

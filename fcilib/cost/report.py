@@ -16,16 +16,14 @@ def frame(*costs: Cost) -> pd.DataFrame:
     Columns: workload, seed, length, forward, backward, seconds (forward and backward), median,
     megabytes.
     """
-    parts = []
-    for cost in costs:
-        for name, curve in cost.curves.items():
-            part = pd.DataFrame(curve.model_dump())
-            part.insert(0, "workload", name)
-            part.insert(1, "seed", cost.bench.seed)
-            parts.append(part)
-    found = pd.concat(parts, ignore_index=True)
-    found.insert(4, "backward", found.seconds - found.forward)
-    return found
+    parts = [
+        pd.DataFrame({"workload": name, "seed": cost.bench.seed, **curve.model_dump()})
+        for cost in costs
+        for name, curve in cost.curves.items()
+    ]
+    measured = pd.concat(parts, ignore_index=True)
+    measured.insert(4, "backward", measured.seconds - measured.forward)
+    return measured
 
 
 def ratios(measured: pd.DataFrame, to: str, quantity: str = "seconds") -> pd.Series:
@@ -80,16 +78,16 @@ def against_claims(measured: pd.DataFrame, claims: Mapping[str, str]) -> pd.Data
         A row per claim: claim, expected (the slope of that growth over the same lengths), mean and
         sd of the measured one, first and last length, and whether the two agree.
     """
-    found = slopes(measured, "seconds").loc[list(claims)]
-    found.insert(0, "claim", pd.Series(claims))
+    table = slopes(measured, "seconds").loc[list(claims)]
+    table.insert(0, "claim", pd.Series(claims))
     lengths = np.sort(measured.length.unique()).astype(float)
     expected = {}
-    for name, row in found.iterrows():
+    for name, row in table.iterrows():
         used = lengths[(lengths >= row["first"]) & (lengths <= row["last"])]
         expected[name] = _power(used, GROWTHS[row.claim](used))
-    found.insert(1, "expected", pd.Series(expected))
-    found["agrees"] = (found["mean"] - found.expected).abs() <= AGREES_WITHIN
-    return found
+    table.insert(1, "expected", pd.Series(expected))
+    table["agrees"] = (table["mean"] - table.expected).abs() <= AGREES_WITHIN
+    return table
 
 
 def _power(lengths: Iterable[float], costs: Iterable[float]) -> float:

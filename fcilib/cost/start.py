@@ -37,10 +37,8 @@ def measure_start() -> dict[str, dict[str, float]]:
     """
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
-        return {state: _once(environment) for state in ("cold", "warm")}
-
-
-def _once(environment: dict[str, str]) -> dict[str, float]:
-    command = [sys.executable, "-c", _CHILD]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
+        command = [sys.executable, "-c", _CHILD]
+        return {
+            state: json.loads(subprocess.check_output(command, env=environment, text=True))
+            for state in ("cold", "warm")
+        }

@@ -31,15 +31,19 @@ class Workload(Spec):
         raise NotImplementedError
 
 
-class Scan(Workload):
+class ScanSized(Workload):
+    """A workload of the size of a scan: batch B, channels d, states N."""
+
+    batch: int = Field(32, ge=1)
+    width: int = Field(256, ge=1)
+    state: int = Field(16, ge=1)
+
+
+class Scan(ScanSized):
     """A selective scan with skip, gate, bias and softplus, forward and backward."""
 
     kind: Literal["scan"] = "scan"
     backend: Literal[peers.SCANS]  # type: ignore[valid-type]
-    batch: int = Field(32, ge=1)
-    width: int = Field(256, ge=1)
-    """Channels of the scan."""
-    state: int = Field(16, ge=1)
 
     def prepare(self, length: int) -> Call:
         rows, width, state = (self.batch, length, self.width), self.width, self.state
@@ -58,13 +62,10 @@ class Scan(Workload):
         return Call(lambda: scan(*inputs), lambda y: torch.autograd.grad(y, inputs, cotangent))
 
 
-class Arithmetic(Workload):
+class Arithmetic(ScanSized):
     """As many multiply-adds as a scan of this size needs instructions: a bound, not a scan."""
 
     kind: Literal["arithmetic"] = "arithmetic"
-    batch: int = Field(32, ge=1)
-    width: int = Field(256, ge=1)
-    state: int = Field(16, ge=1)
 
     def prepare(self, length: int) -> Call:
         cells = self.batch * length * self.width * self.state
@@ -74,15 +75,13 @@ class Arithmetic(Workload):
         )
 
 
-class Block(Workload):
+class MambaPass(ScanSized):
     """A whole Mamba block: projections, convolution, gate and scan, forward and backward."""
 
     kind: Literal["block"] = "block"
     implementation: Literal[peers.BLOCKS] = "fcilib"  # type: ignore[valid-type]
-    batch: int = Field(32, ge=1)
     width: int = Field(128, ge=1)
     """The model's; the scan runs over twice as many channels."""
-    state: int = Field(16, ge=1)
 
     def prepare(self, length: int) -> Call:
         block = peers.block(self.implementation, self.width, self.state).train()
@@ -105,14 +104,19 @@ class Represent(Workload):
         return Call(torch.no_grad()(lambda: module(tokens)))
 
 
-class Route(Workload):
+class OfRouter(Workload):
+    """A workload of one router, on vectors of width d."""
+
+    router: Annotated[RouterSpec, ByKind()]
+    width: int = Field(64, ge=1)
+
+
+class Route(OfRouter):
     """A router's picks in one sequence of vectors `(n, d)`, without gradients."""
 
     kind: Literal["route"] = "route"
-    router: Annotated[RouterSpec, ByKind()]
     queries: Literal["one", "all"] = "one"
     """For one position, or for each of the n."""
-    width: int = Field(64, ge=1)
 
     def prepare(self, length: int) -> Call:
         module = self.router.build(Size(VOCABULARY, length, self.width)).eval()
@@ -123,14 +127,12 @@ class Route(Workload):
         return Call(lambda: module.route(x, length // 2, k, candidates))
 
 
-class Loss(Workload):
+class Loss(OfRouter):
     """The routing loss CE(s_q, a) of one sequence `(1, n, d)`, forward and backward."""
 
     kind: Literal["loss"] = "loss"
-    router: Annotated[RouterSpec, ByKind()]
     scores: Literal["row", "matrix"] = "row"
     """The query's scores alone, or those of all pairs, of which one row is used."""
-    width: int = Field(64, ge=1)
 
     def prepare(self, length: int) -> Call:
         module = self.router.build(Size(VOCABULARY, length, self.width))

@@ -29,7 +29,7 @@ from fcilib.execution.pool import POLL
 from fcilib.storage.files import storing, write_atomic
 from fcilib.storage.places import cache_folder
 from fcilib.system.machine import cores
-from fcilib.system.network import PATIENCE, within
+from fcilib.system.network import ANSWER_SECONDS, within
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Record, Records
 from fcilib.training.run import run_one
@@ -115,7 +115,7 @@ def _reach(address: str) -> None:
     if not port.isdigit():
         return
     target = host.strip("[]"), int(port)
-    fault = within(PATIENCE, lambda: socket.create_connection(target, PATIENCE).close())
+    fault = within(ANSWER_SECONDS, lambda: socket.create_connection(target, ANSWER_SECONDS).close())
     if fault:
         raise ConnectionError(f"executor: no Ray cluster answers at {address} ({fault})")
 

@@ -73,9 +73,7 @@ class SparseAttention(SelfAttention):
                 f"global_tokens: {global_tokens} do not fit in {size.length} positions"
             )
         self.reach, self.length = window // 2, size.length
-        where = torch.randperm(size.length)[:global_tokens].sort().values
-        self.where: torch.Tensor
-        self.register_buffer("where", where)
+        self.where = nn.Buffer(torch.randperm(size.length)[:global_tokens].sort().values)
 
     def allowed(self, length: int) -> torch.Tensor:
         """Who sees whom, `(L, L)` bool: the pattern written out, for checks and figures."""

@@ -40,7 +40,6 @@ class MambaBlock(nn.Module):
         dt_rank: rank of the step-size projection; "auto" is `ceil(width / 16)`.
         reverse: read from right to left: convolution and scan both look only at what comes after.
             Equal to `flip(block(flip(x)))` without the flips.
-        scan_backend: passed to `fcilib.scan`.
 
     Raises:
         ValueError: a size that is not a positive integer.
@@ -54,7 +53,6 @@ class MambaBlock(nn.Module):
         expand: int = 2,
         dt_rank: int | Literal["auto"] = "auto",
         reverse: bool = False,
-        scan_backend: str = "auto",
     ) -> None:
         super().__init__()
         sizes = {"width": width, "state": state, "conv": conv, "expand": expand}
@@ -65,8 +63,7 @@ class MambaBlock(nn.Module):
                 raise ValueError(f"{name} must be a positive integer, got {size!r}")
         rank = math.ceil(width / 16) if dt_rank == "auto" else dt_rank
         inner = expand * width
-        self.state, self.dt_rank = state, rank
-        self.reverse, self.scan_backend = reverse, scan_backend
+        self.state, self.dt_rank, self.reverse = state, rank, reverse
         self.in_proj = nn.Linear(width, 2 * inner, bias=False)
         self.conv1d = nn.Conv1d(inner, inner, conv, groups=inner, padding=conv - 1)
         self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
@@ -91,13 +88,8 @@ class MambaBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(B, L, width)` to `(B, L, width)`."""
         u, z = self.in_proj(x).chunk(2, dim=-1)  # each (B, L, inner)
-        u = causal_conv_silu(
-            u,
-            self.conv1d.weight[:, 0],
-            self.conv1d.bias,
-            reverse=self.reverse,
-            backend=self.scan_backend,
-        )
+        taps, bias = self.conv1d.weight[:, 0], self.conv1d.bias
+        u = causal_conv_silu(u, taps, bias, reverse=self.reverse)
         delta, B, C = self.x_proj(u).split([self.dt_rank, self.state, self.state], dim=-1)
         y = selective_scan(
             u,
@@ -110,6 +102,5 @@ class MambaBlock(nn.Module):
             self.dt_proj.bias,
             delta_softplus=True,
             reverse=self.reverse,
-            backend=self.scan_backend,
         )
         return self.out_proj(y)

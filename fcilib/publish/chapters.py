@@ -27,10 +27,10 @@ from papermill.exceptions import PapermillExecutionError
 from fcilib.execution.watch import Watch
 from fcilib.publish.normalise import normalise
 from fcilib.publish.parameters import parameters_of, parse_parameters
-from fcilib.publish.project import Chapter, ChapterFailed, Project, relative
+from fcilib.publish.project import BuildFailed, Chapter, Project, relative
 from fcilib.publish.render import ANSI
 from fcilib.publish.source import KERNELSPEC, read_chapter
-from fcilib.publish.status import report_of, write_report
+from fcilib.publish.status import write_report
 from fcilib.storage.files import storing, write_atomic
 
 # Variables of the caller's terminal that would change what a cell prints or draws.
@@ -51,7 +51,7 @@ def execute_chapter(
 
     Without `parameters` the parameter cell runs as it stands and nothing is injected. The output
     appears in one step, and only after every cell has passed; a failed chapter leaves what was
-    there before, and its half-run notebook under `_runs/failed/`. Raises ChapterFailed; at
+    there before, and its half-run notebook under `_runs/failed/`. Raises BuildFailed; at
     KeyboardInterrupt the kernel is ended first, and what its runs have written is all that is kept.
     """
     parameters = dict(parameters or {})
@@ -74,17 +74,19 @@ def execute_chapter(
                     kernel_manager_class=_Kernel,
                 )
             except PapermillExecutionError as error:
-                raise _failure(project, chapter, error, _keep(project, raw)) from None
+                kept = project.scratch / "failed" / raw.name
+                write_atomic(kept, raw.read_bytes())
+                raise _failure(project, chapter, error, kept) from None
             except DeadKernelError:
-                raise ChapterFailed(
+                raise BuildFailed(
                     f"chapter {chapter.name} failed: its kernel died (out of memory, or killed)"
                 ) from None
     _demand_complete(chapter, notebook)
-    report = report_of(chapter.name, notebook, parameters_of(chapter) | parameters, started)
     clean = normalise(notebook, project.root)
     changed = write_atomic(output, nbformat.writes(clean) + "\n")
     if output.parent.resolve() == project.book.resolve():
-        write_report(project.book, report)
+        values = parameters_of(chapter) | parameters
+        write_report(project.book, chapter.name, notebook, values, started)
     return changed
 
 
@@ -92,14 +94,14 @@ def execute_chapters(
     project: Project,
     chapters: Sequence[Chapter],
     folder: Path,
-    given: Mapping[str, str] | None = None,
+    texts: Mapping[str, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Execute chapters one after another into `folder`, with the same parameters for each.
 
     Every chapter's parameters are checked before the first one runs. Raises PipelineError.
     """
-    parsed = {chapter: parse_parameters(chapter, given or {}) for chapter in chapters}
+    parsed = {chapter: parse_parameters(chapter, texts or {}) for chapter in chapters}
     for chapter in chapters:
         begin = time.monotonic()
         output = folder / f"{chapter.name}.ipynb"
@@ -149,16 +151,9 @@ def _kernel_environment(project: Project, chapter: Chapter) -> Iterator[Path]:
         progress.unlink(missing_ok=True)
 
 
-def _keep(project: Project, raw: Path) -> Path:
-    """Keep a failed notebook for its author to look at."""
-    kept = project.scratch / "failed" / raw.name
-    write_atomic(kept, raw.read_text(encoding="utf-8"))
-    return kept
-
-
 def _failure(
     project: Project, chapter: Chapter, error: PapermillExecutionError, kept: Path
-) -> ChapterFailed:
+) -> BuildFailed:
     source = error.source.strip("\n")
     text = chapter.source.read_text(encoding="utf-8")
     line = text[: text.find(source)].count("\n") + 1 if source and source in text else None
@@ -166,7 +161,7 @@ def _failure(
     first_line = ANSI.sub("", error.evalue).strip().split("\n")[0]
     frames = ANSI.sub("", "\n".join(error.traceback)).strip().split("\n")
     indented = "\n".join(f"    {row}" for row in [*source.split("\n"), "", *frames[-12:]])
-    return ChapterFailed(
+    return BuildFailed(
         f"chapter {chapter.name} failed in cell [{error.exec_count}] ({where}): "
         f"{error.ename}: {first_line}",
         detail=f"{indented}\n\nThe notebook up to there: {relative(kept, project.root)}",
@@ -180,7 +175,7 @@ def _demand_complete(chapter: Chapter, notebook: nbformat.NotebookNode) -> None:
             continue
         ended = any(output.output_type == "error" for output in cell.outputs)
         if ended or cell.execution_count is None:
-            raise ChapterFailed(
+            raise BuildFailed(
                 f"chapter {chapter.name} stopped before its end, in the cell that begins "
                 f"{cell.source.strip().splitlines()[0]!r}"
             )

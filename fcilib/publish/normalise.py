@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
@@ -32,10 +34,10 @@ def normalise(notebook: nbformat.NotebookNode, root: Path) -> nbformat.NotebookN
         {key: value for key, value in notebook.metadata.items() if key not in volatile}
         | {"kernelspec": dict(KERNELSPEC), "language_info": dict(LANGUAGE_INFO)}
     )
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     for cell in notebook.cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
-        seen[digest] = seen.get(digest, 0) + 1
+        seen[digest] += 1
         cell = nbformat.from_dict(cell)
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
         for key in ("papermill", "execution"):
@@ -62,23 +64,15 @@ def join_streams(
     chance; only their order around displayed outputs is the program's.
     """
     joined: list[nbformat.NotebookNode] = []
-    run: dict[str, list[str]] = {}
-
-    def flush() -> None:
-        joined.extend(
-            nbformat.v4.new_output("stream", name=name, text="".join(run[name]))
-            for name in ("stdout", "stderr")
-            if name in run
-        )
-        run.clear()
-
-    for output in outputs:
-        if output.output_type == "stream":
-            run.setdefault(output.name, []).append(output.text)
-        else:
-            flush()
-            joined.append(output)
-    flush()
+    for streams, group in groupby(outputs, lambda output: output.output_type == "stream"):
+        if not streams:
+            joined += group
+            continue
+        texts: defaultdict[str, str] = defaultdict(str)
+        for output in group:
+            texts[output.name] += output.text
+        for name in sorted(texts, reverse=True):
+            joined.append(nbformat.v4.new_output("stream", name=name, text=texts[name]))
     return joined
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import papermill
@@ -17,9 +18,8 @@ def parameters_of(chapter: Chapter) -> dict[str, Any]:
 
     Raises PipelineError where a default is not a plain value (a string, a number, True, None, …).
     """
-    found = papermill.inspect_notebook(read_chapter(chapter))
     values: dict[str, Any] = {}
-    for name, parameter in found.items():
+    for name, parameter in papermill.inspect_notebook(read_chapter(chapter)).items():
         try:
             values[name] = ast.literal_eval(parameter["default"])
         except (ValueError, SyntaxError) as error:
@@ -30,7 +30,7 @@ def parameters_of(chapter: Chapter) -> dict[str, Any]:
     return values
 
 
-def parse_parameters(chapter: Chapter, given: Mapping[str, str]) -> dict[str, Any]:
+def parse_parameters(chapter: Chapter, texts: Mapping[str, str]) -> dict[str, Any]:
     """Turn `name=value` texts into values of the type of the chapter's defaults, or lists of such.
 
     Raises PipelineError for a name the chapter does not have, or a value of another type. (Alone,
@@ -38,30 +38,23 @@ def parse_parameters(chapter: Chapter, given: Mapping[str, str]) -> dict[str, An
     """
     defaults = parameters_of(chapter)
     values: dict[str, Any] = {}
-    for name, text in given.items():
+    for name, text in texts.items():
         if name not in defaults:
             known = ", ".join(defaults) or "none"
             raise PipelineError(
                 f"{chapter.name} has no parameter {name!r}; its parameters are: {known}"
             )
-        values[name] = _like(chapter.name, name, defaults[name], text)
+        default, value = defaults[name], text
+        if not isinstance(default, str):
+            with suppress(ValueError, SyntaxError):
+                value = ast.literal_eval(text)
+        if isinstance(default, float) and type(value) is int:
+            value = float(value)
+        several = value if isinstance(value, list) else [value]
+        if default is not None and any(type(item) is not type(default) for item in several):
+            raise PipelineError(
+                f"{chapter.name}: parameter {name!r} must be {type(default).__name__} "
+                f"(default {default!r}), got {text!r}"
+            )
+        values[name] = value
     return values
-
-
-def _like(chapter: str, name: str, default: object, text: str) -> object:
-    """Read `text` as the type of `default`."""
-    if isinstance(default, str):
-        return text
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    several = value if isinstance(value, list) else [value]
-    if default is None or all(type(item) is type(default) for item in several):
-        return value
-    raise PipelineError(
-        f"{chapter}: parameter {name!r} must be {type(default).__name__} (default {default!r}), "
-        f"got {text!r}"
-    )

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from fcilib.publish.project import WHOLE, PipelineError, Project, RenderFailed
+from fcilib.publish.project import WHOLE, BuildFailed, PipelineError, Project
 from fcilib.storage.files import storing
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -27,7 +27,7 @@ def find_browser() -> str | None:
 def print_pdf(project: Project, target: Path) -> Path:
     """Print the rendered book, whole, to `target`; needs Chromium or Chrome on the path.
 
-    Raises PipelineError where there are no pages or no browser, RenderFailed if it prints nothing,
+    Raises PipelineError where there are no pages or no browser, BuildFailed if it prints nothing,
     StoreError where `target` can't be written.
     """
     page = project.html / "book" / WHOLE
@@ -44,7 +44,7 @@ def print_pdf(project: Project, target: Path) -> Path:
         command = [browser, *PRINTING, *own, page.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode or not made.is_file():
-            raise RenderFailed("the book did not print", detail=done.stderr.strip())
+            raise BuildFailed("the book did not print", detail=done.stderr.strip())
         with storing(target):
             shutil.move(made, target)
     return target

@@ -21,19 +21,11 @@ class PipelineError(Exception):
 
 
 class BuildFailed(PipelineError):
-    """A chapter or the rendering failed; `detail` is what it said itself, over several lines."""
+    """A chapter, the pages or the PDF failed; `detail` is their own message, on several lines."""
 
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
         self.detail = detail
-
-
-class ChapterFailed(BuildFailed):
-    """A cell raised. The message names the chapter, the cell and the error."""
-
-
-class RenderFailed(BuildFailed):
-    """The pages did not build without a warning."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fcilib.publish.project import Project, RenderFailed
+from fcilib.publish.project import BuildFailed, Project
 from fcilib.publish.single_page import write_single_page
 from fcilib.storage.files import storing
 
@@ -21,7 +21,7 @@ def render(project: Project) -> Path:
 
     Nothing is executed and nothing is fetched. The pages are built aside and put in place in one
     step, so that a failed build leaves the last good pages and no page outlives its source.
-    Raises RenderFailed, with the build's own messages.
+    Raises BuildFailed, with the build's own messages.
     """
     build = project.html.parent
     fresh = build / "next"
@@ -37,7 +37,7 @@ def render(project: Project) -> Path:
     done = subprocess.run(command, cwd=project.root, capture_output=True, text=True)
     if done.returncode:
         messages = ANSI.sub("", done.stderr).replace(str(project.root) + os.sep, "")
-        raise RenderFailed("the book did not render", detail=messages.strip())
+        raise BuildFailed("the book did not render", detail=messages.strip())
     made = fresh / "_build" / "html"
     write_single_page(made)
     old = build / "old"

@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import urldefrag
 
 from bs4 import BeautifulSoup
-from bs4.element import Tag
 
 from fcilib.publish.project import WHOLE
 from fcilib.storage.files import write_atomic
@@ -28,8 +27,10 @@ def write_single_page(html: Path) -> Path:
     """
     folder = html / "book"
     first = _read(folder / "intro.html")
-    articles = {"intro": _article(first)}
-    articles |= {name: _article(_read(folder / f"{name}.html")) for name in _sidebar(first)}
+    links = first.select("nav.bd-links a.reference.internal[href$='.html']")
+    names = dict.fromkeys(str(link["href"]).removesuffix(".html") for link in links)
+    pages = {"intro": first} | {name: _read(folder / f"{name}.html") for name in names}
+    articles = {name: page.select("article.bd-article")[0] for name, page in pages.items()}
     counts = Counter(tag["id"] for article in articles.values() for tag in article(id=True))
 
     def anchor(page: str, name: str) -> str:
@@ -64,16 +65,6 @@ def write_single_page(html: Path) -> Path:
 
 def _read(page: Path) -> BeautifulSoup:
     return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-
-
-def _article(page: BeautifulSoup) -> Tag:
-    return page.select("article.bd-article")[0]
-
-
-def _sidebar(page: BeautifulSoup) -> list[str]:
-    """Names of the pages that the sidebar leads to, in its order."""
-    links = page.select("nav.bd-links a.reference.internal[href$='.html']")
-    return list(dict.fromkeys(str(link["href"]).removesuffix(".html") for link in links))
 
 
 def _page(name: str) -> str:

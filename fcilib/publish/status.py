@@ -11,53 +11,41 @@ import datetime
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fcilib.storage.files import write_atomic
-from fcilib.system.machine import cores, processor
+from fcilib.system.machine import cores, processor, provenance
 
-PACKAGES = ("fcilib", "torch", "numpy", "numba", "papermill", "jupyter-book")
-PAGE = "status.md"
-
-
-def machine() -> dict[str, Any]:
-    """Describe where this runs: system, processor and versions, but not whose machine it is."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
-        "cores": cores(),
-        "versions": versions,
-    }
+BOOK_PACKAGES = ("papermill", "jupyter-book")
 
 
-def report_of(
-    chapter: str, notebook: Mapping[str, Any], parameters: Mapping[str, Any], started: float
-) -> dict[str, Any]:
-    """Take from an executed notebook what the page shows; the duration is papermill's."""
+def write_report(
+    book: Path,
+    chapter: str,
+    notebook: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    started: float,
+) -> None:
+    """Keep what the page shows of an executed notebook; the duration is papermill's."""
     run = notebook["metadata"]["papermill"]
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     when = datetime.datetime.fromtimestamp(started, datetime.UTC)
-    return {
+    report = {
         "chapter": chapter,
         "started": when.isoformat(timespec="seconds"),
         "seconds": round(run["duration"], 1),
         "cells": len(cells),
         "parameters": dict(parameters),
-        "machine": machine(),
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "processor": processor(),
+            "cores": cores(),
+            "versions": provenance()["versions"] | {n: version(n) for n in BOOK_PACKAGES},
+        },
     }
-
-
-def write_report(book: Path, report: Mapping[str, Any]) -> None:
-    """Keep one chapter's report for the next rendering."""
-    path = book / "_generated" / "status" / f"{report['chapter']}.json"
+    path = book / "_generated" / "status" / f"{chapter}.json"
     write_atomic(path, json.dumps(report, indent=1) + "\n")
 
 
@@ -70,6 +58,13 @@ def read_reports(book: Path) -> dict[str, dict[str, Any]]:
         except ValueError:
             continue
     return found
+
+
+def report_cells(report: Mapping[str, Any]) -> list[str]:
+    """When a chapter was executed, how long it took, its profile, seeds and executor."""
+    values = (report["parameters"].get(name, "") for name in ("profile", "seeds", "executor"))
+    started = report["started"][:16].replace("T", " ")
+    return [started, seconds_text(report["seconds"]), *map(str, values)]
 
 
 def seconds_text(seconds: float) -> str:
@@ -95,19 +90,14 @@ def write_status(book: Path, chapters: Sequence[str]) -> Path:
         if made is None:
             lines.append(f"| `{name}` | not here; as committed | | | | |")
             continue
-        values = made["parameters"]
-        lines.append(
-            f"| `{name}` | {made['started'][:16].replace('T', ' ')} "
-            f"| {seconds_text(made['seconds'])} | {values.get('profile', '')} "
-            f"| {values.get('seeds', '')} | {values.get('executor', '')} |"
-        )
+        lines.append(f"| `{name}` | {' | '.join(report_cells(made))} |")
         machines.setdefault(_machine_text(made["machine"]), []).append(name)
     if not chapters:
         lines = ["There are no chapters yet."]
     for text, names in machines.items():
         which = ", ".join(f"`{name}`" for name in names)
         lines += ["", f"{which}: {text}"]
-    path = book / "_generated" / PAGE
+    path = book / "_generated" / "status.md"
     write_atomic(path, "\n".join(lines) + "\n")
     return path
 

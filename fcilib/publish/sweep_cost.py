@@ -30,11 +30,9 @@ def write_sweep_cost(book: Path, records: Path) -> None:
     Raises:
         RecordError: a record can't be trusted.
     """
-    parts = [
-        cost_table(list(Records(records / "quick"))),
-        check_table(Records(records / "scaling")),
-    ]
-    write_atomic(book / "_generated" / "sweep-cost.md", "\n\n".join(parts) + "\n")
+    costs = cost_table(list(Records(records / "quick")))
+    checked = check_table(Records(records / "scaling"))
+    write_atomic(book / "_generated" / "sweep-cost.md", f"{costs}\n\n{checked}\n")
 
 
 def cost_table(runs: Sequence[Record]) -> str:
@@ -57,11 +55,11 @@ def cost_table(runs: Sequence[Record]) -> str:
         "| extrapolated, not measured | runs at a time | low estimate | high estimate |",
         "| --- | --: | --: | --: |",
     ]
-    for name, machine in MACHINES.items():
-        times = [makespan(seconds, machine.places) / machine.speedup for seconds in (low, high)]
-        if machine.speedup != 1:
-            name += f", each *assumed* to be {machine.speedup:g} times as fast as a core"
-        lines.append(f"| {name} | {machine.places} | {' | '.join(map(duration, times))} |")
+    for name, (places, speedup) in MACHINES.items():
+        times = [makespan(seconds, places) / speedup for seconds in (low, high)]
+        if speedup != 1:
+            name += f", each *assumed* to be {speedup:g} times as fast as a core"
+        lines.append(f"| {name} | {places} | {' | '.join(map(duration, times))} |")
     return "\n".join(lines)
 
 

@@ -6,12 +6,12 @@ Each representation is a file, and a line here.
 from fcilib.representations.ablated import AblatedAttention as AblatedAttention
 from fcilib.representations.anchored import Anchored as Anchored
 from fcilib.representations.attention import Attention as Attention
+from fcilib.representations.attention import LinearAttention as LinearAttention
 from fcilib.representations.contrastive import Contrastive as Contrastive
 from fcilib.representations.embedding import Embedding as Embedding
 from fcilib.representations.flow import Flow as Flow
 from fcilib.representations.frozen import Frozen as Frozen
 from fcilib.representations.hybrid import Hybrid as Hybrid
-from fcilib.representations.linear_attention import LinearAttention as LinearAttention
 from fcilib.representations.mixing import Fourier as Fourier
 from fcilib.representations.mixing import GlobalMean as GlobalMean
 from fcilib.representations.perceiver import Perceiver as Perceiver

@@ -10,16 +10,11 @@ from torch import nn
 
 from fcilib.layers.attention import SelfAttention
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import (
-    Layers,
-    RepresentationModule,
-    RepresentationSpec,
-    TokenEmbedding,
-)
+from fcilib.representations.base import StackSpec
 from fcilib.specs.size import Size
 
 
-class AblatedAttention(RepresentationSpec):
+class AblatedAttention(StackSpec):
     """A Transformer layer that compares, normalises and aggregates, less one of the three.
 
     `without`:
@@ -37,21 +32,16 @@ class AblatedAttention(RepresentationSpec):
     kind: Literal["ablated-attention"] = "ablated-attention"
     without: Literal["nothing", "comparison", "normalisation", "aggregation"] = "nothing"
     residual: bool = True
-    layers: int = Field(1, ge=0)
     heads: int = Field(4, ge=1)
 
-    def build(self, size: Size) -> RepresentationModule:
+    def layer(self, size: Size) -> nn.Module:
         mixer = {
             "nothing": SelfAttention,
             "comparison": KeyOnlyAttention,
             "normalisation": UniformAttention,
             "aggregation": OwnValueAttention,
         }[self.without]
-        blocks = [
-            Block(size.width, mixer(size.width, self.heads), self.residual)
-            for _ in range(self.layers)
-        ]
-        return Layers(TokenEmbedding(size, self), *blocks)
+        return Block(size.width, mixer(size.width, self.heads), self.residual)
 
 
 class KeyOnlyAttention(SelfAttention):

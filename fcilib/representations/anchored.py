@@ -8,12 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fcilib.representations.base import (
-    Layers,
-    RepresentationModule,
-    RepresentationSpec,
-    TokenEmbedding,
-)
+from fcilib.representations.base import Layers, RepresentationSpec, TokenEmbedding
 from fcilib.specs.size import Size
 
 
@@ -27,7 +22,7 @@ class Anchored(RepresentationSpec):
     kind: Literal["anchored"] = "anchored"
     anchors: int = Field(16, ge=1)
 
-    def build(self, size: Size) -> RepresentationModule:
+    def build(self, size: Size) -> Layers:
         return Layers(TokenEmbedding(size, self), Sponsorship(size.width, self.anchors))
 
 

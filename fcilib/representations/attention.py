@@ -1,4 +1,4 @@
-"""Transformer layers: full, causal, or sparse (a window and a few global tokens)."""
+"""Transformer layers: full, causal, sparse (a window and a few global tokens), or linear."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from fcilib.layers.attention import GLOBAL_TOKENS, WINDOW, SelfAttention, SparseAttention
-from fcilib.layers.blocks import Block
-from fcilib.representations.base import (
-    Layers,
-    RepresentationModule,
-    RepresentationSpec,
-    TokenEmbedding,
+from fcilib.layers.attention import (
+    GLOBAL_TOKENS,
+    WINDOW,
+    LinearSelfAttention,
+    SelfAttention,
+    SparseAttention,
 )
+from fcilib.layers.blocks import Block
+from fcilib.representations.base import StackSpec
 from fcilib.specs.size import Size
 
 
-class Attention(RepresentationSpec):
+class Attention(StackSpec):
     """Pre-norm Transformer blocks (paper, sections 4.1, 4.3 and 4.7)."""
 
     kind: Literal["attention"] = "attention"
-    layers: int = Field(1, ge=0)
     mask: Literal["full", "causal", "sparse"] = "full"
     heads: int = Field(4, ge=1)
     window: int = Field(WINDOW, ge=2, multiple_of=2)
@@ -30,11 +30,20 @@ class Attention(RepresentationSpec):
     global_tokens: int = Field(GLOBAL_TOKENS, ge=0)
     """Sparse: random positions that see, and are seen by, every token."""
 
-    def build(self, size: Size) -> RepresentationModule:
-        blocks = [Block(size.width, self._mixer(size)) for _ in range(self.layers)]
-        return Layers(TokenEmbedding(size, self), *blocks)
-
-    def _mixer(self, size: Size) -> nn.Module:
+    def layer(self, size: Size) -> nn.Module:
+        mixer: nn.Module
         if self.mask == "sparse":
-            return SparseAttention(size, self.heads, self.window, self.global_tokens)
-        return SelfAttention(size.width, self.heads, causal=self.mask == "causal")
+            mixer = SparseAttention(size, self.heads, self.window, self.global_tokens)
+        else:
+            mixer = SelfAttention(size.width, self.heads, causal=self.mask == "causal")
+        return Block(size.width, mixer)
+
+
+class LinearAttention(StackSpec):
+    """Transformer blocks with linear attention, both directions (paper, section 4.3)."""
+
+    kind: Literal["linear-attention"] = "linear-attention"
+    heads: int = Field(4, ge=1)
+
+    def layer(self, size: Size) -> nn.Module:
+        return Block(size.width, LinearSelfAttention(size.width, self.heads))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -18,8 +18,7 @@ Positions = Literal["learned", "sinusoidal", "none"]
 class RepresentationSpec(Spec):
     """Maps tokens `(B, L)` to what the router looks at, `x (B, L, d)`."""
 
-    if TYPE_CHECKING:
-        kind: str
+    kind: str
     positions: Positions = "learned"
     """What is added to a token's vector: a learned vector per position, the sines and cosines of
     Vaswani et al. (2017), which are not learned, or nothing."""
@@ -36,6 +35,21 @@ class RepresentationSpec(Spec):
     def build(self, size: Size) -> RepresentationModule:
         """A module from tokens `(B, L)` int64 to `(B, L, d)`, freshly initialised."""
         raise NotImplementedError
+
+
+class StackSpec(RepresentationSpec):
+    """A representation that is a stack of like layers above the token vectors."""
+
+    layers: int = Field(1, ge=0)
+
+    def layer(self, size: Size) -> nn.Module:
+        """One layer, `(B, L, d)` to `(B, L, d)`, freshly initialised."""
+        raise NotImplementedError
+
+    def build(self, size: Size) -> RepresentationModule:
+        # The layers draw their weights before the embedding does; recorded runs depend on it.
+        layers = [self.layer(size) for _ in range(self.layers)]
+        return Layers(TokenEmbedding(size, self), *layers)
 
 
 class RepresentationModule(nn.Module):

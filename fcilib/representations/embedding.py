@@ -8,12 +8,7 @@ import torch
 from pydantic import Field, model_validator
 
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import (
-    Layers,
-    RepresentationModule,
-    RepresentationSpec,
-    TokenEmbedding,
-)
+from fcilib.representations.base import Layers, RepresentationSpec, TokenEmbedding
 from fcilib.specs.size import Size
 
 LIKENESS = 0.8
@@ -42,7 +37,7 @@ class Embedding(RepresentationSpec):
             raise ValueError("tokens: without tokens and without positions nothing is embedded")
         return self
 
-    def build(self, size: Size) -> RepresentationModule:
+    def build(self, size: Size) -> Layers:
         embedding = TokenEmbedding(size, self)
         if self.alike > 1:
             liken(embedding.token.weight, self.alike, self.embedding_scale)

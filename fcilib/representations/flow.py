@@ -9,16 +9,11 @@ from pydantic import Field
 from torch import nn
 
 from fcilib.layers.mamba import MambaBlock
-from fcilib.representations.base import (
-    Layers,
-    RepresentationModule,
-    RepresentationSpec,
-    TokenEmbedding,
-)
+from fcilib.representations.base import StackSpec
 from fcilib.specs.size import Size
 
 
-class Flow(RepresentationSpec):
+class Flow(StackSpec):
     """Mamba blocks with residuals, one direction or both (paper, section 3.2).
 
     Bidirectional: in each layer one block reads left to right and another, with weights of its
@@ -39,9 +34,8 @@ class Flow(RepresentationSpec):
     def depth(self) -> int:
         return self.layers * (2 if self.bidirectional else 1)
 
-    def build(self, size: Size) -> RepresentationModule:
-        layers = [FlowLayer(size.width, self) for _ in range(self.layers)]
-        return Layers(TokenEmbedding(size, self), *layers)
+    def layer(self, size: Size) -> nn.Module:
+        return FlowLayer(size.width, self)
 
 
 class FlowLayer(nn.Module):

@@ -61,13 +61,12 @@ class FrozenStates(RepresentationModule):
         learned = spec.positions == "learned"
         self.position = nn.Embedding(size.length, size.width) if learned else None
         mixers = {
-            "none": lambda: None,
             "full": lambda: SelfAttention(size.width, spec.heads),
             "sparse": lambda: SparseAttention(size, spec.heads),
             "rank-one": lambda: RankOneAttention(size.width, spec.heads),
         }
-        mixer = mixers[spec.bridge]()
-        self.bridge = nn.Identity() if mixer is None else Block(size.width, mixer)
+        mixer = mixers.get(spec.bridge)
+        self.bridge = nn.Identity() if mixer is None else Block(size.width, mixer())
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         states = tokens if tokens.is_floating_point() else self.states(tokens)

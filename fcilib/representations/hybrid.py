@@ -9,12 +9,7 @@ from torch import nn
 
 from fcilib.layers.attention import SelfAttention
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import (
-    Layers,
-    RepresentationModule,
-    RepresentationSpec,
-    TokenEmbedding,
-)
+from fcilib.representations.base import Layers, RepresentationSpec, TokenEmbedding
 from fcilib.representations.flow import Flow, FlowLayer
 from fcilib.specs.size import Size
 
@@ -36,10 +31,9 @@ class Hybrid(RepresentationSpec):
     def depth(self) -> int:
         return len(self.layers)
 
-    def build(self, size: Size) -> RepresentationModule:
-        return Layers(
-            TokenEmbedding(size, self), *(self._layer(layer, size.width) for layer in self.layers)
-        )
+    def build(self, size: Size) -> Layers:
+        layers = (self._layer(layer, size.width) for layer in self.layers)
+        return Layers(TokenEmbedding(size, self), *layers)
 
     def _layer(self, layer: Layer, width: int) -> nn.Module:
         if layer.endswith("flow"):

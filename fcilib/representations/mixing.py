@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import (
-    Layers,
-    RepresentationModule,
-    RepresentationSpec,
-    TokenEmbedding,
-)
+from fcilib.representations.base import StackSpec
 from fcilib.specs.size import Size
 
 
-class GlobalMean(RepresentationSpec):
+class GlobalMean(StackSpec):
     """The mean of all tokens, broadcast to each (paper, section 4.6).
 
     Without `residual` every token gets the same vector, as the paper's explanation of its failure
@@ -26,17 +20,13 @@ class GlobalMean(RepresentationSpec):
     """
 
     kind: Literal["global-mean"] = "global-mean"
-    layers: int = Field(1, ge=0)
     residual: bool = False
 
-    def build(self, size: Size) -> RepresentationModule:
-        blocks = [
-            Block(size.width, MeanMixing(size.width), self.residual) for _ in range(self.layers)
-        ]
-        return Layers(TokenEmbedding(size, self), *blocks)
+    def layer(self, size: Size) -> nn.Module:
+        return Block(size.width, MeanMixing(size.width), self.residual)
 
 
-class Fourier(RepresentationSpec):
+class Fourier(StackSpec):
     """FNet's mixing: the real part of a transform over positions and width (paper, section 4.6).
 
     Source: Lee-Thorp et al., FNet, 2022. Without `residual` a token's own vector is lost in the
@@ -45,16 +35,11 @@ class Fourier(RepresentationSpec):
     """
 
     kind: Literal["fourier"] = "fourier"
-    layers: int = Field(1, ge=0)
     residual: bool = False
     orthonormal: bool = False
 
-    def build(self, size: Size) -> RepresentationModule:
-        blocks = [
-            Block(size.width, FourierMixing(self.orthonormal), self.residual)
-            for _ in range(self.layers)
-        ]
-        return Layers(TokenEmbedding(size, self), *blocks)
+    def layer(self, size: Size) -> nn.Module:
+        return Block(size.width, FourierMixing(self.orthonormal), self.residual)
 
 
 class MeanMixing(nn.Module):

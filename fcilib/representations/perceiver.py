@@ -10,30 +10,20 @@ from torch import nn
 
 from fcilib.layers.attention import CrossAttention
 from fcilib.layers.blocks import Block
-from fcilib.representations.base import (
-    Layers,
-    RepresentationModule,
-    RepresentationSpec,
-    TokenEmbedding,
-)
+from fcilib.representations.base import StackSpec
 from fcilib.specs.size import Size
 
 
-class Perceiver(RepresentationSpec):
+class Perceiver(StackSpec):
     """M learned inducing points read all tokens, and the tokens read them (paper, section 4.6)."""
 
     kind: Literal["perceiver"] = "perceiver"
     hubs: int = Field(16, ge=1)
     """M."""
-    layers: int = Field(1, ge=0)
     heads: int = Field(4, ge=1)
 
-    def build(self, size: Size) -> RepresentationModule:
-        blocks = [
-            Block(size.width, HubAttention(size.width, self.hubs, self.heads))
-            for _ in range(self.layers)
-        ]
-        return Layers(TokenEmbedding(size, self), *blocks)
+    def layer(self, size: Size) -> nn.Module:
+        return Block(size.width, HubAttention(size.width, self.hubs, self.heads))
 
 
 class HubAttention(nn.Module):

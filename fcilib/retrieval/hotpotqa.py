@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, model_validator
 
-from fcilib.system.network import PATIENCE, within
+from fcilib.system.network import ANSWER_SECONDS, within
 
 HUB = "hotpotqa/hotpot_qa"
 """The data set's name on the Hugging Face hub."""
@@ -228,7 +228,7 @@ def load(source: str | Path | None = None) -> QuestionSet:
     that holds these files itself, or one .parquet or .jsonl file of validation questions. Rows are
     as on the hub; one may also have a field `split` that says where it belongs.
 
-    The hub is asked through `datasets` and has `PATIENCE` seconds to answer; with HF_HUB_OFFLINE
+    The hub is asked through `datasets` and has `ANSWER_SECONDS` to answer; with HF_HUB_OFFLINE
     set, only its cache is. Falling back on the stand-in is one warning.
 
     Raises:
@@ -323,7 +323,8 @@ def _hub_rows() -> Iterator[Row]:
     # Where there is no network, load_dataset tries again and again for half a minute.
     if not datasets.config.HF_HUB_OFFLINE:
         answer = within(
-            PATIENCE, lambda: huggingface_hub.HfApi().dataset_info(HUB, timeout=PATIENCE)
+            ANSWER_SECONDS,
+            lambda: huggingface_hub.HfApi().dataset_info(HUB, timeout=ANSWER_SECONDS),
         )
         if answer is not None:
             raise _NoHubError(

@@ -97,30 +97,23 @@ class OFUL(Bandit):
 class LinearRewards(nn.Module):
     """Ridge regression of rewards on features, kept up as rounds come in: state, no parameters."""
 
-    covariance: torch.Tensor
-    response: torch.Tensor
-    estimate: torch.Tensor
-    inverse: torch.Tensor
-    root: torch.Tensor
-    gain: torch.Tensor
-
     def __init__(self, dimension: int, ridge: float = 1.0) -> None:
         super().__init__()
         self.ridge = ridge
-        self.register_buffer("covariance", ridge * torch.eye(dimension, dtype=torch.float64))
-        self.register_buffer("response", torch.zeros(dimension, dtype=torch.float64))
+        self.covariance = nn.Buffer(ridge * torch.eye(dimension, dtype=torch.float64))
+        self.response = nn.Buffer(torch.zeros(dimension, dtype=torch.float64))
         # What follows from the two sums, kept beside them since it is read more often.
-        self.register_buffer("estimate", torch.zeros(dimension))
-        self.register_buffer("inverse", torch.eye(dimension) / ridge)
-        self.register_buffer("root", torch.eye(dimension) / ridge**0.5)  # root root^T = A^-1
-        self.register_buffer("gain", torch.zeros(()))  # ln(det(A) / det(ridge I))
+        self.estimate = nn.Buffer(torch.zeros(dimension))
+        self.inverse = nn.Buffer(torch.eye(dimension) / ridge)
+        self.root = nn.Buffer(torch.eye(dimension) / ridge**0.5)  # root root^T = A^-1
+        self.gain = nn.Buffer(torch.zeros(()))  # ln(det(A) / det(ridge I))
 
     @torch.no_grad()
     def learn(self, phi: torch.Tensor, rewards: torch.Tensor) -> None:
         """Add rounds: features `(n, D)` that were played and their rewards `(n,)`."""
         phi = phi.double()
-        self.covariance += phi.T @ phi
-        self.response += phi.T @ rewards.double()
+        self.covariance.add_(phi.T @ phi)
+        self.response.add_(phi.T @ rewards.double())
         lower = torch.linalg.cholesky(self.covariance)
         inverse = torch.cholesky_inverse(lower)
         identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field
+from torch import nn
 
 from fcilib.routers.router import RouterModule, SegmentSpec
 from fcilib.routers.segment import cut
@@ -45,9 +46,8 @@ class BloomScores(RouterModule):
     def __init__(self, vocabulary: int, spec: BloomIndex) -> None:
         super().__init__()
         self.spec = spec
-        self.table: torch.Tensor
-        table = torch.from_numpy(_hashes(vocabulary, spec))
-        self.register_buffer("table", table, persistent=False)  # (V, hashes): a token's bits
+        table = torch.from_numpy(_hashes(vocabulary, spec))  # (V, hashes): a token's bits
+        self.table = nn.Buffer(table, persistent=False)
 
     def forward(self, tokens: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         parts, held = cut(tokens, query, self.spec.segment, self.spec.candidates)

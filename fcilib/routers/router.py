@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -21,8 +21,7 @@ rounded to zero would say "no candidate", and has no gradient."""
 class RouterSpec(Spec):
     """Scores the candidates for the query and picks the best k."""
 
-    if TYPE_CHECKING:
-        kind: str
+    kind: str
     candidates: Candidates = "all"
     """Positions that may be picked: all (the paper's text, q itself included), or all but q."""
     k: int = Field(8, ge=1)
@@ -120,26 +119,22 @@ class RouterModule(nn.Module):
         """
         return None
 
-    def factors(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """A and B, `(r, d)` each, of the form A^T B: its two parameters, or its one for both.
-
-        None without a form. A router whose form has other factors overrides this.
-        """
-        if self.form() is None:
-            return None
-        first, *others = self.parameters()
-        return first, others[0] if others else first
-
     def random_factors(
         self, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Gaussian matrices of the factors' shapes and Frobenius norms; one where they are one."""
-        factors = self.factors()
-        if factors is None:
+        """Gaussian matrices A and B, `(r, d)` each, in place of those of the form A^T B.
+
+        They have the shapes and Frobenius norms of the router's two parameters; a router with one
+        parameter gets one matrix for both. None without a form. A router whose form has other
+        factors overrides this.
+        """
+        if self.form() is None:
             return None
-        first, second = factors
-        drawn = _random_like(first, generator)
-        return drawn, drawn if second is first else _random_like(second, generator)
+        factors = []
+        for parameter in self.parameters():
+            drawn = torch.randn(parameter.shape, generator=generator)
+            factors.append(drawn * (parameter.detach().norm() / drawn.norm()))
+        return factors[0], factors[-1]
 
     def observe(
         self, x: torch.Tensor, query: torch.Tensor, scores: torch.Tensor, evidence: torch.Tensor
@@ -187,11 +182,6 @@ class RouterModule(nn.Module):
         """
         check_route(len(x), 0, k, "all")
         return self.matrix(x[None])[0].topk(k, dim=1).indices
-
-
-def _random_like(factor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    drawn = torch.randn(factor.shape, generator=generator)
-    return drawn * (factor.detach().norm() / drawn.norm())
 
 
 def check_route(length: int, query: int, k: int, candidates: Candidates) -> None:

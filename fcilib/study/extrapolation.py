@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -30,21 +30,8 @@ GPU_SPEEDUP = 20.0
 """Assumed, not measured: how many times as fast as a core a GPU would be."""
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where a sweep might run."""
-
-    places: int
-    """Runs at a time."""
-    speedup: float = 1.0
-    """Over one core of those that were measured."""
-
-
-MACHINES = {
-    "2 CPU cores": Machine(2),
-    "64 CPU cores": Machine(64),
-    "8 GPUs": Machine(8, GPU_SPEEDUP),
-}
+MACHINES = {"2 CPU cores": (2, 1.0), "64 CPU cores": (64, 1.0), "8 GPUs": (8, GPU_SPEEDUP)}
+"""Where a sweep might run: runs at a time, and how many times as fast as a measured core."""
 
 CHECKED = {
     "raw embeddings": Embedding(),
@@ -84,11 +71,11 @@ def factors(experiment: Experiment) -> tuple[float, float]:
 def _sizes(experiment: Experiment, profile: Profile) -> tuple[int, int, int]:
     """Sequences x epochs, L and d of such an experiment under a profile."""
     kind = experiment.task.kind
-    task = getattr(profile, kind)
     training = profile.climbing if kind == "ladder" else profile.training
     if experiment.representation.kind == "frozen":
         training = profile.frozen
-    return training.sequences * training.epochs, task.length, profile.width
+    length = getattr(profile, kind).length
+    return training.sequences * training.epochs, length, profile.width
 
 
 def makespan(seconds: Iterable[float], places: int) -> float:
@@ -118,15 +105,6 @@ def checks(name: str, profile: str) -> list[Experiment]:
     ]
 
 
-def measure_factors(records: Records) -> None:
-    """Run every check that is not recorded."""
-    torch.set_num_threads(1)
-    for name in CHECKED:
-        for pair in zip(*(checks(name, profile) for profile in SHORT), strict=True):
-            for experiment in pair:
-                run_one(experiment, records)
-
-
 def seconds_a_sequence(records: Records, name: str, profile: str) -> float | None:
     """The fastest of the repetitions; None where one is missing."""
     runs = [records.find(experiment) for experiment in checks(name, profile)]
@@ -135,4 +113,8 @@ def seconds_a_sequence(records: Records, name: str, profile: str) -> float | Non
 
 
 if __name__ == "__main__":
-    measure_factors(Records(default_records() / "scaling"))
+    torch.set_num_threads(1)
+    scaling = Records(default_records() / "scaling")
+    for pairs in (zip(*(checks(name, p) for p in SHORT), strict=True) for name in CHECKED):
+        for experiment in chain.from_iterable(pairs):
+            run_one(experiment, scaling)

@@ -10,7 +10,7 @@ PARAMETERS = {"profile": (str,), "seeds": (int, list), "executor": (str,), "reco
 """What a chapter's parameters cell sets, and of which types."""
 
 
-def check(namespace: Mapping[str, Any]) -> None:
+def demand_parameters(namespace: Mapping[str, Any]) -> None:
     """Raise TypeError for a parameter that is unknown, missing, or of another type."""
     unknown = sorted(n for n, v in namespace.items() if _is_parameter(n, v))
     if unknown:
@@ -24,7 +24,7 @@ def check(namespace: Mapping[str, Any]) -> None:
             raise TypeError(f"parameter {name}: {value!r} is not of type {wanted}")
 
 
-def chosen(seeds: int | Sequence[int]) -> tuple[int, ...]:
+def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """The seeds that the parameter names: so many, from 0 on, or those of a list.
 
     Raises ValueError where it names none, one twice, or what is no seed.

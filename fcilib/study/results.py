@@ -76,23 +76,17 @@ class Results(Summarised):
     @property
     def frame(self) -> pd.DataFrame:
         """One row per run: condition, seed, and its `numbers`."""
-        rows = [
+        return pd.DataFrame(
             {"condition": name, "seed": seed, **numbers(record)}
             for (name, seed), record in self.records.items()
-        ]
-        return pd.DataFrame(rows)
+        )
 
     @property
     def curves(self) -> pd.DataFrame:
         """One row per run and epoch (from 1): condition, seed, epoch, every metric, the loss."""
-        parts = []
-        for (name, seed), record in self.records.items():
-            part = pd.DataFrame(record.curve)
-            part.insert(0, "epoch", range(1, len(part) + 1))
-            part.insert(0, "seed", seed)
-            part.insert(0, "condition", name)
-            parts.append(part)
-        return pd.concat(parts, ignore_index=True)
+        parts = pd.concat({key: pd.DataFrame(r.curve) for key, r in self.records.items()})
+        table = parts.rename_axis(["condition", "seed", "epoch"]).reset_index()
+        return table.assign(epoch=table.epoch + 1)
 
     def probe(self, name: str) -> pd.DataFrame:
         """One row per run and entry of a probe that is a list: condition, seed, index from 1."""

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from fcilib import retrieval
-from fcilib.cost import Bench, Cost, find, measure
+from fcilib.cost import Bench, Cost, find_cost, measure_cost
 from fcilib.execution.executors import execute, parse
 from fcilib.execution.progress import Progress, running
 from fcilib.retrieval import Retrieval, hotpotqa
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.storage.places import default_records
-from fcilib.study.parameters import check, chosen
+from fcilib.study.parameters import demand_parameters, seed_numbers
 from fcilib.study.profiles import Profile, profile
 from fcilib.study.results import Results, Retrievals
 from fcilib.training.experiment import Experiment
@@ -47,13 +47,9 @@ class Study:
             TypeError: an unknown parameter, a missing one, or one of another type.
             ValueError: a profile, seeds or an executor that can't be.
         """
-        check(namespace)
-        seeds, size, executor = (
-            chosen(namespace["seeds"]),
-            namespace["profile"],
-            namespace["executor"],
-        )
-        seeds = chosen(seeds)
+        demand_parameters(namespace)
+        size, executor = namespace["profile"], namespace["executor"]
+        seeds = seed_numbers(namespace["seeds"])
         profile(size)
         parse(executor)
         folder = Path(namespace["records"]) if namespace["records"] else default_records()
@@ -72,11 +68,10 @@ class Study:
     def __str__(self) -> str:
         """Profile, seeds and every size, for the head of a chapter."""
         sizes = self.sizes
-        parts = {"evidence": sizes.evidence, "training": sizes.training}
         counted = self.chosen == tuple(range(self.seeds))
         seeds = self.seeds if counted else list(self.chosen)
         lines = [f"profile {self.profile}: width={sizes.width}, seeds={seeds}"]
-        for name, part in parts.items():
+        for name, part in ("evidence", sizes.evidence), ("training", sizes.training):
             fields = ", ".join(f"{k}={v!r}" for k, v in part if k != "kind")
             lines += textwrap.wrap(f"{name}: {fields}", 76, subsequent_indent="    ")
         return "\n".join(lines)
@@ -131,16 +126,16 @@ class Study:
         One after another in this process whatever the executor, so that nothing else is timed.
         """
         folder = self.records.folder / "costs"
-        repetitions = [bench.with_seed(seed) for seed in self.chosen]
-        costs = {b: cost for b in repetitions if (cost := find(b, folder))}
-        missing = [b for b in repetitions if b not in costs]
+        repetitions = {seed: bench.with_seed(seed) for seed in self.chosen}
+        costs = {seed: c for seed, b in repetitions.items() if (c := find_cost(b, folder))}
+        missing = {seed: b for seed, b in repetitions.items() if seed not in costs}
         if missing:
             total = len(missing) * len(bench.workloads) * len(bench.lengths)
             with Progress(total, unit="measurement") as progress:
                 steps = count()
-                for b in missing:
-                    costs[b] = measure(b, folder, lambda _: progress.show(next(steps)))
-        return [costs[b] for b in repetitions]
+                for seed, b in missing.items():
+                    costs[seed] = measure_cost(b, folder, lambda _: progress.show(next(steps)))
+        return [costs[seed] for seed in self.chosen]
 
     def retrieve(self, retrievers: Mapping[str, AnyRetriever], picks: int = 2) -> Retrievals:
         """Every retriever on HotpotQA, under every seed if it draws, else once.
@@ -152,37 +147,23 @@ class Study:
         The questions are those that `$FCI_HOTPOTQA` leads to; else those that the records of this
         profile were made from, where all are recorded; else what `hotpotqa.load` finds.
         """
-        if self.profile == "smoke":
-            return self._retrieve(retrievers, picks, hotpotqa.standin())
-        if not os.environ.get(hotpotqa.VARIABLE):
-            try:
-                return self._retrieve(retrievers, picks, hotpotqa.SAMPLE)
-            except LookupError:
-                pass
-        return self._retrieve(retrievers, picks, hotpotqa.load())
-
-    def _retrieve(
-        self,
-        retrievers: Mapping[str, AnyRetriever],
-        picks: int,
-        questions: hotpotqa.QuestionSet | hotpotqa.Known,
-    ) -> Retrievals:
-        folder, digest = self.records.folder / "retrievals", questions.digest
-        runs = {
-            (name, seed): Retrieval(retriever=retriever, questions=digest, picks=picks, seed=seed)
+        folder = self.records.folder / "retrievals"
+        sample = {
+            (name, seed): Retrieval(
+                retriever=retriever, questions=hotpotqa.SAMPLE.digest, picks=picks, seed=seed
+            )
             for name, retriever in retrievers.items()
             for seed in (self.chosen if retriever.draws else (0,))
         }
-        if isinstance(questions, hotpotqa.Known):
-            records = {
-                key: record for key, run in runs.items() if (record := retrieval.find(run, folder))
-            }
-            if len(records) < len(runs):
-                raise LookupError(f"{questions.name}: not all is recorded")
-            return Retrievals(records)
-        with Progress(len(runs), unit="retrieval") as progress:
-            records = {}
-            for key, run in runs.items():
+        if self.profile != "smoke" and not os.environ.get(hotpotqa.VARIABLE):
+            known = {key: r for key, run in sample.items() if (r := retrieval.find(run, folder))}
+            if len(known) == len(sample):
+                return Retrievals(known)
+        questions = hotpotqa.standin() if self.profile == "smoke" else hotpotqa.load()
+        with Progress(len(sample), unit="retrieval") as progress:
+            records: dict[tuple[str, int], retrieval.RetrievalRecord] = {}
+            for key, run in sample.items():
+                run = run.model_copy(update={"questions": questions.digest})
                 progress.show(len(records))
                 records[key] = retrieval.retrieve(run, folder, lambda: questions)
         return Retrievals(records)

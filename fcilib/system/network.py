@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 5.0
-"""Seconds that the hub has for its first answer, before something is done without it."""
+ANSWER_SECONDS = 5.0
+"""How long a server may take for its first answer before the work goes on without it."""
 
 
 def within(seconds: float, ask: Callable[[], Any]) -> str | None:

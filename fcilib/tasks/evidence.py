@@ -105,32 +105,30 @@ class Evidence(Task):
 
     def _query_range(self, query_first: bool) -> tuple[int, int]:
         """First and last position the query may take, so that some evidence position is left."""
-        gap = (1 if query_first else 3) if self.near else self.min_distance
-        return (1, self.length - 2 - gap) if query_first else (gap, self.length - 1)
+        least, _ = self._distances(query_first)
+        return (1, self.length - 2 - least) if query_first else (least, self.length - 1)
+
+    def _distances(self, query_first: bool) -> tuple[int, int]:
+        """Smallest and largest |a - q|; the evidence's value stands before the query's marker."""
+        if self.near:
+            return 1 if query_first else 3, NEARBY
+        return self.min_distance, self.length
 
     def _positions(self, count: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Query and evidence positions, each `(count,)`: q uniform, then a uniform given q."""
-        orders = self._orders()
         coin = torch.randint(2, (count,), generator=rng).bool()
         chance = torch.rand(2, count, generator=rng, dtype=torch.float64)
         drawn = []
-        for query_first in orders:
+        for query_first in self._orders():
             first, last = self._query_range(query_first)
             query = first + (chance[0] * (last - first + 1)).long()
+            least, most = self._distances(query_first)
             if query_first:
-                low = query + (1 if self.near else self.min_distance)
-                high = torch.full_like(query, self.length - 2)
-                if self.near:
-                    high = torch.minimum(high, query + NEARBY)
+                low, high = query + least, (query + most).clamp(max=self.length - 2)
             else:
-                high = query - (3 if self.near else self.min_distance)
-                low = torch.zeros_like(query)
-                if self.near:
-                    low = torch.maximum(low, query - NEARBY)
+                low, high = (query - most).clamp(min=0), query - least
             drawn.append((query, low + (chance[1] * (high - low + 1)).long()))
-        if len(drawn) == 1:
-            return drawn[0]
-        (query_a, evidence_a), (query_b, evidence_b) = drawn
+        (query_a, evidence_a), (query_b, evidence_b) = drawn[0], drawn[-1]
         return torch.where(coin, query_a, query_b), torch.where(coin, evidence_a, evidence_b)
 
     def _slots(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

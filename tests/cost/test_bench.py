@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fcilib.cost import Bench, Cost, Represent, Route, bench, find, measure, meter
+from fcilib.cost import Bench, Cost, Represent, Route, bench, find_cost, measure_cost, meter
 from fcilib.cost.workloads import Workload
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator, RankOne
@@ -35,12 +35,12 @@ def scripted(monkeypatch):
             return meter.Call(lambda: turns.append((self.name, length)))
 
     def first_pass(call):
-        call()
+        call.forward()
         name, length = turns.pop()
         return int(2**20 * length ** workloads[name].bytes_power), 1.0
 
     def seconds(call, number=1):
-        call()
+        call.forward()
         name, length = turns[-1]
         return length ** workloads[name].power, 0.0
 
@@ -59,7 +59,7 @@ def scripted(monkeypatch):
         )  # fmt: skip
         kept = Cost.model_construct
         monkeypatch.setattr(bench, "Cost", lambda **fields: kept(**fields))
-        return measure(made), turns
+        return measure_cost(made), turns
 
     return run
 
@@ -115,7 +115,7 @@ def test_memory_of_one_row_is_linear_and_of_all_pairs_quadratic():
         "all": Route(router=Investigator(), queries="all"),
         "rank, all": Route(router=RankOne(), queries="all"),
     }
-    cost = measure(Bench(workloads=workloads, lengths=(1024, 2048), rounds=1))
+    cost = measure_cost(Bench(workloads=workloads, lengths=(1024, 2048), rounds=1))
     growth = {name: curve.megabytes[1] / curve.megabytes[0] for name, curve in cost.curves.items()}
     assert growth["one"] == pytest.approx(2, rel=0.1)
     assert growth["all"] == pytest.approx(4, rel=0.1)
@@ -123,43 +123,43 @@ def test_memory_of_one_row_is_linear_and_of_all_pairs_quadratic():
 
 
 def test_a_measured_bench_is_read_again(tmp_path):
-    first = measure(small(), tmp_path)
+    first = measure_cost(small(), tmp_path)
     assert first.curves["one"].length == [16, 32]
     assert all(value > 0 for value in first.curves["rank"].seconds)
     written = {p: p.read_bytes() for p in tmp_path.glob("*.json")}
     assert [p.name for p in written] == [f"{small().identity}.json"]
-    assert measure(small(), tmp_path) == first == find(small(), tmp_path)
+    assert measure_cost(small(), tmp_path) == first == find_cost(small(), tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.glob("*.json")} == written
 
 
 def test_repetitions_are_kept_apart(tmp_path):
-    measure(small(), tmp_path)
-    assert find(small().with_seed(1), tmp_path) is None
-    measure(small().with_seed(1), tmp_path)
+    measure_cost(small(), tmp_path)
+    assert find_cost(small().with_seed(1), tmp_path) is None
+    measure_cost(small().with_seed(1), tmp_path)
     assert len(list(tmp_path.glob("*.json"))) == 2
 
 
 def test_a_damaged_record_is_refused_and_left_alone(tmp_path):
-    measure(small(), tmp_path)
+    measure_cost(small(), tmp_path)
     path = next(tmp_path.glob("*.json"))
     damaged = path.read_bytes().replace(b'"threads": 1', b'"threads": 2')
     path.write_bytes(damaged)
     with pytest.raises(RecordError, match=f"{path.stem}.*checksum"):
-        measure(small(), tmp_path)
+        measure_cost(small(), tmp_path)
     assert path.read_bytes() == damaged
 
 
 def test_a_record_under_anothers_name_is_refused(tmp_path):
-    measure(small(), tmp_path)
+    measure_cost(small(), tmp_path)
     path = next(tmp_path.glob("*.json"))
     path.rename(tmp_path / f"{small(rounds=3).identity}.json")
     with pytest.raises(RecordError, match="another bench"):
-        find(small(rounds=3), tmp_path)
+        find_cost(small(rounds=3), tmp_path)
 
 
 def test_threads_and_randomness_are_put_back():
     before, state = torch.get_num_threads(), torch.random.get_rng_state()
-    measure(small(threads=before + 1))
+    measure_cost(small(threads=before + 1))
     assert torch.get_num_threads() == before
     assert torch.equal(torch.random.get_rng_state(), state)
 

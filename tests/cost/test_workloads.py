@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from fcilib.cost import Arithmetic, Block, Loss, Represent, Route, Scan, arithmetic, peers
+from fcilib.cost import (
+    Arithmetic,
+    Loss,
+    MambaPass,
+    Represent,
+    Route,
+    Scan,
+    arithmetic,
+    meter,
+    peers,
+)
 from fcilib.representations import Flow
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.scan import MissingBackendError
@@ -35,7 +45,7 @@ def test_every_peer_computes_the_same_scan(backend):
 def test_every_block_takes_and_gives_the_same_shapes(name):
     if not peers.available(name):
         pytest.skip(f"{name} is not installed")
-    y, gradients = results(Block(implementation=name, batch=2, width=8, state=4), 8)
+    y, gradients = results(MambaPass(implementation=name, batch=2, width=8, state=4), 8)
     assert y.shape == (2, 8, 8)
     assert sorted(tuple(g.shape) for g in gradients[1:]) == sorted(
         tuple(p.shape) for p in peers.block("fcilib", 8, 4).parameters()
@@ -47,7 +57,7 @@ def test_a_peer_that_is_not_installed_says_so(monkeypatch):
     with pytest.raises(MissingBackendError, match=r"mambapy is not installed: pip install"):
         Scan(backend="mambapy").prepare(4)
     with pytest.raises(MissingBackendError, match="transformers is not installed"):
-        Block(implementation="transformers").prepare(4)
+        MambaPass(implementation="transformers").prepare(4)
 
 
 @pytest.mark.parametrize("router", [Investigator(), RankOne()])
@@ -91,5 +101,5 @@ def test_the_limit_counts_what_a_scan_of_its_size_needs(monkeypatch):
     asked = []
     monkeypatch.setattr(arithmetic, "spend", asked.append)
     call = Arithmetic(batch=2, width=3, state=4).prepare(5)
-    call()
+    meter.seconds(call)
     assert asked == [120 * arithmetic.FORWARD, 120 * arithmetic.BACKWARD]

@@ -66,7 +66,7 @@ def kept(tmp_path_factory):
     records = Records(root / "records")
     run_one(SPEC, records)
     retrieval.retrieve(RETRIEVAL, root / "retrievals", hotpotqa.standin)
-    cost.measure(BENCH, root / "costs")
+    cost.measure_cost(BENCH, root / "costs")
     checkpoint = root / "checkpoint.safetensors"
     train(SPEC, checkpoint)
     text = torch.frombuffer(bytearray(b"one two three four " * 40), dtype=torch.uint8)
@@ -84,7 +84,7 @@ def kept(tmp_path_factory):
         ),
         "cost": Kept(
             root / "costs" / f"{BENCH.identity}.json",
-            lambda: cost.find(BENCH, root / "costs"),
+            lambda: cost.find_cost(BENCH, root / "costs"),
             RecordError,
         ),
         "checkpoint": Kept(checkpoint, lambda: load_checkpoint(checkpoint, *parts()), TensorsError),

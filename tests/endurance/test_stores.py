@@ -161,7 +161,7 @@ def everything(folder):
     """Records of every kind, made or read."""
     execute(SPECS, Records(folder), "inline", nothing)
     retrieval.retrieve(RETRIEVAL, folder / "retrievals", hotpotqa.standin)
-    cost.measure(BENCH, folder / "costs")
+    cost.measure_cost(BENCH, folder / "costs")
     cached({}, torch.arange(12).view(3, 4), lambda tokens: tokens.float(), folder / "states")
 
 
@@ -175,7 +175,7 @@ def test_a_read_only_store_that_holds_all_records_is_read(tmp_path):
         study = Study("smoke", (0, 1), "process", Records(folder / "smoke"))
         assert len(study.run({"one": SPECS[0]}).frame) == 2
         for other, missing in (
-            (lambda: cost.measure(BENCH.with_seed(1), folder / "smoke" / "costs"), "costs"),
+            (lambda: cost.measure_cost(BENCH.with_seed(1), folder / "smoke" / "costs"), "costs"),
             (
                 lambda: retrieval.retrieve(
                     RETRIEVAL.with_seed(1), folder / "smoke" / "retrievals", hotpotqa.standin

@@ -45,11 +45,10 @@ def assert_same(found, expected, tolerance=1e-5):
         assert (found[name] - want).abs().max() <= tolerance * scale, name
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba"])
 @pytest.mark.parametrize("length", [1, 3, 17, 63, 129])
-def test_equals_transformers(length, backend):
+def test_equals_transformers(length):
     theirs = mixer()
-    ours = MambaBlock(WIDTH, state=8, scan_backend=backend)
+    ours = MambaBlock(WIDTH, state=8)
     ours.load_state_dict(theirs.state_dict(), strict=True)
     expected = results(theirs, sequences(length))
     assert_same(results(ours, sequences(length)), expected)
@@ -73,11 +72,10 @@ def test_equals_mambapy():
     assert_same(found, {name: expected[name] for name in found})
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba"])
-def test_reverse_is_flip_block_flip(backend):
+def test_reverse_is_flip_block_flip():
     torch.manual_seed(0)
-    forward = MambaBlock(WIDTH, scan_backend=backend)
-    backward = MambaBlock(WIDTH, scan_backend=backend, reverse=True)
+    forward = MambaBlock(WIDTH)
+    backward = MambaBlock(WIDTH, reverse=True)
     backward.load_state_dict(forward.state_dict())
     x = sequences(21)
     expected = results(lambda_block(forward), x)

@@ -13,7 +13,7 @@ import pytest
 from fcilib.publish.chapters import execute_chapter, execute_chapters
 from fcilib.publish.normalise import join_streams, normalise
 from fcilib.publish.parameters import parse_parameters
-from fcilib.publish.project import Chapter, ChapterFailed, PipelineError, Project, find_project
+from fcilib.publish.project import BuildFailed, Chapter, PipelineError, Project, find_project
 from fcilib.publish.status import read_reports, write_status
 
 HEADER = """\
@@ -151,7 +151,7 @@ def test_a_failed_chapter_names_its_cell_and_leaves_the_last_good_output(project
     good = output.read_bytes()
     chapter = add(project, FAILING)
     line = chapter.source.read_text(encoding="utf-8").split("\n").index("# the cell that fails") + 1
-    with pytest.raises(ChapterFailed) as caught:
+    with pytest.raises(BuildFailed) as caught:
         execute_chapter(project, chapter, output)
     message = str(caught.value)
     assert message == (
@@ -166,7 +166,7 @@ def test_a_failed_chapter_names_its_cell_and_leaves_the_last_good_output(project
 def test_the_chapters_after_a_failed_one_do_not_run(project: Project) -> None:
     add(project, FAILING)
     add(project, NOISY, "02_next")
-    with pytest.raises(ChapterFailed, match="01_small"):
+    with pytest.raises(BuildFailed, match="01_small"):
         execute_chapters(project, project.chapters(), project.book)
     assert not list(project.book.glob("*.ipynb"))
 
@@ -174,14 +174,14 @@ def test_the_chapters_after_a_failed_one_do_not_run(project: Project) -> None:
 @pytest.mark.parametrize("end", ["sys.exit(0)", "sys.exit()"])
 def test_a_chapter_that_exits_early_has_failed(project: Project, end: str) -> None:
     chapter = add(project, f"\n# %%\nimport sys\n{end}\n\n# %%\nnever = 1\n")
-    with pytest.raises(ChapterFailed, match="stopped before its end"):
+    with pytest.raises(BuildFailed, match="stopped before its end"):
         execute_chapter(project, chapter, project.book / "01_small.ipynb")
     assert not (project.book / "01_small.ipynb").exists()
 
 
 def test_a_kernel_that_dies_is_a_failed_chapter(project: Project) -> None:
     chapter = add(project, "\n# %%\nimport os\nos._exit(3)\n")
-    with pytest.raises(ChapterFailed, match="01_small failed: its kernel died"):
+    with pytest.raises(BuildFailed, match="01_small failed: its kernel died"):
         execute_chapter(project, chapter, project.book / "01_small.ipynb")
 
 

@@ -398,7 +398,7 @@ def test_where_the_hub_does_not_answer_the_standin_is_used_with_one_warning(with
 def test_a_hub_that_says_nothing_is_not_waited_for(monkeypatch):
     release = threading.Event()
     fake_hub(monkeypatch, lambda *_, **__: release.wait(60), None, [])
-    monkeypatch.setattr(hotpotqa, "PATIENCE", 0.05)
+    monkeypatch.setattr(hotpotqa, "ANSWER_SECONDS", 0.05)
     begun = time.monotonic()
     assert "no answer in time" in fallback()
     assert time.monotonic() - begun < 30

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 import fcilib
-from fcilib.cost import Bench, Represent, Route, find, measure
+from fcilib.cost import Bench, Represent, Route, find_cost, measure_cost
 from fcilib.cost.meter import Call
 from fcilib.cost.workloads import Workload
 from fcilib.execution.executors import execute
@@ -122,8 +122,8 @@ def test_its_cost_is_measured_kept_and_read(tmp_path):
         "nothing": Nothing(),
     }
     bench = Bench(workloads=parts, lengths=(16,), rounds=1)
-    cost = measure(bench, tmp_path)
-    assert find(bench, tmp_path) == cost
+    cost = measure_cost(bench, tmp_path)
+    assert find_cost(bench, tmp_path) == cost
     assert cost.bench.workloads == parts
 
 

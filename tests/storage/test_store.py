@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from fcilib.backbones import Pretraining
+from fcilib.backbones.byte_lm import Pretraining
 from fcilib.cost import Cost
 from fcilib.retrieval import RetrievalRecord
 from fcilib.storage.making import find_or_make
