@@ -34,7 +34,7 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.present import ledger_page
     from fcilib.publish.pdf import print_pdf
     from fcilib.publish.project import BuildFailed, PipelineError, find_project
-    from fcilib.publish.status import read_reports, report_cells
+    from fcilib.publish.status import read_reports, report_cells, seconds_text
     from fcilib.representations.base import RepresentationSpec
     from fcilib.routers.router import RouterSpec
     from fcilib.specs.kinds import kinds as kinds_of
