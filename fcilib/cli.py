@@ -204,13 +204,10 @@ def status() -> None:
         counts = Counter(path.parent.name for path in project.root.glob("records/*/*.json"))
         by_profile = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
         typer.echo(f"\nrecords: {by_profile or 'none'}")
-        chapters = {
-            name: coverage(Records(project.root / "records" / name), PROFILES[name])
-            for name in ("quick", "paper")
-        }
-        for name, counts in chapters.items():
-            have, total = (sum(column) for column in zip(*counts.values(), strict=True))
-            parts = ", ".join(f"{chapter} {h}/{t}" for chapter, (h, t) in counts.items())
+        for name in ("quick", "paper"):
+            runs = coverage(Records(project.root / "records" / name), PROFILES[name])
+            have, total = (sum(column) for column in zip(*runs.values(), strict=True))
+            parts = ", ".join(f"{chapter} {h}/{t}" for chapter, (h, t) in runs.items())
             typer.echo(f"the ledger's runs at {name}: {have} of {total} ({parts})")
         for path in sorted(project.progress.glob("*.json")):
             state = read_progress(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from fcilib.execution.failures import Failures, RunsFailed
 from fcilib.execution.pool import in_pool
@@ -12,6 +13,7 @@ from fcilib.system.machine import cores
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
 from fcilib.training.run import run_one
+from fcilib.training.state import RunState, tell_run
 
 Tick = Callable[[int], None]
 """Called often while runs are under way, with how many are finished."""
@@ -106,8 +108,14 @@ def _inline(
     done = 0
     tick(done)
     for experiment in experiments:
+        workspace = records.workspace(experiment)
+
+        def tell(state: RunState, workspace: Path = workspace, done: int = done) -> None:
+            tell_run(workspace, state)
+            tick(done)
+
         try:
-            run_one(experiment, records, device=device)
+            run_one(experiment, records, tell, device)
         except StoreError:
             raise
         except Exception as error:
