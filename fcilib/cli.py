@@ -40,10 +40,9 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.specs.kinds import kinds as kinds_of
     from fcilib.storage.files import StoreError
     from fcilib.storage.places import default_records
-    from fcilib.storage.sealed import RecordError
     from fcilib.study.profiles import PROFILES
     from fcilib.study.profiles import profile as sizes_of
-    from fcilib.system.device import device_named
+    from fcilib.system.device import check_device, device_here
     from fcilib.tasks import Task
     from fcilib.training.records import Records
 except KeyboardInterrupt:
@@ -67,6 +66,11 @@ Folder = Annotated[
 Pairs = Annotated[
     list[str] | None,
     typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Set a chapter's parameter."),
+]
+
+
+Device = Annotated[
+    str | None, typer.Option(help="What trains models: auto, cpu, cuda or cuda:N; default cpu.")
 ]
 
 
@@ -115,6 +119,13 @@ def _parse_pairs(pairs: list[str] | None, records: Path | None) -> dict[str, str
     return values
 
 
+def _usable(device: str, executor: str) -> str:
+    """The device that is meant; raises ValueError where there is no such, here or on any node."""
+    if executor.startswith("ray"):
+        return check_device(device)
+    return device_here(device)
+
+
 @app.command()
 def book(
     chapters: Names = None,
@@ -124,15 +135,18 @@ def book(
     out: Annotated[
         Path | None, typer.Option(help="Write executed chapters here; nothing is rendered then.")
     ] = None,
+    device: Device = None,
     parameter: Pairs = None,
 ) -> None:
     """Execute chapters into book/ and render book/_build/html/."""
-    with _one_line_errors(goes_on=True):
+    with _one_line_errors(ValueError, goes_on=True):
         from fcilib.publish.chapters import execute_chapters
         from fcilib.publish.render import render as render_pages
 
         project = find_project()
         values = _parse_pairs(parameter, records)
+        if device is not None:
+            values["device"] = _usable(device, values.get("executor", ""))
         if execute:
             folder = out.resolve() if out else project.book
             selected = project.select(chapters or [])
@@ -164,6 +178,7 @@ def run(
     executor: Annotated[
         str | None, typer.Option(help="Where runs happen: inline, process, ray or ray:ADDRESS.")
     ] = None,
+    device: Device = None,
     records: Folder = None,
     output: Annotated[
         Path | None, typer.Option(help="The executed notebook; default _runs/CHAPTER.ipynb.")
@@ -171,13 +186,14 @@ def run(
     parameter: Pairs = None,
 ) -> None:
     """Execute one chapter as you like it, away from the book."""
-    with _one_line_errors(goes_on=True):
+    with _one_line_errors(ValueError, goes_on=True):
         from fcilib.publish.chapters import execute_chapter
         from fcilib.publish.parameters import parse_parameters
 
         project = find_project()
         source = project.chapter(chapter)
-        named = {"profile": profile, "seeds": seeds, "executor": executor}
+        where = None if device is None else _usable(device, executor or "")
+        named = {"profile": profile, "seeds": seeds, "executor": executor, "device": where}
         values = _parse_pairs(parameter, records) | {
             name: str(value) for name, value in named.items() if value is not None
         }
@@ -234,25 +250,20 @@ def sweep_command(
 
     Several sweeps may run at once. One that was stopped is gone on with by the same command.
     """
-    with _one_line_errors(goes_on=True):
-        try:
-            if minutes is not None and not 0 < minutes < math.inf:
-                raise ValueError(f"--minutes: {minutes:g} is not above 0")
-            sizes = sizes_of(profile)
-            where = device_named(device)
-            parse_executor(executor)
-            root = records or find_project().root / "records"
-            folder = Records(root / profile)
-            smaller = root if (root / "quick").is_dir() else default_records()
-            estimates = Estimates(folder, Records(smaller / "quick"), sizes, where)
-            if list_only:
-                _list_missing(missing(folder, sizes), estimates)
-                return
-            swept = sweep(folder, sizes, estimates, executor, where, minutes)
-        except ModuleNotFoundError as error:
-            raise PipelineError(str(error)) from None
-        except (ValueError, RecordError, ConnectionError) as error:
-            raise PipelineError(str(error)) from None
+    with _one_line_errors(ValueError, ConnectionError, ModuleNotFoundError, goes_on=True):
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise ValueError(f"--minutes: {minutes:g} is not above 0")
+        sizes = sizes_of(profile)
+        parse_executor(executor)
+        where = _usable(device, executor)
+        root = records or find_project().root / "records"
+        folder = Records(root / profile)
+        smaller = root if (root / "quick").is_dir() else default_records()
+        estimates = Estimates(folder, Records(smaller / "quick"), sizes, where)
+        if list_only:
+            _list_missing(missing(folder, sizes), estimates)
+            return
+        swept = sweep(folder, sizes, estimates, executor, where, minutes)
     _say_swept(swept, estimates)
     if swept.failures is not None:
         typer.echo(f"fci: {swept.failures}", err=True)
@@ -349,6 +360,7 @@ def audit(
         typer.Option(min=0, help="Leave out records that took longer than this many seconds."),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where runs happen.")] = "process",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
     records: Folder = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
 ) -> None:
@@ -370,7 +382,7 @@ def audit(
         say(f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}{out}")
         say(f"{audits.AUDIT_RULE}\n")
         findings = []
-        for finding in audits.audit(drawn, executor):
+        for finding in audits.audit(drawn, executor, device):
             findings.append(finding)
             say(audits.described(finding))
     counts = audits.outcomes(findings)

@@ -6,8 +6,17 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-PARAMETERS = {"profile": (str,), "seeds": (int, list), "executor": (str,), "records": (str,)}
+PARAMETERS = {
+    "profile": (str,),
+    "seeds": (int, list),
+    "executor": (str,),
+    "device": (str,),
+    "records": (str,),
+}
 """What a chapter's parameters cell sets, and of which types."""
+
+DEFAULTS = {"device": "cpu"}
+"""Of parameters that a cell may leave out."""
 
 
 def demand_parameters(namespace: Mapping[str, Any]) -> None:
@@ -18,7 +27,7 @@ def demand_parameters(namespace: Mapping[str, Any]) -> None:
             f"unknown parameter {', '.join(unknown)}; a chapter takes {', '.join(PARAMETERS)}"
         )
     for name, kinds in PARAMETERS.items():
-        value = namespace.get(name)
+        value = namespace.get(name, DEFAULTS.get(name))
         if type(value) not in kinds:
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"parameter {name}: {value!r} is not of type {wanted}")

@@ -49,6 +49,8 @@ class Outcome:
     seconds: float
     """Time spent training, over all the processes that had a share in it."""
     peak_memory_mb: float
+    captured: bool
+    """Whether its steps were replays of one CUDA graph."""
     model: FCI = field(repr=False)
 
 
@@ -147,6 +149,7 @@ def train(
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
             peak_memory_mb=_peak_memory_mb(device),
+            captured=captured is not None,
             model=model,
         )
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from fcilib.specs.identity import NUMERICS
 from fcilib.storage.sealed import REMEDY, RecordError, unseal_model
@@ -27,6 +30,8 @@ class Record(BaseRecord):
     seconds: float
     peak_memory_mb: float
     threads: int
+    step: Literal["captured", "eager"] | None = Field(None, exclude_if=lambda step: step is None)
+    """On a GPU, whether a training step was a replay of one CUDA graph; left out on a CPU."""
 
 
 class Records(Store[Record]):
