@@ -40,9 +40,10 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.routers.router import RouterSpec
     from fcilib.specs.kinds import kinds as kinds_of
     from fcilib.storage.files import StoreError
+    from fcilib.storage.places import default_records
     from fcilib.study.profiles import PROFILES
     from fcilib.study.profiles import profile as sizes_of
-    from fcilib.system.device import device_named
+    from fcilib.system.device import check_device, device_here
     from fcilib.tasks import Task
     from fcilib.training.records import Records
 except KeyboardInterrupt:
@@ -66,6 +67,11 @@ Folder = Annotated[
 Pairs = Annotated[
     list[str] | None,
     typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Set a chapter's parameter."),
+]
+
+
+Device = Annotated[
+    str | None, typer.Option(help="What trains models: auto, cpu, cuda or cuda:N; default cpu.")
 ]
 
 
@@ -129,6 +135,13 @@ def _parameters(pairs: list[str] | None, **options: object) -> dict[str, str]:
     return values
 
 
+def _usable(device: str, executor: str) -> str:
+    """The device that is meant; raises ValueError where there is no such, here or on any node."""
+    if executor.startswith("ray"):
+        return check_device(device)
+    return device_here(device)
+
+
 @app.command()
 def book(
     chapters: Names = None,
@@ -138,17 +151,20 @@ def book(
     out: Annotated[
         Path | None, typer.Option(help="Write executed chapters here; nothing is rendered then.")
     ] = None,
+    device: Device = None,
     parameter: Pairs = None,
 ) -> None:
     """Execute chapters into book/ and render book/_build/html/."""
-    with _one_line_errors(goes_on=True):
+    with _one_line_errors(ValueError, goes_on=True):
         from fcilib.publish.chapters import execute_chapters
         from fcilib.publish.render import render as render_pages
 
         project = find_project()
-        values = _parameters(parameter, records=records)
+        values = _parameters(parameter, records=records, device=device)
+        if device is not None:
+            values["device"] = _usable(device, values.get("executor", ""))
         if not execute and (chapters or values or out):
-            raise PipelineError("--no-execute takes no chapters, --out, --records or -p")
+            raise PipelineError("--no-execute takes no chapters, --out, --records, --device or -p")
         if execute:
             folder = out.resolve() if out else project.book
             selected = project.select(chapters or [])
@@ -180,6 +196,7 @@ def run(
     executor: Annotated[
         str | None, typer.Option(help="Where runs happen: inline, process, ray or ray:ADDRESS.")
     ] = None,
+    device: Device = None,
     records: Folder = None,
     output: Annotated[
         Path | None, typer.Option(help="The executed notebook; default _runs/CHAPTER.ipynb.")
@@ -187,15 +204,22 @@ def run(
     parameter: Pairs = None,
 ) -> None:
     """Execute one chapter as you like it, away from the book."""
-    with _one_line_errors(goes_on=True):
+    with _one_line_errors(ValueError, goes_on=True):
         from fcilib.publish.chapters import demand_free, execute_chapter
         from fcilib.publish.parameters import parse_parameters
 
         project = find_project()
         source = project.chapter(chapter)
         values = _parameters(
-            parameter, profile=profile, seeds=seeds, executor=executor, records=records
+            parameter,
+            profile=profile,
+            seeds=seeds,
+            executor=executor,
+            device=device,
+            records=records,
         )
+        if device is not None:
+            values["device"] = _usable(device, values.get("executor", ""))
         target = output.resolve() if output else project.scratch / f"{source.name}.ipynb"
         demand_free(project, target)
         execute_chapter(project, source, target, parse_parameters(source, values))
@@ -220,13 +244,10 @@ def status() -> None:
         counts = Counter(path.parent.name for path in project.root.glob("records/*/*.json"))
         by_profile = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
         typer.echo(f"\nrecords: {by_profile or 'none'}")
-        chapters = {
-            name: coverage(Records(project.root / "records" / name), PROFILES[name])
-            for name in ("quick", "paper")
-        }
-        for name, covered in chapters.items():
-            have, total = (sum(column) for column in zip(*covered.values(), strict=True))
-            parts = ", ".join(f"{chapter} {h}/{t}" for chapter, (h, t) in covered.items())
+        for name in ("quick", "paper"):
+            runs = coverage(Records(project.root / "records" / name), PROFILES[name])
+            have, total = (sum(column) for column in zip(*runs.values(), strict=True))
+            parts = ", ".join(f"{chapter} {h}/{t}" for chapter, (h, t) in runs.items())
             typer.echo(f"the ledger's runs at {name}: {have} of {total} ({parts})")
         for path in sorted(project.progress.glob("*.json")):
             state = read_progress(path)
@@ -257,11 +278,12 @@ def sweep_command(
         if minutes is not None and not 0 < minutes < math.inf:
             raise ValueError(f"--minutes: {minutes:g} is not above 0")
         sizes = sizes_of(profile)
-        where = device_named(device)
         parse_executor(executor)
+        where = _usable(device, executor)
         root = records or find_project().root / "records"
         folder = Records(root / profile)
-        estimates = Estimates(folder, Records(root / "quick"), sizes, where)
+        smaller = root if (root / "quick").is_dir() else default_records()
+        estimates = Estimates(folder, Records(smaller / "quick"), sizes, where)
         if list_only:
             _list_missing(missing(folder, sizes), estimates)
             return
@@ -364,6 +386,7 @@ def audit(
         typer.Option(min=0, help="Leave out records that took longer than this many seconds."),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where runs happen.")] = "process",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
     records: Folder = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
 ) -> None:
@@ -385,7 +408,7 @@ def audit(
         say(f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}{out}")
         say(f"{audits.AUDIT_RULE}\n")
         findings = []
-        for finding in audits.audit(drawn, executor):
+        for finding in audits.audit(drawn, executor, device):
             findings.append(finding)
             say(audits.described(finding))
     counts = audits.outcomes(findings)

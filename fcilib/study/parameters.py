@@ -8,9 +8,19 @@ from typing import Any
 
 from fcilib.execution.executors import parse
 from fcilib.study.profiles import profile
+from fcilib.system.device import check_device
 
-PARAMETERS = {"profile": (str,), "seeds": (int, list), "executor": (str,), "records": (str,)}
+PARAMETERS = {
+    "profile": (str,),
+    "seeds": (int, list),
+    "executor": (str,),
+    "device": (str,),
+    "records": (str,),
+}
 """What a chapter's parameters cell sets, and of which types."""
+
+DEFAULTS = {"device": "cpu"}
+"""Of parameters that a cell may leave out."""
 
 
 def demand_parameters(namespace: Mapping[str, Any]) -> None:
@@ -21,18 +31,19 @@ def demand_parameters(namespace: Mapping[str, Any]) -> None:
             f"unknown parameter {', '.join(unknown)}; a chapter takes {', '.join(PARAMETERS)}"
         )
     for name, kinds in PARAMETERS.items():
-        value = namespace.get(name)
+        value = namespace.get(name, DEFAULTS.get(name))
         if type(value) not in kinds:
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"parameter {name}: {value!r} is not of type {wanted}")
 
 
 def demand_values(parameters: Mapping[str, Any]) -> None:
-    """Raise ValueError for a profile, seeds or an executor, of those that are there, unknown."""
+    """Raise ValueError for a profile, seeds, executor or device that there can't be."""
     checks: dict[str, Callable[[Any], Any]] = {
         "profile": profile,
         "seeds": seed_numbers,
         "executor": parse,
+        "device": check_device,
     }
     for name in checks.keys() & parameters.keys():
         checks[name](parameters[name])

@@ -18,9 +18,10 @@ from fcilib.execution.progress import Progress, running
 from fcilib.retrieval import Retrieval, hotpotqa
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.storage.places import WEIGHTS_VARIABLE, default_records
-from fcilib.study.parameters import demand_parameters, demand_values, seed_numbers
+from fcilib.study.parameters import DEFAULTS, demand_parameters, demand_values, seed_numbers
 from fcilib.study.profiles import Profile, profile
 from fcilib.study.results import Results, Retrievals
+from fcilib.system.device import check_device
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Record, Records
 
@@ -35,6 +36,8 @@ class Study:
     executor: str
     """`inline`, `process`, `ray` or `ray:ADDRESS`; see `fcilib.execution.executors.execute`."""
     records: Records
+    device: str = DEFAULTS["device"]
+    """`cpu`, `cuda`, `cuda:N` or `auto`: where what is not recorded is trained."""
 
     @classmethod
     def from_parameters(cls, namespace: Mapping[str, Any]) -> Study:
@@ -49,16 +52,17 @@ class Study:
 
         Raises:
             TypeError: an unknown parameter, a missing one, or one of another type.
-            ValueError: a profile, seeds or an executor that can't be.
+            ValueError: a profile, seeds, an executor or a device that can't be.
         """
         demand_parameters(namespace)
         demand_values(namespace)
         size, seeds = namespace["profile"], seed_numbers(namespace["seeds"])
+        device = check_device(namespace.get("device", DEFAULTS["device"]))
         folder = default_records()
         if namespace["records"]:
             folder = Path(namespace["records"]).expanduser()
             os.environ.setdefault(WEIGHTS_VARIABLE, str(folder.resolve() / "backbones"))
-        return cls(size, seeds, namespace["executor"], Records(folder / size))
+        return cls(size, seeds, namespace["executor"], Records(folder / size), device)
 
     @property
     def seeds(self) -> int:
@@ -118,7 +122,7 @@ class Study:
             names = {f"{name} (seed {seed})": e for (name, seed), e in missing.items()}
             with Progress(len(names), partial(running, names, self.records)) as progress:
                 unique = list(dict.fromkeys(missing.values()))
-                execute(unique, self.records, self.executor, progress.show)
+                execute(unique, self.records, self.executor, progress.show, self.device)
             records |= self._recorded(missing)
         return Results({key: records[key] for key in runs})
 

@@ -46,6 +46,8 @@ class Outcome:
     parameters: int
     seconds: float
     """Time spent training, over all the processes that had a share in it."""
+    captured: bool
+    """Whether its steps were replays of one CUDA graph."""
     model: FCI = field(repr=False)
 
 
@@ -143,6 +145,7 @@ def train(
             | {f"{name}_by_epoch": values for name, values in parts.items()},
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
+            captured=captured is not None,
             model=model,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -31,6 +32,8 @@ class Record(BaseRecord):
     """Only in older records, and of no use there: the most memory that the process had held, other
     runs' included. It is not written any more."""
     threads: int
+    step: Literal["captured", "eager"] | None = Field(None, exclude_if=lambda step: step is None)
+    """On a GPU, whether a training step was a replay of one CUDA graph; left out on a CPU."""
 
 
 class Records(Store[Record]):

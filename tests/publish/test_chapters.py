@@ -192,11 +192,13 @@ def test_the_status_page_gets_what_the_notebook_does_not_keep(project: Project) 
     (made,) = read_reports(project.book).values()
     assert made["parameters"] == {"profile": "quick", "seeds": 3, "rate": 0.5, "records": ""}
     assert made["seconds"] > 0
-    page = write_status(project.book, ["01_small", "02_never"]).read_text(encoding="utf-8")
+    path = write_status(project.book, ["01_small", "02_never"], project.root / "records")
+    page = path.read_text(encoding="utf-8")
     assert "| `01_small` |" in page
     assert "| quick | 3 |" in page
     assert "| `02_never` | not here; as committed |" in page
     assert made["machine"]["versions"]["torch"] in page
+    assert "| 01 | 0 of 48 | 0 of 48 |" in page
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"started": 3}', '{"parameters": []}'])
