@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from fcilib.specs.identity import NUMERICS
-from fcilib.storage.sealed import REMEDY, RecordError, unseal_model
+from fcilib.storage.sealed import REMEDY, RecordError
 from fcilib.storage.store import BaseRecord, Store
 from fcilib.training.experiment import Experiment
 
@@ -47,15 +47,13 @@ class Records(Store[Record]):
         return self.folder / ".cache" / experiment.identity
 
     def read(self, path: Path) -> Record:
-        """The run in a file, which must bear its name. Raises RecordError as `read` does."""
-        return read(path)
+        """The run in a file, which must bear its name.
 
-
-def read(path: Path) -> Record:
-    """One record from its file. Raises RecordError naming the file and what is wrong with it."""
-    record = unseal_model(path, Record)
-    if record.numerics == NUMERICS and not (
-        record.identity == record.experiment.identity == path.stem
-    ):
-        raise RecordError(f"{path}: holds another experiment than its name says. {REMEDY}")
-    return record
+        Raises RecordError where it can't be trusted.
+        """
+        record = super().read(path)
+        if record.numerics == NUMERICS and not (
+            record.identity == record.experiment.identity == path.stem
+        ):
+            raise RecordError(f"{path}: holds another experiment than its name says. {REMEDY}")
+        return record

@@ -13,7 +13,7 @@ from fcilib.routers import Investigator
 from fcilib.storage.sealed import UnknownKindError, seal
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
-from fcilib.training.records import RecordError, Records, read
+from fcilib.training.records import RecordError, Records
 from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
@@ -74,7 +74,7 @@ def test_what_is_no_record_is_refused_by_name(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
     with pytest.raises(RecordError, match=r"x\.json.*Delete the file"):
-        read(path)
+        Records(path.parent).read(path)
 
 
 def test_a_foreign_record_is_refused(store, tmp_path):
@@ -92,7 +92,7 @@ def test_a_well_formed_record_of_other_fields_is_refused(store, tmp_path):
     path = tmp_path / "x.json"
     path.write_bytes(seal(content))
     with pytest.raises(RecordError, match="another version"):
-        read(path)
+        Records(path.parent).read(path)
 
 
 def test_the_memory_of_a_process_is_not_written_as_that_of_a_run(store):
