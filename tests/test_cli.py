@@ -159,7 +159,7 @@ def test_book_executes_the_named_chapter_and_status_tells(root: Path) -> None:
     shown = fci("status").output
     assert "01_small  never" in shown
     assert "records: 1 smoke" in shown
-    assert "running: 01_small: 1/2 runs; flow epoch 1/4 precision  25.0%" in shown
+    assert "running: 01_small: 1/2 runs; flow: epoch 1/4, precision 25%" in shown
 
 
 def test_a_failed_chapter_is_status_1(root: Path) -> None:
