@@ -59,7 +59,7 @@ from fcilib.model import metrics
 from fcilib.model.fci import Output
 from fcilib.present import closing, figures
 from fcilib.representations import Attention, Embedding, Flow
-from fcilib.retrieval import AtRandom, Encoder, Keywords, hotpotqa
+from fcilib.retrieval import AtRandom, Encoder, Keywords, scoring
 from fcilib.routers import Investigator, RandomRouter
 
 # %% [markdown]
@@ -569,9 +569,9 @@ closing.close(
 
 # %% tags=["remove-input"]
 Code(
-    inspect.getsource(hotpotqa.score)
+    inspect.getsource(scoring.score)
     + "\n\n"
-    + inspect.getsource(hotpotqa.chance),
+    + inspect.getsource(scoring.chance),
     language="python",
 )
 

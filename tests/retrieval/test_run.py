@@ -90,7 +90,7 @@ def test_the_books_own_records_are_found_without_the_questions(monkeypatch):
     monkeypatch.setattr(hotpotqa, "load", never)
     found = study(default_records(), "quick", 3).retrieve({"words": Keywords(tokens="words")})
     assert found.questions.name == hotpotqa.SAMPLE.name
-    assert found.questions.validation == hotpotqa.SAMPLE.validation
+    assert found.questions.validation == 1021
 
 
 def test_the_books_own_records_are_what_the_questions_give(tmp_path, monkeypatch):
