@@ -51,13 +51,21 @@ import torch
 from IPython.display import Code
 from myst_nb import glue
 
-from fcilib.ledger import claims
-from fcilib.ledger.catalogue import CHANCE, ONLY, catalogue, chance_of
-from fcilib.ledger.claims import percent, spread
-from fcilib.ledger.ledger import further, ledger
+from fcilib.ledger.catalogue import (
+    CHANCE,
+    ONLY,
+    by_protocol,
+    catalogue,
+    chance_of,
+)
+from fcilib.ledger.claims import claims
+from fcilib.ledger.comparison import compare
+from fcilib.ledger.ledger import ledger
 from fcilib.present import closing, figures, interactive
+from fcilib.present.tables import comparison_table, further, labelled, linked
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
+from fcilib.study.notation import percent, spread, texts
 
 # %% [markdown]
 # ## Does the task ask for far-away content?
@@ -81,13 +89,13 @@ control = study.run(
 
 # %% tags=["remove-input"]
 accuracy = control.summary("accuracy")
-measured = claims.texts(accuracy)
+measured = texts(accuracy)
 halves = {
     f"{where} evidence": f"{where}-accuracy" for where in ("near", "far")
 }
 lines = {}
 for condition, name in halves.items():
-    claim = claims.claims()[name]
+    claim = claims()[name]
     found = tuple(accuracy.loc[condition, ["mean", "sd"]])
     lines[condition] = {
         "paper": str(claim),
@@ -95,7 +103,7 @@ for condition, name in halves.items():
         "chance": measured[f"chance, {condition.split()[0]}"],
         "verdict": claim.verdict({"": found}),
     }
-claims.linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
+linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
 
 # %% tags=["remove-cell"]
 for name, text in measured.items():
@@ -133,13 +141,9 @@ SHOWN_AS = {
     **{f"attention, depth {n}": f"attention-{n}" for n in DEPTHS},
     CHANCE: "random",
 }
-conditions = {
-    candidates: {
-        label: known[name].under[candidates]
-        for label, name in SHOWN_AS.items()
-    }
-    for candidates in ("all", "others")
-}
+conditions = by_protocol(
+    {label: known[name] for label, name in SHOWN_AS.items()}
+)
 results = study.run_protocols(conditions)
 
 
@@ -161,7 +165,7 @@ with figures.look():
             figures.band(
                 ax, [0], point["mean"], point["sd"], name, ls="", ms=8
             )
-        says = {name: 100 * c.value for name, c in claims.claims().items()}
+        says = {name: 100 * c.value for name, c in claims().items()}
         hollow = {
             "mfc": "white",
             "mec": "#333333",
@@ -173,7 +177,7 @@ with figures.look():
         ax.plot([0, *DEPTHS], circles, "o", label="paper", **hollow)
         ax.plot(DEPTHS, [says["flow"]] * len(DEPTHS), "^", **hollow)
         figures.chance_line(ax, summary.loc[CHANCE, "mean"])
-        ax.set_xlabel(f"depth, {figures.PROTOCOLS[candidates]}")
+        ax.set_xlabel(f"depth, {figures.CANDIDATES[candidates]}")
         ax.set_xticks([0, *DEPTHS])
     axes[0][0].set_ylabel("routing precision (%)")
     axes[0][0].set_ylim(-4, 104)
@@ -187,7 +191,7 @@ plt.show()
 # %% tags=["remove-cell"]
 precision = {c: r.summary("precision") for c, r in results.items()}
 for candidates, summary in precision.items():
-    for name, text in claims.texts(summary).items():
+    for name, text in texts(summary).items():
         glue(f"{name}, {candidates}", text, display=False)
 
 # %% [markdown]
@@ -249,9 +253,7 @@ zero_layers = ["content-only", "raw embeddings", "attention, depth 1", CHANCE]
 means = (
     results["all"].frame.groupby("condition", sort=False)[list(ties)].mean()
 )
-claims.labelled(
-    means.loc[zero_layers].map(percent).rename(columns=ties), "condition"
-)
+labelled(means.loc[zero_layers].map(percent).rename(columns=ties), "condition")
 
 # %% tags=["remove-cell"]
 glue("k", router.k, display=False)
@@ -297,7 +299,7 @@ with figures.look():
                     ax, curve.index, curve["mean"], curve["std"], name
                 )
             figures.chance_line(ax, result.summary(metric).loc[CHANCE, "mean"])
-        axes[1][column].set_xlabel(f"epoch, {figures.PROTOCOLS[candidates]}")
+        axes[1][column].set_xlabel(f"epoch, {figures.CANDIDATES[candidates]}")
         axes[1][column].set_xticks(range(1, study.sizes.training.epochs + 1))
     axes[0][0].set_ylabel("routing precision (%)")
     axes[1][0].set_ylabel("task accuracy (%)")
@@ -337,7 +339,7 @@ jumps = pd.DataFrame(
     index=[*names, CHANCE],
     columns=["gain, all", "epoch, all", "gain, others", "epoch, others"],
 )
-claims.labelled(jumps, "condition")
+labelled(jumps, "condition")
 
 # %% tags=["remove-cell"]
 training = study.sizes.training
@@ -406,14 +408,14 @@ CLAIMS = {
     for label, name in SHOWN_AS.items()
     if known[name].claim
 }
-comparison = claims.compare({**CLAIMS, "Flow, depth 2": "flow"}, results)
+comparison = compare({**CLAIMS, "Flow, depth 2": "flow"}, results)
 
 # %% mystnb={"figure": {"caption": "Paper (hollow), measured (filled, with its spread over seeds) and chance (tick) for every statement of the paper's \u00a74.1. Where the paper gives a bound (\u2264), its mark stands at the bound. The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-ladder-01"}, "image": {"alt": "A row per condition with the paper's value, the measured value and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
 plt.show()
 
 # %% tags=["remove-input"]
-claims.table(comparison)
+comparison_table(comparison)
 
 # %% tags=["remove-cell"]
 glue("vocabulary", study.sizes.evidence.vocabulary, display=False)

@@ -51,13 +51,18 @@ import torch
 from IPython.display import Code
 from myst_nb import glue
 
-from fcilib.ledger import claims
-from fcilib.ledger.claims import CHANCE, number, percent, spread, texts
+from fcilib.ledger.catalogue import (
+    CHANCE,
+    by_protocol,
+    conditions,
+)
+from fcilib.ledger.claims import claims
+from fcilib.ledger.comparison import compare
 from fcilib.model import probes
 from fcilib.present import closing, figures
-from fcilib.representations import Attention, Embedding, Flow, Perceiver
-from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.present.tables import labelled, linked
 from fcilib.routers.investigator import PairwiseScores
+from fcilib.study.notation import NONE, number, percent, spread, texts
 
 # %% [markdown]
 # ## Are matching tokens alike?
@@ -69,37 +74,27 @@ from fcilib.routers.investigator import PairwiseScores
 
 
 # %%
-def conditions(candidates):
-    pairwise = Investigator(candidates=candidates)
-    both_ways = Flow(layers=1, bidirectional=True)
-    pairs = {
-        "raw embeddings": (Embedding(), pairwise),
-        "content-only": (Embedding(positions="none"), pairwise),
-        "positions only": (Embedding(tokens="none"), pairwise),
-        "Flow, 2 layers": (Flow(), pairwise),
-        "bidirectional Mamba": (both_ways, pairwise),
-        "bidirectional Mamba, rank-1": (
-            both_ways,
-            RankOne(candidates=candidates),
-        ),
-        "attention, 1 layer": (Attention(), pairwise),
-        "causal attention, 1 layer": (Attention(mask="causal"), pairwise),
-        "Perceiver, 16 hubs": (Perceiver(hubs=16), pairwise),
-        "Perceiver, 1 hub": (Perceiver(hubs=1), pairwise),
-        CHANCE: (Embedding(), RandomRouter(candidates=candidates)),
-    }
-    return {
-        name: study.experiment(representation=representation, router=router)
-        for name, (representation, router) in pairs.items()
-    }
-
-
-results = study.run_protocols({c: conditions(c) for c in ("all", "others")})
+CONDITIONS = conditions(
+    study.sizes,
+    "raw",
+    "content-only",
+    "positions-only",
+    "flow-2",
+    "bidirectional-mamba",
+    "bidirectional-mamba-rank-one",
+    "attention-1",
+    "causal-1",
+    "perceiver-16",
+    "perceiver-1",
+    "random",
+)
+experiments = by_protocol(CONDITIONS)
+results = study.run_protocols(experiments)
 
 # %% mystnb={"figure": {"caption": "Cosine of query and evidence, less that of the query and a random position: mean and one standard deviation over seeds. The paper gives the number of one row (hollow). The tick is the random router's: embeddings without a routing loss. To the right of zero, matching tokens are more alike than others.", "name": "fig-cosine"}, "image": {"alt": "A row per representation with its cosine gap, for the two candidate sets; the paper's value for one layer of attention lies left of zero."}} tags=["remove-input", "nbval-ignore-output"]
 claimed = {"attention, 1 layer": "cosine-gap"}
-shown = [name for name in conditions("all") if name != CHANCE]
-gaps = claims.compare(
+shown = [name for name in CONDITIONS if name != CHANCE]
+gaps = compare(
     {name: claimed.get(name) for name in shown}, results, metric="cosine_gap"
 )
 figures.claims_figure(gaps, scale=1, label="cosine gap", rule="0.05")
@@ -133,36 +128,28 @@ for c, summary in gap.items():
 
 # %%
 sizes = study.sizes
-others = Investigator(candidates="others")
-untrained = sizes.training.model_copy(update={"epochs": 0})
-shuffled = sizes.training.model_copy(update={"targets": "shuffled"})
 trainings = {
     "trained": sizes.training,
-    "untrained": untrained,
-    "shuffled targets": shuffled,
+    "untrained": sizes.training.model_copy(update={"epochs": 0}),
+    "shuffled targets": sizes.training.model_copy(
+        update={"targets": "shuffled"}
+    ),
 }
-representations = {
-    "attention, 1 layer": Attention(),
-    "raw embeddings": Embedding(),
-}
+representations = ("attention, 1 layer", "raw embeddings")
+
+
+def thorough(name, how="trained"):
+    """A condition, the query excluded, with every probe of the form."""
+    changes = {"training": trainings[how], "probing": "thorough"}
+    return experiments["others"][name].model_copy(update=changes)
+
 
 inside = study.run(
-    {
-        "content-only, trained": study.experiment(
-            representation=Embedding(positions="none"),
-            router=others,
-            probing="thorough",
-        ),
-        **{
-            f"{name}, {how}": study.experiment(
-                representation=representation,
-                router=others,
-                training=training,
-                probing="thorough",
-            )
-            for name, representation in representations.items()
-            for how, training in trainings.items()
-        },
+    {"content-only, trained": thorough("content-only")}
+    | {
+        f"{name}, {how}": thorough(name, how)
+        for name in representations
+        for how in trainings
     }
 )
 chance = results["others"].summary("precision").loc[CHANCE, "mean"]
@@ -298,7 +285,7 @@ with figures.look():
                 label=how,
             )
         ax.axhline(90, color="#777777", lw=1)
-        paper = claims.claims()["rank-90"].value
+        paper = claims()["rank-90"].value
         ax.plot(paper, 90, "o", mfc="white", mec="#333333", ms=9)
         ax.set_xlabel(f"share of the dimensions, {name}")
         ax.legend(loc="lower right")
@@ -315,7 +302,7 @@ spectrum = pd.DataFrame(
         "as many at random": over_seeds("drawn"),
     }
 )
-claims.labelled(spectrum, "model")
+labelled(spectrum, "model")
 
 # %% [markdown]
 # The dimensions are those that hold 90% of the energy; then precision with only those of them, without them, and
@@ -338,7 +325,7 @@ claims.labelled(spectrum, "model")
 # says, with or without attention; it is where the signal is largest, not the only place where it is.
 
 # %% tags=["remove-cell"]
-glue("paper share", percent(claims.claims()["rank-90"].value), display=False)
+glue("paper share", percent(claims()["rank-90"].value), display=False)
 
 # %% [markdown]
 # The count of an untrained form needs no model at all. It is that of two matrices as they are initialised,
@@ -384,8 +371,7 @@ for r in results.values():
 ranks = pd.DataFrame(
     {
         "paper’s “rank”": {
-            name: str(claims.claims()[claim])
-            for name, claim in TABLE_2.items()
+            name: str(claims()[claim]) for name, claim in TABLE_2.items()
         },
         **{
             f"{title}, “{c}”": texts(r.summary(column), number)
@@ -399,7 +385,7 @@ for name in representations:
     for title in bare:
         text = bare[title][f"{name}, untrained"]
         ranks.loc[f"{name}, untrained", f"{title}, “others”"] = text
-claims.labelled(ranks.fillna(claims.NONE), "effective rank")
+labelled(ranks.fillna(NONE), "effective rank")
 
 # %% tags=["remove-cell"]
 for name in representations:
@@ -438,7 +424,7 @@ TITLES = {
 # %% tags=["remove-input"]
 rows, verdicts, labels = {}, {}, {}
 for name, condition in STATEMENTS.items():
-    claim = claims.claims()[name]
+    claim = claims()[name]
     found = {
         c: r.summary(claim.metric).loc[condition] for c, r in results.items()
     }
@@ -461,9 +447,7 @@ for name, condition in STATEMENTS.items():
         "control": claim.write(control["mean"], control["sd"]),
         "verdict": verdicts[name],
     }
-claims.linked(
-    pd.DataFrame.from_dict(rows, orient="index"), labels, "statement"
-)
+linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement")
 
 # %% tags=["remove-cell"]
 shown = over_seeds("rank_share")
@@ -474,10 +458,10 @@ verdict = (
     f"chance {percent(chance)}), on raw embeddings as behind attention. Query and evidence are alike, not apart: "
     f"the cosine gap behind one layer of attention is "
     f"{texts(gap['all'], number)['attention, 1 layer']} or, with the query excluded, "
-    f"{texts(gap['others'], number)['attention, 1 layer']} (paper: {claims.claims()['cosine-gap']}). 90% of the energy lies in "
+    f"{texts(gap['others'], number)['attention, 1 layer']} (paper: {claims()['cosine-gap']}). 90% of the energy lies in "
     f"{shown['attention, 1 layer, trained']} of the dimensions (untrained: "
     f"{shown['attention, 1 layer, untrained']}; shuffled targets: {shown['attention, 1 layer, shuffled targets']}; paper: "
-    f"{percent(claims.claims()['rank-90'].value)}), and these alone route at "
+    f"{percent(claims()['rank-90'].value)}), and these alone route at "
     f"{over_seeds('kept')['attention, 1 layer, trained']}. Measured at profile {study.profile}, seeds: {study.seeds}."
 )
 earlier = sum(len(r.frame) for r in results.values()) // study.seeds
@@ -519,7 +503,7 @@ Code(inspect.getsource(probes._subspace), language="python")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Put `Perceiver(hubs=1)` into `representations`. How many of its directions does the router need?
+# 1. Put `"Perceiver, 1 hub"` into `representations`. How many of its directions does the router need?
 # 2. Train twice as long: `sizes.training.model_copy(update={"epochs": 10})` under a name of its own in
 #    `trainings`. Does the spectrum of the trained form go on concentrating?
 # 3. Take weight decay away, `{"weight_decay": 0.0}`. Is the small tail of the spectrum its work?

@@ -52,16 +52,19 @@ import torch
 from IPython.display import Code
 from myst_nb import glue
 
-from fcilib.ledger import claims
-from fcilib.ledger.catalogue import CHANCE, catalogue, chance_of
-from fcilib.ledger.claims import percent, spread
-from fcilib.ledger.ledger import further, ledger
+from fcilib.ledger.agreement import TOLERANCE
+from fcilib.ledger.catalogue import CHANCE, by_protocol, chance_of, conditions
+from fcilib.ledger.claims import claims
+from fcilib.ledger.comparison import compare
+from fcilib.ledger.ledger import ledger
 from fcilib.present import closing, figures
+from fcilib.present.tables import further, labelled, linked
 from fcilib.routers import (
     BloomIndex,
     SegmentRouter,
 )
 from fcilib.specs.size import Size
+from fcilib.study.notation import NONE, percent, spread, texts
 from fcilib.tasks import Evidence
 
 # %% [markdown]
@@ -75,17 +78,9 @@ from fcilib.tasks import Evidence
 
 # %%
 sizes = study.sizes
-known = catalogue(sizes)
-
-
-def conditions(*names):
-    """Conditions of the catalogue by their labels."""
-    return {known[name].label: known[name] for name in names}
-
-
-# %%
 # Pairs of tokens are compared:
 pairs = conditions(
+    sizes,
     "raw",
     "flow-2",
     "bidirectional-mamba",
@@ -103,8 +98,10 @@ pairs = conditions(
     "budget-25",
 )
 
+# %%
 # None are: segments, a memory, bandits, feedback.
 no_pairs = conditions(
+    sizes,
     "segment-flow",
     "segment-bidirectional-mamba",
     "segment-linear-attention",
@@ -120,14 +117,15 @@ no_pairs = conditions(
 )
 
 # Nothing is learned:
-indices = conditions("bloom", "bm25-index")
+indices = conditions(sizes, "bloom", "bm25-index")
 
 # The evidence holds another token of the query's class of three:
-by_meaning = conditions("semantic-initialisation", "semantic-anchors")
+by_meaning = conditions(sizes, "semantic-initialisation", "semantic-anchors")
 approaches = pairs | no_pairs | indices | by_meaning
 
 # %%
 controls = conditions(
+    sizes,
     "random",
     "random-segment",
     "random-in-segment",
@@ -141,10 +139,7 @@ controls = conditions(
     "raw-by-class",
     "attention-by-class",
 )
-runs = {
-    label: condition.under["others"]
-    for label, condition in (approaches | controls).items()
-}
+runs = by_protocol(approaches | controls)["others"]
 results = {"others": study.run(runs)}
 landscape = results["others"]
 
@@ -154,7 +149,7 @@ landscape = results["others"]
 # %% tags=["hide-input"]
 CLAIMS = {label: approaches[label].claim for label in approaches}
 labels = {runs[label]: label for label in controls}
-comparison = claims.compare(
+comparison = compare(
     CLAIMS,
     results,
     chance={label: labels[chance_of(runs[label])] for label in approaches},
@@ -171,7 +166,7 @@ plt.show()
 
 # %% tags=["remove-input"]
 costs = landscape.frame.groupby("condition")[["parameters", "seconds"]].mean()
-AGREES = {True: "yes", False: "no", None: claims.NONE}
+AGREES = {True: "yes", False: "no", None: NONE}
 rows = {}
 for line in comparison.sort_values(
     "mean", ascending=False, kind="stable"
@@ -186,7 +181,7 @@ for line in comparison.sort_values(
     }
 table = pd.DataFrame.from_dict(rows, orient="index")
 assert len(table) >= 20
-claims.linked(table, CLAIMS, "approach")
+linked(table, CLAIMS, "approach")
 
 
 # %% tags=["remove-cell"]
@@ -197,11 +192,11 @@ def key(name):
 
 precision = landscape.summary("precision")
 at_k = landscape.summary("precision_at_k")
-first, among = claims.texts(precision), claims.texts(at_k)  # for readers
+first, among = texts(precision), texts(at_k)  # for readers
 for name, text in first.items():
     glue(key(name), text, display=False)
 unpaired = comparison[comparison.condition.isin(list(no_pairs))]
-ceiling = claims.claims()["segment-ceiling"]
+ceiling = claims()["segment-ceiling"]
 above = unpaired[
     [not ceiling.agrees(a.mean, a.sd) for a in unpaired.itertuples()]
 ]
@@ -281,7 +276,7 @@ floor_table = pd.DataFrame(
     },
     index=list(floors),
 )
-claims.labelled(floor_table, "pick")
+labelled(floor_table, "pick")
 
 # %% tags=["remove-cell"]
 for name, (_, text, _) in floors.items():
@@ -383,18 +378,16 @@ assert torch.allclose(
 # %% tags=["remove-input"]
 def small_table(names, title, head, column):
     """Paper, precision and a column more, for conditions under the names that readers see."""
-    paper = {
-        name: claims.claims()[claim] for name, claim in CLAIMS.items() if claim
-    }
+    paper = {name: claims()[claim] for name, claim in CLAIMS.items() if claim}
     rows = {
         shown: {
-            "paper": str(paper.get(name, claims.NONE)),
+            "paper": str(paper.get(name, NONE)),
             "precision": first[name],
             head: column[name],
         }
         for name, shown in names.items()
     }
-    return claims.labelled(pd.DataFrame.from_dict(rows, orient="index"), title)
+    return labelled(pd.DataFrame.from_dict(rows, orient="index"), title)
 
 
 BANDITS = {
@@ -468,7 +461,7 @@ with figures.look():
     for name, fraction in (("MF-OFUL, 50%", 0.5), ("MF-OFUL, 25%", 0.25)):
         color = figures.style(name)["color"]
         ax.axhline(100 * coverage[fraction].mean(), color=color, ls="--", lw=1)
-        paper = 100 * claims.claims()[CLAIMS[name]].value
+        paper = 100 * claims()[CLAIMS[name]].value
         ax.plot(
             sizes.training.epochs + 0.15,
             paper,
@@ -539,7 +532,7 @@ small_table(ROUNDS, "DOL", "among k", among)
 # %% tags=["remove-cell"]
 glue(
     "class size",
-    known["raw-by-class"].under["others"].task.class_size,
+    runs["by class: raw embeddings"].task.class_size,
     display=False,
 )
 
@@ -551,7 +544,7 @@ CLASSES = {
     "by class: attention, 1 layer": "attention, 1 layer",
     "random router, by class": "chance (random router)",
 }
-accuracy = claims.texts(landscape.summary("accuracy"))
+accuracy = texts(landscape.summary("accuracy"))
 small_table(CLASSES, "matched by class", "task accuracy", accuracy)
 
 # %% [markdown]
@@ -596,21 +589,19 @@ for bits_per_token in (2, 4, 8, 16, 32):
     }
 
 # %% tags=["remove-input"]
-claims.labelled(
-    pd.DataFrame.from_dict(rates, orient="index"), "bits for a token"
-)
+labelled(pd.DataFrame.from_dict(rates, orient="index"), "bits for a token")
 
 # %% tags=["remove-cell"]
-claimed = comparison[comparison.verdict != claims.NONE]
+claimed = comparison[comparison.verdict != NONE]
 held = claimed[claimed.verdict == "reproduced"]
 
-low = held[(held.paper - held.chance).abs() <= claims.TOLERANCE]
+low = held[(held.paper - held.chance).abs() <= TOLERANCE]
 verdict = (
     f"Of {len(claimed)} approaches that the paper gives a number for, {len(held)} agree with it, {len(low)} of them "
     f"where the paper's number is within two points of chance. No learned approach without pairs of tokens passes {first[top]}, but they do "
     f"not cluster at 1% to 29%: {len(above)} of {len(unpaired)} lie above 29% by more than two points and two "
     f"standard deviations (segments; positions alone: {first['positions only, segments']}; chance: {first['random segment']}), and a memory bank is at "
-    f"{first['memory bank']} (paper: {claims.claims()['memory-bank']}). 25%, the “ceiling”, would be chance if four segments "
+    f"{first['memory bank']} (paper: {claims()['memory-bank']}). 25%, the “ceiling”, would be chance if four segments "
     f"were picked. Bandits know no more than positions do ({first['LinUCB']}; positions alone: "
     f"{first['LinUCB, positions only']}; chance: {first['random token of the segment']}) until their features hold a product "
     f"({first['LinUCB, products']}). Counting shows that at the paper's own sizes a router which sees positions and no "

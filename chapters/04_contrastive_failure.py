@@ -49,18 +49,22 @@ import pandas as pd
 from IPython.display import Code
 from myst_nb import glue
 
-from fcilib.ledger import claims
-from fcilib.ledger.claims import CHANCE, percent, spread
+from fcilib.ledger.catalogue import (
+    CHANCE,
+    by_protocol,
+    catalogue,
+    conditions,
+)
+from fcilib.ledger.claims import claims
+from fcilib.ledger.comparison import compare
 from fcilib.model import probes
 from fcilib.present import closing, figures
+from fcilib.present.tables import comparison_table, labelled
 from fcilib.representations import (
     AblatedAttention,
-    Attention,
-    Contrastive,
-    Embedding,
 )
 from fcilib.representations.contrastive import MatchedEmbedding
-from fcilib.routers import Investigator, RandomRouter
+from fcilib.study.notation import percent, spread, texts
 
 # %% [markdown]
 # ## Does a contrastive loss teach routing?
@@ -74,45 +78,20 @@ from fcilib.routers import Investigator, RandomRouter
 
 
 # %%
-def conditions(candidates):
-    router = Investigator(candidates=candidates)
-    pretrained = {"epochs": study.sizes.training.epochs}
-    pairs = {
-        "contrastive, frozen": Contrastive(**pretrained),
-        "contrastive, fine-tuned": Contrastive(frozen=False, **pretrained),
-    }
-    return {
-        **{
-            name: study.experiment(
-                representation=representation,
-                router=router,
-                probing="thorough",
-            )
-            for name, representation in pairs.items()
-        },
-        "raw embeddings": study.experiment(
-            representation=Embedding(), router=router
-        ),
-        "attention, 1 layer": study.experiment(
-            representation=Attention(), router=router
-        ),
-        CHANCE: study.experiment(
-            representation=Embedding(),
-            router=RandomRouter(candidates=candidates),
-        ),
-    }
-
-
-results = study.run_protocols({c: conditions(c) for c in ("all", "others")})
+CONDITIONS = conditions(
+    study.sizes,
+    "contrastive-frozen",
+    "contrastive-tuned",
+    "raw",
+    "attention-1",
+    "random",
+)
+experiments = by_protocol(CONDITIONS)
+results = study.run_protocols(experiments)
 
 # %%
-CLAIMS = {
-    "contrastive, frozen": "contrastive-frozen",
-    "contrastive, fine-tuned": "contrastive-tuned",
-    "raw embeddings": "raw",
-    "attention, 1 layer": "one-layer",
-}
-comparison = claims.compare(CLAIMS, results)
+CLAIMS = {label: c.claim for label, c in CONDITIONS.items() if c.claim}
+comparison = compare(CLAIMS, results)
 
 # %% mystnb={"figure": {"caption": "Routing precision on embeddings pretrained with InfoNCE, on raw ones and behind one layer of attention: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-contrastive"}, "image": {"alt": "Four rows with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
@@ -121,7 +100,7 @@ plt.show()
 # %% tags=["remove-cell"]
 precision = {c: r.summary("precision") for c, r in results.items()}
 for c, summary in precision.items():
-    for name, text in claims.texts(summary).items():
+    for name, text in texts(summary).items():
         glue(f"{name}, {c}", text, display=False)
     ties = (
         results[c]
@@ -155,7 +134,8 @@ for c, summary in precision.items():
 # right panel that sum is left out (`residual=False`), so that the router sees nothing but what attention wrote.
 
 # %%
-others = Investigator(candidates="others")
+others = experiments["others"]
+attention = others["attention, 1 layer"]
 STEPS = {
     "all three steps": "nothing",
     "no comparison": "comparison",
@@ -164,39 +144,41 @@ STEPS = {
 }
 
 
+def thorough(experiment, **changes):
+    return experiment.model_copy(update={"probing": "thorough", **changes})
+
+
 def ablated(residual):
-    found = {}
-    for name, without in STEPS.items():
-        whole = residual and without == "nothing"
-        representation = (
-            Attention()
-            if whole
-            else AblatedAttention(without=without, residual=residual)
-        )
-        found[name] = study.experiment(
-            representation=representation, router=others, probing="thorough"
-        )
-    return {**found, CHANCE: conditions("others")[CHANCE]}
+    layers = {
+        name: AblatedAttention(without=without, residual=residual)
+        for name, without in STEPS.items()
+    }
+    runs = {
+        name: thorough(attention, representation=layer)
+        for name, layer in layers.items()
+    }
+    return {**runs, CHANCE: others[CHANCE]}
 
 
+whole = {"all three steps": thorough(attention)}
 steps = study.run_protocols(
     {
-        "with the residual": ablated(True),
+        "with the residual": ablated(True) | whole,
         "what attention writes": ablated(False),
     }
 )
 
 # %% mystnb={"figure": {"caption": "Routing precision with one layer of attention, whole and less one of its steps: mean with its spread over seeds, and chance (tick). Left, the layer as it is in a Transformer; right, without the residual, so that the router sees only what attention writes. The paper makes no measurement of this.", "name": "fig-steps"}, "image": {"alt": "Four rows, the whole layer and one less each step, in two panels with and without the residual."}} tags=["remove-input", "nbval-ignore-output"]
-figures.claims_figure(claims.compare(dict.fromkeys(STEPS), steps))
+figures.claims_figure(compare(dict.fromkeys(STEPS), steps))
 plt.show()
 
 # %% tags=["remove-cell"]
 stepwise = {p: r.summary("precision") for p, r in steps.items()}
 for p, summary in stepwise.items():
-    for name, text in claims.texts(summary).items():
+    for name, text in texts(summary).items():
         glue(f"{name}, {p}", text, display=False)
 answered = steps["with the residual"].summary("accuracy")
-for name, text in claims.texts(answered).items():
+for name, text in texts(answered).items():
     glue(f"accuracy {name}", text, display=False)
 
 # %% [markdown]
@@ -228,22 +210,12 @@ for name, text in claims.texts(answered).items():
 
 # %%
 untrained = study.sizes.training.model_copy(update={"epochs": 0})
+content_only = catalogue(study.sizes)["content-only"]
 inside = study.run(
     {
-        "raw embeddings": study.experiment(
-            representation=Embedding(), router=others, probing="thorough"
-        ),
-        "content-only": study.experiment(
-            representation=Embedding(positions="none"),
-            router=others,
-            probing="thorough",
-        ),
-        "attention, untrained": study.experiment(
-            representation=Attention(),
-            router=others,
-            training=untrained,
-            probing="thorough",
-        ),
+        "raw embeddings": thorough(others["raw embeddings"]),
+        "content-only": thorough(content_only.under["others"]),
+        "attention, untrained": thorough(attention, training=untrained),
     }
 )
 PROBES = {
@@ -273,7 +245,7 @@ summaries = {
     }
     for column in ("precision", *PROBES)
 }
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
             title: [spread(*summaries[column][shown]) for shown in probed]
@@ -313,7 +285,7 @@ for column in PROBES:
 # ## What the paper says, what we measured, chance
 
 # %% tags=["remove-input"]
-claims.table(comparison)
+comparison_table(comparison)
 
 # %% tags=["remove-cell"]
 held = comparison.drop_duplicates("condition")
@@ -323,7 +295,7 @@ mean = {c: s["mean"] for c, s in precision.items()}
 verdict = (
     f"Of the two numbers for contrastive pretraining {reproduced or 'none'} reproduces. With the query excluded it routes at "
     f"{percent(mean['others']['contrastive, frozen'])} frozen and {percent(mean['others']['contrastive, fine-tuned'])} "
-    f"fine-tuned (paper: {claims.claims()['contrastive-frozen']} and {claims.claims()['contrastive-tuned']}; chance "
+    f"fine-tuned (paper: {claims()['contrastive-frozen']} and {claims()['contrastive-tuned']}; chance "
     f"{percent(mean['others'][CHANCE])}); with the query among the candidates, frozen, at "
     f"{percent(mean['all']['contrastive, frozen'])}. No step of attention is needed where the residual keeps the "
     f"token, and aggregation is not needed without it "
@@ -378,5 +350,5 @@ Code(
 # 1. Pretrain without positions: `Contrastive(positions="none")`. What becomes of the frozen embeddings
 #    under `"all"`?
 # 2. Lower the temperature to 0.02 in `Contrastive`. Does fine-tuning still break the tie?
-# 3. Probe a recurrence: put `Flow(layers=1)` into `inside`. The query comes first, so that a scan has
+# 3. Probe a recurrence: put `thorough(attention, representation=Flow(layers=1))` into `inside`. The query comes first, so that a scan has
 #    read it when it meets the evidence: is the match written into $x_a$ there?

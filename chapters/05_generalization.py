@@ -52,15 +52,22 @@ from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.backbones import MINILM
-from fcilib.ledger import claims
-from fcilib.ledger.claims import CHANCE, percent, spread
-from fcilib.ledger.ledger import further, ledger
+from fcilib.ledger.catalogue import (
+    CHANCE,
+    ONLY,
+    by_protocol,
+    catalogue,
+    conditions,
+)
+from fcilib.ledger.claims import claims
+from fcilib.ledger.comparison import compare
+from fcilib.ledger.ledger import ledger
 from fcilib.model import metrics
 from fcilib.model.fci import Output
 from fcilib.present import closing, figures
-from fcilib.representations import Attention, Embedding, Flow
-from fcilib.retrieval import AtRandom, Encoder, Keywords, scoring
-from fcilib.routers import Investigator, RandomRouter
+from fcilib.present.tables import comparison_table, further, labelled, linked
+from fcilib.retrieval import Encoder, Keywords, scoring
+from fcilib.study.notation import percent, spread, texts
 
 # %% [markdown]
 # ## Associative recall, in the paper's form
@@ -89,45 +96,24 @@ print(
 
 
 # %%
-def conditions(task, candidates):
-    representations = {
-        "attention, 1 layer": Attention(),
-        "Flow, 2 layers": Flow(layers=2),
-        "raw embeddings": Embedding(),
-        "bidirectional Flow": Flow(layers=1, bidirectional=True),
-        "content-only": Embedding(positions="none"),
-        "positions only": Embedding(tokens="none"),
-    }
-    router = Investigator(candidates=candidates)
-    random = RandomRouter(candidates=candidates)
-    return {
-        **{
-            name: study.experiment(
-                task=task, representation=representation, router=router
-            )
-            for name, representation in representations.items()
-        },
-        CHANCE: study.experiment(
-            task=task, representation=Embedding(), router=random
-        ),
-    }
-
-
+CONDITIONS = conditions(
+    study.sizes,
+    "mqar-attention",
+    "mqar-flow",
+    "mqar-raw",
+    "mqar-bidirectional-flow",
+    "mqar-content-only",
+    "mqar-positions-only",
+    "mqar-random",
+)
 TIED = ("raw embeddings", "content-only", CHANCE)
-among_all = conditions(task, "all")
-results = {"others": study.run(conditions(task, "others"), seeds=2)}
+among_all, others = by_protocol(CONDITIONS).values()
+results = {"others": study.run(others, seeds=2)}
 with_query = study.run({name: among_all[name] for name in TIED}, seeds=2)
 
 # %%
-ROWS = {
-    "attention, 1 layer": "mqar-attention",
-    "Flow, 2 layers": "mqar-flow",
-    "raw embeddings": "mqar-raw",
-    "bidirectional Flow": None,
-    "content-only": None,
-    "positions only": None,
-}
-routing = claims.compare(ROWS, results)
+ROWS = {label: c.claim for label, c in CONDITIONS.items() if label != CHANCE}
+routing = compare(ROWS, results)
 
 # %% mystnb={"figure": {"caption": "Routing precision on associative recall with one query: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not; what the paper does not report is black. The query itself may not be picked.", "name": "fig-mqar"}, "image": {"alt": "A row per representation with the paper's routing precision on MQAR, the measured one and chance."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(routing)
@@ -138,9 +124,9 @@ both = {**results, "all": with_query}
 precision = {c: r.summary("precision") for c, r in both.items()}
 accuracy = {c: r.summary("accuracy") for c, r in both.items()}
 for c in both:
-    for name, text in claims.texts(precision[c]).items():
+    for name, text in texts(precision[c]).items():
         glue(f"{name}, {c}", text, display=False)
-    for name, text in claims.texts(accuracy[c]).items():
+    for name, text in texts(accuracy[c]).items():
         glue(f"accuracy {name}, {c}", text, display=False)
 
 # %% [markdown]
@@ -210,7 +196,7 @@ error = (0.25 / len(test)) ** 0.5
 for name in knowing:
     gap = by_k[f"{name}: by counting"] - by_k[f"{name}: measured"]
     assert (gap.abs() < 3.5 * error).all()
-claims.labelled(by_k.map(percent), "k")
+labelled(by_k.map(percent), "k")
 
 # %% tags=["remove-cell"]
 quarter = {
@@ -334,20 +320,23 @@ for name in ROWS:
 multi = task.model_copy(update={"form": "multi"})
 shown = multi.draw(1, seed=0).tokens[0].tolist()
 print(textwrap.fill(" ".join(map(str, shown)), 76))
-asked_for_each = conditions(multi, "others")
 FOUR = [*ROWS][:4]
 zoology = study.run(
-    {name: asked_for_each[name] for name in (*FOUR, CHANCE)}, seeds=2
+    {
+        name: others[name].model_copy(update={"task": multi})
+        for name in (*FOUR, CHANCE)
+    },
+    seeds=2,
 )
 
 # %% tags=["remove-input"]
 shown = [*FOUR, CHANCE]
 forms = {"one query": results["others"], "a query per pair": zoology}
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
             f"{metric}, {form}": [
-                claims.texts(result.summary(metric))[name] for name in shown
+                texts(result.summary(metric))[name] for name in shown
             ]
             for metric in ("precision", "accuracy")
             for form, result in forms.items()
@@ -358,7 +347,7 @@ claims.labelled(
 )
 
 # %% tags=["remove-cell"]
-for name, text in claims.texts(zoology.summary("precision")).items():
+for name, text in texts(zoology.summary("precision")).items():
     glue(f"{name}, multi", text, display=False)
 
 # %% [markdown]
@@ -378,9 +367,12 @@ for name, text in claims.texts(zoology.summary("precision")).items():
 # top of it with the questions of the train split.
 
 # %%
+known = catalogue(study.sizes)
 retrievers = {
-    "BM25, white space": Keywords(),
-    "BM25, words": Keywords(tokens="words"),
+    **{
+        f"BM25, {tokens}": retrieval.retriever
+        for tokens, retrieval in known["bm25"].under.items()
+    },
     "BM25+, words": Keywords(variant="plus", tokens="words"),
     "BM25L, words": Keywords(variant="l", tokens="words"),
     "MiniLM, cosine": Encoder(encoder=MINILM),
@@ -388,7 +380,7 @@ retrievers = {
     "MiniLM, router from cosine": Encoder(
         encoder=MINILM, compare="router-from-cosine"
     ),
-    CHANCE: AtRandom(),
+    CHANCE: known["random-retrieval"].under[ONLY].retriever,
 }
 retrievals = study.retrieve(retrievers)
 questions = retrievals.questions
@@ -403,7 +395,7 @@ HOTPOT = {
     "BM25, words": "hotpotqa-bm25",
     CHANCE: "hotpotqa-random",
 }
-segments = claims.compare(HOTPOT, {"": retrievals}, metric="any_hit")
+segments = compare(HOTPOT, {"": retrievals}, metric="any_hit")
 
 # %% mystnb={"figure": {"caption": "Questions for which a picked segment holds a supporting sentence, 2 of 16 picked: paper (hollow), measured (filled), chance (tick: the random router, which is a row of its own as well). The paper's number for BM25 stands in both rows that it could mean. Blue, agreement within two points or two standard deviations over seeds; orange, none; black, not in the paper.", "name": "fig-hotpotqa"}, "image": {"alt": "A row per retriever with its any-hit rate on HotpotQA, the paper's where it has one, and chance."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(segments)
@@ -442,9 +434,9 @@ for metric in ("any_hit", "all_hit", "segment_recall"):
 exact = random.iloc[0]
 for metric in ("any_hit", "all_hit", "segment_recall"):
     glue(f"exact {metric}", percent(exact[f"{metric}_chance"]), display=False)
-    for name, text in claims.texts(retrievals.summary(metric)).items():
+    for name, text in texts(retrievals.summary(metric)).items():
         glue(f"{metric} {name}", text, display=False)
-for name, text in claims.texts(retrievals.summary("any_hit_train")).items():
+for name, text in texts(retrievals.summary("any_hit_train")).items():
     glue(f"train {name}", text, display=False)
 glue("gold", f"{questions.gold:.1f}", display=False)
 glue("validation", f"{questions.validation:,}", display=False)
@@ -470,10 +462,10 @@ rows = {
 }
 for condition in [CHANCE, *[n for n in retrievers if n != CHANCE]]:
     rows[condition] = {
-        text: claims.texts(retrievals.summary(m))[condition]
+        text: texts(retrievals.summary(m))[condition]
         for m, text in names.items()
     }
-claims.labelled(pd.DataFrame.from_dict(rows, orient="index"), "2 of 16")
+labelled(pd.DataFrame.from_dict(rows, orient="index"), "2 of 16")
 
 # %% [markdown]
 # BM25 finds a segment with evidence for {glue:text}`any_hit BM25, white space` of the questions with plain
@@ -495,22 +487,17 @@ claims.labelled(pd.DataFrame.from_dict(rows, orient="index"), "2 of 16")
 # tokenisations.
 
 # %%
-TABLE_1 = {
-    "attention, 1 layer": "mqar-attention",
-    "Flow, 2 layers": "mqar-flow",
-    "raw embeddings": "mqar-raw",
-}
-answers = claims.compare(
+TABLE_1 = {name: claim for name, claim in ROWS.items() if claim}
+answers = compare(
     {name: f"{claim}-accuracy" for name, claim in TABLE_1.items()}, results
 )
 
 # %% tags=["remove-input"]
 routes = routing[routing.condition.isin(list(TABLE_1))]
-claims.table(routes)
+comparison_table(routes)
 
 # %% tags=["remove-input"]
-answered = claims.table(answers)
-claims.linked(answered.frame, answered.names, "task accuracy")
+comparison_table(answers, "task accuracy")
 
 # %% tags=["remove-input"]
 judged = segments[segments.name.notna()]
@@ -524,7 +511,7 @@ hotpot = pd.DataFrame(
     index=judged.condition.to_list(),
 )
 names = dict(zip(judged.condition, judged.name, strict=True))
-claims.linked(hotpot, names, "HotpotQA, any hit")
+linked(hotpot, names, "HotpotQA, any hit")
 
 # %% [markdown]
 # ### Further statements of this section
@@ -547,7 +534,7 @@ verdict = (
     f"{quarter['keys']} picks among the keys, or {quarter['tokens of pairs']} among the tokens of pairs. HotpotQA "
     f"({questions.validation:,} questions of a {'sample' if 'sample' in questions.name else 'set'}): BM25 "
     f"finds evidence for {percent(bm25['BM25, white space'])} or {percent(bm25['BM25, words'])}, by its tokens "
-    f"(paper {percent(claims.claims()['hotpotqa-bm25'].value)}), but chance is "
+    f"(paper {percent(claims()['hotpotqa-bm25'].value)}), but chance is "
     f"{percent(exact.any_hit_chance)} under that metric, not 12.5%, which is the chance of segment recall. "
     f"Measured at profile {study.profile}; MQAR with {min(study.seeds, 2)} seeds, {task.length} positions to "
     f"the paper's 256 and {task.vocabulary} tokens."

@@ -53,13 +53,14 @@ import torch
 from IPython.display import Code
 from myst_nb import glue
 
-from fcilib.ledger import claims
-from fcilib.ledger.catalogue import CHANCE, catalogue
-from fcilib.ledger.claims import percent, spread
-from fcilib.ledger.ledger import further, ledger
+from fcilib.ledger.catalogue import CHANCE, by_protocol, conditions
+from fcilib.ledger.comparison import compare
+from fcilib.ledger.ledger import ledger
 from fcilib.present import closing, figures
+from fcilib.present.tables import comparison_table, further, labelled
 from fcilib.routers import Investigator
 from fcilib.routers.rank_one import FingerprintScores
+from fcilib.study.notation import percent, spread, texts
 
 # %% [markdown]
 # ## Which preprocessing lets the router succeed?
@@ -68,39 +69,31 @@ from fcilib.routers.rank_one import FingerprintScores
 # many scans as the control, two layers of unidirectional Flow.
 
 # %%
-known = catalogue(study.sizes)
-CONDITIONS = [
-    known[name]
-    for name in (
-        "bidirectional-mamba-rank-one",
-        "bidirectional-mamba",
-        "perceiver-16",
-        "perceiver-1",
-        "global-mean",
-        "fourier",
-        "attention-1",
-        "causal-1",
-        "flow-2",
-        "raw",
-        # Ours:
-        "global-mean-residual",
-        "fourier-residual",
-        "fourier-residual-orthonormal",
-        "positions-only",
-        "random",
-    )
-]
-results = study.run_protocols(
-    {
-        candidates: {c.label: c.under[candidates] for c in CONDITIONS}
-        for candidates in ("all", "others")
-    }
+CONDITIONS = conditions(
+    study.sizes,
+    "bidirectional-mamba-rank-one",
+    "bidirectional-mamba",
+    "perceiver-16",
+    "perceiver-1",
+    "global-mean",
+    "fourier",
+    "attention-1",
+    "causal-1",
+    "flow-2",
+    "raw",
+    # Ours:
+    "global-mean-residual",
+    "fourier-residual",
+    "fourier-residual-orthonormal",
+    "positions-only",
+    "random",
 )
+results = study.run_protocols(by_protocol(CONDITIONS))
 
 # %%
-CLAIMS = {c.label: c.claim for c in CONDITIONS if c.claim}
+CLAIMS = {label: c.claim for label, c in CONDITIONS.items() if c.claim}
 CLAIMS["attention, 1 layer"] = "bidirectional-attention"
-routing = claims.compare(CLAIMS, results)
+routing = compare(CLAIMS, results)
 
 # %% mystnb={"figure": {"caption": "Routing precision of every entry of the paper's table, and of raw embeddings: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-ladder-06"}, "image": {"alt": "A row per preprocessing with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(routing)
@@ -110,9 +103,9 @@ plt.show()
 precision = {c: r.summary("precision") for c, r in results.items()}
 accuracy = {c: r.summary("accuracy") for c, r in results.items()}
 for candidates in results:
-    for name, text in claims.texts(precision[candidates]).items():
+    for name, text in texts(precision[candidates]).items():
         glue(f"{name}, {candidates}", text, display=False)
-    for name, text in claims.texts(accuracy[candidates]).items():
+    for name, text in texts(accuracy[candidates]).items():
         glue(f"accuracy {name}, {candidates}", text, display=False)
 
 # %% [markdown]
@@ -144,7 +137,7 @@ ablations = {
     "positions only": "positions only",
     CHANCE: "chance (random router)",
 }
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
             candidates: [
@@ -174,7 +167,7 @@ claims.labelled(
 # and one head; the Council has to find the value among the tokens it was handed.
 
 # %%
-answers = claims.compare(
+answers = compare(
     {
         name: f"{claim}-accuracy"
         for name, claim in CLAIMS.items()
@@ -206,10 +199,10 @@ plt.show()
 # standard deviations over seeds, whichever is more.
 
 # %% tags=["remove-input"]
-claims.table(routing)
+comparison_table(routing)
 
 # %% tags=["remove-input"]
-claims.table(answers)
+comparison_table(answers)
 
 # %% [markdown]
 # ### Further statements of this section

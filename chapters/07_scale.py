@@ -63,28 +63,24 @@ from fcilib.backbones import (
     pretrained,
     read_pretraining,
 )
-from fcilib.ledger import claims
-from fcilib.ledger.claims import CHANCE, NONE, percent, spread
-from fcilib.ledger.ledger import further, ledger
-from fcilib.present import closing, figures
-from fcilib.representations import (
-    Attention,
-    Embedding,
-    Flow,
-    Fourier,
-    Frozen,
-    GlobalMean,
-    Perceiver,
+from fcilib.ledger.catalogue import (
+    CHANCE,
+    catalogue,
+    chance_of,
 )
-from fcilib.retrieval import AtRandom, Keywords
+from fcilib.ledger.claims import claims
+from fcilib.ledger.comparison import compare
+from fcilib.ledger.ledger import ledger
+from fcilib.present import closing, figures
+from fcilib.present.tables import further, labelled, linked
+from fcilib.representations import (
+    Frozen,
+)
 from fcilib.routers import (
-    BloomIndex,
     Investigator,
-    RandomRouter,
-    RankOne,
-    SegmentRouter,
 )
 from fcilib.storage.places import weights_folder
+from fcilib.study.notation import NONE, number, percent, spread, texts
 
 # %% [markdown]
 # ## Does direction matter, end to end?
@@ -95,32 +91,25 @@ from fcilib.storage.places import weights_folder
 
 # %%
 DEPTHS = (1, 2, 4)
-others = {"candidates": "others"}
-pairwise = Investigator(**others)
-
-
-def end_to_end(representation, router=pairwise):
-    return study.experiment(representation=representation, router=router)
-
-
-trained = {
-    **{f"bidirectional, depth {n}": Attention(layers=n) for n in DEPTHS},
-    **{
-        f"causal, depth {n}": Attention(layers=n, mask="causal")
-        for n in (1, 2)
-    },
-    "raw embeddings": Embedding(),
-    "positions only": Embedding(tokens="none"),
+known = catalogue(study.sizes)
+SHOWN_AS = {
+    **{f"bidirectional, depth {n}": f"attention-{n}" for n in DEPTHS},
+    **{f"causal, depth {n}": f"causal-{n}" for n in (1, 2)},
+    "raw embeddings": "raw",
+    "positions only": "positions-only",
+    CHANCE: "random",
 }
-random = end_to_end(Embedding(), RandomRouter(**others))
-depths = study.run(
-    {
-        **{name: end_to_end(x) for name, x in trained.items()},
-        CHANCE: random,
+
+
+def others(shown):
+    """Conditions of the catalogue, the query excluded, by our labels."""
+    return {
+        label: known[name].under["others"] for label, name in shown.items()
     }
-) | study.run(
-    {"causal, depth 4": end_to_end(Attention(layers=4, mask="causal"))},
-    seeds=2,
+
+
+depths = study.run(others(SHOWN_AS)) | study.run(
+    others({"causal, depth 4": "causal-4"}), seeds=2
 )
 
 # %%
@@ -134,11 +123,11 @@ ABLATION = {
     "raw embeddings": "raw",
     "positions only": None,
 }
-by_depth = claims.compare(ABLATION, {"others": depths})
-says = claims.claims()
+by_depth = compare(ABLATION, {"others": depths})
+says = claims()
 
 # %% tags=["remove-input"]
-claims.linked(
+linked(
     pd.DataFrame(
         {
             "paper": by_depth.claim.to_list(),
@@ -155,7 +144,7 @@ claims.linked(
 )
 
 # %% tags=["remove-cell"]
-for name, text in claims.texts(depths.summary("precision")).items():
+for name, text in texts(depths.summary("precision")).items():
     glue(name, text, display=False)
 
 # %% [markdown]
@@ -183,7 +172,7 @@ PAIR = {
 }
 
 # %% tags=["remove-input"]
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
             name: {
@@ -244,7 +233,7 @@ glue("seen", f"{corpus.tokens / 1e6:.1f}", display=False)
 def frozen(backbone, bridge="none", **control):
     return study.experiment(
         representation=Frozen(backbone=backbone, bridge=bridge, **control),
-        router=pairwise,
+        router=Investigator(candidates="others"),
         training=study.sizes.frozen,
     )
 
@@ -293,20 +282,13 @@ controls = {
     for name in names
     for text in WAYS
 }
-as_many = {"router": pairwise, "training": study.sizes.frozen}
-same_data = {
-    "attention, end to end": study.experiment(
-        representation=Attention(), **as_many
-    ),
-    "raw embeddings, end to end": study.experiment(
-        representation=Embedding(), **as_many
-    ),
-    CHANCE: study.experiment(
-        representation=Embedding(),
-        router=RandomRouter(**others),
-        training=study.sizes.frozen,
-    ),
-}
+same_data = others(
+    {
+        "attention, end to end": "small-attention",
+        "raw embeddings, end to end": "small-raw",
+    }
+)
+same_data[CHANCE] = chance_of(same_data["raw embeddings, end to end"])
 
 # %% [markdown]
 # The paper's own backbones come from the hub. They are run where their records are missing and
@@ -338,10 +320,10 @@ small = {n: e for n, e in every.items() if n not in large}
 results = study.run(small) | study.run(large, seeds=2)
 
 # %%
-measured = claims.texts(results.summary("precision"))
+measured = texts(results.summary("precision"))
 for name, text in measured.items():
     glue(f"frozen {name}", text, display=False)
-main = claims.compare(
+main = compare(
     {name: None for name in [*bridged, *from_hub]}, {"others": results}
 )
 
@@ -350,7 +332,7 @@ figures.claims_figure(main)
 plt.show()
 
 # %% tags=["remove-input"]
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
             text: [measured.get(f"{name}, {text}", NONE) for name in BACKBONES]
@@ -435,7 +417,7 @@ VIEWS = {
     "token embeddings": ", token embeddings",
     "random weights": ", random weights",
 }
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
             view: [
@@ -474,27 +456,7 @@ claims.labelled(
 # others on the smaller budget of this one.
 
 # %%
-both_ways = Flow(layers=1, bidirectional=True)
-segments = {"segment": study.sizes.segment, **others}
-end_to_end_2 = {
-    "Bidir attention 1L (E2E)": end_to_end(Attention()),
-    "Causal attention 1L (E2E)": end_to_end(Attention(mask="causal")),
-    "Sparse bidir (w32+g16)": end_to_end(Attention(mask="sparse")),
-    "Rank-1 bidir projection": end_to_end(Attention(), RankOne(**others)),
-    "Flow 2L (E2E)": end_to_end(Flow()),
-    "Bidir Flow + seg. routing": end_to_end(
-        both_ways, SegmentRouter(**segments)
-    ),
-    "No attention (E2E)": end_to_end(Embedding()),
-}
-SEGMENT = "random segment"
-levels = {
-    CHANCE: random,
-    SEGMENT: end_to_end(
-        Embedding(), RandomRouter(k=SegmentRouter().k, **segments)
-    ),
-}
-second = study.run({**end_to_end_2, **levels})
+rank_one = study.run(others({"Rank-1 bidir projection": "attention-rank-one"}))
 
 # %% tags=["remove-input"]
 RANKS = {
@@ -504,17 +466,12 @@ RANKS = {
     **{f"{name}, {way}": None for name in CAUSAL for way in WAYS},
     CHANCE: None,
 }
-frames = pd.concat(
-    [
-        results.frame,
-        second.frame.query("condition == 'Rank-1 bidir projection'"),
-    ]
-)
+frames = pd.concat([results.frame, rank_one.frame])
 inside = frames.groupby("condition")[["place", "effective_rank"]].agg(
     ["mean", "std"]
 )
-places = {name: claims.number(*inside.loc[name, "place"]) for name in RANKS}
-claims.linked(
+places = {name: number(*inside.loc[name, "place"]) for name in RANKS}
+linked(
     pd.DataFrame(
         {
             "paper, “rank”": [
@@ -524,7 +481,7 @@ claims.linked(
             "effective rank": [
                 NONE
                 if name == CHANCE
-                else claims.number(*inside.loc[name, "effective_rank"])
+                else number(*inside.loc[name, "effective_rank"])
                 for name in RANKS
             ],
             "verdict": [
@@ -591,103 +548,78 @@ TABLE_3 = {
     "No preproc + pairwise": "raw",
     "Fourier + pairwise": "fourier",
 }
-third = study.run(
-    {
-        "Bidir Mamba + rank-1 pairwise": end_to_end(
-            both_ways, RankOne(**others)
-        ),
-        "Sparse bidir attn (w32+g16)": end_to_end(Attention(mask="sparse")),
-        "Perceiver M=16 + pairwise": end_to_end(Perceiver(hubs=16)),
-        "Bidir attn 1L + pairwise": end_to_end(Attention()),
-        "Causal attn 1L (E2E) + pairwise": end_to_end(
-            Attention(mask="causal")
-        ),
-        "Perceiver M=1 + pairwise": end_to_end(Perceiver(hubs=1)),
-        "Non-learned index: Bloom filter": end_to_end(
-            Embedding(), BloomIndex(bits=8 * study.sizes.segment, **segments)
-        ),
-        "Bidir Mamba + segment routing": end_to_end(
-            both_ways, SegmentRouter(**segments)
-        ),
-        "Unidir Flow + pairwise": end_to_end(Flow()),
-        "Global mean + pairwise": end_to_end(GlobalMean()),
-        "No preproc + pairwise": end_to_end(Embedding()),
-        "Fourier + pairwise": end_to_end(Fourier()),
-        **levels,
-    }
+BM25 = "Non-learned index: BM25, HotpotQA"
+decides = {  # one condition for each row
+    row: known[says[claim].decided_by[0]]
+    for row, claim in (TABLE_2 | TABLE_3).items()
+}
+retrieved = study.retrieve(
+    {BM25: decides.pop(BM25).under["white space"].retriever}
 )
-BM25, RETRIEVAL = "Non-learned index: BM25, HotpotQA", "random retrieval"
-texts = study.retrieve({BM25: Keywords(), RETRIEVAL: AtRandom()})
+on_hub = {
+    row: decides.pop(row)
+    for row in list(decides)
+    if decides[row].label.startswith((*HUB,))
+}
+runs = {row: condition.under["others"] for row, condition in decides.items()}
+rows = study.run(
+    runs | {f"chance: {row}": chance_of(run) for row, run in runs.items()}
+)
 
 # %% tags=["hide-input"]
-ON_HUB = {
-    "Pythia-1B + bidir bridge": ("Pythia-1B", "full bridge"),
-    "Pythia-1B (frozen)": ("Pythia-1B", "no bridge"),
-    "Pythia-1B frozen (no E2E)": ("Pythia-1B", "no bridge"),
-    "Mamba-1.4B (frozen)": ("Mamba-1.4B", "no bridge"),
-    "Mamba-1.4B frozen": ("Mamba-1.4B", "no bridge"),
-    "Mamba-370M (frozen)": ("Mamba-370M", "no bridge"),
+found = rows.summary("precision")
+of_hub = results.summary("precision")
+measured_rows = {
+    **{
+        row: (*found.loc[row, ["mean", "sd"]], found["mean"][f"chance: {row}"])
+        for row in runs
+    },
+    **{
+        row: (*of_hub.loc[c.label, ["mean", "sd"]], of_hub["mean"][CHANCE])
+        for row, c in on_hub.items()
+        if c.label in of_hub.index
+    },
+    BM25: (
+        *retrieved.summary("any_hit").loc[BM25, ["mean", "sd"]],
+        retrieved.frame.any_hit_chance.iloc[0],
+    ),
 }
-LEVELS = {
-    "Bidir Flow + seg. routing": SEGMENT,
-    "Bidir Mamba + segment routing": SEGMENT,
-    "Non-learned index: Bloom filter": SEGMENT,
-    BM25: RETRIEVAL,
-}
-summary = pd.concat(
-    [
-        second.summary("precision"),
-        third.summary("precision"),
-        results.summary("precision").drop(CHANCE),
-        texts.summary("any_hit"),
-    ]
-)
-summary = summary[~summary.index.duplicated()]
 
 
-def hierarchy(rows):
-    """Paper, measured, chance and verdict for every row of a table."""
-    lines = {}
-    for row, name in rows.items():
-        claim, line = says[name], {"paper": str(says[name])}
-        model, bridge = ON_HUB.get(row, ("", ""))
-        condition = f"{model}, {bridge}" if model else row
-        if condition in summary.index:
-            mean, sd, _ = summary.loc[condition]
-            level = LEVELS.get(row, CHANCE)
-            chance = (
-                texts.frame.any_hit_chance.iloc[0]
-                if level == RETRIEVAL
-                else summary.loc[level, "mean"]
-            )
-            line["measured"] = spread(mean, sd)
-            line["chance"] = percent(chance)
-            line["verdict"] = claim.verdict({"": (mean, sd)})
-        else:
-            size = HUB[model].gigabytes
-            line["measured"] = (
-                f"not tested: needs network and about {size:g} GB"
-            )
-            line["chance"] = line["verdict"] = NONE
-        lines[row] = line
-    return pd.DataFrame.from_dict(lines, orient="index")
+def line(row, claim):
+    """Paper, measured, chance and verdict."""
+    if row not in measured_rows:
+        size = HUB[on_hub[row].label.partition(",")[0]].gigabytes
+        text = f"not tested: needs network and about {size:g} GB"
+        return [str(claim), text, NONE, NONE]
+    mean, sd, chance = measured_rows[row]
+    verdict = claim.verdict({"": (mean, sd)})
+    return [str(claim), spread(mean, sd), percent(chance), verdict]
+
+
+def hierarchy(claims_of_rows):
+    """Every row of a table of the paper."""
+    return pd.DataFrame.from_dict(
+        {row: line(row, says[name]) for row, name in claims_of_rows.items()},
+        orient="index",
+        columns=["paper", "measured", "chance", "verdict"],
+    )
 
 
 tables = {"Table 2": hierarchy(TABLE_2), "Table 3": hierarchy(TABLE_3)}
 
 # %% tags=["remove-input"]
-claims.linked(tables["Table 2"], TABLE_2, "Table 2", earlier=[ABLATION])
+linked(tables["Table 2"], TABLE_2, "Table 2", earlier=[ABLATION])
 
 # %% [markdown]
 # And of Table 3, "the routing quality hierarchy", from the records of all chapters:
 
 # %% tags=["remove-input"]
-claims.linked(
-    tables["Table 3"], TABLE_3, "Table 3", earlier=[ABLATION, TABLE_2]
-)
+linked(tables["Table 3"], TABLE_3, "Table 3", earlier=[ABLATION, TABLE_2])
 
 # %% tags=["remove-cell"]
-at_four = third.summary("precision_at_k")["mean"]
+at_four = rows.summary("precision_at_k")["mean"]
+segments = "Bidir Mamba + segment routing"
 for name, row in {
     "rank-1 on attention": "Rank-1 bidir projection",
     "rank-1 on Mamba": "Bidir Mamba + rank-1 pairwise",
@@ -695,11 +627,11 @@ for name, row in {
 }.items():
     glue(
         f"table {name}",
-        spread(*summary.loc[row, ["mean", "sd"]]),
+        spread(*found.loc[row, ["mean", "sd"]]),
         display=False,
     )
-glue("picks", SegmentRouter().k, display=False)
-glue("segment at k", percent(at_four[SEGMENT]), display=False)
+glue("picks", runs[segments].router.k, display=False)
+glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 
 # %% [markdown]
 # A row reproduces within two points or two standard deviations over seeds, whichever is more. The largest gaps are the

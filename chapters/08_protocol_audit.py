@@ -51,14 +51,15 @@ import pandas as pd
 import torch
 from myst_nb import glue
 
-from fcilib.ledger import claims
 from fcilib.ledger.catalogue import chance_of
-from fcilib.ledger.claims import percent
+from fcilib.ledger.claims import claims
 from fcilib.ledger.ledger import ledger
 from fcilib.present import figures, interactive
 from fcilib.present.closing import TRAINED, close, trained
+from fcilib.present.tables import labelled, linked
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RankOne, SegmentRouter
+from fcilib.study.notation import NONE, percent
 from fcilib.tasks import Evidence
 
 # %% [markdown]
@@ -147,7 +148,7 @@ def jointly(*choices):
 
 
 # %% tags=["remove-input"]
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
             "centre": [str(options[0]) for options in CHOICES.values()],
@@ -238,7 +239,7 @@ rows = []
 for counted, metric in COUNTED.items():
     for name, mean in found[metric].items():
         approach = protocols[name]["approach"]
-        claim = claims.claims()[APPROACHES[approach][2]]
+        claim = claims()[APPROACHES[approach][2]]
         row = {c: str(option) for c, option in protocols[name].items()}
         row |= {"counted": counted, "mean": mean, "agrees": claim.agrees(mean)}
         row["chance"] = means.loc[
@@ -262,7 +263,7 @@ def curve_of(approach):
         for choice, names in options.items()
         if part[choice].nunique() > 1
     }
-    claim = claims.claims()[APPROACHES[approach][2]]
+    claim = claims()[APPROACHES[approach][2]]
     return figures.specification_curve(part, varied, claim, chances[approach])
 
 
@@ -285,7 +286,7 @@ interactive.picker(
     "pick-protocol",
     audit,
     options,
-    {a: claims.claims()[name] for a, (_, _, name) in APPROACHES.items()},
+    {a: claims()[name] for a, (_, _, name) in APPROACHES.items()},
 )
 
 # %% [markdown]
@@ -404,7 +405,7 @@ two = {
     )
 }
 both = two["without"].merge(two["with"], on=shared, suffixes=("", " with"))
-says = claims.claims()
+says = claims()
 low = says["missing-ingredient-fails"].value
 high = says["both-ingredients-succeed"].value
 with figures.look():
@@ -538,7 +539,7 @@ shown = pd.DataFrame(
         for added, values in demo.items()
     }
 )
-claims.labelled(shown.T, "untrained")
+labelled(shown.T, "untrained")
 
 # %% tags=["remove-cell"]
 for added, values in demo.items():
@@ -589,13 +590,13 @@ for name, entry in entries.items():
     approach = AUDITED.get(name)
     row = {"paper": str(entry.claim)}
     for p in ("all", "others"):
-        row[p] = {True: "holds", False: "does not", None: claims.NONE}[
+        row[p] = {True: "holds", False: "does not", None: NONE}[
             under_both.get(p)
         ]
-    row["audited"] = held(approach) if approach else claims.NONE
+    row["audited"] = held(approach) if approach else NONE
     answers[entry.claim.statement] = row
     names[entry.claim.statement] = name
-claims.linked(pd.DataFrame.from_dict(answers, orient="index"), names, "claim")
+linked(pd.DataFrame.from_dict(answers, orient="index"), names, "claim")
 
 # %% tags=["remove-cell"]
 parts = "; ".join(

@@ -47,13 +47,14 @@ import torch
 from IPython.display import HTML, Code
 from myst_nb import glue
 
-from fcilib.ledger import claims
-from fcilib.ledger.claims import CHANCE, NONE, percent
+from fcilib.ledger.catalogue import CHANCE
+from fcilib.ledger.claims import claims
 from fcilib.model import metrics
 from fcilib.model.council import Council
 from fcilib.model.fci import FCI
 from fcilib.present import figures
 from fcilib.present.closing import TRAINED, close
+from fcilib.present.tables import labelled
 from fcilib.representations import (
     Attention,
     Contrastive,
@@ -64,6 +65,7 @@ from fcilib.representations import (
 )
 from fcilib.routers import Investigator, RandomRouter
 from fcilib.specs.size import Size
+from fcilib.study.notation import NONE, percent, texts
 from fcilib.tasks import ladder
 
 # %% [markdown]
@@ -146,7 +148,7 @@ plt.show()
 
 # %% tags=["remove-cell"]
 for rung in RUNGS:
-    for name, text in claims.texts(among[rung]).items():
+    for name, text in texts(among[rung]).items():
         glue(f"{name} {rung}", text, display=False)
 glue("steps", f"{steps:,}", display=False)
 hop = tasks["hop"].draw(budget.held_out, seed=0, split="test")
@@ -179,10 +181,10 @@ glue("seen", percent(seen), display=False)
 # Among *all* candidates, where the evidence also has to be told from everything that does not look alike:
 
 # %% tags=["remove-input"]
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
-            rung: claims.texts(result.summary("precision"))
+            rung: texts(result.summary("precision"))
             for rung, result in results.items()
         }
     ).loc[[*shown, CHANCE]],
@@ -306,17 +308,17 @@ PAPER = {
     "Flow": "flow",
     "bidirectional Flow": "bidirectional-mamba",
 }
-said = claims.claims()
+said = claims()
 frame = pd.DataFrame(
     {
         "paper, its task": {
             name: str(said[PAPER[name]]) if name in PAPER else NONE
             for name in [*shown, CHANCE]
         },
-        **{rung: claims.texts(among[rung]) for rung in RUNGS},
+        **{rung: texts(among[rung]) for rung in RUNGS},
     }
 ).loc[[*shown, CHANCE]]
-claims.labelled(frame, "representation")
+labelled(frame, "representation")
 
 # %% tags=["remove-cell"]
 climbed = means.loc[shown] >= 0.5

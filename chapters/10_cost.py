@@ -65,8 +65,9 @@ from fcilib.cost import (
     presets,
     report,
 )
-from fcilib.ledger import claims
+from fcilib.ledger.catalogue import CHANCE
 from fcilib.present import closing, figures
+from fcilib.present.tables import labelled
 from fcilib.representations import (
     Attention,
     Embedding,
@@ -79,6 +80,7 @@ from fcilib.representations import (
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.routers.rank_one import FingerprintScores
 from fcilib.specs.size import Size
+from fcilib.study.notation import percent
 
 width = study.sizes.width
 limits = {
@@ -153,7 +155,7 @@ routing_costs = study.measure(
                 for words, queries in QUERIES.items()
                 for name, router in routers.items()
             },
-            claims.CHANCE: Route(router=RandomRouter(), width=width),
+            CHANCE: Route(router=RandomRouter(), width=width),
         },
         lengths=sizes.lengths,
         **limits,
@@ -267,7 +269,7 @@ at = int(shared[shared == shared.max()].index.max())
 scans["times"] = report.ratios(scans, "numba")
 scans["share"] = report.ratios(scans, "numba", "megabytes")
 here = scans[scans.length == at].groupby("workload", sort=False).mean()
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
             "forward (ms)": (1000 * here.forward).map("{:,.1f}".format),
@@ -325,7 +327,7 @@ slopes = report.against_claims(measured, CLAIMS)
 memory = report.slopes(measured, "megabytes")
 every_slope = report.slopes(measured, "seconds")
 floors = [
-    "raw embeddings" if name in PREPROCESSING else claims.CHANCE
+    "raw embeddings" if name in PREPROCESSING else CHANCE
     for name in slopes.index
 ]
 slopes["chance"] = every_slope["mean"].loc[floors].to_numpy()
@@ -348,7 +350,7 @@ def plus_minus(mean, sd):
     return f"{mean:.2f}" if pd.isna(sd) else f"{mean:.2f} ± {sd:.2f}"
 
 
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
             "paper": slopes.claim,
@@ -391,12 +393,10 @@ def cell(preprocessing, router, n):
     if (preprocessing, n) not in time or (router, n) not in time:
         return "–"
     parts = time[preprocessing, n], time[router, n]
-    return (
-        f"{1000 * sum(parts):,.1f} ms, {claims.percent(parts[1] / sum(parts))}"
-    )
+    return f"{1000 * sum(parts):,.1f} ms, {percent(parts[1] / sum(parts))}"
 
 
-claims.labelled(
+labelled(
     pd.DataFrame(
         {
             f"n = {n:,}": {
@@ -441,7 +441,7 @@ for router in routers:
     text = "–"
     if all(part in time for part in parts):
         before, routed = (time[part] for part in parts)
-        text = claims.percent(routed / (before + routed))
+        text = percent(routed / (before + routed))
     glue(f"share {router}", text, display=False)
 
 # %% [markdown]

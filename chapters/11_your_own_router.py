@@ -131,26 +131,27 @@ own = replace(study, records=Records(study.records.folder / "own"))
 measured = own.run_protocols(ours)
 
 
-def chances(conditions):
-    """For each condition, under a name of its own, its chance level."""
-    return {f"chance of {n}": chance_of(e) for n, e in conditions.items()}
+def chances(runs):
+    """For each run, under a name of its own, its chance level."""
+    return {f"chance of {name}": chance_of(run) for name, run in runs.items()}
 
 
-for candidates, conditions in ours.items():
-    measured[candidates] |= study.run(chances(conditions))
+for candidates, runs in ours.items():
+    measured[candidates] |= study.run(chances(runs))
 
 # %% tags=["hide-input"]
 import pandas as pd
 
-from fcilib.ledger import claims
+from fcilib.present.tables import labelled
+from fcilib.study.notation import texts
 
 rows = {}
-for candidates, conditions in ours.items():
+for candidates, runs in ours.items():
     first, among = (
-        claims.texts(measured[candidates].summary(metric))
+        texts(measured[candidates].summary(metric))
         for metric in ("precision", "precision_at_k")
     )
-    for name in conditions:
+    for name in runs:
         rows[f"{name}, “{candidates}”"] = {
             "precision": first[name],
             "chance": first[f"chance of {name}"],
@@ -158,7 +159,7 @@ for candidates, conditions in ours.items():
             "chance among k": among[f"chance of {name}"],
         }
 table = pd.DataFrame.from_dict(rows, orient="index")
-claims.labelled(table, "router")
+labelled(table, "router")
 
 # %% tags=["remove-cell"]
 from myst_nb import glue
@@ -186,35 +187,32 @@ for name, row in rows.items():
 # %%
 import matplotlib.pyplot as plt
 
-from fcilib.ledger.catalogue import catalogue
-from fcilib.ledger.claims import compare
+from fcilib.ledger.catalogue import by_protocol, conditions
+from fcilib.ledger.comparison import compare
 from fcilib.present import closing, figures
 from fcilib.study.results import Results
 
-known = catalogue(study.sizes)
-chosen = [
-    known[name]
-    for name in (
-        "raw",
-        "flow-2",
-        "bidirectional-mamba",
-        "attention-1",
-        "sparse",
-        "perceiver-16",
-        "global-mean",
-        "fourier",
-        "bidirectional-mamba-rank-one",
-        "budget-50",
-        "budget-25",
-        "segment-flow",
-        "memory-bank",
-        "linucb",
-        "closed-loop-2",
-        "bloom",
-    )
-]
-landscape = {c.label: c.under["others"] for c in chosen}
-OF_THE_PAPER = {c.label: c.claim for c in chosen}
+chosen = conditions(
+    study.sizes,
+    "raw",
+    "flow-2",
+    "bidirectional-mamba",
+    "attention-1",
+    "sparse",
+    "perceiver-16",
+    "global-mean",
+    "fourier",
+    "bidirectional-mamba-rank-one",
+    "budget-50",
+    "budget-25",
+    "segment-flow",
+    "memory-bank",
+    "linucb",
+    "closed-loop-2",
+    "bloom",
+)
+landscape = by_protocol(chosen)["others"]
+OF_THE_PAPER = {label: c.claim for label, c in chosen.items()}
 results = study.run(landscape | chances(landscape)) | measured["others"]
 
 names = [*OF_THE_PAPER, *ours["others"]]

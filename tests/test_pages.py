@@ -25,12 +25,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 import browser  # noqa: E402  (a helper beside this file)
 
-from fcilib.ledger.claims import anchor_of, claims, percent  # noqa: E402
+from fcilib.ledger.claims import claims  # noqa: E402
+from fcilib.present.tables import anchor_of  # noqa: E402
 from fcilib.publish.pdf import BROWSERS, find_browser, print_pdf  # noqa: E402
 from fcilib.publish.project import Project  # noqa: E402
 from fcilib.representations import Embedding  # noqa: E402
 from fcilib.routers import Investigator  # noqa: E402
 from fcilib.study import Study  # noqa: E402
+from fcilib.study.notation import percent  # noqa: E402
 
 HTML = ROOT / "book" / "_build" / "html"
 # Sphinx copies the templates of the theme among the static files; nobody opens those.

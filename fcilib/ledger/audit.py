@@ -1,19 +1,13 @@
-"""The audit: records drawn at random are trained again, and held against what is stored.
+"""The audit: records drawn at random are trained again and compared with what is stored.
 
-Where every number is the stored one, to the last of its digits, a record is repeated *exactly*. It
-need not be: another processor, or another version of a library, adds up in another order, and
-training makes more of a difference in the last digit with every step. It has no business to make
-more of it than another seed does, which is another order of batches and other weights to begin
-with. So each metric may differ by as much as the ledger lets a mean differ from the paper's number:
-two points, or two standard deviations over the seeds that the store has of the same experiment,
-whichever is more; without its own seed, since a record must not widen its own margin. A drift
-beyond that *margin* could have turned a verdict, and is a fault. The processor's name decides
-nothing: two that are called alike need not calculate alike.
+A record is repeated *exactly* if every number is the same to its last digit. Another processor or
+another version of a library adds up in another order, and training amplifies the difference, but
+no more than another seed would. So a metric may differ by two points, or by two standard deviations
+over the *other* seeds of the same experiment in the store, whichever is more. A drift beyond this
+*margin* could have turned a verdict, and is a fault.
 
-Training runs are drawn; retrievals and costs are not.
-
-Only metrics are judged, all of which are shares. The curve's and the probes' largest differences
-are told, and not judged: probes have no unit in common.
+Only training runs are drawn, and only their metrics are judged, all of which are shares. The
+largest differences of curve and probes are reported beside them.
 """
 
 from __future__ import annotations
@@ -36,6 +30,7 @@ from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE
 from fcilib.representations import Frozen
 from fcilib.specs.identity import NUMERICS
 from fcilib.storage.places import weights_folder
+from fcilib.study.notation import finite
 from fcilib.system.threads import threads
 from fcilib.training.experiment import Experiment
 from fcilib.training.loop import DivergedError
@@ -43,7 +38,6 @@ from fcilib.training.records import Record, Records
 
 OUTCOMES = ("exact", "drift within the margin", "drift beyond the margin", "not audited")
 EXACT, WITHIN, BEYOND, SKIPPED = OUTCOMES
-
 
 AUDIT_RULE = (
     f"Each metric may differ by {100 * TOLERANCE:g} points, or by {DEVIATIONS} standard deviations "
@@ -114,21 +108,18 @@ class AuditFinding:
 
     def plain(self) -> dict[str, Any]:
         """The finding as JSON has it, with null for what is not a number."""
-        content: dict[str, Any] = {
+        drifts = {"metric": self.metric, "curve": self.curve, "probe": self.probe}
+        return {
             "identity": self.record.identity,
             "what": self.what,
             "verdict": self.verdict,
             "reason": self.reason,
-            "margin": self.margin,
-            **{n: getattr(self, n) for n in ("metric", "curve", "probe")},
+            "margin": finite(self.margin),
+            **{n: d and {k: finite(v) for k, v in asdict(d).items()} for n, d in drifts.items()},
             "seconds": [self.record.seconds, self.again.seconds if self.again else None],
             "device": [self.record.device, self.again.device if self.again else None],
             "changed": self.changed,
         }
-        for name in ("metric", "curve", "probe"):
-            if content[name] is not None:
-                content[name] = {k: _number(v) for k, v in asdict(content[name]).items()}
-        return {name: _number(value) for name, value in content.items()}
 
 
 @dataclass(frozen=True)
@@ -162,10 +153,10 @@ def draw(records: Records, sample: int, seed: str, most: float | None = None) ->
     ours = [record for record in stored if record.numerics == NUMERICS]
     cheap = [record for record in ours if most is None or record.seconds <= most]
     drawn = random.Random(seed).sample(cheap, min(sample, len(cheap)))
-    seeds: dict[str, list[Record]] = {}
+    seeds: dict[Experiment, list[Record]] = {}
     for record in ours:
-        seeds.setdefault(_condition(record.experiment), []).append(record)
-    spread = {r.identity: _spread(seeds[_condition(r.experiment)], r) for r in drawn}
+        seeds.setdefault(record.experiment.with_seed(0), []).append(record)
+    spread = {r.identity: _spread(seeds[r.experiment.with_seed(0)], r) for r in drawn}
     return Draw(tuple(drawn), len(cheap), len(stored) - len(ours), len(ours) - len(cheap), spread)
 
 
@@ -195,12 +186,14 @@ def audit(drawn: Draw, executor: str = "process") -> Iterator[AuditFinding]:
             for record in part:
                 if reason := lacking[record.identity]:
                     yield AuditFinding(record, SKIPPED, reason)
-                elif error := failures.get(record.experiment):
-                    yield _failed(record, error)
-                else:
-                    now = again.find(record.experiment)
-                    assert now is not None, "a run without an error has left its record"
+                elif now := again.find(record.experiment):
                     yield hold_against(record, now, drawn.spread[record.identity])
+                elif isinstance(error := failures[record.experiment], DivergedError):
+                    yield AuditFinding(record, BEYOND, str(error))
+                elif isinstance(error, (BackboneError, ImportError)):
+                    yield AuditFinding(record, SKIPPED, str(error))
+                else:
+                    raise error
 
 
 def outcomes(findings: Sequence[AuditFinding]) -> dict[str, int]:
@@ -213,15 +206,6 @@ def passed(findings: Sequence[AuditFinding]) -> bool:
     """Whether something was audited, and nothing lies beyond its margin."""
     counts = outcomes(findings)
     return counts[BEYOND] == 0 and counts[EXACT] + counts[WITHIN] > 0
-
-
-def _failed(record: Record, error: Exception) -> AuditFinding:
-    """What an error says of a record; one that says nothing is raised."""
-    if isinstance(error, (BackboneError, ImportError)):
-        return AuditFinding(record, SKIPPED, str(error))
-    if isinstance(error, DivergedError):
-        return AuditFinding(record, BEYOND, str(error))
-    raise error
 
 
 def hold_against(stored: Record, now: Record, spread: Mapping[str, float]) -> AuditFinding:
@@ -238,11 +222,10 @@ def hold_against(stored: Record, now: Record, spread: Mapping[str, float]) -> Au
     if stored.parameters != now.parameters:
         reason = f"another model: {stored.parameters:,} parameters, now {now.parameters:,}"
         return AuditFinding(stored, BEYOND, reason)
-    if all(d.size == 0 for d in numbers):
+    inside = all(d.size <= margins[d.name] + ROUNDING for d in metrics)
+    verdict = WITHIN if inside else BEYOND
+    if not any(d.size for d in numbers):
         verdict = EXACT
-    else:
-        inside = all(d.size <= margins[d.name] + ROUNDING for d in metrics)
-        verdict = WITHIN if inside else BEYOND
     return AuditFinding(
         record=stored,
         verdict=verdict,
@@ -258,26 +241,21 @@ def _differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
     """Every number that is stored, entries of lists by their place from 1; what is new is left."""
     for name, value in stored.items():
         other = now.get(name, math.nan)
-        if not isinstance(value, list):
-            yield Difference(name, value, other, _scale([value, other]))
-            continue
-        others = [*(other if isinstance(other, list) else []), *[math.nan] * len(value)]
-        scale = _scale([*value, *others])
-        for place, (entry, found) in enumerate(zip(value, others, strict=False), start=1):
-            yield Difference(f"{name} {place}", entry, found, scale)
-
-
-def _scale(values: Sequence[float]) -> float:
-    return max(abs(value) for value in values if not math.isnan(value))
+        pairs = [(name, value, other)]
+        if isinstance(value, list):
+            others = [*(other if isinstance(other, list) else []), *[math.nan] * len(value)]
+            pairs = [(f"{name} {i}", *p) for i, p in enumerate(zip(value, others, strict=False), 1)]
+        scale = max(abs(x) for _, *pair in pairs for x in pair if not math.isnan(x))
+        yield from (Difference(*pair, scale) for pair in pairs)
 
 
 def _missing(experiment: Experiment) -> str | None:
     """What the run would have to make first, outside of its own store; None if nothing."""
-    spec = experiment.representation
-    if isinstance(spec, Frozen) and isinstance(spec.backbone, ByteLM):
-        folder = weights_folder() / spec.backbone.identity
-        if spec.weights == "pretrained" and not (folder / "pretraining.json").exists():
-            return f"{folder}: holds no weights of its backbone"
+    match experiment.representation:
+        case Frozen(backbone=ByteLM() as backbone, weights="pretrained"):
+            folder = weights_folder() / backbone.identity
+            if not (folder / "pretraining.json").exists():
+                return f"{folder}: holds no weights of its backbone"
     return None
 
 
@@ -290,15 +268,6 @@ def _spread(group: Sequence[Record], record: Record) -> dict[str, float]:
     return {name: statistics.stdev(other.metrics[name] for other in others) for name in names}
 
 
-def _condition(experiment: Experiment) -> str:
-    return experiment.with_seed(0).canonical()
-
-
-def _number(value: Any) -> Any:
-    """None for a float that JSON does not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def described(finding: AuditFinding) -> str:
     """A finding for readers: a line, and below it what differs and where it was made."""
     lines = [f"{finding.record.identity}  {finding.what}: {finding.verdict}"]
@@ -307,15 +276,13 @@ def described(finding: AuditFinding) -> str:
     if finding.again is None:
         return "\n    ".join(lines)
     if finding.verdict != EXACT:
-        if finding.metric is not None and finding.metric.size:
-            margin = f"its margin is {100 * finding.margin:.2f} points"
-            lines.append(f"{_points(finding.metric)}; {margin}")
-        else:
-            lines.append("every metric is the same")
-        if finding.curve is not None and finding.curve.size:
-            lines.append(f"by epoch: {_points(finding.curve)}")
-        if finding.probe is not None and finding.probe.size:
-            probe = finding.probe
+        metric, curve, probe = finding.metric, finding.curve, finding.probe
+        lines.append("every metric is the same")
+        if metric and metric.size:
+            lines[-1] = f"{_points(metric)}; its margin is {100 * finding.margin:.2f} points"
+        if curve and curve.size:
+            lines.append(f"by epoch: {_points(curve)}")
+        if probe and probe.size:
             lines.append(f"probes: {probe.name} {probe.stored:.7g}, now {probe.now:.7g}")
     place = "; ".join(finding.changed) or "processor, threads and versions of the same names"
     lines.append(f"{finding.record.seconds:.1f} s, now {finding.again.seconds:.1f} s; {place}")
@@ -323,10 +290,6 @@ def described(finding: AuditFinding) -> str:
 
 
 def _points(difference: Difference) -> str:
-    if math.isnan(difference.now):
-        return f"{difference.name}: {100 * difference.stored:.2f}%, now not measured"
-    off = 100 * (difference.now - difference.stored)
-    return (
-        f"{difference.name}: {100 * difference.stored:.2f}%, now {100 * difference.now:.2f}% "
-        f"({off:+.2f} points)"
-    )
+    stored, now = 100 * difference.stored, 100 * difference.now
+    after = "not measured" if math.isnan(now) else f"{now:.2f}% ({now - stored:+.2f} points)"
+    return f"{difference.name}: {stored:.2f}%, now {after}"

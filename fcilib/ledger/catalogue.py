@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from fcilib.backbones import MAMBA_1_4B, MAMBA_370M, PYTHIA_1B
 from fcilib.representations import (
@@ -36,17 +36,16 @@ from fcilib.routers import (
     SegmentRouter,
     ThompsonSampling,
 )
-from fcilib.specs.spec import Spec
 from fcilib.study.profiles import PROFILES, Profile
 from fcilib.training.experiment import Experiment
-
-AnySpec = TypeVar("AnySpec", bound=Spec)
 
 Decider = Experiment | Retrieval
 
 ONLY = ""
 """The protocol's name where there is only one."""
 
+PROTOCOLS = ("all", "others")
+"""The sets of candidates that a router may pick from."""
 
 CHANCE = "random router"
 """The label of the condition whose metrics are the chance level of all others run beside it."""
@@ -75,7 +74,8 @@ class Condition:
 def catalogue(sizes: Profile) -> dict[str, Condition]:
     """Every condition at these sizes, by name; those that decide claims first, then controls."""
     evidence = sizes.evidence
-    by_class = _with(evidence, class_size=3)
+    by_class = evidence.model_copy(update={"class_size": 3})
+    near = evidence.model_copy(update={"near": True})
     both_ways, pairwise = Flow(layers=1, bidirectional=True), Investigator()
     raw, places = Embedding(), Embedding(tokens="none")
     segments: dict[str, Any] = {"segment": sizes.segment}
@@ -104,7 +104,7 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
     bm25 = {"white space": Keywords(), "words": Keywords(tokens="words")}
     # Okabe and Ito's palette, told apart by colour-blind readers; each with a marker, for print.
     rows: list[tuple[Any, ...]] = [
-        ("plain-near", "near evidence", run(plain, None, _with(evidence, near=True))),
+        ("plain-near", "near evidence", run(plain, None, near)),
         ("plain-far", "far evidence", run(plain, None)),
         ("random", CHANCE, run(raw, RandomRouter()), None, ("#777777", "|")),
         ("raw", "raw embeddings", run(raw), "raw", ("#000000", "s")),
@@ -167,6 +167,10 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
         ("mqar-attention", "attention, 1 layer", run(Attention(), **mqar), "mqar-attention"),
         ("mqar-flow", "Flow, 2 layers", run(Flow(), **mqar), "mqar-flow"),
         ("mqar-raw", "raw embeddings", run(raw, **mqar), "mqar-raw"),
+        ("mqar-bidirectional-flow", "bidirectional Flow", run(both_ways, **mqar)),
+        ("mqar-content-only", "content-only", run(Embedding(positions="none"), **mqar)),
+        ("mqar-positions-only", "positions only", run(places, **mqar)),
+        ("mqar-random", CHANCE, run(raw, RandomRouter(), **mqar)),
         ("small-attention", "attention, end to end", run(Attention(), **small)),
         ("small-causal", "causal attention, end to end", run(Attention(mask="causal"), **small)),
         ("small-sparse", "sparse attention, end to end", run(Attention(mask="sparse"), **small)),
@@ -199,6 +203,17 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
          run(Fourier(residual=True, orthonormal=True))),
     ]  # fmt: skip
     return {row[0]: Condition(*row) for row in rows}
+
+
+def conditions(sizes: Profile, *names: str) -> dict[str, Condition]:
+    """Conditions of the catalogue by their labels, which tables and figures show."""
+    known = catalogue(sizes)
+    return {known[name].label: known[name] for name in names}
+
+
+def by_protocol(shown: Mapping[str, Condition]) -> dict[str, dict[str, Decider]]:
+    """What `Study.run_protocols` runs: each condition's experiment under "all" and "others"."""
+    return {p: {label: c.under[p] for label, c in shown.items()} for p in PROTOCOLS}
 
 
 @cache
@@ -237,12 +252,5 @@ def _protocols(experiment: Experiment) -> Mapping[str, Experiment]:
     """The experiment with every set of candidates; alone, if it has no router."""
     if experiment.router is None:
         return {ONLY: experiment}
-    return {
-        candidates: _with(experiment, router=_with(experiment.router, candidates=candidates))
-        for candidates in ("all", "others")
-    }
-
-
-def _with(spec: AnySpec, **changes: object) -> AnySpec:
-    """The description with some fields changed, and checked."""
-    return type(spec).model_validate({**dict(spec), **changes})
+    routers = {c: experiment.router.model_copy(update={"candidates": c}) for c in PROTOCOLS}
+    return {c: experiment.model_copy(update={"router": router}) for c, router in routers.items()}

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import count
 from typing import Any
-
-import pandas as pd
 
 from fcilib import retrieval
 from fcilib.ledger.agreement import verdict
 from fcilib.ledger.catalogue import Condition, Decider, catalogue, chance_of
-from fcilib.ledger.claims import NONE, Claim, Linked, claims, linked
+from fcilib.ledger.claims import Claim, claims
 from fcilib.retrieval import RetrievalRecord
+from fcilib.study.notation import finite
 from fcilib.study.profiles import Profile
 from fcilib.study.results import numbers
 from fcilib.training.experiment import Experiment
@@ -53,6 +51,12 @@ class Entry:
     verdict: str
 
     @property
+    def by_protocol(self) -> dict[str, list[Finding]]:
+        """The findings under each protocol, in order."""
+        protocols = dict.fromkeys(f.protocol for f in self.findings)
+        return {p: [f for f in self.findings if f.protocol == p] for p in protocols}
+
+    @property
     def kind(self) -> str:
         """The verdict as one of `VERDICTS`."""
         return next(kind for kind in VERDICTS if self.verdict.startswith(kind))
@@ -67,10 +71,7 @@ class Entry:
         return {
             "name": self.name,
             **self.claim.model_dump(mode="json"),
-            "findings": [
-                {k: None if v != v else v for k, v in asdict(finding).items()}
-                for finding in self.findings
-            ],
+            "findings": [{k: finite(v) for k, v in asdict(f).items()} for f in self.findings],
             "verdict": self.verdict,
             "reason": self.reason,
         }
@@ -101,59 +102,13 @@ def sensitive(entries: Mapping[str, Entry], margin: float) -> list[str]:
     found = []
     for name, entry in entries.items():
         wider = entry.claim.model_copy(update={"tolerance": margin})
-        by_protocol: dict[str, bool] = {}
-        for f in entry.findings:
-            held = by_protocol.get(f.protocol, True)
-            by_protocol[f.protocol] = held and wider.agrees(f.mean, f.sd)
-        if entry.claim.tolerance is None and verdict(by_protocol) != entry.verdict:
+        agreements = {
+            protocol: all(wider.agrees(f.mean, f.sd) for f in findings)
+            for protocol, findings in entry.by_protocol.items()
+        }
+        if entry.claim.tolerance is None and verdict(agreements) != entry.verdict:
             found.append(name)
     return found
-
-
-def further(
-    entries: Mapping[str, Entry],
-    names: Sequence[str],
-    earlier: Iterable[Mapping[str, str | None]] = (),
-) -> Linked:
-    """A chapter's table of claims that its other tables don't hold whole: a row each, by statement.
-
-    What the paper says, what was measured under each protocol, chance (ranges where several
-    experiments decide), and the verdict with its reason. `earlier`: as for `claims.linked`.
-    """
-    protocols = sorted({f.protocol for name in names for f in entries[name].findings})
-    rows, labels = {}, {}
-    for name in names:
-        entry, claim = entries[name], entries[name].claim
-        labels[claim.statement] = name
-        found = {p: [f for f in entry.findings if f.protocol == p] for p in protocols}
-        known = [f.chance for f in entry.findings if not math.isnan(f.chance)]
-        rows[claim.statement] = {
-            "paper": str(claim),
-            **{f"“{p}”" if p else "measured": measured(claim, part) for p, part in found.items()},
-            "chance": _range(claim, known),
-            "verdict": _explained(entry),
-        }
-    return linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement", earlier)
-
-
-def measured(claim: Claim, part: Sequence[Finding]) -> str:
-    """What a claim is about, of one experiment, or of the lowest and the highest of several."""
-    if claim.statistic == "mean" and len(part) == 1:
-        return claim.write(part[0].mean, part[0].sd)
-    return _range(claim, [f.sd if claim.statistic == "sd" else f.mean for f in part])
-
-
-def _range(claim: Claim, values: Sequence[float]) -> str:
-    ends = (claim.write(end(values), math.nan) for end in (min, max)) if values else ()
-    return " to ".join(dict.fromkeys(ends)) or NONE
-
-
-def _explained(entry: Entry) -> str:
-    """The verdict; with it why nothing was tested, or which of several experiments do not agree."""
-    against = dict.fromkeys(f.experiment for f in entry.findings if not f.agrees)
-    if len(entry.claim.decided_by) > 1 and against:
-        return f"{entry.verdict}, because of {', '.join(against)}"
-    return ": ".join(filter(None, (entry.verdict, entry.reason)))
 
 
 def _entry(name: str, claim: Claim, reader: _Reader) -> Entry:
@@ -201,13 +156,10 @@ class _Reader:
 
     def seeds(self, decider: Decider) -> list[Record | RetrievalRecord]:
         """The records of seed 0, 1, … up to the first that has none."""
-        found: list[Record | RetrievalRecord] = []
-        for seed in count():
-            record = self.find(decider.with_seed(seed))
-            if record is None:
-                return found
-            found.append(record)
-        raise AssertionError("unreachable")
+        records: list[Record | RetrievalRecord] = []
+        while record := self.find(decider.with_seed(len(records))):
+            records.append(record)
+        return records
 
     def find(self, decider: Decider) -> Record | RetrievalRecord | None:
         if decider.identity not in self.read:

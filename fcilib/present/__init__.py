@@ -1,1 +1,1 @@
-"""How results are shown: figures, interactive pieces, the page of claims."""
+"""How results are shown: tables, figures, interactive pieces, the page of claims."""

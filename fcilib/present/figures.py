@@ -50,7 +50,7 @@ METRICS = {
     "any_hit": "any hit",
 }
 
-PROTOCOLS = {"all": 'candidates "all"', "others": 'candidates "others"'}
+CANDIDATES = {"all": 'candidates "all"', "others": 'candidates "others"'}
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def claims_figure(
     """The signature figure: paper (hollow), measured (filled, with its spread), chance (tick).
 
     Args:
-        comparison: as `claims.compare` gives it. A panel per protocol, a row per condition, sorted
+        comparison: as `compare` gives it. A panel per protocol, a row per condition, sorted
             by what was measured under the last protocol; the line from paper to measured is blue
             where they agree and orange where they do not. What the paper makes no claim about is
             black, without a hollow mark.
@@ -113,7 +113,7 @@ def claims_figure(
             if label is None:
                 ax.set_xlim(-4, 104)
             metric = label or f"{METRICS[comparison.metric.iloc[0]]} (%)"
-            ax.set_xlabel(", ".join(filter(None, (metric, PROTOCOLS.get(protocol, protocol)))))
+            ax.set_xlabel(", ".join(filter(None, (metric, CANDIDATES.get(protocol, protocol)))))
         axes[0][0].set_yticks(range(len(order)), order)
         _claims_legend(fig, rule)
     return fig
@@ -133,10 +133,9 @@ def _claims_panel(ax: Axes, part: pd.DataFrame, scale: float) -> None:
 
 
 def _claims_legend(fig: Figure, rule: str) -> None:
-    gray = "#333333"
     handles = [
-        Line2D([], [], marker="o", mfc="white", mec=gray, ls="", ms=8, mew=1.6, label="paper"),
-        Line2D([], [], marker="o", color=gray, ls="", ms=6, label="measured ± s.d."),
+        Line2D([], [], marker="o", mfc="white", mec=UNCLAIMED, ls="", ms=8, mew=1.6, label="paper"),
+        Line2D([], [], marker="o", color=UNCLAIMED, ls="", ms=6, label="measured ± s.d."),
         Line2D([], [], marker="|", color="#555555", ls="", ms=13, mew=1.6, label="chance"),
         Line2D([], [], color=AGREES, lw=3, label=f"agree within {rule}"),
         Line2D([], [], color=DISAGREES, lw=3, label="do not"),
@@ -274,16 +273,14 @@ def heat_map(table: pd.DataFrame, spreads: pd.DataFrame, low: float, high: float
         for (row, column), value in np.ndenumerate(table.to_numpy()):
             sd = spreads.to_numpy()[row, column]
             text = f"{100 * value:.0f}" + ("" if np.isnan(sd) else f" ± {100 * sd:.0f}")
-            light = value < low + 0.55 * (high - low)
-            ax.text(
-                column, row, text, ha="center", va="center", color="white" if light else "black"
-            )
+            color = "white" if value < low + 0.55 * (high - low) else "black"
+            ax.text(column, row, text, ha="center", va="center", color=color)
         ax.set_xticks(range(table.shape[1]), table.columns)
         ax.set_yticks(range(len(table)), table.index)
         ax.xaxis.tick_top()
         ax.grid(visible=False)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-        bar = fig.colorbar(image, ax=ax, shrink=0.8)
-        bar.set_ticks([low, high], labels=[f"chance\n{100 * low:.0f}%", f"{100 * high:.0f}%"])
+        scale = fig.colorbar(image, ax=ax, shrink=0.8)
+        scale.set_ticks([low, high], labels=[f"chance\n{100 * low:.0f}%", f"{100 * high:.0f}%"])
     return fig

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from fcilib.ledger.claims import NONE, Claim, Contradiction, anchor_of, contradictions, percent
-from fcilib.ledger.ledger import VERDICTS, Entry, ledger, measured, sensitive, summary
+from fcilib.ledger.claims import Claim, Contradiction, contradictions
+from fcilib.ledger.ledger import VERDICTS, Entry, ledger, sensitive, summary
+from fcilib.present.tables import anchor_of, measured
 from fcilib.storage.files import write_atomic
+from fcilib.study.notation import NONE, percent
 from fcilib.study.profiles import PROFILES
 from fcilib.training.records import Records
 
@@ -25,7 +27,7 @@ WIDER = 0.05
 Entries = Mapping[str, Entry]
 
 
-def write(book: Path, records: Path) -> None:
+def write_ledger_pages(book: Path, records: Path) -> None:
     """Make the parts that pages of the book include, in `book/_generated/`.
 
     Args:
@@ -37,7 +39,7 @@ def write(book: Path, records: Path) -> None:
     """
     entries = {name: ledger(Records(records / name), PROFILES[name]) for name in SHOWN}
     folder = book / "_generated"
-    write_atomic(folder / "claims.html", table(entries, decided_in(book)) + "\n")
+    write_atomic(folder / "claims.html", ledger_table(entries, decided_in(book)) + "\n")
     write_atomic(folder / "summary.html", bar(entries[SHOWN[0]]) + "\n")
     write_atomic(folder / "contradictions.md", contradictions_list(contradictions()) + "\n")
 
@@ -71,7 +73,7 @@ def bar(entries: Entries) -> str:
     )
 
 
-def table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str]]) -> str:
+def ledger_table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str]]) -> str:
     """The bar, a search field, filters, and a row for each claim."""
     first = entries[SHOWN[0]]
     kinds = "".join(
@@ -189,8 +191,7 @@ def _open(measured: str) -> str:
 def _lines(entry: Entry) -> list[tuple[str, str]]:
     """By protocol, the number and its chance level."""
     lines = []
-    for protocol in dict.fromkeys(finding.protocol for finding in entry.findings):
-        part = [f for f in entry.findings if f.protocol == protocol]
+    for protocol, part in entry.by_protocol.items():
         text = measured(entry.claim, part)
         known = [f.chance for f in part if not math.isnan(f.chance)]
         chance = entry.claim.write(max(known), math.nan) if known else NONE

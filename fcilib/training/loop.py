@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from fcilib.model import metrics, probes
 from fcilib.model.fci import FCI, Output
+from fcilib.model.mechanism import add_mechanism
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.tasks import Batch
 from fcilib.training.experiment import Experiment, Training
@@ -74,9 +75,7 @@ def train(
         StoreError: it can't be written.
     """
     spec, seed = experiment.training, experiment.seed
-    data = experiment.task.draw(spec.sequences, seed, "train")
-    if spec.targets == "shuffled":
-        data = _shuffled(data, seed)
+    data = _sequences(experiment, 0)
     held_out = experiment.task.draw(spec.held_out, seed, "test")
     steps = math.ceil(spec.sequences / spec.batch)
     device = torch.device(device)
@@ -87,8 +86,8 @@ def train(
         begun = time.perf_counter()
         data, held_out = map(model.representation.prepare, (data, held_out))
         model, data, tested = model.to(device), data.to(device), held_out.to(device)
-        fresh = checkpoint is None or not checkpoint.exists()
-        if fresh:
+        begins = checkpoint is None or not checkpoint.exists()
+        if begins:
             with place:
                 model.representation.pretrain(data)
         optimizer = torch.optim.AdamW(
@@ -101,12 +100,16 @@ def train(
             optimizer, max_lr=spec.learning_rate, total_steps=max(steps * spec.epochs, 1)
         )
         notes: dict[str, Any] = {"curve": [], "shares": [], "seconds": 0.0}
-        if checkpoint is not None and not fresh:
+        if checkpoint is not None and not begins:
             notes = load_checkpoint(checkpoint, model, optimizer, scheduler)
         curve, shares, spent = notes["curve"], notes["shares"], notes["seconds"]
         if experiment.probing == "by-epoch" and not shares:
             with place:
                 shares += probes.shares(model, tested, spec.epochs)
+        parts = notes.setdefault("mechanism", {})
+        if experiment.probing == "mechanism" and not parts:
+            with place:
+                add_mechanism(parts, model, tested)
         captured = None
         if device.type != "cpu" and spec.epochs and capturable(model):
             forward = partial(_forward, model, spec)
@@ -115,6 +118,10 @@ def train(
         for epoch in range(len(curve), spec.epochs):
             # An epoch's randomness depends on its number alone, so a resumed run repeats it.
             torch.manual_seed(_mix(seed, epoch))
+            if epoch and spec.data == "fresh":
+                data = model.representation.prepare(_sequences(experiment, epoch)).to(device)
+                if captured is not None:
+                    captured.data.copy_(data)
             with place:
                 loss = _epoch(
                     experiment, model, optimizer, scheduler, data, epoch, report, captured
@@ -122,9 +129,10 @@ def train(
                 curve.append({"loss": loss, **evaluate(model, tested, spec)})
                 if shares:
                     shares += probes.shares(model, tested, spec.epochs)
+                if parts:
+                    add_mechanism(parts, model, tested)
             if checkpoint is not None:
-                seconds = spent + time.perf_counter() - begun
-                notes = {"curve": curve, "shares": shares, "seconds": seconds}
+                notes["seconds"] = spent + time.perf_counter() - begun
                 save_checkpoint(checkpoint, model, optimizer, scheduler, notes)
         seconds = spent + time.perf_counter() - begun
         with place:
@@ -134,7 +142,8 @@ def train(
             metrics={name: value for name, value in final.items() if name != "loss"},
             curve=curve,
             probes=probes.measure(model, held_out, seed, experiment.probing)
-            | ({"shares_by_epoch": shares} if shares else {}),
+            | ({"shares_by_epoch": shares} if shares else {})
+            | {f"{name}_by_epoch": values for name, values in parts.items()},
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
             peak_memory_mb=_peak_memory_mb(device),
@@ -219,6 +228,13 @@ def _loss(output: Output, batch: Batch, weight: float | torch.Tensor) -> torch.T
         target = target.masked_fill(hidden, IGNORED)
         loss = loss + weight * F.cross_entropy(output.scores.float(), target, ignore_index=IGNORED)
     return loss
+
+
+def _sequences(experiment: Experiment, epoch: int) -> Batch:
+    """The sequences of an epoch, as they are drawn; the first epoch's are those of fixed data."""
+    spec, seed = experiment.training, experiment.seed
+    data = experiment.task.draw(spec.sequences, _mix(seed, epoch) if epoch else seed, "train")
+    return _shuffled(data, seed) if spec.targets == "shuffled" else data
 
 
 def _shuffled(data: Batch, seed: int) -> Batch:

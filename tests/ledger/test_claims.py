@@ -2,12 +2,9 @@
 
 import math
 import re
-from dataclasses import dataclass
-from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 from hypothesis import given
@@ -15,24 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fcilib.ledger.agreement import DEVIATIONS, RULE, TOLERANCE, verdict
-from fcilib.ledger.catalogue import CHANCE, catalogue
-from fcilib.ledger.claims import (
-    NONE,
-    Claim,
-    anchor_of,
-    claims,
-    compare,
-    contradictions,
-    linked,
-    number,
-    percent,
-    spread,
-    table,
-    texts,
-)
-from fcilib.present.figures import claims_figure
+from fcilib.ledger.catalogue import catalogue
+from fcilib.ledger.claims import Claim, claims, contradictions
+from fcilib.study.notation import percent
 from fcilib.study.profiles import PROFILES
-from fcilib.study.results import Summarised
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper" / "paper_v2.txt"
 """The paper's text, which is not part of the repository."""
@@ -340,179 +323,9 @@ def test_a_claim_is_written_with_its_relation_and_unit():
     assert str(claim(unit="number", value=-0.154, tolerance=1)) == "-0.154"
 
 
-def test_shares_and_numbers_are_written_with_their_spread():
-    assert spread(0.984, 0.003) == "98.4 ± 0.3%"
-    assert spread(0.984, math.nan) == percent(0.984) == "98.4%"
-    assert (number(0.584, 0.021), number(-9.96, 0.18)) == ("0.58 ± 0.02", "-10.0 ± 0.2")
-    assert number(0.584, math.nan) == "0.58"
+def test_a_measured_number_is_written_in_the_unit_of_its_claim():
     assert claim().write(0.5, 0.01) == "50.0 ± 1.0%"
     assert claim(unit="number", value=3, tolerance=1).write(3, 0.25) == "3.0 ± 0.2"
-
-
-@dataclass(frozen=True)
-class Measured(Summarised):
-    """Numbers by hand, for each condition and metric one a seed."""
-
-    numbers: dict[str, dict[str, list[float]]]
-
-    @property
-    def frame(self):
-        return pd.DataFrame(
-            {"condition": name, "seed": seed, **dict(zip(metrics, row, strict=True))}
-            for name, metrics in self.numbers.items()
-            for seed, row in enumerate(zip(*metrics.values(), strict=True))
-        )
-
-
-RESULTS = {
-    "all": Measured(
-        {
-            "raw embeddings": {"precision": [0.9, 0.92], "cosine_gap": [0.5, 0.6]},
-            "global mean": {"precision": [0.019, 0.021], "cosine_gap": [0.0, 0.1]},
-            CHANCE: {"precision": [0.01, 0.03], "cosine_gap": [0.4, 0.4]},
-        }
-    ),
-    "others": Measured(
-        {
-            "raw embeddings": {"precision": [0.0, 0.01], "cosine_gap": [-0.15, -0.16]},
-            "global mean": {"precision": [0.5, 0.5], "cosine_gap": [0.2, 0.2]},
-            CHANCE: {"precision": [0.03, 0.03], "cosine_gap": [0.1, 0.1]},
-        }
-    ),
-}
-
-
-def test_a_comparison_has_a_row_for_each_condition_under_each_protocol():
-    rows = compare({"raw embeddings": "raw", "global mean": "global-mean"}, RESULTS)
-    shown = rows.set_index(["condition", "protocol"])
-    assert list(shown.index) == [
-        (c, p) for c in ("raw embeddings", "global mean") for p in ("all", "others")
-    ]
-    assert list(shown["name"]) == ["raw", "raw", "global-mean", "global-mean"]
-    assert list(shown["mean"]) == pytest.approx([0.91, 0.005, 0.02, 0.5])
-    assert list(shown.sd) == pytest.approx([0.02**0.5 / 10, 0.01 / 2**0.5, 0.002 / 2**0.5, 0])
-    assert set(shown.n) == {2}
-    assert list(shown.paper) == [0.012, 0.012, 0.019, 0.019]
-    assert list(shown.claim) == ["1.2%", "1.2%", "1.9%", "1.9%"]
-    assert list(shown.chance) == pytest.approx([0.02, 0.03, 0.02, 0.03])
-    assert list(shown.agrees) == [False, True, True, False]
-    assert list(shown.verdict) == ["only under others"] * 2 + ["only under all"] * 2
-
-
-def test_a_condition_may_have_its_own_chance_or_no_claim():
-    rows = {"raw embeddings": "raw", "global mean": None}
-    comparison = compare(rows, RESULTS, chance={"global mean": "raw embeddings"})
-    raw, mean = (comparison[comparison.condition == name] for name in rows)
-    assert list(mean.chance) == list(raw["mean"])
-    assert mean.paper.isna().all()
-    assert set(mean.verdict) == set(mean.claim) == {NONE}
-    assert set(mean.agrees) == {None}
-    assert len(claims_figure(comparison).axes) == 2
-
-
-def test_a_claim_that_is_none_is_no_row_of_a_comparison():
-    with pytest.raises(KeyError, match="rww"):
-        compare({"raw embeddings": "rww"}, RESULTS)
-
-
-def test_what_is_no_share_is_written_as_a_number():
-    comparison = compare({"raw embeddings": "cosine-gap"}, RESULTS)
-    shown = table(comparison).frame.loc["raw embeddings"]
-    gaps = texts(RESULTS["all"].summary("cosine_gap"), number)
-    assert (shown["paper"], shown["“all”"]) == ("-0.154", gaps["raw embeddings"])
-    assert gaps["raw embeddings"] == "0.55 ± 0.07"
-    assert "%" not in "".join(shown)
-    unclaimed = compare({"global mean": None}, RESULTS, metric="cosine_gap")
-    assert list(unclaimed["mean"]) == pytest.approx([0.05, 0.2])
-    assert list(unclaimed.chance) == pytest.approx([0.4, 0.1])
-
-
-def test_comparison_table_and_figure():
-    comparison = compare({"raw embeddings": "raw", "global mean": "global-mean"}, RESULTS)
-    shown = table(comparison).frame
-    assert list(shown.columns) == ["paper", "“all”", "“others”", "chance (all / others)", "verdict"]
-    assert list(shown.loc["global mean"]) == [
-        "1.9%", "2.0 ± 0.1%", "50.0 ± 0.0%", "2.0 / 3.0%", "only under all",
-    ]  # fmt: skip
-    figure = claims_figure(comparison)
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-1] in shown.index
-    assert figure.axes[1].get_xlabel() == 'routing precision (%), candidates "others"'
-
-
-# Rows that lead to the ledger.
-
-
-class Reader(HTMLParser):
-    """What a browser makes of a page: its tags, their addresses and anchors, and its text."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.links, self.anchors, self.texts = [], [], [], []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        found = dict(attrs)
-        self.links += [found["href"]] if "href" in found else []
-        self.anchors += [found["id"]] if "id" in found else []
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
-def page(frame, names, title="row"):
-    return Reader(linked(frame, names, title)._repr_html_())
-
-
-TABLE_TAGS = {"table", "thead", "tbody", "tr", "th", "td"}
-
-
-def test_each_row_leads_to_its_claim_and_the_first_of_a_claim_is_where_it_leads_back_to():
-    frame = pd.DataFrame({"n": [1, 2, 3, 4]}, index=["one", "two", "three", "four"])
-    read = page(frame, {"one": "raw", "two": "one-layer", "three": "raw", "four": None})
-    assert read.links == ["claims.html#raw", "claims.html#one-layer", "claims.html#raw"]
-    assert read.anchors == [anchor_of("raw"), anchor_of("one-layer")]
-    assert {"one", "four", "4", "row", "n"} <= set(read.texts)
-
-
-@pytest.mark.parametrize("name", ["raw", None])
-def test_labels_and_cells_are_text_and_no_markup(name):
-    label, cell = "a <b>bold</b> & 'b\"", "<script>x</script> &lt;"
-    read = page(pd.DataFrame({"n": [cell]}, index=[label]), {label: name})
-    assert set(read.tags) - {"a"} <= TABLE_TAGS
-    assert label in read.texts
-    assert cell in read.texts
-
-
-def test_heads_are_text_and_no_markup():
-    read = page(pd.DataFrame({"<i>n": [1]}, index=["one"]), {"one": "raw"}, title="<u>row")
-    assert set(read.tags) - {"a"} <= TABLE_TAGS
-    assert {"<i>n", "<u>row"} <= set(read.texts)
-
-
-def test_a_long_cell_and_a_long_table_are_shown_whole():
-    frame = pd.DataFrame({"n": ["x" * 300] * 200}, index=[f"row {i}" for i in range(200)])
-    read = page(frame, {f"row {i}": "raw" for i in range(200)})
-    assert read.tags.count("tr") == 201
-    assert read.texts.count("x" * 300) == 200
-    assert len(read.links) == 200
-    assert read.anchors == [anchor_of("raw")]
-
-
-def test_what_is_no_claim_is_refused():
-    frame = pd.DataFrame({"n": [1]}, index=["one"])
-    with pytest.raises(KeyError, match="rww"):
-        linked(frame, {"one": "rww"}, "row")
-    with pytest.raises(KeyError, match="rww"):
-        linked(frame, {"elsewhere": "rww"}, "row")
-
-
-def test_a_comparisons_table_leads_to_its_claims():
-    rows = {"raw embeddings": "raw", "global mean": "global-mean"}
-    read = Reader(table(compare(rows, RESULTS))._repr_html_())
-    assert read.links == ["claims.html#raw", "claims.html#global-mean"]
-    assert read.anchors == [anchor_of("raw"), anchor_of("global-mean")]
-    assert "raw embeddings" in repr(table(compare(rows, RESULTS)))
 
 
 # Where the paper disagrees with itself.

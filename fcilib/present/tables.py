@@ -1,0 +1,137 @@
+"""The tables of chapters, whose rows lead to the ledger and are where the ledger leads back to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+
+from fcilib.ledger.claims import Claim, claims
+from fcilib.ledger.ledger import Entry, Finding
+from fcilib.study.notation import NONE
+
+
+def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The frame with a name over its row labels, in the one header line that readers see."""
+    return frame.rename_axis(index=None, columns=name)
+
+
+@dataclass(frozen=True)
+class Linked:
+    """A table for notebooks: its frame, and the HTML whose row labels lead to the ledger."""
+
+    frame: pd.DataFrame
+    html: str
+
+    def __repr__(self) -> str:
+        return repr(self.frame)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def anchor_of(name: str) -> str:
+    """The anchor, on a chapter's page, of the row that decides a claim."""
+    return f"decides-{name}"
+
+
+def linked(
+    frame: pd.DataFrame,
+    names: Mapping[str, str | None],
+    title: str,
+    earlier: Iterable[Mapping[str, str | None]] = (),
+) -> Linked:
+    """The frame with a title over its row labels, each linked with the ledger's entry of its claim.
+
+    The first row of a claim on a page is where the ledger leads back to.
+
+    Args:
+        names: the claim that a row is about, by its label; None or missing where it is about none.
+        earlier: the `names` of tables that stand before this one on the page.
+
+    Raises:
+        KeyError: a name is no claim's.
+    """
+    for claim in filter(None, names.values()):
+        claims()[claim]
+    met = {name for part in earlier for name in part.values()}
+    links = {}
+    for label in frame.index:
+        links[label] = escape(label)
+        if name := names.get(label):
+            anchor = "" if name in met else f' id="{anchor_of(name)}"'
+            links[label] = f'<a{anchor} href="claims.html#{name}">{escape(label)}</a>'
+            met.add(name)
+    frame = labelled(frame, title)
+    shown = frame.map(lambda cell: escape(str(cell)))
+    shown = shown.rename(index=links, columns=escape).rename_axis(columns=escape)
+    return Linked(frame, shown.to_html(escape=False))
+
+
+def comparison_table(comparison: pd.DataFrame, title: str = "condition") -> Linked:
+    """A comparison of claims for readers: a row per condition; paper, measured and chance."""
+    rows = {}
+    for condition, part in comparison.groupby("condition", sort=False):
+        claim = claims()[part.name.iloc[0]]
+        by_chance = [claim.write(c, math.nan) for c in part.chance]
+        if claim.unit == "share":  # one sign for all
+            by_chance = [*(text.rstrip("%") for text in by_chance[:-1]), by_chance[-1]]
+        rows[condition] = {
+            "paper": part.claim.iloc[0],
+            **{f"“{p.protocol}”": claim.write(p.mean, p.sd) for p in part.itertuples()},
+            f"chance ({' / '.join(part.protocol)})": " / ".join(by_chance),
+            "verdict": part.verdict.iloc[0],
+        }
+    names = dict(zip(comparison.condition, comparison.name, strict=True))
+    return linked(pd.DataFrame.from_dict(rows, orient="index"), names, title)
+
+
+def further(
+    entries: Mapping[str, Entry],
+    names: Sequence[str],
+    earlier: Iterable[Mapping[str, str | None]] = (),
+) -> Linked:
+    """A chapter's table of claims that its other tables don't hold whole: a row each, by statement.
+
+    What the paper says, what was measured under each protocol, chance (ranges where several
+    experiments decide), and the verdict with its reason. `earlier`: as for `linked`.
+    """
+    protocols = sorted({f.protocol for name in names for f in entries[name].findings})
+    rows, labels = {}, {}
+    for name in names:
+        entry, claim = entries[name], entries[name].claim
+        labels[claim.statement] = name
+        known = [f.chance for f in entry.findings if not math.isnan(f.chance)]
+        rows[claim.statement] = {
+            "paper": str(claim),
+            **{
+                f"“{p}”" if p else "measured": measured(claim, entry.by_protocol.get(p, []))
+                for p in protocols
+            },
+            "chance": _range(claim, known),
+            "verdict": _explained(entry),
+        }
+    return linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement", earlier)
+
+
+def measured(claim: Claim, part: Sequence[Finding]) -> str:
+    """What a claim is about, of one experiment, or of the lowest and the highest of several."""
+    if claim.statistic == "mean" and len(part) == 1:
+        return claim.write(part[0].mean, part[0].sd)
+    return _range(claim, [f.sd if claim.statistic == "sd" else f.mean for f in part])
+
+
+def _range(claim: Claim, values: Sequence[float]) -> str:
+    ends = (claim.write(end(values), math.nan) for end in (min, max)) if values else ()
+    return " to ".join(dict.fromkeys(ends)) or NONE
+
+
+def _explained(entry: Entry) -> str:
+    """The verdict; with it why nothing was tested, or which of several experiments do not agree."""
+    against = dict.fromkeys(f.experiment for f in entry.findings if not f.agrees)
+    if len(entry.claim.decided_by) > 1 and against:
+        return f"{entry.verdict}, because of {', '.join(against)}"
+    return ": ".join(filter(None, (entry.verdict, entry.reason)))

@@ -1,0 +1,41 @@
+"""How measured numbers are written for readers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+NONE = "–"
+"""Stands where there is no number: the paper gives none, or nothing was measured."""
+
+
+def finite(value: Any) -> Any:
+    """The value as JSON has it: None for NaN and infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def percent(value: float) -> str:
+    """A fraction for readers: `98.4%`."""
+    return f"{100 * value:.1f}%"
+
+
+def spread(mean: float, sd: float) -> str:
+    """Mean and standard deviation over seeds, for readers: `98.4 ± 0.3%`; one seed has none."""
+    return percent(mean) if pd.isna(sd) else f"{100 * mean:.1f} ± {100 * sd:.1f}%"
+
+
+def number(mean: float, sd: float) -> str:
+    """As `spread`, for what is no share: a cosine `0.58 ± 0.02`, a rank `10.0 ± 0.2`."""
+    digits = 2 if abs(mean) < 1 else 1
+    text = f"{mean:.{digits}f}"
+    return text if pd.isna(sd) else f"{text} ± {sd:.{digits}f}"
+
+
+def texts(
+    summary: pd.DataFrame, write: Callable[[float, float], str] | None = None
+) -> dict[str, str]:
+    """A `Results.summary` for readers, by condition; `write` is `spread` if left out."""
+    return {name: (write or spread)(row["mean"], row["sd"]) for name, row in summary.iterrows()}

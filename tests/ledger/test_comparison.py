@@ -1,0 +1,40 @@
+"""What was measured beside what the paper says, a row for each condition and protocol."""
+
+import pytest
+
+from fcilib.ledger.comparison import compare
+from fcilib.present.figures import claims_figure
+from fcilib.study.notation import NONE
+
+
+def test_a_comparison_has_a_row_for_each_condition_under_each_protocol(results):
+    rows = compare({"raw embeddings": "raw", "global mean": "global-mean"}, results)
+    shown = rows.set_index(["condition", "protocol"])
+    assert list(shown.index) == [
+        (c, p) for c in ("raw embeddings", "global mean") for p in ("all", "others")
+    ]
+    assert list(shown["name"]) == ["raw", "raw", "global-mean", "global-mean"]
+    assert list(shown["mean"]) == pytest.approx([0.91, 0.005, 0.02, 0.5])
+    assert list(shown.sd) == pytest.approx([0.02**0.5 / 10, 0.01 / 2**0.5, 0.002 / 2**0.5, 0])
+    assert set(shown.n) == {2}
+    assert list(shown.paper) == [0.012, 0.012, 0.019, 0.019]
+    assert list(shown.claim) == ["1.2%", "1.2%", "1.9%", "1.9%"]
+    assert list(shown.chance) == pytest.approx([0.02, 0.03, 0.02, 0.03])
+    assert list(shown.agrees) == [False, True, True, False]
+    assert list(shown.verdict) == ["only under others"] * 2 + ["only under all"] * 2
+
+
+def test_a_condition_may_have_its_own_chance_or_no_claim(results):
+    rows = {"raw embeddings": "raw", "global mean": None}
+    comparison = compare(rows, results, chance={"global mean": "raw embeddings"})
+    raw, mean = (comparison[comparison.condition == name] for name in rows)
+    assert list(mean.chance) == list(raw["mean"])
+    assert mean.paper.isna().all()
+    assert set(mean.verdict) == set(mean.claim) == {NONE}
+    assert set(mean.agrees) == {None}
+    assert len(claims_figure(comparison).axes) == 2
+
+
+def test_a_claim_that_is_none_is_no_row_of_a_comparison(results):
+    with pytest.raises(KeyError, match="rww"):
+        compare({"raw embeddings": "rww"}, results)
