@@ -20,6 +20,9 @@ from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.random import RandomScores
 from fcilib.specs.spec import Spec
 
+Pair = tuple[Question, Segments]
+"""A question and its context, cut."""
+
 
 class Retriever(Spec):
     """Scores the segments of each question's context; the best are picked."""
@@ -31,8 +34,8 @@ class Retriever(Spec):
 
     def score(
         self,
-        pairs: Sequence[tuple[Question, Segments]],
-        train: Sequence[tuple[Question, Segments]],
+        pairs: Sequence[Pair],
+        train: Sequence[Pair],
         seed: int,
     ) -> list[np.ndarray]:
         """For each question `(n,)` scores of its n segments.
@@ -127,9 +130,7 @@ class Encoder(Retriever):
         rows = zip(scores, pairs, strict=True)
         return [row[: len(cut)].numpy() for row, (_, cut) in rows]
 
-    def _vectors(
-        self, pairs: Sequence[tuple[Question, Segments]]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _vectors(self, pairs: Sequence[Pair]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Questions `(B, w)`, segments `(B, n, w)`, and which of these are gold, `(B, n)` bool.
 
         Questions with fewer segments are filled up with zeros.
@@ -150,7 +151,7 @@ class Encoder(Retriever):
             start += len(cut)
         return vectors[: len(pairs)], segments, gold
 
-    def _trained(self, train: Sequence[tuple[Question, Segments]]) -> PairwiseScores:
+    def _trained(self, train: Sequence[Pair]) -> PairwiseScores:
         if not train:
             raise ValueError("train: a learned router needs questions to learn from")
         questions, segments, gold = self._vectors(train)

@@ -1,33 +1,43 @@
-"""How good a choice of segments is, and how good it is by chance."""
+"""How good the best segments are, and how good segments picked at random would be."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable
 from math import comb
 
+import numpy as np
+
 from fcilib.retrieval.segments import Segments
+from fcilib.routers.router import TIE
 
 METRICS = ("any_hit", "all_hit", "segment_recall")
 
 
-def score(picked: Iterable[int], segments: Segments) -> dict[str, float]:
-    """How good a choice of segments is, each from 0 to 1.
+def score(scores: np.ndarray, segments: Segments, pick: int) -> dict[str, float]:
+    """How good the `pick` segments of highest score are, each from 0 to 1.
 
     `any_hit`: is a supporting sentence in a picked segment? The paper's metric.
     `all_hit`: are all supporting sentences in picked segments?
     `segment_recall`: the share of gold segments that were picked.
 
-    Raises ValueError on an index that is no segment's.
+    Segments that tie for the last places are picked with equal chance: the result is the mean over
+    all ways to pick among them, by counting. Where there are fewer segments than `pick`, all are
+    picked. Raises ValueError unless `scores` are `(n,)` finite numbers and `pick` is at least 1.
     """
-    chosen = {operator.index(index) for index in picked}
-    if not chosen <= set(range(len(segments))):
-        raise ValueError(f"picked: {sorted(chosen)} are not all among {len(segments)} segments")
-    found = [home in chosen for home in segments.homes]
+    scores = np.asarray(scores, dtype=float)
+    if scores.shape != (len(segments),) or not np.isfinite(scores).all():
+        raise ValueError(f"scores: are not {len(segments)} finite numbers, one for each segment")
+    if pick < 1:
+        raise ValueError(f"pick: {pick} segments; pick one or more")
+    pick = min(pick, len(segments))
+    last, slack = np.sort(scores)[-pick], TIE * np.abs(scores).max()
+    sure = set(np.flatnonzero(scores > last + slack).tolist())
+    tied = set(np.flatnonzero(scores >= last - slack).tolist()) - sure
+    rest, missing = pick - len(sure), segments.gold - sure
+    n, m, ways = len(tied), len(missing & tied), comb(len(tied), rest)
     return {
-        "any_hit": float(any(found)),
-        "all_hit": float(all(found)),
-        "segment_recall": len(segments.gold & chosen) / len(segments.gold),
+        "any_hit": 1 - comb(n - m, rest) / ways if missing == segments.gold else 1.0,
+        "all_hit": comb(n - m, rest - m) / ways if missing <= tied and m <= rest else 0.0,
+        "segment_recall": (len(segments.gold - missing) + m * rest / n) / len(segments.gold),
     }
 
 

@@ -22,16 +22,11 @@ class Segments:
 
     texts: tuple[str, ...]
     """The sentences of each segment, one space between them."""
-    homes: tuple[int, ...]
-    """The segment of each supporting sentence, in the order of the sentences."""
+    gold: frozenset[int]
+    """The segments that hold a supporting sentence, by index."""
 
     def __len__(self) -> int:
         return len(self.texts)
-
-    @property
-    def gold(self) -> frozenset[int]:
-        """The segments that hold a supporting sentence."""
-        return frozenset(self.homes)
 
     @classmethod
     def of(cls, question: Question, number: int = 16) -> Segments:
@@ -53,9 +48,6 @@ class Segments:
             free = range(cuts[-1] + 1, count - (number - i) + 1)
             cuts.append(min(free, key=lambda end: abs(number * ends[end] - i * ends[-1])))
         spans = [range(start, stop) for start, stop in pairwise([*cuts, count])]
-        return cls(
-            tuple(" ".join(filter(None, (sentences[i] for i in span))) for span in spans),
-            tuple(
-                home for home, span in enumerate(spans) for i in span if i in question.supporting
-            ),
-        )
+        texts = (" ".join(filter(None, (sentences[i] for i in span))) for span in spans)
+        gold = (at for at, span in enumerate(spans) if question.supporting.intersection(span))
+        return cls(tuple(texts), frozenset(gold))

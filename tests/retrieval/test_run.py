@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fcilib.retrieval import METRICS, AtRandom, Keywords, Retrieval, find, hotpotqa, retrieve
+from fcilib.retrieval.questions import Question, QuestionSet
 from fcilib.storage.places import default_records
 from fcilib.storage.sealed import RecordError
 from fcilib.study import Study
@@ -13,6 +14,21 @@ from fcilib.training.records import Records
 
 STANDIN = hotpotqa.standin()
 WORDS = Retrieval(retriever=Keywords(tokens="words"), questions=STANDIN.digest)
+
+
+def questions_of(*questions, train=()):
+    """A set of those to report on: a question's text, its sentences and which one is needed."""
+    made = [
+        Question(f"question-{number}", text, "", tuple(sentences), frozenset({needed}))
+        for number, (text, sentences, needed) in enumerate(questions)
+    ]
+    return QuestionSet("made", tuple(train), tuple(made), "Made for a test.")
+
+
+def metrics(retriever, questions, folder):
+    """What a retrieval over those questions measures."""
+    run = Retrieval(retriever=retriever, questions=questions.digest)
+    return retrieve(run, folder, lambda: questions).metrics
 
 
 def never():
@@ -61,6 +77,16 @@ def test_chance_by_counting_is_what_random_picks_reach(tmp_path):
         mean = sum(r.metrics[metric] for r in records) / len(records)
         error = records[0].chance_error[metric] / len(records) ** 0.5
         assert abs(mean - records[0].chance[metric]) < 3 * error
+
+
+@pytest.mark.parametrize("needed", [0, 15])
+@pytest.mark.parametrize("tokens", ["whitespace", "words"])
+def test_a_question_that_shares_no_word_scores_chance_wherever_its_evidence_stands(
+    tmp_path, needed, tokens
+):
+    sentences = [f"word{at}" for at in range(16)]
+    questions = questions_of(*[("Who?", sentences, needed)] * 20)
+    assert metrics(Keywords(tokens=tokens), questions, tmp_path) == dict.fromkeys(METRICS, 1 / 8)
 
 
 def study(folder, profile, seeds=2):
