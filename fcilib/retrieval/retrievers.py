@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -51,8 +51,10 @@ class Retriever(Spec):
 class Keywords(Retriever):
     """Robertson's BM25 and its kin as rank-bm25 computes them, with its defaults.
 
-    The segments of one question are the collection. Tokens are what white space separates, as they
-    stand; or, with `"words"`, runs of letters and digits in lower case. The paper gives neither.
+    The segments of one question are the collection; where none of them has a token, all score 0.
+    Tokens are what white space separates, as they stand; or, with `"words"`, runs of letters, marks
+    and numbers in lower case. The paper gives neither. Text is compared in Unicode's form NFC, in
+    which an accented letter is one code point wherever there is one.
     """
 
     kind: Literal["keywords"] = "keywords"
@@ -61,9 +63,12 @@ class Keywords(Retriever):
 
     def split(self, text: str) -> list[str]:
         """A text's tokens."""
-        if self.tokens == "whitespace":
-            return text.split()
-        return re.findall(r"\w+", text.lower())
+        text = unicodedata.normalize("NFC", text)
+        if self.tokens == "words":
+            # Python's \w leaves out the marks, which are half of the letters of some scripts.
+            kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower())
+            text = "".join(kept)
+        return text.split()
 
     def score(self, pairs, train, seed):
         index = {
@@ -71,12 +76,14 @@ class Keywords(Retriever):
             "plus": rank_bm25.BM25Plus,
             "l": rank_bm25.BM25L,
         }[self.variant]
-        return [
-            index([self.split(text) for text in segments.texts]).get_scores(
-                self.split(question.question)
-            )
-            for question, segments in pairs
-        ]
+        rows = []
+        for question, segments in pairs:
+            collection = [self.split(text) for text in segments.texts]
+            if any(collection):
+                rows.append(index(collection).get_scores(self.split(question.question)))
+            else:  # rank-bm25 would divide by a mean length of zero
+                rows.append(np.zeros(len(segments)))
+        return rows
 
 
 class AtRandom(Retriever):

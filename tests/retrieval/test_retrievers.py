@@ -3,11 +3,14 @@
 import hashlib
 import importlib.util
 import re
+import unicodedata
 
 import numpy as np
 import pytest
 import rank_bm25
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fcilib.backbones import MINILM
 from fcilib.retrieval import AtRandom, Encoder, Keywords, hotpotqa, retrievers
@@ -45,6 +48,49 @@ def test_tokenisation_decides_whether_capitals_and_stops_match():
     assert by_space[0] == by_space[1] == 0
     assert Keywords().split("A b,  C.") == ["A", "b,", "C."]
     assert Keywords(tokens="words").split("A b,  C.") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("variant", ["okapi", "plus", "l"])
+@pytest.mark.parametrize("tokens", ["whitespace", "words"])
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_word_is_found_however_its_accents_are_written(variant, tokens, forms):
+    asks, says = (unicodedata.normalize(form, "Beyonc\u00e9") for form in forms)
+    question = asked(f"Who is {asks} ?", *THREE, f"{says} sang .", "Nobody slept.")
+    (scores,) = Keywords(variant=variant, tokens=tokens).score([question], [], 0)
+    assert scores.argmax() == 3
+    assert scores[3] > max(scores[:3])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
+        ("בֵּית, מַגָּע", ["בֵּית", "מַגָּע"]),
+        ("Алекса́ндр", ["алекса́ндр"]),
+        ("Noe\u0308l’s no. 7½", ["no\u00ebl", "s", "no", "7½"]),
+        ("Cry_Wolf—again", ["cry", "wolf", "again"]),
+        (" -- ?! ", []),
+    ],
+)
+def test_words_are_runs_of_letters_marks_and_numbers(text, words):
+    assert Keywords(tokens="words").split(text) == [unicodedata.normalize("NFC", w) for w in words]
+
+
+@given(st.text())
+@pytest.mark.parametrize("tokens", ["whitespace", "words"])
+def test_tokens_do_not_depend_on_how_a_text_is_composed(tokens, text):
+    composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    split = Keywords(tokens=tokens).split
+    assert split(composed) == split(decomposed) == split(text)
+
+
+@pytest.mark.parametrize("variant", ["okapi", "plus", "l"])
+@pytest.mark.parametrize(
+    ("tokens", "sentences"), [("whitespace", (" ", "", "\t")), ("words", ("—", "?!", "..."))]
+)
+def test_a_context_without_a_token_scores_zero(variant, tokens, sentences):
+    (scores,) = Keywords(variant=variant, tokens=tokens).score([asked("Who?", *sentences)], [], 0)
+    assert scores.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("variant", ["okapi", "plus", "l"])

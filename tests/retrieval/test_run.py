@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fcilib.retrieval import METRICS, AtRandom, Keywords, Retrieval, find, hotpotqa, retrieve
@@ -87,6 +88,23 @@ def test_a_question_that_shares_no_word_scores_chance_wherever_its_evidence_stan
     sentences = [f"word{at}" for at in range(16)]
     questions = questions_of(*[("Who?", sentences, needed)] * 20)
     assert metrics(Keywords(tokens=tokens), questions, tmp_path) == dict.fromkeys(METRICS, 1 / 8)
+
+
+@pytest.mark.parametrize("variant", ["okapi", "plus", "l"])
+def test_a_context_of_blanks_scores_chance(tmp_path, variant):
+    questions = questions_of(("Who?", (" ", "", "\t", ""), 3))
+    assert metrics(Keywords(variant=variant), questions, tmp_path) == dict.fromkeys(METRICS, 0.5)
+
+
+def test_scores_that_are_no_numbers_are_refused_by_the_question(tmp_path, monkeypatch):
+    def diverged(self, pairs, train, seed):
+        return [np.full(len(segments), np.nan) for _, segments in pairs]
+
+    monkeypatch.setattr(Keywords, "score", diverged)
+    questions = questions_of(("Who?", ("One.", "Two."), 0))
+    with pytest.raises(ValueError, match="question question-0: scores: are not 2 finite numbers"):
+        metrics(Keywords(), questions, tmp_path)
+    assert list(tmp_path.glob("*.json")) == []
 
 
 def study(folder, profile, seeds=2):
