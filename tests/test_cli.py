@@ -89,7 +89,7 @@ def printed(notebook: Path) -> str:
         (["run", "01", "-p", " =3"], "fci: -p takes NAME=VALUE, got ' =3'"),
         (
             ["book", "01", "--no-execute"],
-            "fci: --no-execute takes no chapters, --out, --records or -p",
+            "fci: --no-execute takes no chapters, --out, --records, --device or -p",
         ),
     ],
 )

@@ -13,6 +13,10 @@ from fcilib.specs.spec import Spec
 
 Candidates = Literal["all", "others"]
 
+TIE = 1e-5
+"""Scores closer than this, relative to the largest in size, are one score: below it the order is
+the rounding's, not the router's."""
+
 SMALLEST = 1e-30
 """A share below it counts as this much where a score is its log: the log of a share that was
 rounded to zero would say "no candidate", and has no gradient."""
