@@ -86,8 +86,7 @@ def load(source: str | Path | None = None) -> QuestionSet:
         questions = _gathered(HUB, rows, HUB, "HotpotQA, distractor setting, from the hub.")
     if questions.dropped:
         warnings.warn(
-            f"HotpotQA: {questions.name}: {_left_out(questions.dropped)} Mend these rows to keep "
-            f"them.",
+            f"HotpotQA: {questions.name}: {_left_out(questions)} Mend these rows to keep them.",
             stacklevel=2,
         )
     return questions
@@ -258,15 +257,15 @@ def _gathered(name: str, rows: Iterable[Row], whence: str, note: str) -> Questio
             dropped += 1
         else:
             kept[row.split or split].append(question)
-    if dropped:
-        note = f"{note} {_left_out(dropped)}"
     if not kept["validation"]:
         raise ValueError(f"{whence}: has no validation question ({dropped} dropped)")
-    return QuestionSet(name, tuple(kept["train"]), tuple(kept["validation"]), note, dropped)
+    questions = QuestionSet(name, tuple(kept["train"]), tuple(kept["validation"]), note, dropped)
+    return replace(questions, note=f"{note} {_left_out(questions)}") if dropped else questions
 
 
-def _left_out(dropped: int) -> str:
+def _left_out(questions: QuestionSet) -> str:
+    kept = len(questions.train) + len(questions.validation)
     return (
-        f"Questions left out, because a supporting fact does not name one sentence of their "
-        f"context: {dropped}."
+        f"{questions.dropped} of {kept + questions.dropped} questions are left out: a supporting "
+        f"fact of theirs does not name one sentence of the context."
     )
