@@ -24,8 +24,11 @@ NOTEBOOKS = $(wildcard book/[0-9]*.ipynb)
 
 ADDED := $(VENV)/.installed-scale
 LAB := $(VENV)/.installed-edit
+MUTMUT := $(VENV)/.installed-mutants
+# The wings whose tests `make mutants` tries.
+WINGS ?= model routers tasks training storage ledger
 
-.PHONY: help book test edit audit scale fresh pages links lint format clean
+.PHONY: help book test edit audit scale fresh pages links mutants lint format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -57,6 +60,9 @@ pages: $(STAMP) ## open every rendered page and check that it asks the network f
 links: $(STAMP) ## ask the network whether the links in the book still lead somewhere
 	$(BIN)/jupyter-book build . --path-output _runs/links --builder linkcheck
 
+mutants: $(STAMP) $(MUTMUT) ## change the code in small ways, and list the changes that no test notices (hours)
+	.ci/mutants $(VENV) _runs/mutants $(WINGS)
+
 lint: $(STAMP) ## style, types, and which part of the library imports which
 	$(BIN)/ruff check $(wildcard $(CODE))
 	$(BIN)/ruff format --check $(wildcard $(CODE))
@@ -84,3 +90,6 @@ $(ADDED): $(STAMP)
 
 $(LAB): $(STAMP)
 	@$(LOCK) bash .ci/setup $(VENV) $(LAB) edit
+
+$(MUTMUT): $(STAMP)
+	@$(LOCK) bash .ci/setup $(VENV) $(MUTMUT) mutants

@@ -67,7 +67,7 @@ from fcilib.model import metrics
 from fcilib.model.fci import Output
 from fcilib.present import closing, figures
 from fcilib.present.tables import comparison_table, further, labelled, linked
-from fcilib.retrieval import Encoder, Keywords, hotpotqa
+from fcilib.retrieval import Encoder, Keywords, scoring
 from fcilib.study.notation import percent, spread, texts
 
 # %% [markdown]
@@ -557,9 +557,9 @@ closing.close(
 
 # %% tags=["remove-input"]
 Code(
-    inspect.getsource(hotpotqa.score)
+    inspect.getsource(scoring.score)
     + "\n\n"
-    + inspect.getsource(hotpotqa.chance),
+    + inspect.getsource(scoring.chance),
     language="python",
 )
 

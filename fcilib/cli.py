@@ -11,6 +11,7 @@ import json
 import math
 import secrets
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -76,13 +77,15 @@ Device = Annotated[
 
 @contextlib.contextmanager
 def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Iterator[None]:
-    """Turn what a reader can act on into a line on stderr and an exit status.
+    """Turn what a reader can act on into a line on stderr and an exit status; a warning, too.
 
     `mistakes`: errors of the library that mean a mistake of the caller's. `goes_on`: the same
     command, given after Ctrl-C, goes on from there.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: typer.echo(f"fci: {message}", err=True)
+            yield
     except (BuildFailed, StoreError) as error:
         typer.echo(f"fci: {error}", err=True)
         if detail := getattr(error, "detail", ""):
@@ -98,6 +101,11 @@ def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Itera
             err=True,
         )
         raise typer.Exit(2) from None
+    except BrokenPipeError:  # who reads what is printed has read enough
+        raise
+    except OSError as error:
+        typer.echo(f"fci: {error}", err=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         kept = (
             "; finished runs are kept, and the others up to their last finished epoch: "
@@ -107,15 +115,23 @@ def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Itera
         raise typer.Exit(130) from None
 
 
-def _parse_pairs(pairs: list[str] | None, records: Path | None) -> dict[str, str]:
-    values = {}
+def _parameters(pairs: list[str] | None, **options: object) -> dict[str, str]:
+    """The texts of a chapter's parameters: those of -p, and those that have an option."""
+    texts = [(name, str(value)) for name, value in options.items() if value is not None]
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
-        if not equals or not name:
+        if not equals or not name.strip():
             raise PipelineError(f"-p takes NAME=VALUE, got {pair!r}")
-        values[name.strip()] = value
-    if records is not None:
-        values["records"] = str(records.resolve())
+        texts.append((name.strip(), value))
+    for name, count in Counter(name for name, _ in texts).items():
+        if count > 1:
+            raise PipelineError(f"the parameter {name!r} is set {count} times; set it once")
+    values = dict(texts)
+    if values.get("records"):
+        folder = Path(values["records"]).expanduser().resolve()
+        if folder.exists() and not folder.is_dir():
+            raise PipelineError(f"{folder}: is a file; records are kept in a folder")
+        values["records"] = str(folder)
     return values
 
 
@@ -144,9 +160,11 @@ def book(
         from fcilib.publish.render import render as render_pages
 
         project = find_project()
-        values = _parse_pairs(parameter, records)
+        values = _parameters(parameter, records=records, device=device)
         if device is not None:
             values["device"] = _usable(device, values.get("executor", ""))
+        if not execute and (chapters or values or out):
+            raise PipelineError("--no-execute takes no chapters, --out, --records, --device or -p")
         if execute:
             folder = out.resolve() if out else project.book
             selected = project.select(chapters or [])
@@ -187,17 +205,23 @@ def run(
 ) -> None:
     """Execute one chapter as you like it, away from the book."""
     with _one_line_errors(ValueError, goes_on=True):
-        from fcilib.publish.chapters import execute_chapter
+        from fcilib.publish.chapters import demand_free, execute_chapter
         from fcilib.publish.parameters import parse_parameters
 
         project = find_project()
         source = project.chapter(chapter)
-        where = None if device is None else _usable(device, executor or "")
-        named = {"profile": profile, "seeds": seeds, "executor": executor, "device": where}
-        values = _parse_pairs(parameter, records) | {
-            name: str(value) for name, value in named.items() if value is not None
-        }
+        values = _parameters(
+            parameter,
+            profile=profile,
+            seeds=seeds,
+            executor=executor,
+            device=device,
+            records=records,
+        )
+        if device is not None:
+            values["device"] = _usable(device, values.get("executor", ""))
         target = output.resolve() if output else project.scratch / f"{source.name}.ipynb"
+        demand_free(project, target)
         execute_chapter(project, source, target, parse_parameters(source, values))
         typer.echo(target)
 
@@ -331,8 +355,10 @@ def claims(
     """Hold every claim of the paper against the records of one profile."""
     with _one_line_errors(ValueError):
         project = find_project()
-        folder = Records((records or project.root / "records") / profile)
-        entries = ledger.ledger(folder, sizes_of(profile))
+        sizes, folder = sizes_of(profile), (records or project.root / "records") / profile
+        if not folder.is_dir():
+            raise PipelineError(f"{folder} does not exist: it would hold the runs to read")
+        entries = ledger.ledger(Records(folder), sizes)
         if chapter is not None:
             name, decided = project.chapter(chapter).name, ledger_page.decided_in(project.book)
             entries = {n: e for n, e in entries.items() if name in decided.get(n, [])}

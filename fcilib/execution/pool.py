@@ -19,6 +19,7 @@ import cloudpickle
 import torch
 
 from fcilib.execution.failures import Failures, portable
+from fcilib.execution.guard import demand_guard
 from fcilib.storage.files import StoreError
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
@@ -50,8 +51,10 @@ def in_pool(
         device: where models are trained, as torch names it.
 
     Raises:
+        RuntimeError: it is called from a script without the guard that worker processes need.
         StoreError: the records can't be written; no other run is begun.
     """
+    demand_guard()
     work = _Work(experiments)
     deaths = 0
     while True:

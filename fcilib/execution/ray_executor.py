@@ -115,7 +115,18 @@ def _connected(address: str) -> Iterator[None]:
 
 
 def _reach(address: str) -> None:
-    """Knock where the address names a port: Ray itself would try for many minutes."""
+    """Knock where the address leads to a port: Ray itself would try for many minutes.
+
+    "auto" is the cluster that Ray has a note of on this machine; the note may be all that is left.
+    """
+    if address == "auto":
+        try:
+            address = ray._private.services.canonicalize_bootstrap_address(address) or ""
+        except ConnectionError:
+            raise ConnectionError(
+                "executor: no Ray cluster runs on this machine; start one (ray start --head), "
+                "or write its address"
+            ) from None
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not port.isdigit():
         return

@@ -5,11 +5,8 @@ from __future__ import annotations
 import torch
 
 from fcilib.model.fci import Output
+from fcilib.routers.router import TIE
 from fcilib.tasks import Batch
-
-TIE = 1e-5
-"""Scores closer than this, relative to the largest in size, are one score: below it the order is
-the rounding's, not the router's."""
 
 
 def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from fcilib.model import metrics
 from fcilib.model.fci import FCI, Output
 from fcilib.routers import pick
+from fcilib.routers.router import TIE
 from fcilib.tasks import Batch
 
 Probing = Literal["standard", "thorough", "by-epoch", "mechanism"]
@@ -158,7 +159,7 @@ def _places(model: FCI, x: torch.Tensor, batch: Batch) -> dict[str, Any]:
     seen = batch.tokens if model.router.reads_tokens else x
     scores = model.router_spec.mask(model.router(seen, batch.query), batch.query, batch.evidence)
     own = scores.gather(1, (batch.evidence // model.router_spec.granularity)[:, None])
-    slack = metrics.TIE * own.abs().masked_fill(own.isinf(), 0)
+    slack = TIE * own.abs().masked_fill(own.isinf(), 0)
     better = (scores > own + slack).sum(dim=1)
     tied = ((scores >= own - slack) & (scores <= own + slack)).sum(dim=1)
     picked = torch.arange(1, min(PICKS, scores.shape[1]) + 1)

@@ -60,13 +60,16 @@ def write_report(
 
 def read_reports(book: Path) -> dict[str, dict[str, Any]]:
     """Return the reports by chapter. One that cannot be read counts as none: it is made again."""
-    found = {}
+    reports = {}
     for path in sorted((book / "_generated" / "status").glob("*.json")):
         try:
-            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            report = json.loads(path.read_bytes())
+            report_cells(report)
+            _machine_text(report["machine"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue
-    return found
+        reports[path.stem] = report
+    return reports
 
 
 def report_cells(report: Mapping[str, Any]) -> list[str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
+
+from fcilib.execution.executors import parse
+from fcilib.study.profiles import profile
+from fcilib.system.device import check_device
 
 PARAMETERS = {
     "profile": (str,),
@@ -33,6 +37,18 @@ def demand_parameters(namespace: Mapping[str, Any]) -> None:
             raise TypeError(f"parameter {name}: {value!r} is not of type {wanted}")
 
 
+def demand_values(parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError for a profile, seeds, executor or device that there can't be."""
+    checks: dict[str, Callable[[Any], Any]] = {
+        "profile": profile,
+        "seeds": seed_numbers,
+        "executor": parse,
+        "device": check_device,
+    }
+    for name in checks.keys() & parameters.keys():
+        checks[name](parameters[name])
+
+
 def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """The seeds that the parameter names: so many, from 0 on, or those of a list.
 
@@ -42,8 +58,8 @@ def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
         if seeds < 1:
             raise ValueError(f"parameter seeds: {seeds} is less than one")
         return tuple(range(seeds))
-    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
-        raise ValueError(f"parameter seeds: {seeds} is no list of whole numbers from 0 up")
+    if not seeds or any(type(seed) is not int or not 0 <= seed < 2**63 for seed in seeds):
+        raise ValueError(f"parameter seeds: {seeds} is no list of whole numbers from 0 to 2^63 - 1")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"parameter seeds: {seeds} names one more than once")
     return tuple(seeds)

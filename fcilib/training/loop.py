@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -48,7 +46,6 @@ class Outcome:
     parameters: int
     seconds: float
     """Time spent training, over all the processes that had a share in it."""
-    peak_memory_mb: float
     captured: bool
     """Whether its steps were replays of one CUDA graph."""
     model: FCI = field(repr=False)
@@ -148,7 +145,6 @@ def train(
             | {f"{name}_by_epoch": values for name, values in parts.items()},
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
-            peak_memory_mb=_peak_memory_mb(device),
             captured=captured is not None,
             model=model,
         )
@@ -284,11 +280,3 @@ def _capturing() -> bool:
 def _mix(seed: int, epoch: int) -> int:
     """A distinct torch seed for each (seed, epoch)."""
     return (seed * 1_000_003 + epoch + 1) % 2**63
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    """The most memory this process has held at once on the device, in MB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -28,7 +28,9 @@ class Record(BaseRecord):
     probes: dict[str, float | int | list[float]]
     parameters: int
     seconds: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Only in older records, and of no use there: the most memory that the process had held, other
+    runs' included. It is not written any more."""
     threads: int
     step: Literal["captured", "eager"] | None = Field(None, exclude_if=lambda step: step is None)
     """On a GPU, whether a training step was a replay of one CUDA graph; left out on a CPU."""

@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fcilib.retrieval import METRICS, AtRandom, Keywords, Retrieval, find, hotpotqa, retrieve
+from fcilib.retrieval.questions import Question, QuestionSet
 from fcilib.storage.places import default_records
 from fcilib.storage.sealed import RecordError
 from fcilib.study import Study
@@ -13,6 +15,21 @@ from fcilib.training.records import Records
 
 STANDIN = hotpotqa.standin()
 WORDS = Retrieval(retriever=Keywords(tokens="words"), questions=STANDIN.digest)
+
+
+def questions_of(*questions, train=()):
+    """A set of those to report on: a question's text, its sentences and which one is needed."""
+    made = [
+        Question(f"question-{number}", text, "", tuple(sentences), frozenset({needed}))
+        for number, (text, sentences, needed) in enumerate(questions)
+    ]
+    return QuestionSet("made", tuple(train), tuple(made), "Made for a test.")
+
+
+def metrics(retriever, questions, folder):
+    """What a retrieval over those questions measures."""
+    run = Retrieval(retriever=retriever, questions=questions.digest)
+    return retrieve(run, folder, lambda: questions).metrics
 
 
 def never():
@@ -63,6 +80,33 @@ def test_chance_by_counting_is_what_random_picks_reach(tmp_path):
         assert abs(mean - records[0].chance[metric]) < 3 * error
 
 
+@pytest.mark.parametrize("needed", [0, 15])
+@pytest.mark.parametrize("tokens", ["whitespace", "words"])
+def test_a_question_that_shares_no_word_scores_chance_wherever_its_evidence_stands(
+    tmp_path, needed, tokens
+):
+    sentences = [f"word{at}" for at in range(16)]
+    questions = questions_of(*[("Who?", sentences, needed)] * 20)
+    assert metrics(Keywords(tokens=tokens), questions, tmp_path) == dict.fromkeys(METRICS, 1 / 8)
+
+
+@pytest.mark.parametrize("variant", ["okapi", "plus", "l"])
+def test_a_context_of_blanks_scores_chance(tmp_path, variant):
+    questions = questions_of(("Who?", (" ", "", "\t", ""), 3))
+    assert metrics(Keywords(variant=variant), questions, tmp_path) == dict.fromkeys(METRICS, 0.5)
+
+
+def test_scores_that_are_no_numbers_are_refused_by_the_question(tmp_path, monkeypatch):
+    def diverged(self, pairs, train, seed):
+        return [np.full(len(segments), np.nan) for _, segments in pairs]
+
+    monkeypatch.setattr(Keywords, "score", diverged)
+    questions = questions_of(("Who?", ("One.", "Two."), 0))
+    with pytest.raises(ValueError, match="question question-0: scores: are not 2 finite numbers"):
+        metrics(Keywords(), questions, tmp_path)
+    assert list(tmp_path.glob("*.json")) == []
+
+
 def study(folder, profile, seeds=2):
     return Study(profile, tuple(range(seeds)), "inline", Records(folder / profile))
 
@@ -90,7 +134,7 @@ def test_the_books_own_records_are_found_without_the_questions(monkeypatch):
     monkeypatch.setattr(hotpotqa, "load", never)
     found = study(default_records(), "quick", 3).retrieve({"words": Keywords(tokens="words")})
     assert found.questions.name == hotpotqa.SAMPLE.name
-    assert found.questions.validation == hotpotqa.SAMPLE.validation
+    assert found.questions.validation == 1021
 
 
 def test_the_books_own_records_are_what_the_questions_give(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -12,6 +13,7 @@ from fcilib.routers import Investigator
 from fcilib.study import extrapolation
 from fcilib.study.extrapolation import checks, factors, makespan
 from fcilib.study.profiles import PROFILES
+from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
 
@@ -78,6 +80,29 @@ def test_the_table_follows_from_the_records():
     assert rows[3] == ["64 CPU cores", "64", "64 hours", "5 days"]
     assert re.fullmatch(r"8 GPUs, each \*assumed\* to be 20 times as fast as a core", rows[4][0])
     assert rows[4][1:] == ["8", "3.2 hours", "6.4 hours"]
+
+
+class Maze(Evidence):
+    """A reader's own task, of a kind that no profile knows."""
+
+    kind: Literal["maze"] = "maze"
+
+
+class Trained(Evidence):
+    """One whose kind is the name of something else that a profile has."""
+
+    kind: Literal["training"] = "training"
+
+
+@pytest.mark.parametrize("kind", [Maze, Trained])
+def test_a_run_of_a_readers_own_task_is_left_out_by_its_number(kind):
+    plain = [hours(1)] * 4
+    own = plain[0].model_copy(update={"experiment": experiment(Embedding(), task=kind())})
+    table = cost_table([*plain, own, own])
+    others = " 2 more, of tasks that no profile has a size for, are left out."
+    assert others in table
+    assert table.replace(others, "") == cost_table(plain)
+    assert cost_table([own]).startswith("There are no records")
 
 
 def test_without_records_nothing_is_extrapolated(tmp_path):
