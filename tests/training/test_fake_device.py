@@ -1,8 +1,8 @@
 """A training step on a device that is not the CPU: nothing in it touches the CPU or waits for it.
 
-The device is torch's `meta`, on which tensors have shapes and no values: whatever would have to wait
-for a value raises there, as `item`, a branch or an index by a mask, which a CUDA graph can't hold.
-torch itself lets some operations mix devices; here none may, nor make a tensor on the CPU.
+The device is torch's `meta`, on which tensors have shapes and no values: whatever would have to
+wait for a value raises there, as `item`, a branch or an index by a mask do, which a CUDA graph can't
+hold. torch itself lets some operations mix devices; here none may, nor make a tensor on the CPU.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ ROUTERS = list(listed(RouterSpec))
 TASKS = list(listed(Task))
 
 
-def experiment(representation=Embedding(), router=Investigator(), task=SMOKE.evidence):
-    return Experiment(task=task, width=SMOKE.width, representation=representation, router=router)
+def experiment(**parts):
+    start = {"representation": Embedding(), "router": Investigator(), "task": SMOKE.evidence}
+    return Experiment(width=SMOKE.width, **{**start, **parts})
 
 
 class OffTheCPU(TorchDispatchMode):
@@ -112,7 +113,7 @@ def ids(spec):
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS, ids=ids)
 def test_representations(representation):
-    step(experiment(representation))
+    step(experiment(representation=representation))
 
 
 @pytest.mark.parametrize("router", ROUTERS, ids=ids)
@@ -147,7 +148,7 @@ def test_a_tensor_of_the_cpu_is_noticed(monkeypatch, extra):
     monkeypatch.setattr(
         PairwiseScores, "forward", lambda self, x, query: whole(self, x + extra(), query)
     )
-    with pytest.raises(RuntimeError, match="device|cpu"):
+    with pytest.raises(RuntimeError, match=r"device|cpu"):
         step(experiment())
 
 
