@@ -225,8 +225,7 @@ def _loss(output: Output, batch: Batch, weight: float | torch.Tensor) -> torch.T
     target = output.candidate(batch.evidence)
     hidden = output.scores.detach().gather(1, target[:, None]).squeeze(1).isneginf()
     # Under capture nothing may depend on a value, and there is no router that hides all evidence.
-    capturing = hidden.is_cuda and torch.cuda.is_current_stream_capturing()
-    if capturing or not hidden.all():
+    if _capturing() or not hidden.all():
         target = target.masked_fill(hidden, LEFT_OUT)
         loss = loss + weight * F.cross_entropy(output.scores.float(), target, ignore_index=LEFT_OUT)
     return loss
@@ -269,6 +268,10 @@ def evaluate(model: FCI, held_out: Batch, spec: Training) -> dict[str, float]:
 def autocast(spec: Training, kind: str) -> Any:
     """bf16 matrix products, on a kind of device, where the experiment asks for them."""
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=spec.precision == "bf16")
+
+
+def _capturing() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def _mix(seed: int, epoch: int) -> int:
