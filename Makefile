@@ -13,6 +13,8 @@ EXTRAS := book,test
 WORKERS ?= 2
 # Scratch folder of `make fresh`; nothing under it is tracked.
 FRESH ?= _runs/fresh
+# What `make gpu` may take in all.
+MINUTES ?= 60
 
 # Cells are compared with what they printed before: the caller's terminal must not show in them,
 # and neither may the order in which Python prints a set.
@@ -28,7 +30,7 @@ MUTMUT := $(VENV)/.installed-mutants
 # The wings whose tests `make mutants` tries.
 WINGS ?= model routers tasks training storage ledger
 
-.PHONY: help book test edit audit scale fresh pages links mutants lint format clean
+.PHONY: help book test edit audit scale fresh gpu pages links mutants lint format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -53,6 +55,9 @@ scale: $(ADDED) ## also install pretrained backbones, and what the hub's data se
 
 fresh: $(STAMP) $(ADDED) ## train every experiment of the book again, one seed, into a scratch folder
 	$(BIN)/fci book --records $(FRESH)/records --out $(FRESH)/book --no-render -p seeds=1
+
+gpu: $(STAMP) ## test, compare and time on a GPU, then train what the ledger lacks; MINUTES=60
+	bash .ci/gpu $(MINUTES)
 
 pages: $(STAMP) ## open every rendered page and check that it asks the network for nothing
 	$(BIN)/python -m pytest tests/test_pages.py
