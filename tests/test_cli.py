@@ -55,6 +55,14 @@ def printed(notebook: Path) -> str:
             "fci: 01_small has no parameter 'profil'; "
             "its parameters are: profile, seeds, executor, records",
         ),
+        (
+            ["run", "01", "--device", "gpu"],
+            "fci: device: 'gpu' is none of auto, cpu, cuda, cuda:N",
+        ),
+        (
+            ["book", "--device", "cuda:99"],
+            "fci: device: torch sees no GPU here, so 'cuda:99' can't be used",
+        ),
         (["run", "01", "-p", "seeds"], "fci: -p takes NAME=VALUE, got 'seeds'"),
         (
             ["run", "01", "-p", "seeds=many"],
@@ -89,7 +97,7 @@ def printed(notebook: Path) -> str:
         (["run", "01", "-p", " =3"], "fci: -p takes NAME=VALUE, got ' =3'"),
         (
             ["book", "01", "--no-execute"],
-            "fci: --no-execute takes no chapters, --out, --records or -p",
+            "fci: --no-execute takes no chapters, --out, --records, --device or -p",
         ),
     ],
 )
