@@ -363,9 +363,9 @@ for name, text in texts(zoology.summary("precision")).items():
 # paragraphs given with it. The paper cuts this context into 16 segments and picks two. We cut it into 16
 # runs of whole sentences, about equally many words in each. BM25 {cite:p}`robertson2009bm25` and two of
 # its variants come from rank-bm25; the paper names no tokenisation, so there are two: what white space
-# separates, as it stands, and runs of letters and digits in lower case. Beside keywords stand a frozen
-# bidirectional encoder, all-MiniLM-L6-v2, which compares by cosine, and the Investigator itself, trained on
-# top of it with the questions of the train split.
+# separates, as it stands, and runs of letters, marks and numbers in lower case. Segments with equal scores
+# are picked with equal chance. Beside keywords stand a frozen bidirectional encoder, all-MiniLM-L6-v2, which
+# compares by cosine, and the Investigator itself, trained on top of it with the questions of the train split.
 
 # %%
 known = catalogue(study.sizes)

@@ -632,6 +632,7 @@ for name, row in {
         display=False,
     )
 glue("picks", runs[segments].router.k, display=False)
+glue("questions of BM25", retrieved.questions.note, display=False)
 glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 
 # %% [markdown]
@@ -641,7 +642,7 @@ glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 # bidirectional Mamba. Fourier mixing, at {glue:text}`table Fourier`, is no better than positions alone
 # ({glue:text}`positions only`): that it fails is confirmed, if not the number. Segment rows count one pick; with
 # {glue:text}`picks`, chance is {glue:text}`segment at k`, the height of the paper's 25.6%. Most rows of Table 2 stand in
-# Table 3 again.
+# Table 3 again. The questions of BM25's row: {glue:text}`questions of BM25`
 
 # %% [markdown]
 # ### Further statements of this section

@@ -118,7 +118,9 @@ def demand_free(project: Project, output: Path) -> None:
     if output.is_relative_to(project.book):
         raise PipelineError(f"{output}: is made by `fci book`; name a file outside of book/")
     if output.exists() and not is_ours(output):
-        raise PipelineError(f"{output}: is there and was not executed by `fci`; name another file")
+        raise PipelineError(
+            f"{output}: is there and was not executed by `fci`; move it, or write elsewhere"
+        )
 
 
 def execute_chapters(

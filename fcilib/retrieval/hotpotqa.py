@@ -58,30 +58,38 @@ def load(source: str | Path | None = None) -> QuestionSet:
     as on the hub; one may also have a field `split` that says where it belongs.
 
     The hub is asked through `datasets` and has `ANSWER_SECONDS` to answer; with HF_HUB_OFFLINE
-    set, only its cache is. Falling back on the stand-in is one warning.
+    set, only its cache is. Falling back on the stand-in is one warning, and so are questions that
+    are left out because a supporting fact does not name one sentence of their context.
 
     Raises:
-        ValueError: a path that is none of these, or a row that is not as on the hub, by its path,
-            id and field.
+        ValueError: a path that is none of these, a file of a split that is missing, a row that is
+            not as on the hub, by its path, id and field, or an id that stands in two rows.
         ImportError: a .parquet file, where pyarrow is not installed.
     """
     origin = "source"
     if source is None and os.environ.get(VARIABLE):
         origin, source = VARIABLE, os.environ[VARIABLE]
     if source is not None:
-        return _from_path(Path(source).expanduser(), origin)
-    try:
-        rows = _hub_rows()
-    except _NoHubError as reason:
-        questions = standin()
-        count = len(questions.train) + len(questions.validation)
+        questions = _from_path(Path(source).expanduser(), origin)
+    else:
+        try:
+            rows = _hub_rows()
+        except _NoHubError as reason:
+            questions = standin()
+            count = len(questions.train) + len(questions.validation)
+            warnings.warn(
+                f"HotpotQA: {reason}. In its place stands an embedded stand-in: {count} questions "
+                f"of our own writing. Set {VARIABLE} to a copy of the data in the hub's layout.",
+                stacklevel=2,
+            )
+            return questions
+        questions = _gathered(HUB, rows, HUB, "HotpotQA, distractor setting, from the hub.")
+    if questions.dropped:
         warnings.warn(
-            f"HotpotQA: {reason}. In its place stands an embedded stand-in: {count} questions of "
-            f"our own writing. Set {VARIABLE} to a copy of the data in the hub's layout.",
+            f"HotpotQA: {questions.name}: {_left_out(questions)} Mend these rows to keep them.",
             stacklevel=2,
         )
-        return questions
-    return _gathered(HUB, rows, HUB, "HotpotQA, distractor setting, from the hub.")
+    return questions
 
 
 def standin() -> QuestionSet:
@@ -102,6 +110,14 @@ def _from_path(path: Path, origin: str) -> QuestionSet:
         files = [(split, p) for split in SPLITS for p in sorted(folder.glob(f"{split}-*.parquet"))]
         if "validation" not in dict(files):
             raise ValueError(f"{origin}: {folder} holds no validation-*.parquet")
+        for split, file in files:
+            number = sum(split == other for other, _ in files)
+            total = file.stem.rpartition("-of-")[2]
+            if total.isdecimal() and int(total) != number:
+                raise ValueError(
+                    f"{origin}: {folder} holds {number} {split} files of {int(total)}; put the "
+                    f"split's {int(total)} files there, and no others"
+                )
     elif path.suffix not in (".parquet", ".jsonl"):
         raise ValueError(f"{origin}: {path} is neither a folder nor a .parquet or .jsonl file")
     rows = ((str(file), split, row) for split, file in files for row in _file_rows(file))
@@ -198,7 +214,7 @@ class _HubRow(_Strict):
     """The hub's schema, as far as it is used, and `split`."""
 
     id: str
-    question: str
+    question: str = Field(pattern=r"\S")
     answer: str
     supporting_facts: _Facts
     context: _Context
@@ -225,6 +241,7 @@ class _HubRow(_Strict):
 def _gathered(name: str, rows: Iterable[Row], whence: str, note: str) -> QuestionSet:
     """The set of those rows. Raises ValueError by `whence`, a row's id and its field."""
     kept: dict[str, list[Question]] = {split: [] for split in SPLITS}
+    ids: set[str] = set()
     dropped = 0
     for number, (where, split, fields) in enumerate(rows, 1):
         try:
@@ -234,6 +251,9 @@ def _gathered(name: str, rows: Iterable[Row], whence: str, note: str) -> Questio
             fault = error.errors()[0]
             field = ".".join(map(str, fault["loc"]))
             raise ValueError(f"{where}: row {label}: {field}: {fault['msg']}") from None
+        if row.id in ids:
+            raise ValueError(f"{where}: row {row.id}: id: stands in two rows; remove one of them")
+        ids.add(row.id)
         question = row.as_question()
         if question is None:
             dropped += 1
@@ -241,4 +261,13 @@ def _gathered(name: str, rows: Iterable[Row], whence: str, note: str) -> Questio
             kept[row.split or split].append(question)
     if not kept["validation"]:
         raise ValueError(f"{whence}: has no validation question ({dropped} dropped)")
-    return QuestionSet(name, tuple(kept["train"]), tuple(kept["validation"]), note, dropped)
+    questions = QuestionSet(name, tuple(kept["train"]), tuple(kept["validation"]), note, dropped)
+    return replace(questions, note=f"{note} {_left_out(questions)}") if dropped else questions
+
+
+def _left_out(questions: QuestionSet) -> str:
+    kept = len(questions.train) + len(questions.validation)
+    return (
+        f"{questions.dropped} of {kept + questions.dropped} questions are left out: a supporting "
+        f"fact of theirs does not name one sentence of the context."
+    )

@@ -40,14 +40,19 @@ class QuestionSet:
     note: str
     """A sentence to be put beside every figure measured on them."""
     dropped: int = 0
-    """Questions left out because a supporting fact names no sentence of their context."""
+    """Questions left out because a supporting fact does not name one sentence of their context."""
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits for the questions alone: the same from whatever source."""
+        """16 hexadecimal digits for the questions and how many were left out, whatever the source.
+
+        What is left of a set is not that set: its figures have records of their own.
+        """
         sha = hashlib.sha256()
         for split in SPLITS:
             for q in getattr(self, split):
                 row = [split, q.id, q.question, q.answer, q.sentences, sorted(q.supporting)]
                 sha.update((json.dumps(row, separators=(",", ":")) + "\n").encode())
+        if self.dropped:
+            sha.update(f"dropped {self.dropped}\n".encode())
         return sha.hexdigest()[:16]

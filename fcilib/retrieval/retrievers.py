@@ -172,7 +172,8 @@ class Encoder(Retriever):
         if not train:
             raise ValueError("train: a learned router needs questions to learn from")
         questions, segments, gold = self._vectors(train)
-        present = segments.abs().sum(dim=2) > 0
+        numbers = torch.tensor([len(cut) for _, cut in train])
+        present = torch.arange(segments.shape[1]) < numbers[:, None]
         router = PairwiseScores(questions.shape[1], self.heads)
         if self.compare == "router-from-cosine":
             for projection in (router.query, router.key):

