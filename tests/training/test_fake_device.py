@@ -1,8 +1,9 @@
 """A training step on a device that is not the CPU: nothing in it touches the CPU or waits for it.
 
 The device is torch's `meta`, on which tensors have shapes and no values: whatever would have to
-wait for a value raises there, as `item`, a branch or an index by a mask do, which a CUDA graph can't
-hold. torch itself lets some operations mix devices; here none may, nor make a tensor on the CPU.
+wait for a value raises there, as `item`, a branch or an index by a mask do; a CUDA graph can't
+hold that. torch itself lets some operations mix devices. Here none may, and none may make a tensor
+on the CPU.
 """
 
 from __future__ import annotations
