@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from fcilib.representations import Attention, Embedding, Frozen, Hybrid
 from fcilib.representations.base import RepresentationSpec
-from fcilib.routers import Investigator
+from fcilib.routers import Budgeted, Investigator
 from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.router import RouterSpec
 from fcilib.scan import dispatch
@@ -50,7 +50,8 @@ def listed(base):
         if kind is Frozen:
             continue  # a backbone's states are drawn beforehand, and its own layers are Attention's
         sizes = {name: value for name, value in small.items() if name in kind.model_fields}
-        sizes.pop("within" if "segment" in sizes else "", None)
+        if "segment" in sizes or kind is Budgeted:  # they have no tokens of one segment
+            sizes.pop("within", None)
         yield kind(**sizes, **NEEDED.get(kind, {}))
 
 
