@@ -637,7 +637,8 @@ glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 
 # %% [markdown]
 # A row reproduces within two points or two standard deviations over seeds, whichever is more. The largest gaps are the
-# rows without preprocessing and those of Flow, which route, and the rank-1 routers, which do not:
+# rows without preprocessing and those of Flow, which route, and the rank-1 routers, which do not within so few steps
+# ([chapter 6](06_escape_routes.ipynb) gives them more):
 # {glue:text}`table rank-1 on attention` on bidirectional attention and {glue:text}`table rank-1 on Mamba` on
 # bidirectional Mamba. Fourier mixing, at {glue:text}`table Fourier`, is no better than positions alone
 # ({glue:text}`positions only`): that it fails is confirmed, if not the number. Segment rows count one pick; with

@@ -55,6 +55,14 @@ def printed(notebook: Path) -> str:
             "fci: 01_small has no parameter 'profil'; "
             "its parameters are: profile, seeds, executor, records",
         ),
+        (
+            ["run", "01", "--device", "gpu"],
+            "fci: device: 'gpu' is none of auto, cpu, cuda, cuda:N",
+        ),
+        (
+            ["book", "--device", "cuda:99"],
+            "fci: device: torch sees no GPU here, so 'cuda:99' can't be used",
+        ),
         (["run", "01", "-p", "seeds"], "fci: -p takes NAME=VALUE, got 'seeds'"),
         (
             ["run", "01", "-p", "seeds=many"],

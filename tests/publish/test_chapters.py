@@ -211,7 +211,8 @@ def test_a_report_that_cannot_be_read_counts_as_none(project: Project, text: str
     for name in ("started", "seconds", "parameters", "machine"):
         path.write_text(json.dumps({**whole, name: None}), encoding="utf-8")
         assert read_reports(project.book) == {}
-    assert "| `01_small` | not here" in write_status(project.book, ["01_small"]).read_text("utf-8")
+    page = write_status(project.book, ["01_small"], project.root / "records")
+    assert "| `01_small` | not here" in page.read_text(encoding="utf-8")
 
 
 def test_a_failure_is_told_where_its_notebook_cannot_be_kept(project: Project) -> None:

@@ -55,12 +55,27 @@ def test_a_mistyped_parameter_stops_the_chapter(tmp_path):
         ("profile", "big"),
         ("executor", "cloud"),
         ("executor", "ray:"),
+        ("device", "gpu"),
+        ("device", 0),
         ("records", None),
     ],
 )
 def test_a_bad_parameter_is_named(tmp_path, name, value):
     with pytest.raises((TypeError, ValueError), match=name):
         Study.from_parameters({**PARAMETERS, name: value})
+
+
+def test_the_device_is_the_cpu_unless_it_is_chosen_and_reaches_the_executor(tmp_path, monkeypatch):
+    assert study(tmp_path).device == "cpu"
+    chosen = []
+    monkeypatch.setattr(
+        "fcilib.study.study.execute", lambda *arguments: chosen.append(arguments[4])
+    )
+    here = study(tmp_path, device="cuda:1")
+    spec = here.experiment(representation=Embedding(), router=Investigator())
+    with pytest.raises(KeyError):  # nothing was trained
+        here.run({"raw": spec})
+    assert chosen == ["cuda:1"]
 
 
 def test_what_a_notebook_has_by_itself_is_no_parameter(tmp_path):

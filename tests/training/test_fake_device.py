@@ -1,8 +1,9 @@
 """A training step on a device that is not the CPU: nothing in it touches the CPU or waits for it.
 
 The device is torch's `meta`, on which tensors have shapes and no values: whatever would have to
-wait for a value raises there, as `item`, a branch or an index by a mask do, which a CUDA graph can't
-hold. torch itself lets some operations mix devices; here none may, nor make a tensor on the CPU.
+wait for a value raises there, as `item`, a branch or an index by a mask do; a CUDA graph can't
+hold that. torch itself lets some operations mix devices. Here none may, and none may make a tensor
+on the CPU.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from fcilib.representations import Attention, Embedding, Frozen, Hybrid
 from fcilib.representations.base import RepresentationSpec
-from fcilib.routers import Investigator
+from fcilib.routers import Budgeted, Investigator
 from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.router import RouterSpec
 from fcilib.scan import dispatch
@@ -49,7 +50,8 @@ def listed(base):
         if kind is Frozen:
             continue  # a backbone's states are drawn beforehand, and its own layers are Attention's
         sizes = {name: value for name, value in small.items() if name in kind.model_fields}
-        sizes.pop("within" if "segment" in sizes else "", None)
+        if "segment" in sizes or kind is Budgeted:  # they have no tokens of one segment
+            sizes.pop("within", None)
         yield kind(**sizes, **NEEDED.get(kind, {}))
 
 

@@ -46,6 +46,17 @@ def test_a_record_says_what_ran_and_what_came_of_it(store):
     assert store.find(SPEC.with_seed(1)) is None
 
 
+def test_only_a_record_of_a_gpu_says_whether_its_step_was_captured(store, tmp_path):
+    record = store.find(SPEC)
+    assert record.step is None
+    assert "step" not in json.loads(store.path(SPEC).read_text())
+    other = Records(tmp_path)
+    other.add(record.model_copy(update={"step": "eager", "device": "cuda: some"}))
+    assert other.find(SPEC).step == "eager"
+    with pytest.raises(ValueError, match="step"):
+        type(record).model_validate({**dict(record), "step": "slow"})
+
+
 def test_a_finished_run_leaves_its_weights_and_nothing_else(store):
     assert {p.name for p in store.workspace(SPEC).iterdir()} <= {"lock", "weights.safetensors"}
 

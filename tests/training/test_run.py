@@ -141,7 +141,7 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
         executors.execute([experiment()], Records(tmp_path), "ray", print)
 
 
-def die_once(spec, records):
+def die_once(spec, records, device):
     """A worker's task that kills its own process the first time any worker runs it."""
     flag = records.folder / "died"
     if not flag.exists():
@@ -150,7 +150,7 @@ def die_once(spec, records):
     run_one(spec, records)
 
 
-def die(spec, records):
+def die(spec, records, device):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
