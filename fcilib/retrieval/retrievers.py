@@ -82,7 +82,8 @@ class Keywords(Retriever):
         rows = []
         for question, segments in pairs:
             collection = [self.split(text) for text in segments.texts]
-            if not any(collection):  # rank-bm25 would divide by a mean length of zero
+            # One segment is the best whatever it scores; of no token, rank-bm25 has no mean length.
+            if len(collection) == 1 or not any(collection):
                 rows.append(np.zeros(len(segments)))
                 continue
             built = index(collection)
