@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fcilib import retrieval
-from fcilib.backbones import HubModel
 from fcilib.ledger.agreement import verdict
-from fcilib.ledger.catalogue import Condition, Decider, catalogue, chance_of
+from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims
-from fcilib.ledger.intervals import Interval, interval
-from fcilib.ledger.trial import shortfalls
-from fcilib.ledger.verdict import NOT_HERE, STANDARD, VERDICTS, Finding, Judgement, Rule, judge
-from fcilib.representations import Frozen
-from fcilib.retrieval import RetrievalRecord
+from fcilib.ledger.findings import Finding, Reader
+from fcilib.ledger.verdict import NOT_HERE, STANDARD, VERDICTS, Judgement, Rule, judge
 from fcilib.study.notation import finite
 from fcilib.study.profiles import PROFILES, Profile
-from fcilib.study.results import numbers
-from fcilib.training.experiment import Experiment
-from fcilib.training.records import Record, Records
+from fcilib.training.records import Records
 
 PAPER = "paper"
 """The profile of the paper's sizes, whose records decide."""
@@ -35,9 +26,6 @@ BOOK = "quick"
 
 HUB = "FCI_HUB=1 .venv/bin/fci run 07 --profile paper"
 """Runs what stands on models of the hub."""
-
-OF_EXAMPLES = ("largest_rise", "largest_fall", "best_precision", "random_form_precision")
-"""What is a share of held-out examples, beside a run's metrics."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +103,9 @@ def ledger(records: Records, sizes: Profile) -> dict[str, Entry]:
     Raises:
         RecordError: a record can't be trusted.
     """
-    reader = _Reader(records, catalogue(sizes), catalogue(PROFILES[PAPER]))
+    reader = Reader(records, catalogue(sizes), catalogue(PROFILES[PAPER]))
     return {
-        name: Entry(name, claim, tuple(reader.all_findings(claim)), reader.needs_hub(claim))
+        name: Entry(name, claim, tuple(reader.findings(claim)), reader.needs_hub(claim))
         for name, claim in claims().items()
     }
 
@@ -153,124 +141,3 @@ def sensitive(entries: Mapping[str, Entry], rule: Rule) -> dict[str, str]:
     """Claims whose verdict would be another under this rule, with that verdict."""
     others = {name: entry.judged(rule).verdict for name, entry in entries.items()}
     return {n: other for n, other in others.items() if other != entries[n].judgement.verdict}
-
-
-class _Reader:
-    """Reads each record once, whatever the number of claims it decides."""
-
-    def __init__(
-        self, records: Records, named: Mapping[str, Condition], paper: Mapping[str, Condition]
-    ) -> None:
-        self.records, self.named, self.paper = records, named, paper
-        self.read: dict[str, Record | RetrievalRecord | None] = {}
-
-    def needs_hub(self, claim: Claim) -> bool:
-        deciders = [d for name in claim.decided_by for d in self.named[name].under.values()]
-        return any(
-            isinstance(d, Experiment)
-            and isinstance(d.representation, Frozen)
-            and isinstance(d.representation.backbone, HubModel)
-            for d in deciders
-        )
-
-    def all_findings(self, claim: Claim) -> Iterator[Finding]:
-        for name in claim.decided_by:
-            for protocol in self.named[name].under:
-                yield from self.finding(claim, name, protocol, protocol)
-            for title, reading in claim.readings.items():
-                other = claim.model_copy(update={"metric": reading.metric})
-                yield from self.finding(other, name, reading.protocol, title)
-
-    def finding(self, claim: Claim, name: str, protocol: str, title: str) -> Iterator[Finding]:
-        decider, paper = self.named[name].under[protocol], self.paper[name].under[protocol]
-        runs = self.seeds(decider)
-        values = [value for run in runs if (value := _value(run, claim)) is not None]
-        if len(values) < max(len(runs), 2 if claim.statistic == "sd" else 1):
-            return
-        mean = statistics.fmean(values)
-        sd = statistics.stdev(values) if len(values) > 1 else math.nan
-        trained = [run for run in runs if isinstance(run, Record)]
-        curves = [run.curve[claim.metric] for run in trained if claim.metric in run.curve]
-        counted = claim.statistic == "mean"
-        yield Finding(
-            experiment=name,
-            protocol=title,
-            mean=mean,
-            sd=sd,
-            n=len(values),
-            chance=self.chance(claim, decider, runs),
-            agrees=claim.agrees(mean, sd),
-            interval=interval(values, _examples(runs[0], claim.metric))
-            if counted
-            else Interval(sd, sd),
-            chance_here=_counted_chance(decider, claim.metric),
-            chance_there=_counted_chance(paper, claim.metric),
-            lacking=shortfalls(runs, paper, claim.metric),
-            draws=isinstance(decider, Experiment) or decider.retriever.draws,
-            records=tuple(self.place(decider.with_seed(seed)) for seed in range(len(runs))),
-            curve=tuple(statistics.fmean(epoch) for epoch in zip(*curves, strict=True)),
-        )
-
-    def chance(self, claim: Claim, decider: Decider, runs: list) -> float:
-        if not isinstance(decider, Experiment):
-            return runs[0].chance[claim.metric]
-        if claim.statistic == "sd":
-            return math.nan
-        random = self.seeds(chance_of(decider))
-        values = [value for run in random if (value := _value(run, claim)) is not None]
-        return statistics.fmean(values) if values and len(values) == len(random) else math.nan
-
-    def seeds(self, decider: Decider) -> list[Record | RetrievalRecord]:
-        """The records of seed 0, 1, … up to the first that has none."""
-        records: list[Record | RetrievalRecord] = []
-        while record := self.find(decider.with_seed(len(records))):
-            records.append(record)
-        return records
-
-    def place(self, decider: Decider) -> str:
-        """The file of a record, in the folder of all profiles' records."""
-        kind = "" if isinstance(decider, Experiment) else "retrievals/"
-        return f"{self.records.folder.name}/{kind}{decider.identity}.json"
-
-    def find(self, decider: Decider) -> Record | RetrievalRecord | None:
-        if decider.identity not in self.read:
-            self.read[decider.identity] = (
-                self.records.find(decider)
-                if isinstance(decider, Experiment)
-                else retrieval.find(decider, self.records.folder / "retrievals")
-            )
-        return self.read[decider.identity]
-
-
-def _value(record: Record | RetrievalRecord, claim: Claim) -> float | None:
-    """The number that a claim is about, of one run; None where the run did not measure it."""
-    if isinstance(record, RetrievalRecord):
-        return record.metrics[claim.metric]
-    if claim.progress < 1:
-        curve = record.curve[claim.metric]
-        return curve[math.ceil(claim.progress * len(curve)) - 1]
-    value = numbers(record).get(claim.metric, math.nan)
-    return None if math.isnan(value) else value
-
-
-def _examples(record: Record | RetrievalRecord, metric: str) -> int | None:
-    """Over how many held-out examples a metric is counted; None if it is no share of examples."""
-    if isinstance(record, RetrievalRecord):
-        return record.validation
-    counted = metric in record.metrics or metric in OF_EXAMPLES
-    return record.experiment.training.held_out if counted else None
-
-
-def _counted_chance(decider: Decider, metric: str) -> float:
-    """The chance level of precision or accuracy by counting candidates or classes, else NaN."""
-    if not isinstance(decider, Experiment):
-        return math.nan
-    if metric == "accuracy":
-        return 1 / decider.task.classes
-    router = decider.router
-    if metric != "precision" or router is None:
-        return math.nan
-    if router.within:
-        return 1 / router.within
-    positions = decider.task.length // router.granularity
-    return 1 / (positions - (router.candidates == "others" and router.granularity == 1))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fcilib.ledger.agreement import ROUNDING
 from fcilib.ledger.catalogue import ONLY
 from fcilib.ledger.claims import Claim, Direction
+from fcilib.ledger.findings import Finding
 from fcilib.ledger.intervals import Interval
 
 HOLDS = "holds"
@@ -46,43 +47,6 @@ ALTERNATIVES = (
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one condition under one reading of the protocol says of a claim."""
-
-    experiment: str
-    """The condition's name in the catalogue."""
-    protocol: str
-    mean: float
-    sd: float
-    """Over seeds; NaN for one."""
-    n: int
-    """Seeds."""
-    chance: float
-    """The mean of the same metric where picks are random; NaN where that has no meaning, or no
-    record."""
-    agrees: bool
-    """By the chapters' rule, `Claim.agrees`."""
-    interval: Interval
-    """Of what the claim is about: the mean, or the standard deviation."""
-    chance_here: float
-    """The chance level of this size by counting; NaN where it can't be counted."""
-    chance_there: float
-    """The same at the paper's sizes."""
-    lacking: tuple[str, ...] = ()
-    """What the runs lack to be a fair trial, but for seeds."""
-    draws: bool = True
-    """False if every seed gives the same, so that one is enough."""
-    records: tuple[str, ...] = ()
-    """Files of the records, one a seed, in the folder of all profiles' records."""
-    curve: tuple[float, ...] = ()
-    """The metric by epoch, the mean over seeds; empty where it has none."""
-
-    def is_fair(self, rule: Rule) -> bool:
-        """True if the trial has the paper's sizes and steps, and seeds enough."""
-        return not self.lacking and (self.n >= rule.seeds or not self.draws)
-
-
-@dataclass(frozen=True)
 class Judgement:
     """A verdict, and what it rests on."""
 
@@ -97,6 +61,11 @@ class Judgement:
     def kind(self) -> str:
         """The verdict as one of `VERDICTS`."""
         return UNDER if self.verdict.startswith(UNDER) else self.verdict
+
+
+def is_fair(finding: Finding, rule: Rule) -> bool:
+    """True if a trial has the paper's sizes and steps, and seeds enough."""
+    return not finding.lacking and (finding.n >= rule.seeds or not finding.draws)
 
 
 def agreement(claim: Claim, finding: Finding, rule: Rule) -> tuple[Interval, float]:
@@ -179,7 +148,7 @@ def judge(
 
 def _answer(claim: Claim, part: Sequence[Finding], rule: Rule) -> bool | str | None:
     """True if a reading agrees; the condition that differs, if one does; None if it is open."""
-    fair = [f for f in part if claim.counted or f.is_fair(rule)]
+    fair = [f for f in part if claim.counted or is_fair(f, rule)]
     sides = {f.experiment: compared(claim, f, rule) for f in fair}
     against = [name for name, side in sides.items() if side is False]
     if against:
@@ -198,6 +167,6 @@ def _missing(claim: Claim, parts: Mapping[str, Sequence[Finding]], rule: Rule) -
     missing += dict.fromkeys(text for f in findings for text in f.lacking)
     few = [f.n for f in findings if f.draws and f.n < rule.seeds]
     missing += [f"{rule.seeds} seeds (here {min(few)})"] if few else []
-    wide = [f.experiment for f in findings if f.is_fair(rule) and compared(claim, f, rule) is None]
+    wide = [f.experiment for f in findings if is_fair(f, rule) and compared(claim, f, rule) is None]
     missing += [f"a narrower interval of {name}" for name in dict.fromkeys(wide)]
     return tuple(missing)

@@ -14,8 +14,9 @@ import pandas as pd
 
 from fcilib.ledger import catalogue as catalogue_module
 from fcilib.ledger.claims import Claim, Contradiction, contradictions
+from fcilib.ledger.findings import Finding
 from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary, whole_ledger
-from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER, Finding
+from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER
 from fcilib.present.ledger_rule import rule_page
 from fcilib.present.tables import anchor_of, measured
 from fcilib.storage.files import write_atomic

@@ -10,7 +10,8 @@ from html import escape
 import pandas as pd
 
 from fcilib.ledger.claims import Claim, claims
-from fcilib.ledger.ledger import Entry, Finding
+from fcilib.ledger.findings import Finding
+from fcilib.ledger.ledger import Entry
 from fcilib.study.notation import NONE
 
 

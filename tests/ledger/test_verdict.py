@@ -8,6 +8,7 @@ import pytest
 
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims
+from fcilib.ledger.findings import Finding
 from fcilib.ledger.intervals import Interval, interval
 from fcilib.ledger.ledger import decisive, evidence, ledger, sensitive, summary, whole_ledger
 from fcilib.ledger.verdict import (
@@ -19,7 +20,6 @@ from fcilib.ledger.verdict import (
     STANDARD,
     SUBSTANCE,
     VERDICTS,
-    Finding,
     agreement,
     compared,
     judge,
