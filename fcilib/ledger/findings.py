@@ -96,7 +96,8 @@ class Reader:
         mean = statistics.fmean(values)
         sd = statistics.stdev(values) if len(values) > 1 else math.nan
         of_mean = interval(values, _examples(runs[0], claim.metric))
-        curves = [r.curve[claim.metric] for r in runs if claim.metric in getattr(r, "curve", ())]
+        trained = [run for run in runs if isinstance(run, Record)]
+        curves = [run.curve[claim.metric] for run in trained if claim.metric in run.curve]
         yield Finding(
             experiment=name,
             protocol=title,

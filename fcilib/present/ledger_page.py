@@ -1,22 +1,20 @@
-"""The ledger as a reader meets it: the page of claims, its summary and files, contradictions."""
+"""The ledger as a reader meets it: the page of claims, its summary, the contradictions."""
 
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import re
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-import pandas as pd
-
 from fcilib.ledger import catalogue as catalogue_module
 from fcilib.ledger.claims import Claim, Contradiction, contradictions
 from fcilib.ledger.findings import Finding
 from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary, whole_ledger
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER
+from fcilib.present.ledger_files import ledger_csv, ledger_json
 from fcilib.present.ledger_rule import rule_page
 from fcilib.present.tables import anchor_of, measured
 from fcilib.storage.files import write_atomic
@@ -138,44 +136,6 @@ def contradictions_list(found: Mapping[str, Contradiction]) -> str:
     return "\n".join([*lines, "```"])
 
 
-def ledger_json(entries: Mapping[str, Entries]) -> str:
-    """The whole ledger: every claim's verdict, and its entry at each profile."""
-    content = {
-        name: {
-            "verdict": entry.judgement.verdict,
-            "address": _address(name),
-            **{profile: part[name].plain() for profile, part in entries.items()},
-        }
-        for name, entry in decisive(entries).items()
-    }
-    return json.dumps(content, allow_nan=False, ensure_ascii=False, indent=1)
-
-
-def ledger_csv(entries: Mapping[str, Entries]) -> str:
-    """A line for every claim, profile, condition and reading; one alone where nothing was run."""
-    lines = []
-    for name, decided in decisive(entries).items():
-        claim, judgement = decided.claim, decided.judgement
-        said = {
-            "claim": name,
-            "address": _address(name),
-            "place": claim.place,
-            "statement": claim.statement,
-            "paper": str(claim),
-            "verdict": judgement.verdict,
-            "missing": "; ".join(judgement.missing),
-        }
-        found = [
-            {"profile": profile, **finding}
-            for profile, part in entries.items()
-            for finding in part[name].plain()["findings"]
-        ]
-        for finding in found or [{}]:
-            texts = {k: "; ".join(v) for k, v in finding.items() if isinstance(v, tuple)}
-            lines.append({**said, **finding, **texts})
-    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
-
-
 def plain_measured(entry: Entry) -> str:
     """What was measured, for a terminal: a line per protocol, or why there is nothing."""
     return entry.reason or "\n".join(text for text, _ in _lines(entry))
@@ -189,7 +149,7 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
     )
     note = f"<p>{escape(claim.note)}</p>" if claim.note else ""
     missing = "".join(f"<br><small>{escape(text)}</small>" for text in judgement.missing)
-    runs = "".join(_run(finding, entry) for finding in entry.findings)
+    runs = "".join(_run(finding, claim) for finding in entry.findings or book.findings)
     return (
         f'<tr id="{name}" data-kind="{_css(judgement.kind)}" data-chapters="{" ".join(chapters)}">'
         f"<td><b>{escape(claim.statement)}</b> "
@@ -202,17 +162,17 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
     )
 
 
-def _run(finding: Finding, entry: Entry) -> str:
-    """A condition under one reading: its code, its records, its curve, its interval."""
-    ends = (finding.interval.low, finding.interval.high)
-    low, high = (entry.claim.write(end, math.nan) for end in ends)
+def _run(finding: Finding, claim: Claim) -> str:
+    """A condition under one reading: its code, its interval, its records, its curve."""
+    low, high = (claim.write(x, math.nan) for x in (finding.interval.low, finding.interval.high))
+    reach = f"95% from {low} to {high}; " if claim.statistic == "mean" else ""
     records = " ".join(
         f'<a href="{REPOSITORY}/records/{place}"><code>{Path(place).stem[:6]}</code></a>'
         for place in finding.records
     )
     code = f'<a href="{_code(finding.experiment)}"><code>{finding.experiment}</code></a>'
     under = f" under “{escape(finding.protocol)}”" if finding.protocol else ""
-    return f"<p>{code}{under}: 95% from {low} to {high}; records {records}{_curve(finding)}</p>"
+    return f"<p>{code}{under}: {reach}records {records}{_curve(finding)}</p>"
 
 
 def _code(name: str) -> str:
@@ -249,13 +209,8 @@ def _rule(claim: Claim) -> str:
 
 def _shown(entry: Entry) -> str:
     """Each protocol's number, a range where several conditions decide, and its chance level."""
-    return (
-        "<br>".join(
-            f"{escape(text)} <small>chance {escape(chance)}</small>"
-            for text, chance in _lines(entry)
-        )
-        or f'<span class="ledger-reason">{NONE}</span>'
-    )
+    lines = _lines(entry)
+    return "<br>".join(f"{escape(x)} <small>chance {escape(c)}</small>" for x, c in lines) or NONE
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:
@@ -267,10 +222,6 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
         chance = entry.claim.write(max(known), math.nan) if known else NONE
         lines.append((f"{protocol}: {text}" if protocol else text, chance))
     return lines
-
-
-def _address(name: str) -> str:
-    return f"book/claims.html#{name}"
 
 
 def _css(kind: str) -> str:

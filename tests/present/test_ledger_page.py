@@ -15,6 +15,7 @@ from fcilib.ledger.claims import claims
 from fcilib.ledger.ledger import decisive, evidence, summary, whole_ledger
 from fcilib.ledger.verdict import ALTERNATIVES, STANDARD, VERDICTS
 from fcilib.present import ledger_page
+from fcilib.present.ledger_files import ledger_csv, ledger_json
 from fcilib.present.ledger_rule import EXAMPLES, rule_page
 from fcilib.publish.project import find_project
 
@@ -45,7 +46,7 @@ def test_a_row_leads_to_the_code_and_the_records_of_every_run(entries, page):
     source = Path(catalogue.__file__).read_text(encoding="utf-8").split("\n")
     for name, entry in decisive(entries).items():
         links = [a["href"] for a in page.select(f'tr[id="{name}"] a')]
-        for finding in entry.findings:
+        for finding in entry.findings or entries["quick"][name].findings:
             lines = [link.partition("#L")[2] for link in links if "catalogue.py#L" in link]
             assert any(f'("{finding.experiment}"' in source[int(line) - 1] for line in lines)
             for record in finding.records:
@@ -79,9 +80,9 @@ def test_the_bar_counts_claims_and_pieces_of_evidence(entries):
 
 def test_the_whole_ledger_can_be_had_as_csv_and_json(entries):
     decided = decisive(entries)
-    table = pd.read_csv(io.StringIO(ledger_page.ledger_csv(entries)))
+    table = pd.read_csv(io.StringIO(ledger_csv(entries)))
     assert list(dict.fromkeys(table.claim)) == list(claims())
-    content = json.loads(ledger_page.ledger_json(entries))
+    content = json.loads(ledger_json(entries))
     for name, entry in decided.items():
         assert set(table[table.claim == name].verdict) == {entry.judgement.verdict}
         assert content[name]["verdict"] == entry.judgement.verdict
