@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,18 +24,25 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.cost import Cost, measure_cost, presets, report
     from fcilib.cost.start import measure_start
     from fcilib.cost.workloads import Workload
+    from fcilib.execution.executors import parse as parse_executor
     from fcilib.execution.watch import plain_line, read_progress
     from fcilib.ledger import audit as audits
     from fcilib.ledger import ledger
+    from fcilib.ledger.estimates import Estimates
+    from fcilib.ledger.sweep import Swept, missing, sweep
+    from fcilib.ledger.wanted import Wanted, coverage
     from fcilib.present import ledger_page
     from fcilib.publish.pdf import print_pdf
     from fcilib.publish.project import BuildFailed, PipelineError, find_project
-    from fcilib.publish.status import read_reports, report_cells
+    from fcilib.publish.status import read_reports, report_cells, seconds_text
     from fcilib.representations.base import RepresentationSpec
     from fcilib.routers.router import RouterSpec
     from fcilib.specs.kinds import kinds as kinds_of
     from fcilib.storage.files import StoreError
+    from fcilib.storage.sealed import RecordError
+    from fcilib.study.profiles import PROFILES
     from fcilib.study.profiles import profile as sizes_of
+    from fcilib.system.device import device_named
     from fcilib.tasks import Task
     from fcilib.training.records import Records
 except KeyboardInterrupt:
@@ -195,10 +203,95 @@ def status() -> None:
         counts = Counter(path.parent.name for path in project.root.glob("records/*/*.json"))
         by_profile = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
         typer.echo(f"\nrecords: {by_profile or 'none'}")
+        chapters = {
+            name: coverage(Records(project.root / "records" / name), PROFILES[name])
+            for name in ("quick", "paper")
+        }
+        for name, counts in chapters.items():
+            have, total = (sum(column) for column in zip(*counts.values(), strict=True))
+            parts = ", ".join(f"{chapter} {h}/{t}" for chapter, (h, t) in counts.items())
+            typer.echo(f"the ledger's runs at {name}: {have} of {total} ({parts})")
         for path in sorted(project.progress.glob("*.json")):
             state = read_progress(path)
             if state:
                 typer.echo(f"running: {plain_line(path.name.split('.')[0], state)}")
+
+
+@app.command("sweep")
+def sweep_command(
+    profile: Annotated[str, typer.Option(help="smoke, quick or paper.")] = "paper",
+    minutes: Annotated[
+        float | None, typer.Option(help="End after so many; no limit if left out.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    executor: Annotated[
+        str, typer.Option(help="inline, process, process:N, ray or ray:ADDRESS.")
+    ] = "inline",
+    records: Folder = None,
+    list_only: Annotated[
+        bool, typer.Option("--list", "--dry-run", help="Show what is missing and train nothing.")
+    ] = False,
+) -> None:
+    """Train what the ledger lacks, the most important first.
+
+    Several sweeps may run at once. One that was stopped is gone on with by the same command.
+    """
+    with _one_line_errors(goes_on=True):
+        try:
+            if minutes is not None and not 0 < minutes < math.inf:
+                raise ValueError(f"--minutes: {minutes:g} is not above 0")
+            sizes = sizes_of(profile)
+            where = device_named(device)
+            parse_executor(executor)
+            root = records or find_project().root / "records"
+            folder = Records(root / profile)
+            estimates = Estimates(folder, Records(root / "quick"), sizes, where)
+            if list_only:
+                _list_missing(missing(folder, sizes), estimates)
+                return
+            swept = sweep(folder, sizes, estimates, executor, where, minutes)
+        except ModuleNotFoundError as error:
+            raise PipelineError(str(error)) from None
+        except (ValueError, RecordError, ConnectionError) as error:
+            raise PipelineError(str(error)) from None
+    _say_swept(swept, estimates)
+    if swept.failures is not None:
+        typer.echo(f"fci: {swept.failures}", err=True)
+        raise typer.Exit(1)
+
+
+def _list_missing(runs: Sequence[Wanted], estimates: Estimates) -> None:
+    table = Table("condition", "candidates", "seed", "chapter", "estimated", box=None)
+    for run in runs:
+        seconds = estimates.seconds(run)
+        time = "unknown" if seconds is None else seconds_text(seconds)
+        if estimates.has_checkpoint(run):
+            time += " left"
+        seed = str(run.experiment.seed)
+        table.add_row(run.condition, run.protocol, seed, run.chapter, time)
+    if runs:
+        Console(width=max(Console().width, WIDEST)).print(table)
+    typer.echo(_left_line(runs, estimates))
+
+
+def _say_swept(swept: Swept, estimates: Estimates) -> None:
+    typer.echo(f"{swept.recorded} runs were recorded; {_left_line(swept.left, estimates)}")
+    for reason in swept.unavailable.values():
+        typer.echo(f"left out: {reason}")
+
+
+def _left_line(runs: Sequence[Wanted], estimates: Estimates) -> str:
+    """How many runs are left and what they would take, one after another."""
+    if not runs:
+        return "nothing is missing"
+    times = [estimates.seconds(run) for run in runs]
+    known = [seconds for seconds in times if seconds is not None]
+    line = f"{len(runs)} are missing"
+    if known:
+        line += f", which would take {seconds_text(sum(known))} one after another"
+    if len(known) < len(runs):
+        line += f"; {len(runs) - len(known)} of them can't be estimated yet"
+    return line
 
 
 @app.command()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 
 from fcilib.execution.failures import Failures, RunsFailed
 from fcilib.execution.pool import in_pool
 from fcilib.storage.files import StoreError
+from fcilib.system.machine import cores
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
 from fcilib.training.run import run_one
@@ -19,32 +20,44 @@ NAMES = ("inline", "process", "ray")
 
 
 def parse(text: str) -> tuple[str, str]:
-    """An executor's name, and the address of its cluster, empty where the text has none.
+    """An executor's name, and what follows its colon, empty where the text has none.
 
     Args:
-        text: `"inline"`, `"process"`, `"ray"` or `"ray:ADDRESS"`.
+        text: `"inline"`, `"process"`, `"process:N"`, `"ray"` or `"ray:ADDRESS"`.
 
     Raises:
         ValueError: it is none of these.
     """
     name, colon, address = text.partition(":")
-    if name not in NAMES or (colon and (name != "ray" or not address)):
-        raise ValueError(f"executor: {text!r} is none of {', '.join(NAMES)}, ray:ADDRESS")
+    number = name == "process" and address.isdecimal() and int(address) > 0
+    if name not in NAMES or (colon and not number and (name != "ray" or not address)):
+        raise ValueError(
+            f"executor: {text!r} is none of {', '.join(NAMES)}, process:N, ray:ADDRESS"
+        )
     if address.startswith("//"):
         raise ValueError(f"executor: {text!r} is an address alone; write 'ray:{text}'")
     return name, address
 
 
-def execute(experiments: Sequence[Experiment], records: Records, executor: str, tick: Tick) -> None:
+def execute(
+    experiments: Iterable[Experiment],
+    records: Records,
+    executor: str,
+    tick: Tick,
+    device: str = "cpu",
+) -> None:
     """Run every experiment and write its record. A run that fails does not stop the others.
 
     Args:
-        experiments: what to run.
+        experiments: what to run, the longest first; or an iterator, which is asked for the next one
+            whenever there is room for a run, and may end early.
         records: where the records go.
         executor: `"inline"`, one after another in this process; `"process"`, as many at a time as
-            there are cores, in processes of one thread each; `"ray"`, on a Ray cluster of this
-            machine or the one `$RAY_ADDRESS` names; `"ray:ADDRESS"`, on that cluster.
+            there are cores, in processes of one thread each; `"process:N"`, N at a time; `"ray"`,
+            on a Ray cluster of this machine or the one `$RAY_ADDRESS` names; `"ray:ADDRESS"`, on
+            that cluster.
         tick: called with how many are finished.
+        device: where models are trained, as torch names it.
 
     Raises:
         ValueError: there is no such executor, or `$FCI_GPUS_PER_RUN` is no number.
@@ -54,39 +67,57 @@ def execute(experiments: Sequence[Experiment], records: Records, executor: str, 
         StoreError: the records can't be written; raised at once.
     """
     name, address = parse(executor)
-    if not experiments:
-        return
-    ordered = sorted(experiments, key=_size, reverse=True)
+    begun = 0
+
+    def counted(upcoming: Iterator[Experiment]) -> Iterator[Experiment]:
+        nonlocal begun
+        for experiment in upcoming:
+            begun += 1
+            yield experiment
+
+    most = cores()
+    if isinstance(experiments, Sequence):
+        if not experiments:
+            return
+        most = min(most, len(experiments))
+        experiments = sorted(experiments, key=size, reverse=True)
+    upcoming = counted(iter(experiments))
     if name == "ray":
-        failures = _ray(ordered, records, tick, address)
+        failures = _ray(upcoming, records, tick, address)
+    elif name == "process":
+        failures = in_pool(upcoming, records, tick, int(address or most), device)
     else:
-        failures = {"inline": _inline, "process": in_pool}[name](ordered, records, tick)
+        failures = _inline(upcoming, records, tick, device)
     if failures:
-        raise RunsFailed(failures, len(experiments)) from next(iter(failures.values()))
+        raise RunsFailed(failures, begun) from next(iter(failures.values()))
 
 
-def _size(experiment: Experiment) -> int:
+def size(experiment: Experiment) -> int:
     """Work to do, from the description alone: long runs go first, so that no core waits for one."""
     training, depth = experiment.training, experiment.representation.depth
     tokens = training.epochs * training.sequences * experiment.task.length
     return tokens * (1 + depth) * experiment.width
 
 
-def _inline(experiments: Sequence[Experiment], records: Records, tick: Tick) -> Failures:
+def _inline(
+    experiments: Iterator[Experiment], records: Records, tick: Tick, device: str
+) -> Failures:
     failures: Failures = {}
-    for done, experiment in enumerate(experiments):
-        tick(done)
+    done = 0
+    tick(done)
+    for experiment in experiments:
         try:
-            run_one(experiment, records)
+            run_one(experiment, records, device=device)
         except StoreError:
             raise
         except Exception as error:
             failures[experiment] = error
-    tick(len(experiments))
+        done += 1
+        tick(done)
     return failures
 
 
-def _ray(experiments: Sequence[Experiment], records: Records, tick: Tick, address: str) -> Failures:
+def _ray(experiments: Iterator[Experiment], records: Records, tick: Tick, address: str) -> Failures:
     if find_spec("ray") is None:
         raise ModuleNotFoundError(
             "executor: Ray is not installed; it is the extra cluster: "

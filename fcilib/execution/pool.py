@@ -8,7 +8,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -19,8 +19,8 @@ import cloudpickle
 import torch
 
 from fcilib.execution.failures import Failures, portable
+from fcilib.execution.guard import demand_guard
 from fcilib.storage.files import StoreError
-from fcilib.system.machine import cores
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
 from fcilib.training.run import run_one
@@ -33,65 +33,101 @@ POLL = 0.5
 
 
 def in_pool(
-    experiments: Sequence[Experiment], records: Records, tick: Callable[[int], None]
+    experiments: Iterator[Experiment],
+    records: Records,
+    tick: Callable[[int], None],
+    workers: int,
+    device: str,
 ) -> Failures:
     """Run every experiment and write its record; gives those that failed.
 
     A worker that dies costs its unfinished run's last epoch: the run is tried again.
 
     Args:
-        experiments: what to run, in this order.
+        experiments: what to run, in this order; asked for the next one when a worker is free.
         records: where the records go.
         tick: called with how many are finished.
+        workers: runs at a time.
+        device: where models are trained, as torch names it.
 
     Raises:
+        RuntimeError: it is called from a script without the guard that worker processes need.
         StoreError: the records can't be written; no other run is begun.
     """
-    left, failures, deaths = list(experiments), Failures(), 0
-    while left:
+    demand_guard()
+    work = _Work(experiments)
+    deaths = 0
+    while True:
+        before = work.done
         try:
-            _one_pool(left, records, failures, tick, len(experiments) - len(left))
-            break
+            _one_pool(work, records, tick, workers, device)
+            return work.failures
         except BrokenProcessPool:
-            still = [e for e in left if e not in failures and not records.path(e).exists()]
-            left, deaths = still, deaths + 1 if len(still) == len(left) else 0
+            for experiment in list(work.under_way):
+                if records.path(experiment).exists():
+                    work.finish(experiment)
+            work.again += work.under_way
+            work.under_way.clear()
+            deaths = deaths + 1 if work.done == before else 0
             if deaths == DEATHS:
                 error = RuntimeError(
                     f"workers died {DEATHS} times in a row without finishing a run "
                     f"(is there enough memory?)"
                 )
-                return failures | dict.fromkeys(left, error)
-    return failures
+                return work.failures | dict.fromkeys([*work.again, *work.upcoming], error)
+
+
+class _Work:
+    """Runs that are to come, under way, and done."""
+
+    def __init__(self, upcoming: Iterator[Experiment]) -> None:
+        self.upcoming = upcoming
+        self.again: list[Experiment] = []
+        """Runs whose worker died."""
+        self.under_way: list[Experiment] = []
+        self.done = 0
+        self.failures: Failures = {}
+
+    def begin(self) -> Experiment | None:
+        """The next run, from now on under way; None where there is none."""
+        experiment = self.again.pop(0) if self.again else next(self.upcoming, None)
+        if experiment is not None:
+            self.under_way.append(experiment)
+        return experiment
+
+    def finish(self, experiment: Experiment, error: Exception | None = None) -> None:
+        """The run has its record, or has failed."""
+        self.under_way.remove(experiment)
+        self.done += 1
+        if error is not None:
+            self.failures[experiment] = error
 
 
 def _one_pool(
-    left: Sequence[Experiment],
-    records: Records,
-    failures: Failures,
-    tick: Callable[[int], None],
-    before: int,
+    work: _Work, records: Records, tick: Callable[[int], None], workers: int, device: str
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    workers = min(cores(), len(left))
     theirs, ours = context.Pipe(duplex=False)
     with theirs, ProcessPoolExecutor(workers, context, _become_worker, (theirs,)) as pool, ours:
-        # By value, if need be: a worker can't import a router that a notebook's cell defines.
-        packed = {e: cloudpickle.dumps((_run, e, records)) for e in left}
-        with _interruptions_held():  # workers inherit it: Ctrl-C is for this process to pass on
-            waiting: dict[Future, Experiment] = {
-                pool.submit(_call, call): e for e, call in packed.items()
-            }
+        waiting: dict[Future, Experiment] = {}
         try:
-            while waiting:
+            while True:
+                while len(waiting) < workers and (experiment := work.begin()) is not None:
+                    # By value, if need be: a worker can't import a router that a notebook's cell
+                    # defines.
+                    call = cloudpickle.dumps((_run, experiment, records, device))
+                    with _interruptions_held():  # workers inherit it: Ctrl-C is for us to pass on
+                        waiting[pool.submit(_call, call)] = experiment
+                if not waiting:
+                    return
                 finished, _ = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
                 for future in finished:
                     experiment = waiting.pop(future)
                     error = future.result()
                     if isinstance(error, StoreError):
                         raise error
-                    if error:
-                        failures[experiment] = error
-                tick(before + len(left) - len(waiting))
+                    work.finish(experiment, error)
+                tick(work.done)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -149,10 +185,10 @@ def _call(packed: bytes) -> Exception | None:
             _Worker.busy = False
 
 
-def _run(experiment: Experiment, records: Records) -> Exception | None:
+def _run(experiment: Experiment, records: Records, device: str) -> Exception | None:
     """Run it; gives why it failed, if it did."""
     try:
-        run_one(experiment, records)
+        run_one(experiment, records, device=device)
         return None
     except Exception as error:
         return portable(error)

@@ -16,7 +16,7 @@ import tempfile
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -52,7 +52,7 @@ VARIABLE = "FCI_GPUS_PER_RUN"
 
 
 def on_ray(
-    experiments: Sequence[Experiment],
+    experiments: Iterator[Experiment],
     records: Records,
     tick: Callable[[int], None],
     address: str,
@@ -74,11 +74,10 @@ def on_ray(
     with _connected(address):
         sweep = _Sweep(experiments, records)
         try:
-            while sweep.left:
-                sweep.submit()
+            while sweep.submit():
                 sweep.collect()
                 sweep.show()
-                tick(len(experiments) - sweep.left)
+                tick(sweep.done)
         finally:
             sweep.stop()
     return sweep.failures
@@ -111,7 +110,18 @@ def _connected(address: str) -> Iterator[None]:
 
 
 def _reach(address: str) -> None:
-    """Knock where the address names a port: Ray itself would try for many minutes."""
+    """Knock where the address leads to a port: Ray itself would try for many minutes.
+
+    "auto" is the cluster that Ray has a note of on this machine; the note may be all that is left.
+    """
+    if address == "auto":
+        try:
+            address = ray._private.services.canonicalize_bootstrap_address(address) or ""
+        except ConnectionError:
+            raise ConnectionError(
+                "executor: no Ray cluster runs on this machine; start one (ray start --head), "
+                "or write its address"
+            ) from None
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not port.isdigit():
         return
@@ -124,36 +134,41 @@ def _reach(address: str) -> None:
 class _Sweep:
     """Runs that wait here, and runs that are with the cluster."""
 
-    def __init__(self, experiments: Sequence[Experiment], records: Records) -> None:
+    def __init__(self, experiments: Iterator[Experiment], records: Records) -> None:
         self.records = records
-        self.waiting = deque(experiments)
+        self.upcoming = experiments
+        self.elsewhere: list[Experiment] = []
+        """Runs that another driver has."""
+        self.done = 0
         self.away: dict[ray.ObjectRef, tuple[Experiment, FileLock]] = {}
         self.failures: Failures = {}
         self.board = _Board.remote()  # type: ignore[attr-defined]
         self.news = self.board.read.remote()
 
-    @property
-    def left(self) -> int:
-        """Runs that are not finished."""
-        return len(self.waiting) + len(self.away)
+    def submit(self) -> bool:
+        """Hand over as many runs as there is room for, but none that another driver has.
 
-    def submit(self) -> None:
-        """Hand over as many runs as there is room for, but none that another driver has."""
+        Returns whether anything is left to do.
+        """
         needs, room = _needs()
-        for _ in range(len(self.waiting)):
-            if len(self.away) >= AHEAD * room:
-                return
-            experiment = self.waiting.popleft()
+        again, self.elsewhere = deque(self.elsewhere), []
+        while len(self.away) < AHEAD * room:
+            experiment = again.popleft() if again else next(self.upcoming, None)
+            if experiment is None:
+                break
             lock = self._locked(experiment)
             if lock is None:
-                self.waiting.append(experiment)
+                self.elsewhere.append(experiment)
             elif self.records.path(experiment).exists():
                 lock.release()
+                self.done += 1
             else:
                 # By value, if need be: a node can't import a router that a notebook's cell defines.
                 description = experiment.identity, cloudpickle.dumps(experiment)
                 task = _task.options(**needs).remote(*description, self.board)
                 self.away[task] = experiment, lock
+        self.elsewhere += again
+        return bool(self.away or self.elsewhere)
 
     def _locked(self, experiment: Experiment) -> FileLock | None:
         """The lock that `run_one` takes here; None where another process holds it."""
@@ -185,6 +200,7 @@ class _Sweep:
             finally:
                 end_run(self.records.workspace(experiment))
                 lock.release()
+                self.done += 1
 
     def _record(self, experiment: Experiment, answer: dict[str, bytes]) -> None:
         weights = self.records.workspace(experiment) / "weights.safetensors"

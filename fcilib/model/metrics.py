@@ -32,9 +32,8 @@ def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
     if output.scores is None or output.picks is None:
         return metrics
     scores = output.scores
-    finite = scores.masked_fill(scores.isinf(), 0)
-    slack = TIE * finite.abs().amax(dim=1, keepdim=True)
-    share = _shares(scores, slack)
+    slack = tie_slack(scores)
+    share = tie_shares(scores, slack)
     target, asking = output.candidate(batch.evidence), output.candidate(batch.query)
     at_evidence = share.gather(1, target[:, None]).squeeze(1)
     metrics["precision"] = at_evidence
@@ -44,12 +43,18 @@ def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
     metrics["precision_at_k"] = found.any(dim=1).float()
     metrics["picked_query"] = share.gather(1, asking[:, None]).squeeze(1)
     if batch.lookalikes is not None and output.granularity == 1:
-        among = _shares(scores.gather(1, batch.lookalikes), slack)
+        among = tie_shares(scores.gather(1, batch.lookalikes), slack)
         metrics["precision_lookalike"] = (among * (batch.lookalikes == target[:, None])).sum(dim=1)
     return metrics
 
 
-def _shares(scores: torch.Tensor, slack: torch.Tensor) -> torch.Tensor:
+def tie_slack(scores: torch.Tensor) -> torch.Tensor:
+    """How far below the best a score `(B, C)` still ties with it, `(B, 1)`."""
+    finite = scores.masked_fill(scores.isinf(), 0)
+    return TIE * finite.abs().amax(dim=1, keepdim=True)
+
+
+def tie_shares(scores: torch.Tensor, slack: torch.Tensor) -> torch.Tensor:
     """The chance that each candidate is picked, `(B, C)`: 1 / m for those that share the best."""
     best = scores >= scores.amax(dim=1, keepdim=True) - slack
     return best.float() / best.sum(dim=1, keepdim=True)

@@ -13,7 +13,7 @@ from fcilib.model.fci import FCI, Output
 from fcilib.routers import pick
 from fcilib.tasks import Batch
 
-Probing = Literal["standard", "thorough", "by-epoch"]
+Probing = Literal["standard", "thorough", "by-epoch", "mechanism"]
 
 RANDOM_DRAWS = 5
 """Random replacements of the routing form that a precision is averaged over."""
@@ -57,6 +57,9 @@ def measure(
         projection to r dimensions, P form P; over `RANDOM_DRAWS` draws.
     `precision_top`, `precision_rest`: with the r largest singular values of the form alone, and
         with all but those; with none left the latter is set to 0.
+
+    Mechanism, besides the standard ones: `precision_others_by_epoch` and the other parts of
+    `fcilib.model.mechanism`, before training and after each epoch.
 
     By epoch, besides the standard ones: `shares`, before training and after each epoch. They are
     taken while the model is trained, by `fcilib.training.loop`.

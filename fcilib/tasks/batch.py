@@ -37,6 +37,13 @@ class Batch:
         """The same examples on another device."""
         return self._each(lambda part: part.to(device))
 
+    def copy_(self, other: Batch) -> None:
+        """Take over the examples of a batch of the same shapes, wherever they are."""
+        for field in fields(self):
+            part = getattr(self, field.name)
+            if part is not None:
+                part.copy_(getattr(other, field.name))
+
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         parts = (getattr(self, field.name) for field in fields(self))
         changed: Any = (None if part is None else change(part) for part in parts)

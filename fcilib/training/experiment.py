@@ -24,6 +24,9 @@ class Training(Spec):
     """How a model is trained. Where the paper speaks (section 3.2) the defaults are its own."""
 
     sequences: int = Field(8000, ge=1)
+    """Sequences of an epoch."""
+    data: Literal["fixed", "fresh"] = "fixed"
+    """Whether every epoch goes over the same sequences, or over new ones."""
     batch: int = Field(32, ge=1)
     epochs: int = Field(40, ge=0)
     """0: the model is measured as it was initialised."""
@@ -86,11 +89,15 @@ class Experiment(Numerical):
         return self
 
     @model_validator(mode="after")
-    def _a_film_has_a_router(self) -> Experiment:
-        if self.probing == "by-epoch" and self.router is None:
-            raise ValueError("probing: 'by-epoch' keeps a router's scores, and there is no router")
+    def _scores_can_be_watched(self) -> Experiment:
+        if self.probing in ("by-epoch", "mechanism") and self.router is None:
+            raise ValueError(
+                f"probing: {self.probing!r} keeps a router's scores, and there is no router"
+            )
         if self.probing == "by-epoch" and self.training.held_out < FILMED:
             raise ValueError(f"probing: 'by-epoch' needs {FILMED} held-out sequences")
+        if self.probing == "mechanism" and self.router is not None and self.router.granularity > 1:
+            raise ValueError("probing: 'mechanism' needs a router of tokens, not of segments")
         return self
 
     def build(self) -> FCI:

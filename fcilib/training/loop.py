@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -19,6 +17,7 @@ from torch.nn import functional as F
 
 from fcilib.model import metrics, probes
 from fcilib.model.fci import FCI, Output
+from fcilib.model.mechanism import add_mechanism
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.tasks import Batch
 from fcilib.training.experiment import Experiment, Training
@@ -47,7 +46,6 @@ class Outcome:
     parameters: int
     seconds: float
     """Time spent training, over all the processes that had a share in it."""
-    peak_memory_mb: float
     model: FCI = field(repr=False)
 
 
@@ -74,9 +72,7 @@ def train(
         StoreError: it can't be written.
     """
     spec, seed = experiment.training, experiment.seed
-    data = experiment.task.draw(spec.sequences, seed, "train")
-    if spec.targets == "shuffled":
-        data = _shuffled(data, seed)
+    data = _sequences(experiment, 0)
     held_out = experiment.task.draw(spec.held_out, seed, "test")
     steps = math.ceil(spec.sequences / spec.batch)
     device = torch.device(device)
@@ -87,8 +83,8 @@ def train(
         begun = time.perf_counter()
         data, held_out = map(model.representation.prepare, (data, held_out))
         model, data, tested = model.to(device), data.to(device), held_out.to(device)
-        fresh = checkpoint is None or not checkpoint.exists()
-        if fresh:
+        begins = checkpoint is None or not checkpoint.exists()
+        if begins:
             with place:
                 model.representation.pretrain(data)
         optimizer = torch.optim.AdamW(
@@ -101,12 +97,16 @@ def train(
             optimizer, max_lr=spec.learning_rate, total_steps=max(steps * spec.epochs, 1)
         )
         notes: dict[str, Any] = {"curve": [], "shares": [], "seconds": 0.0}
-        if checkpoint is not None and not fresh:
+        if checkpoint is not None and not begins:
             notes = load_checkpoint(checkpoint, model, optimizer, scheduler)
         curve, shares, spent = notes["curve"], notes["shares"], notes["seconds"]
         if experiment.probing == "by-epoch" and not shares:
             with place:
                 shares += probes.shares(model, tested, spec.epochs)
+        parts = notes.setdefault("mechanism", {})
+        if experiment.probing == "mechanism" and not parts:
+            with place:
+                add_mechanism(parts, model, tested)
         captured = None
         if device.type != "cpu" and spec.epochs and capturable(model):
             forward = partial(_forward, model, spec)
@@ -115,6 +115,10 @@ def train(
         for epoch in range(len(curve), spec.epochs):
             # An epoch's randomness depends on its number alone, so a resumed run repeats it.
             torch.manual_seed(_mix(seed, epoch))
+            if epoch and spec.data == "fresh":
+                data = model.representation.prepare(_sequences(experiment, epoch)).to(device)
+                if captured is not None:
+                    captured.data.copy_(data)
             with place:
                 loss = _epoch(
                     experiment, model, optimizer, scheduler, data, epoch, report, captured
@@ -122,9 +126,10 @@ def train(
                 curve.append({"loss": loss, **evaluate(model, tested, spec)})
                 if shares:
                     shares += probes.shares(model, tested, spec.epochs)
+                if parts:
+                    add_mechanism(parts, model, tested)
             if checkpoint is not None:
-                seconds = spent + time.perf_counter() - begun
-                notes = {"curve": curve, "shares": shares, "seconds": seconds}
+                notes["seconds"] = spent + time.perf_counter() - begun
                 save_checkpoint(checkpoint, model, optimizer, scheduler, notes)
         seconds = spent + time.perf_counter() - begun
         with place:
@@ -134,10 +139,10 @@ def train(
             metrics={name: value for name, value in final.items() if name != "loss"},
             curve=curve,
             probes=probes.measure(model, held_out, seed, experiment.probing)
-            | ({"shares_by_epoch": shares} if shares else {}),
+            | ({"shares_by_epoch": shares} if shares else {})
+            | {f"{name}_by_epoch": values for name, values in parts.items()},
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
-            peak_memory_mb=_peak_memory_mb(device),
             model=model,
         )
 
@@ -221,6 +226,13 @@ def _loss(output: Output, batch: Batch, weight: float | torch.Tensor) -> torch.T
     return loss
 
 
+def _sequences(experiment: Experiment, epoch: int) -> Batch:
+    """The sequences of an epoch, as they are drawn; the first epoch's are those of fixed data."""
+    spec, seed = experiment.training, experiment.seed
+    data = experiment.task.draw(spec.sequences, _mix(seed, epoch) if epoch else seed, "train")
+    return _shuffled(data, seed) if spec.targets == "shuffled" else data
+
+
 def _shuffled(data: Batch, seed: int) -> Batch:
     """The same sequences, with evidence and label of one another."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
@@ -265,11 +277,3 @@ def _capturing() -> bool:
 def _mix(seed: int, epoch: int) -> int:
     """A distinct torch seed for each (seed, epoch)."""
     return (seed * 1_000_003 + epoch + 1) % 2**63
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    """The most memory this process has held at once on the device, in MB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from fcilib.specs.identity import NUMERICS
 from fcilib.storage.sealed import REMEDY, RecordError, unseal_model
 from fcilib.storage.store import BaseRecord, Store
@@ -25,7 +27,9 @@ class Record(BaseRecord):
     probes: dict[str, float | int | list[float]]
     parameters: int
     seconds: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Only in older records, and of no use there: the most memory that the process had held, other
+    runs' included. It is not written any more."""
     threads: int
 
 

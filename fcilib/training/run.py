@@ -95,7 +95,6 @@ def _record(experiment: Experiment, outcome: Outcome, device: str) -> Record:
         probes=rounded(outcome.probes),
         parameters=outcome.parameters,
         seconds=round(outcome.seconds, 1),
-        peak_memory_mb=round(outcome.peak_memory_mb, 1),
         threads=torch.get_num_threads(),
         **(provenance() | gpu),
     )

@@ -1,10 +1,13 @@
 """Runs on a cluster of two nodes, simulated on this machine; one of them is killed."""
 
 import json
+import os
 import pickle
 import secrets
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -365,3 +368,30 @@ def test_an_address_that_nobody_answers_at_is_refused_at_once(tmp_path, cluster,
         closed = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
     with pytest.raises(ConnectionError, match=f"no Ray cluster answers at {closed} "):
         executors.execute([experiment()], Records(tmp_path), f"ray:{closed}", print)
+
+
+AUTO = """
+import sys
+from ray._private import services
+services.find_gcs_addresses = set  # whatever else runs on this machine
+from fcilib.execution.ray_executor import _connected
+try:
+    with _connected(sys.argv[1]):
+        print("connected to nothing")
+except ConnectionError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("variable", ["", "auto"])
+@pytest.mark.parametrize("note", ["127.0.0.1:1", None])
+def test_auto_with_a_stale_note_or_none_ends_with_one_sentence(tmp_path, variable, note):
+    """Ray itself would try for many minutes to reach what the note says."""
+    if note:
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(note)
+    env = {**os.environ, "RAY_TMPDIR": str(tmp_path), "RAY_ADDRESS": variable}
+    command = [sys.executable, "-c", AUTO, "" if variable else "auto"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("executor: no Ray cluster"), done
+    assert done.stdout.count("\n") == 1

@@ -122,7 +122,7 @@ def test_executors_write_every_record_and_tell_how_many(tmp_path, executor):
     assert measured(again) == measured(records.find(specs[2]))
 
 
-@pytest.mark.parametrize("text", ["cloud", "", "process:4", "ray:", "Ray", "ray://head:10001"])
+@pytest.mark.parametrize("text", ["cloud", "", "process:0", "ray:", "Ray", "ray://head:10001"])
 def test_an_unknown_executor_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match="executor: "):
         executors.execute([experiment()], Records(tmp_path), text, print)

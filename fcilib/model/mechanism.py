@@ -1,0 +1,91 @@
+"""What a router's scores are made of, epoch by epoch: token match, and match with itself.
+
+The score of a pair is large for two reasons that training has to tell apart: the two positions hold
+the same token, and the two are the same position. The evidence has the first alone; the query, as a
+candidate, has both.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from fcilib.model import metrics
+from fcilib.model.fci import FCI
+from fcilib.representations.base import TokenEmbedding
+from fcilib.routers.router import mask_candidates
+from fcilib.tasks import Batch
+
+PARTS = ("precision_others", "token_match", "self_match")
+"""What is measured of the scores; of a router that has a form, the forms are measured too."""
+
+
+@torch.no_grad()
+def mechanism(model: FCI, held_out: Batch, batch: int = 128) -> dict[str, float]:
+    """The parts of a trained or untrained router's scores over held-out sequences.
+
+    `precision_others`: routing precision with the query taken out of the candidates, whatever the
+        model was trained with.
+    `token_match`: by how much the evidence's score is above the mean of all positions but the
+        query and the evidence, in standard deviations of those; the mean over sequences.
+    `self_match`: by how much the query's own score is above the evidence's, in the same unit.
+        Above 0 the query picks itself.
+    `token_form`: the router's form on the token vectors alone, e_u^T F e_v: its mean over u = v
+        less its mean over u != v, in standard deviations over u != v.
+    `position_form`: the same for the position vectors.
+
+    The two forms see the vectors as the router does, through the LayerNorm, but one without the
+    other and without what a layer adds. They are left out where there is no form, or no such
+    vectors.
+    """
+    model.eval()
+    sums = dict.fromkeys(PARTS[:3], 0.0)
+    for index in torch.arange(len(held_out)).split(batch):
+        part = held_out[index]
+        x = model.represent(part.tokens)
+        scores = model.router(part.tokens if model.router.reads_tokens else x, part.query)
+        others = mask_candidates(scores, part.query, "others")
+        share = metrics.tie_shares(others, metrics.tie_slack(others))
+        evidence, query = part.evidence[:, None], part.query[:, None]
+        at_evidence, at_query = scores.gather(1, evidence), scores.gather(1, query)
+        rest = others.scatter(1, evidence, float("-inf")).isfinite()
+        deviation, mean = _spread(scores, rest)
+        sums["precision_others"] += float(share.gather(1, evidence).sum())
+        sums["token_match"] += float(((at_evidence - mean) / deviation).sum())
+        sums["self_match"] += float(((at_query - at_evidence) / deviation).sum())
+    measured = {name: total / len(held_out) for name, total in sums.items()}
+    return measured | _forms(model)
+
+
+def _spread(scores: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standard deviation and mean, `(B, 1)` each, of the scores that are chosen."""
+    number = chosen.sum(dim=1, keepdim=True)
+    mean = (scores * chosen).sum(dim=1, keepdim=True) / number
+    square = ((scores - mean).square() * chosen).sum(dim=1, keepdim=True) / number
+    return square.sqrt().clamp(min=1e-12), mean
+
+
+def _forms(model: FCI) -> dict[str, float]:
+    form = model.router.form()
+    embedding = next((m for m in model.modules() if isinstance(m, TokenEmbedding)), None)
+    if form is None or embedding is None:
+        return {}
+    tables = {"token_form": embedding.token, "position_form": embedding.position}
+    return {
+        name: _diagonal_excess(model.norm(table.weight), form)
+        for name, table in tables.items()
+        if table is not None
+    }
+
+
+def _diagonal_excess(vectors: torch.Tensor, form: torch.Tensor) -> float:
+    """How far the form's diagonal is above the rest, in standard deviations of the rest."""
+    values = (vectors @ form @ vectors.T).double()
+    diagonal = values.diagonal()
+    rest = values[~torch.eye(len(values), dtype=torch.bool, device=values.device)]
+    return float((diagonal.mean() - rest.mean()) / rest.std())
+
+
+def add_mechanism(parts: dict[str, list[float]], model: FCI, held_out: Batch) -> None:
+    """Measure once more: each part's value is added to the list of its name."""
+    for name, value in mechanism(model, held_out).items():
+        parts.setdefault(name, []).append(round(value, 5))
