@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE, verdict
+from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE, reproduction
 from fcilib.specs.spec import Spec
 from fcilib.study.notation import number, percent, spread
 
@@ -101,8 +101,8 @@ class Claim(Spec):
         return abs(over) <= margin
 
     def verdict(self, measured: Mapping[str, tuple[float, float]]) -> str:
-        """The verdict on (mean, s.d.) measured under several protocols, by the protocol's name."""
-        return verdict({name: self.agrees(*found) for name, found in measured.items()})
+        """What a table says of (mean, s.d.) measured under several protocols, by their names."""
+        return reproduction({name: self.agrees(*found) for name, found in measured.items()})
 
     def write(self, mean: float, sd: float) -> str:
         """A measured mean and its standard deviation, for readers, as this claim's unit has it."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fcilib.ledger.agreement import verdict
+from fcilib.ledger.agreement import reproduction
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims
 from fcilib.ledger.findings import Finding, Reader
@@ -67,7 +67,7 @@ class Entry:
     @property
     def at_this_size(self) -> str:
         """Under which protocols the numbers of this profile agree, by the chapters' rule."""
-        return verdict({p: all(f.agrees for f in part) for p, part in self.whole.items()})
+        return reproduction({p: all(f.agrees for f in part) for p, part in self.whole.items()})
 
     @property
     def reason(self) -> str | None:

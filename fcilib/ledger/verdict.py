@@ -68,7 +68,7 @@ def is_fair(finding: Finding, rule: Rule) -> bool:
     return not finding.lacking and (finding.n >= rule.seeds or not finding.draws)
 
 
-def agreement(claim: Claim, finding: Finding, rule: Rule) -> tuple[Interval, float]:
+def zone(claim: Claim, finding: Finding, rule: Rule) -> tuple[Interval, float]:
     """The values that agree with the claim at the finding's size, and the margin that they hold.
 
     The paper's number with a margin on either side, or without an end where it is a bound. Near
@@ -91,13 +91,13 @@ def _ends(relation: str, value: float, margin: float) -> Interval:
 
 def compared(claim: Claim, finding: Finding, rule: Rule = STANDARD) -> bool | None:
     """True if a number agrees, False if it does not, None if its interval is too wide to say."""
-    zone, margin = agreement(claim, finding, rule)
+    agreeing, margin = zone(claim, finding, rule)
     measured = finding.sd if claim.statistic == "sd" else finding.mean
     half = max(measured - finding.interval.low, finding.interval.high - measured)
-    if finding.interval.misses(zone):
+    if finding.interval.misses(agreeing):
         return False
-    sharp = finding.interval.within(zone) or half <= rule.widest * margin
-    return True if measured in zone and sharp else None
+    sharp = finding.interval.within(agreeing) or half <= rule.widest * margin
+    return True if measured in agreeing and sharp else None
 
 
 def directed(direction: Direction, finding: Finding) -> bool | None:

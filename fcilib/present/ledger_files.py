@@ -10,6 +10,7 @@ import pandas as pd
 from fcilib.ledger.ledger import Entry, decisive
 
 Entries = Mapping[str, Entry]
+"""The ledger's entries by the name of their claim."""
 
 
 def ledger_json(entries: Mapping[str, Entries]) -> str:

@@ -14,7 +14,7 @@ from fcilib.ledger.claims import Claim, Contradiction, contradictions
 from fcilib.ledger.findings import Finding
 from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary, whole_ledger
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER
-from fcilib.present.ledger_files import ledger_csv, ledger_json
+from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
 from fcilib.present.ledger_rule import rule_page
 from fcilib.present.tables import anchor_of, measured
 from fcilib.storage.files import write_atomic
@@ -33,8 +33,6 @@ STYLES = {
     NOT_HERE: "elsewhere",
 }
 """The class, after `ledger-`, of whatever shows a kind of verdict."""
-
-Entries = Mapping[str, Entry]
 
 
 def write_ledger_pages(book: Path, records: Path) -> None:

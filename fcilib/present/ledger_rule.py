@@ -18,8 +18,8 @@ from fcilib.ledger.verdict import (
     SUBSTANCE,
     UNDER,
     Rule,
-    agreement,
     compared,
+    zone,
 )
 
 SAID_WHEN = {
@@ -88,13 +88,13 @@ def _worked(entry: Entry) -> str:
     claim = entry.claim
     parts = [f"**{claim.statement}** The paper has {claim}."]
     for protocol, (finding, *_) in entry.by_protocol.items():
-        zone, _ = agreement(claim, finding, STANDARD)
+        agreeing, _ = zone(claim, finding, STANDARD)
         side = {True: "agrees", False: "does not agree", None: "is too wide to say"}
         under = f"Under `{protocol}`" if protocol else "Here"
         seeds = f"{finding.n} seed{'s' if finding.n > 1 else ''}"
         parts += [
             f"{under}, {seeds} gave {claim.write(finding.mean, finding.sd)}.",
-            f"What agrees reaches from {_reach(claim, zone)};",
+            f"What agrees reaches from {_reach(claim, agreeing)};",
             f"the interval, from {_reach(claim, finding.interval)},",
             f"{side[compared(claim, finding)]}.",
         ]

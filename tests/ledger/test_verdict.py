@@ -20,9 +20,9 @@ from fcilib.ledger.verdict import (
     STANDARD,
     SUBSTANCE,
     VERDICTS,
-    agreement,
     compared,
     judge,
+    zone,
 )
 from fcilib.publish.project import find_project
 from fcilib.study.profiles import PROFILES
@@ -151,25 +151,25 @@ def test_a_number_agrees_differs_or_is_too_wide_to_say(values, side):
 def test_near_chance_the_distance_from_chance_counts_and_the_margin_is_one_chance_level():
     """The paper has 1.2%, six times its chance of 0.2%: two points would let chance agree."""
     it = claim(0.012)
-    zone, margin = agreement(it, found(0.002, 0.002, 0.002), STANDARD)
-    assert (zone.low, zone.high, margin) == pytest.approx((0.010, 0.014, 0.002), abs=1e-6)
+    ends, margin = zone(it, found(0.002, 0.002, 0.002), STANDARD)
+    assert (ends.low, ends.high, margin) == pytest.approx((0.010, 0.014, 0.002), abs=1e-6)
     assert it.agrees(0.002)
     assert compared(it, found(0.002, 0.002, 0.002)) is False
     smaller = found(0.018, 0.018, 0.018, chance=0.008)  # a size at which chance is 0.8%
-    zone, margin = agreement(it, smaller, STANDARD)
-    assert (zone.low, zone.high) == pytest.approx((0.010, 0.026), abs=1e-6)
+    ends, margin = zone(it, smaller, STANDARD)
+    assert (ends.low, ends.high) == pytest.approx((0.010, 0.026), abs=1e-6)
     assert compared(it, smaller) is True
 
 
 def test_far_from_chance_or_where_it_is_not_known_the_margin_is_two_points():
     for finding in (GOOD, replace(GOOD, chance_there=math.nan)):
-        zone, _ = agreement(claim(), finding, STANDARD)
-        assert (zone.low, zone.high) == pytest.approx((0.88, 0.92), abs=1e-6)
+        ends, _ = zone(claim(), finding, STANDARD)
+        assert (ends.low, ends.high) == pytest.approx((0.88, 0.92), abs=1e-6)
 
 
 def test_a_bound_has_one_end_and_a_threshold_no_margin():
-    zone, _ = agreement(claim(0.4, relation="at most"), GOOD, STANDARD)
-    assert (zone.low, zone.high) == (-math.inf, pytest.approx(0.42))
+    ends, _ = zone(claim(0.4, relation="at most"), GOOD, STANDARD)
+    assert (ends.low, ends.high) == (-math.inf, pytest.approx(0.42))
     it = claim(0.4, relation="at most", tolerance=0)
     assert compared(it, found(0.39, 0.39, 0.39)) is None  # 37.3% to 40.8% is on both sides
     assert compared(it, found(0.3, 0.3, 0.3)) is True
