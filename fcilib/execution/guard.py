@@ -11,6 +11,8 @@ from pathlib import Path
 def demand_guard() -> None:
     """Raise RuntimeError where a script calls from its top level, outside of the usual guard.
 
+    So does a script that is no file, as one that Python reads from its standard input.
+
     A worker process imports the script that started it. Without `if __name__ == "__main__":` it
     would come to the same call, and try to start workers of its own. Notebooks, `python -c` and
     modules that are called from a guarded script have nothing to guard.
@@ -25,8 +27,13 @@ def demand_guard() -> None:
         if frame.function == "<module>" and frame.frame.f_globals.get("__name__") == "__main__"
     ]
     try:
-        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError):  # no script that a worker could import
+        tree = ast.parse(Path(path).read_bytes())
+    except OSError:
+        raise RuntimeError(
+            f"executor: {path} is no file, and processes that start would have to run it again; "
+            f'save the script, or use executor="inline"'
+        ) from None
+    except (ValueError, SyntaxError):  # a program that is no source text
         return
     guards = [node for node in tree.body if isinstance(node, ast.If) and _is_guard(node.test)]
     if any(not _inside(line, guards) for line in lines):

@@ -31,7 +31,7 @@ class Estimates:
 
     def __init__(self, records: Records, smaller: Records, sizes: Profile, device: str) -> None:
         self.records, self.smaller, self.sizes = records, smaller, sizes
-        self.kind = device.partition(":")[0]
+        self.kind = "cuda" if device.startswith("cuda") else "cpu"
         self.read: dict[Path, Record] = {}
         self.twins = catalogue(MEASURED) if sizes == EXTRAPOLATED else {}
 

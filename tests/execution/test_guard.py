@@ -21,13 +21,14 @@ def main():
 """
 
 
-def run(tmp_path, end, *, name="script.py"):
-    script = tmp_path / name
-    script.write_text(START.format(records=str(tmp_path / "records")) + end, encoding="utf-8")
+def run(tmp_path, end, *, stdin=False):
+    script = tmp_path / "script.py"
+    text = START.format(records=str(tmp_path / "records")) + end
+    script.write_text(text, encoding="utf-8")
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, script], env=env, capture_output=True, text=True, timeout=300
-    )
+    command = [sys.executable, "-" if stdin else script]
+    text = text if stdin else ""
+    return subprocess.run(command, env=env, input=text, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("end", ["main()\n", "if True:\n    main()\n"])
@@ -40,6 +41,14 @@ def test_without_the_guard_one_sentence_says_what_to_write(tmp_path, end):
     assert "memory" not in done.stderr
     assert done.stderr.count("Traceback") == 1
     assert not list((tmp_path / "records").rglob("*.json"))
+
+
+def test_a_script_that_is_no_file_is_told_to_become_one(tmp_path):
+    done = run(tmp_path, "if __name__ == '__main__':\n    main()\n", stdin=True)
+    assert done.returncode == 1
+    *_, last = done.stderr.strip().splitlines()
+    assert last.startswith("RuntimeError: executor: <stdin> is no file")
+    assert done.stderr.count("Traceback") == 1
 
 
 @pytest.mark.parametrize("end", ["if __name__ == '__main__':\n    main()\n"])

@@ -36,6 +36,7 @@ def test_a_filter_never_denies_what_it_holds(tokens, bits, hashes, salt):
     index = build(bits=bits, hashes=hashes, salt=salt)
     filters = filled(index, tokens)
     assert filters.shape == (1, 1, bits)
+    assert filters.dtype == torch.bool
     assert 1 <= filters.sum() <= hashes * len(set(tokens))
     for token in tokens:
         assert index.holds(filters, torch.tensor([[token]])).all()

@@ -250,6 +250,7 @@ def test_a_fraction_that_is_none_is_refused(fraction):
 
 
 def test_other_bad_fields_are_named():
-    for field, value in [("ridge", 0.0), ("delta", 1.0), ("bound", 0.0), ("controller", "ucb")]:
+    for field, value in [("ridge", 0.0), ("delta", 1.0), ("bound", 0.0), ("controller", "ucb"),
+                         ("within", 8)]:  # fmt: skip
         with pytest.raises(ValueError, match=field):
             Budgeted(**{field: value})

@@ -13,7 +13,7 @@ from fcilib.routers import Investigator
 from fcilib.storage.sealed import UnknownKindError, seal
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
-from fcilib.training.records import RecordError, Records, read
+from fcilib.training.records import RecordError, Records
 from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
@@ -46,6 +46,17 @@ def test_a_record_says_what_ran_and_what_came_of_it(store):
     assert store.find(SPEC.with_seed(1)) is None
 
 
+def test_only_a_record_of_a_gpu_says_whether_its_step_was_captured(store, tmp_path):
+    record = store.find(SPEC)
+    assert record.step is None
+    assert "step" not in json.loads(store.path(SPEC).read_text())
+    other = Records(tmp_path)
+    other.add(record.model_copy(update={"step": "eager", "device": "cuda: some"}))
+    assert other.find(SPEC).step == "eager"
+    with pytest.raises(ValueError, match="step"):
+        type(record).model_validate({**dict(record), "step": "slow"})
+
+
 def test_a_finished_run_leaves_its_weights_and_nothing_else(store):
     assert {p.name for p in store.workspace(SPEC).iterdir()} <= {"lock", "weights.safetensors"}
 
@@ -74,7 +85,7 @@ def test_what_is_no_record_is_refused_by_name(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
     with pytest.raises(RecordError, match=r"x\.json.*Delete the file"):
-        read(path)
+        Records(path.parent).read(path)
 
 
 def test_a_foreign_record_is_refused(store, tmp_path):
@@ -92,7 +103,7 @@ def test_a_well_formed_record_of_other_fields_is_refused(store, tmp_path):
     path = tmp_path / "x.json"
     path.write_bytes(seal(content))
     with pytest.raises(RecordError, match="another version"):
-        read(path)
+        Records(path.parent).read(path)
 
 
 def test_the_memory_of_a_process_is_not_written_as_that_of_a_run(store):
