@@ -238,7 +238,7 @@ def test_every_run_that_fails_is_named(tmp_path, monkeypatch):
 
 
 def test_an_interrupt_stops_everything_at_once(tmp_path, monkeypatch):
-    def interrupted(spec, records):
+    def interrupted(spec, records, *_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(executors, "run_one", interrupted)
