@@ -115,6 +115,10 @@ def test_the_positions_of_most_promise_are_compared(training):
         assert promise[row][compared[row]].min() > promise[row][~compared[row]].max()
 
 
+def test_the_controllers_regression_has_the_ridge_of_the_description():
+    assert Budgeted(ridge=7.0).build(SIZE).rewards.ridge == 7.0
+
+
 def test_a_random_budget_is_drawn_anew_and_misses_no_position():
     x, query = some(batch=1)
     torch.manual_seed(0)

@@ -17,6 +17,8 @@ from fcilib.routers import (
     mask_candidates,
     pick,
 )
+from fcilib.routers.investigator import dots
+from fcilib.routers.random import RandomScores
 from fcilib.routers.router import RouterSpec, SegmentSpec
 from fcilib.specs.kinds import kinds
 from fcilib.specs.size import Size
@@ -52,6 +54,19 @@ def test_investigator_is_equation_one_head_by_head(heads):
     theirs = torch.autograd.grad(row.square().sum(), router.parameters())
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_investigators_products_are_autocasts_with_gradients_as_wide_as_the_weights(dtype):
+    x, _ = some()
+    v = torch.randn(3, 16)
+    leaves = [t.clone().requires_grad_() for t in (x, v)]
+    with torch.autocast("cpu", dtype):
+        got, expected = dots(*leaves), torch.bmm(x, v.unsqueeze(2)).squeeze(2)
+    assert got.dtype == dtype
+    assert torch.equal(got, expected)
+    got.float().sum().backward()
+    assert all(leaf.grad.dtype == torch.float32 for leaf in leaves)
 
 
 def kind(spec):
@@ -196,6 +211,10 @@ def test_each_row_of_scores_has_its_own_query(candidates, queries):
     """One query for three rows would leave the query of two of them a candidate."""
     with pytest.raises(ValueError, match=f"query: {queries} positions for 3 sequences"):
         mask_candidates(torch.zeros(3, 4), torch.zeros(queries, dtype=torch.long), candidates)
+
+
+def test_random_scores_are_of_tokens_if_nothing_is_said():
+    assert RandomScores()(torch.zeros(2, 5, 16), None).shape == (2, 5)
 
 
 def test_random_router_is_uniform():
