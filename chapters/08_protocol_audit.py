@@ -658,9 +658,10 @@ for name, entry in entries.items():
         continue
     if entry.claim.metric != "precision":
         continue
-    under_both = {}
-    for f in entry.findings:
-        under_both[f.protocol] = under_both.get(f.protocol, True) and f.agrees
+    under_both = {
+        protocol: all(finding.agrees for finding in part)
+        for protocol, part in entry.whole.items()
+    }
     approach = AUDITED.get(name)
     row = {"paper": str(entry.claim)}
     for p in ("all", "others"):

@@ -345,30 +345,38 @@ def kinds() -> None:
 
 @app.command()
 def claims(
-    profile: Annotated[str, typer.Option(help="smoke, quick or paper.")] = "quick",
+    profile: Annotated[
+        str | None,
+        typer.Option(help="smoke, quick or paper; the profile that decides each if left out."),
+    ] = None,
     chapter: Annotated[
         str | None, typer.Option(help="Only what this chapter's tables decide, e.g. 01.")
     ] = None,
     records: Folder = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
-    """Hold every claim of the paper against the records of one profile."""
+    """The verdict on every claim of the paper, by the records."""
     with _one_line_errors(ValueError):
         project = find_project()
-        sizes, folder = sizes_of(profile), (records or project.root / "records") / profile
-        if not folder.is_dir():
-            raise PipelineError(f"{folder} does not exist: it would hold the runs to read")
-        entries = ledger.ledger(Records(folder), sizes)
+        folder = records or project.root / "records"
+        sizes = None if profile is None else sizes_of(profile)
+        if not (within := folder / (profile or "")).is_dir():
+            raise PipelineError(f"{within} does not exist: it would hold the runs to read")
+        if sizes is None:
+            entries = ledger.decisive(ledger.whole_ledger(folder))
+        else:
+            entries = ledger.ledger(Records(within), sizes)
         if chapter is not None:
             name, decided = project.chapter(chapter).name, ledger_page.decided_in(project.book)
             entries = {n: e for n, e in entries.items() if name in decided.get(n, [])}
         if as_json:
             typer.echo(json.dumps([e.plain() for e in entries.values()], allow_nan=False))
             return
-        table = Table("claim", "place", "paper", f"measured ({profile})", "verdict", box=None)
+        table = Table("claim", "place", "paper", "measured", "verdict", box=None)
         for name, entry in entries.items():
             place, paper = entry.claim.place, str(entry.claim)
-            table.add_row(name, place, paper, ledger_page.plain_measured(entry), entry.verdict)
+            verdict = entry.judgement.verdict
+            table.add_row(name, place, paper, ledger_page.plain_measured(entry), verdict)
         Console(width=max(Console().width, WIDEST)).print(table)
         counts = ledger.summary(entries).items()
         typer.echo("\n" + ", ".join(f"{kind}: {count}" for kind, count in counts))
