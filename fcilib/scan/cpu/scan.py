@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from fcilib.scan.backend import ScanInputs
+from fcilib.scan.backend import ScanInputs, first_derivative, in_memory
 from fcilib.scan.cpu.convolution import causal_conv_silu
 from fcilib.scan.cpu.lanes import LANES
 from fcilib.scan.cpu.scan_loops import (
@@ -34,7 +33,7 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def supports(tensor: Tensor) -> bool:
     """float32 and narrower on the CPU; all arithmetic is float32."""
-    return tensor.device.type == "cpu" and tensor.dtype in _DTYPES
+    return tensor.device.type == "cpu" and tensor.dtype in _DTYPES and in_memory(tensor)
 
 
 def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
@@ -48,7 +47,9 @@ class _Scan(torch.autograd.Function):
     """Everything in float32. Keeps its inputs and one state per chunk."""
 
     @staticmethod
-    def forward(ctx, u, delta, A, B, C, D, z, delta_bias, use_softplus, reverse, want_last):
+    def forward(
+        ctx, u, delta, A, B, C, D, z, delta_bias, initial, use_softplus, reverse, want_last
+    ):  # fmt: skip
         batch, length, width = u.shape
         states = A.shape[1]
         A = A.contiguous()
@@ -58,6 +59,7 @@ class _Scan(torch.autograd.Function):
         differentiate = any(ctx.needs_input_grad)
         places = chunks + 1 if differentiate else 1
         kept = empty(tasks, places, states, LANES)
+        kept[:, 0] = 0.0 if initial is None else _blocked(initial)
         kept_task = kept.stride(0)
         kept_chunk = kept.stride(1) if differentiate else 0
         out = empty(batch, length, width)
@@ -75,14 +77,14 @@ class _Scan(torch.autograd.Function):
         if differentiate:
             ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, kept)
             ctx.use_softplus, ctx.reverse = use_softplus, reverse
+            ctx.initial = initial is not None
             ctx.set_materialize_grads(False)
         if not want_last:
             return out, None
-        last = kept[:, -1].view(batch, blocks, states, LANES).transpose(2, 3)
-        return out, last.reshape(batch, blocks * LANES, states)[:, :width].clone()
+        return out, _unblocked(kept[:, -1], width)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx, dout, dlast):
         u, delta, A, B, C, D, z, delta_bias, kept = ctx.saved_tensors
         reverse = ctx.reverse
@@ -91,7 +93,7 @@ class _Scan(torch.autograd.Function):
         blocks = blocks_of(width)
         tasks = batch * blocks
         dout = dense(dout)
-        dlast = _blocked(dlast)
+        carries = empty(tasks, states, LANES).zero_() if dlast is None else _blocked(dlast)
         du, ddelta = empty(batch, length, width), empty(batch, length, width)
         dz = None if z is None else empty(batch, length, width)
         dB, dC = (empty(blocks, batch, length, states) for _ in range(2))
@@ -106,7 +108,7 @@ class _Scan(torch.autograd.Function):
                 rows(u, reverse), rows(delta, reverse), A.data_ptr(), rows(B, reverse),
                 rows(C, reverse), address(D), rows(z, reverse), address(delta_bias),
                 kept.data_ptr(), kept.stride(1), kept.stride(0), rows(dout, reverse),
-                address(dlast), rows(du, reverse), rows(ddelta, reverse), rows(dz, reverse),
+                carries.data_ptr(), rows(du, reverse), rows(ddelta, reverse), rows(dz, reverse),
                 (*rows(dB[0], reverse), dB.stride(0)), (*rows(dC[0], reverse), dC.stride(0)),
                 dA.data_ptr(), dD.data_ptr(), dbias.data_ptr(),
             ),
@@ -121,17 +123,24 @@ class _Scan(torch.autograd.Function):
             None if D is None else sum_first(dD.view(batch, -1))[:width],
             dz,
             None if delta_bias is None else sum_first(dbias.view(batch, -1))[:width],
+            _unblocked(carries, width) if ctx.initial else None,
             None,
             None,
             None,
         )
 
 
-def _blocked(state: Tensor | None) -> Tensor | None:
-    """`(B, d, N)` as the kernels hold it: `(B, blocks, N, LANES)`, zeros in the last lanes."""
-    if state is None:
-        return None
+def _blocked(state: Tensor) -> Tensor:
+    """`(B, d, N)` as the kernels hold it, a copy: `(B blocks, N, LANES)`, zeros in the last lanes."""
     batch, width, states = state.shape
     blocks = blocks_of(width)
+    held = empty(batch * blocks, states, LANES)
     padded = torch.nn.functional.pad(state, (0, 0, 0, blocks * LANES - width))
-    return padded.view(batch, blocks, LANES, states).transpose(2, 3).contiguous()
+    return held.copy_(padded.view(-1, LANES, states).transpose(1, 2))
+
+
+def _unblocked(held: Tensor, width: int) -> Tensor:
+    """The way back."""
+    states, blocks = held.shape[1], blocks_of(width)
+    state = held.transpose(1, 2).reshape(-1, blocks * LANES, states)
+    return state[:, :width].clone()

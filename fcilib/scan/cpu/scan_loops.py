@@ -79,7 +79,7 @@ def forward_floats(states: int) -> int:
 
 def backward_floats(states: int) -> int:
     """Size of the workspace of `scan_backward`, in floats."""
-    return 2 * states * LANES + 10 * CHUNK
+    return states * LANES + 10 * CHUNK
 
 
 @compiled
@@ -90,7 +90,7 @@ def scan_forward(
 ):  # fmt: skip
     """Tasks `first` to `last`. `kept`: per task, the state before each chunk, then the last one.
 
-    With `kept_chunk` 0 (nothing will be differentiated) there is one place, written over.
+    The first of them is there before the call. With `kept_chunk` 0 (nothing will be differentiated) there is one place, written over.
     """
     blocks = (width + LANES - 1) // LANES
     rates = work
@@ -109,8 +109,6 @@ def scan_forward(
         if D != 0:
             skip = read(D, channel, count)
         state_at = kept + FLOAT * task * kept_task
-        for n in range(states):
-            store(state_at, n * LANES, full(0.0))
         for start in range(0, length, STEPS):
             steps = min(STEPS, length - start)
             for s in range(steps):
@@ -158,18 +156,19 @@ def scan_forward(
 def scan_backward(
     first, last, length, width, states, use_softplus,
     u: Rows, delta: Rows, A, B: Rows, C: Rows, D, z: Rows, delta_bias,
-    kept, kept_chunk, kept_task, dout: Rows, dlast,
+    kept, kept_chunk, kept_task, dout: Rows, carries,
     du: Rows, ddelta: Rows, dz: Rows, dB: PartialRows, dC: PartialRows, dA, dD, dbias, work,
 ):  # fmt: skip
     """Tasks `first` to `last`, against the direction of the scan.
 
+    `carries`, `(tasks, N, LANES)`, is what each state sends back: the gradient of the last state
+    before the call, that of the initial state after it.
     `dB`, `dC` are partial sums `(blocks, B, L, N)`; `dA` `(tasks, N, LANES)`, `dD`, `dbias`
     `(tasks, LANES)`: each cell belongs to one task, so no order of the tasks can change a sum.
     """
     blocks = (width + LANES - 1) // LANES
     rates = work
-    carries = rates + FLOAT * states * LANES
-    steps_at = carries + FLOAT * states * LANES
+    steps_at = rates + FLOAT * states * LANES
     inputs_at = steps_at + FLOAT * CHUNK
     sums_at = inputs_at + FLOAT * CHUNK
     grads_at = sums_at + FLOAT * CHUNK
@@ -191,12 +190,9 @@ def scan_backward(
         if D != 0:
             skip = read(D, channel, count)
         dA_at = dA + FLOAT * task * states * LANES
+        carry_at = carries + FLOAT * task * states * LANES
         for n in range(states):
             store(dA_at, n * LANES, full(0.0))
-            carry = full(0.0)
-            if dlast != 0:
-                carry = load(dlast, (task * states + n) * LANES)
-            store(carries, n * LANES, carry)
         dskip = full(0.0)
         dshift = full(0.0)
         chunks = (length + STEPS - 1) // STEPS
@@ -252,7 +248,7 @@ def scan_backward(
                     h = decay * h + load(inputs_at, s * LANES) * spread(B[0], B_row + s * B[2] + n)
                     y = load(sums_at, s * LANES) + spread(C[0], C_row + s * C[2] + n) * h
                     store(sums_at, s * LANES, y)
-                carry = load(carries, n * LANES)
+                carry = load(carry_at, n * LANES)
                 drate = load(dA_at, n * LANES)
                 for s in range(steps - 1, -1, -1):
                     grad = load(grads_at, s * LANES)
@@ -267,7 +263,7 @@ def scan_backward(
                     dexponent = carry * h
                     drate = drate + dexponent * load(steps_at, s * LANES)
                     store(dsteps_at, s * LANES, load(dsteps_at, s * LANES) + dexponent * rate)
-                store(carries, n * LANES, carry)
+                store(carry_at, n * LANES, carry)
                 store(dA_at, n * LANES, drate)
             for s in range(steps):
                 t = start + s
