@@ -13,6 +13,8 @@ EXTRAS := book,test
 WORKERS ?= 2
 # Scratch folder of `make fresh`; nothing under it is tracked.
 FRESH ?= _runs/fresh
+# What `make gpu` may take in all.
+MINUTES ?= 60
 
 # Cells are compared with what they printed before: the caller's terminal must not show in them,
 # and neither may the order in which Python prints a set.
@@ -24,8 +26,11 @@ NOTEBOOKS = $(wildcard book/[0-9]*.ipynb)
 
 ADDED := $(VENV)/.installed-scale
 LAB := $(VENV)/.installed-edit
+MUTMUT := $(VENV)/.installed-mutants
+# The wings whose tests `make mutants` tries.
+WINGS ?= model routers tasks training storage ledger
 
-.PHONY: help book test edit audit scale fresh pages links lint format clean
+.PHONY: help book test edit audit scale fresh gpu pages links mutants lint format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -51,11 +56,17 @@ scale: $(ADDED) ## also install pretrained backbones, and what the hub's data se
 fresh: $(STAMP) $(ADDED) ## train every experiment of the book again, one seed, into a scratch folder
 	$(BIN)/fci book --records $(FRESH)/records --out $(FRESH)/book --no-render -p seeds=1
 
+gpu: $(STAMP) ## test, compare and time on a GPU, then train what the ledger lacks; MINUTES=60
+	bash .ci/gpu $(MINUTES)
+
 pages: $(STAMP) ## open every rendered page and check that it asks the network for nothing
 	$(BIN)/python -m pytest tests/test_pages.py
 
 links: $(STAMP) ## ask the network whether the links in the book still lead somewhere
 	$(BIN)/jupyter-book build . --path-output _runs/links --builder linkcheck
+
+mutants: $(STAMP) $(MUTMUT) ## change the code in small ways, and list the changes that no test notices (hours)
+	.ci/mutants $(VENV) _runs/mutants $(WINGS)
 
 lint: $(STAMP) ## style, types, and which part of the library imports which
 	$(BIN)/ruff check $(wildcard $(CODE))
@@ -84,3 +95,6 @@ $(ADDED): $(STAMP)
 
 $(LAB): $(STAMP)
 	@$(LOCK) bash .ci/setup $(VENV) $(LAB) edit
+
+$(MUTMUT): $(STAMP)
+	@$(LOCK) bash .ci/setup $(VENV) $(MUTMUT) mutants

@@ -35,6 +35,7 @@
 profile = "quick"  # smoke, quick or paper
 seeds = 3
 executor = "process"  # inline, process or ray
+device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
@@ -631,7 +632,7 @@ closing.close(
 #   comparisons, a bandit compares if its features do, and a memory bank that is addressed by content compares
 #   through its slots. What fails here for want of a comparison is what never lets the query meet the tokens: DOL
 #   in our reading, bandits on vectors side by side. The global mean, Fourier mixing and the rank-1 router do
-#   compare, and fail for other reasons ([chapter 6](06_escape_routes.ipynb)).
+#   compare, and fail for other reasons; the last for want of steps ([chapter 6](06_escape_routes.ipynb)).
 # * **What precedes the router.** With raw embeddings routing as well as anything, the routers of this chapter
 #   were given those. Where the paper had something else in front, it does not say what.
 # * **What is ours.** The paper names its approaches and defines few of them. MF-OFUL, DOL, the memory bank

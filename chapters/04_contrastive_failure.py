@@ -33,6 +33,7 @@
 profile = "quick"  # smoke, quick or paper
 seeds = 3
 executor = "process"  # inline, process or ray
+device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%

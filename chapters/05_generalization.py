@@ -33,6 +33,7 @@
 profile = "quick"  # smoke, quick or paper
 seeds = 3
 executor = "process"  # inline, process or ray
+device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
@@ -66,7 +67,7 @@ from fcilib.model import metrics
 from fcilib.model.fci import Output
 from fcilib.present import closing, figures
 from fcilib.present.tables import comparison_table, further, labelled, linked
-from fcilib.retrieval import Encoder, Keywords, hotpotqa
+from fcilib.retrieval import Encoder, Keywords, scoring
 from fcilib.study.notation import percent, spread, texts
 
 # %% [markdown]
@@ -362,9 +363,9 @@ for name, text in texts(zoology.summary("precision")).items():
 # paragraphs given with it. The paper cuts this context into 16 segments and picks two. We cut it into 16
 # runs of whole sentences, about equally many words in each. BM25 {cite:p}`robertson2009bm25` and two of
 # its variants come from rank-bm25; the paper names no tokenisation, so there are two: what white space
-# separates, as it stands, and runs of letters and digits in lower case. Beside keywords stand a frozen
-# bidirectional encoder, all-MiniLM-L6-v2, which compares by cosine, and the Investigator itself, trained on
-# top of it with the questions of the train split.
+# separates, as it stands, and runs of letters, marks and numbers in lower case. Segments with equal scores
+# are picked with equal chance. Beside keywords stand a frozen bidirectional encoder, all-MiniLM-L6-v2, which
+# compares by cosine, and the Investigator itself, trained on top of it with the questions of the train split.
 
 # %%
 known = catalogue(study.sizes)
@@ -556,9 +557,9 @@ closing.close(
 
 # %% tags=["remove-input"]
 Code(
-    inspect.getsource(hotpotqa.score)
+    inspect.getsource(scoring.score)
     + "\n\n"
-    + inspect.getsource(hotpotqa.chance),
+    + inspect.getsource(scoring.chance),
     language="python",
 )
 

@@ -34,6 +34,7 @@
 profile = "quick"  # smoke, quick or paper
 seeds = 3
 executor = "process"  # inline, process or ray
+device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
@@ -631,16 +632,18 @@ for name, row in {
         display=False,
     )
 glue("picks", runs[segments].router.k, display=False)
+glue("questions of BM25", retrieved.questions.note, display=False)
 glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 
 # %% [markdown]
 # A row reproduces within two points or two standard deviations over seeds, whichever is more. The largest gaps are the
-# rows without preprocessing and those of Flow, which route, and the rank-1 routers, which do not:
+# rows without preprocessing and those of Flow, which route, and the rank-1 routers, which do not within so few steps
+# ([chapter 6](06_escape_routes.ipynb) gives them more):
 # {glue:text}`table rank-1 on attention` on bidirectional attention and {glue:text}`table rank-1 on Mamba` on
 # bidirectional Mamba. Fourier mixing, at {glue:text}`table Fourier`, is no better than positions alone
 # ({glue:text}`positions only`): that it fails is confirmed, if not the number. Segment rows count one pick; with
 # {glue:text}`picks`, chance is {glue:text}`segment at k`, the height of the paper's 25.6%. Most rows of Table 2 stand in
-# Table 3 again.
+# Table 3 again. The questions of BM25's row: {glue:text}`questions of BM25`
 
 # %% [markdown]
 # ### Further statements of this section

@@ -32,6 +32,7 @@
 profile = "quick"  # smoke, quick or paper
 seeds = 3
 executor = "process"  # inline, process or ray
+device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
@@ -469,8 +470,10 @@ glue("two findings", HTML(both_findings + picture), display=False)
 #    spend nothing on context first.
 # 2. If its neighbours do, give every token a short convolution, a recurrence or a window of attention before the router,
 #    in both directions if the router may look at what follows. Each costs $O(n)$ and is learned in few steps.
-# 3. Keep the comparison of pairs; that ingredient of the paper's survives in this form: with one number per token in its
-#    place nothing routed ([chapter 6](06_escape_routes.ipynb)).
+# 3. Every token has to be compared with the question somewhere: in the router, or in front of it. A recurrence that has
+#    read the one question can do it, and one number per token is then enough; it takes longer to learn
+#    ([chapter 6](06_escape_routes.ipynb)). One number orders the tokens alike for every question, so that with
+#    several questions in a sequence the comparison belongs in the router.
 # 4. Do not expect a router's loss alone to teach attention over everything where to look. Give it a window, or the layers
 #    below a denser signal, and test on your own task that they learned it.
 #

@@ -35,6 +35,7 @@
 profile = "quick"  # smoke, quick or paper
 seeds = 3
 executor = "process"  # no effect here: a measurement runs alone
+device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%

@@ -11,6 +11,7 @@ import json
 import math
 import secrets
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,10 +40,10 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.routers.router import RouterSpec
     from fcilib.specs.kinds import kinds as kinds_of
     from fcilib.storage.files import StoreError
-    from fcilib.storage.sealed import RecordError
+    from fcilib.storage.places import default_records
     from fcilib.study.profiles import PROFILES
     from fcilib.study.profiles import profile as sizes_of
-    from fcilib.system.device import device_named
+    from fcilib.system.device import check_device, device_here
     from fcilib.tasks import Task
     from fcilib.training.records import Records
 except KeyboardInterrupt:
@@ -69,15 +70,22 @@ Pairs = Annotated[
 ]
 
 
+Device = Annotated[
+    str | None, typer.Option(help="What trains models: auto, cpu, cuda or cuda:N; default cpu.")
+]
+
+
 @contextlib.contextmanager
 def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Iterator[None]:
-    """Turn what a reader can act on into a line on stderr and an exit status.
+    """Turn what a reader can act on into a line on stderr and an exit status; a warning, too.
 
     `mistakes`: errors of the library that mean a mistake of the caller's. `goes_on`: the same
     command, given after Ctrl-C, goes on from there.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: typer.echo(f"fci: {message}", err=True)
+            yield
     except (BuildFailed, StoreError) as error:
         typer.echo(f"fci: {error}", err=True)
         if detail := getattr(error, "detail", ""):
@@ -93,6 +101,11 @@ def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Itera
             err=True,
         )
         raise typer.Exit(2) from None
+    except BrokenPipeError:  # who reads what is printed has read enough
+        raise
+    except OSError as error:
+        typer.echo(f"fci: {error}", err=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         kept = (
             "; finished runs are kept, and the others up to their last finished epoch: "
@@ -102,16 +115,31 @@ def _one_line_errors(*mistakes: type[Exception], goes_on: bool = False) -> Itera
         raise typer.Exit(130) from None
 
 
-def _parse_pairs(pairs: list[str] | None, records: Path | None) -> dict[str, str]:
-    values = {}
+def _parameters(pairs: list[str] | None, **options: object) -> dict[str, str]:
+    """The texts of a chapter's parameters: those of -p, and those that have an option."""
+    texts = [(name, str(value)) for name, value in options.items() if value is not None]
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
-        if not equals or not name:
+        if not equals or not name.strip():
             raise PipelineError(f"-p takes NAME=VALUE, got {pair!r}")
-        values[name.strip()] = value
-    if records is not None:
-        values["records"] = str(records.resolve())
+        texts.append((name.strip(), value))
+    for name, count in Counter(name for name, _ in texts).items():
+        if count > 1:
+            raise PipelineError(f"the parameter {name!r} is set {count} times; set it once")
+    values = dict(texts)
+    if values.get("records"):
+        folder = Path(values["records"]).expanduser().resolve()
+        if folder.exists() and not folder.is_dir():
+            raise PipelineError(f"{folder}: is a file; records are kept in a folder")
+        values["records"] = str(folder)
     return values
+
+
+def _usable(device: str, executor: str) -> str:
+    """The device that is meant; raises ValueError where there is no such, here or on any node."""
+    if executor.startswith("ray"):
+        return check_device(device)
+    return device_here(device)
 
 
 @app.command()
@@ -123,15 +151,20 @@ def book(
     out: Annotated[
         Path | None, typer.Option(help="Write executed chapters here; nothing is rendered then.")
     ] = None,
+    device: Device = None,
     parameter: Pairs = None,
 ) -> None:
     """Execute chapters into book/ and render book/_build/html/."""
-    with _one_line_errors(goes_on=True):
+    with _one_line_errors(ValueError, goes_on=True):
         from fcilib.publish.chapters import execute_chapters
         from fcilib.publish.render import render as render_pages
 
         project = find_project()
-        values = _parse_pairs(parameter, records)
+        values = _parameters(parameter, records=records, device=device)
+        if device is not None:
+            values["device"] = _usable(device, values.get("executor", ""))
+        if not execute and (chapters or values or out):
+            raise PipelineError("--no-execute takes no chapters, --out, --records, --device or -p")
         if execute:
             folder = out.resolve() if out else project.book
             selected = project.select(chapters or [])
@@ -163,6 +196,7 @@ def run(
     executor: Annotated[
         str | None, typer.Option(help="Where runs happen: inline, process, ray or ray:ADDRESS.")
     ] = None,
+    device: Device = None,
     records: Folder = None,
     output: Annotated[
         Path | None, typer.Option(help="The executed notebook; default _runs/CHAPTER.ipynb.")
@@ -170,17 +204,24 @@ def run(
     parameter: Pairs = None,
 ) -> None:
     """Execute one chapter as you like it, away from the book."""
-    with _one_line_errors(goes_on=True):
-        from fcilib.publish.chapters import execute_chapter
+    with _one_line_errors(ValueError, goes_on=True):
+        from fcilib.publish.chapters import demand_free, execute_chapter
         from fcilib.publish.parameters import parse_parameters
 
         project = find_project()
         source = project.chapter(chapter)
-        named = {"profile": profile, "seeds": seeds, "executor": executor}
-        values = _parse_pairs(parameter, records) | {
-            name: str(value) for name, value in named.items() if value is not None
-        }
+        values = _parameters(
+            parameter,
+            profile=profile,
+            seeds=seeds,
+            executor=executor,
+            device=device,
+            records=records,
+        )
+        if device is not None:
+            values["device"] = _usable(device, values.get("executor", ""))
         target = output.resolve() if output else project.scratch / f"{source.name}.ipynb"
+        demand_free(project, target)
         execute_chapter(project, source, target, parse_parameters(source, values))
         typer.echo(target)
 
@@ -203,13 +244,10 @@ def status() -> None:
         counts = Counter(path.parent.name for path in project.root.glob("records/*/*.json"))
         by_profile = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
         typer.echo(f"\nrecords: {by_profile or 'none'}")
-        chapters = {
-            name: coverage(Records(project.root / "records" / name), PROFILES[name])
-            for name in ("quick", "paper")
-        }
-        for name, counts in chapters.items():
-            have, total = (sum(column) for column in zip(*counts.values(), strict=True))
-            parts = ", ".join(f"{chapter} {h}/{t}" for chapter, (h, t) in counts.items())
+        for name in ("quick", "paper"):
+            runs = coverage(Records(project.root / "records" / name), PROFILES[name])
+            have, total = (sum(column) for column in zip(*runs.values(), strict=True))
+            parts = ", ".join(f"{chapter} {h}/{t}" for chapter, (h, t) in runs.items())
             typer.echo(f"the ledger's runs at {name}: {have} of {total} ({parts})")
         for path in sorted(project.progress.glob("*.json")):
             state = read_progress(path)
@@ -236,24 +274,20 @@ def sweep_command(
 
     Several sweeps may run at once. One that was stopped is gone on with by the same command.
     """
-    with _one_line_errors(goes_on=True):
-        try:
-            if minutes is not None and not 0 < minutes < math.inf:
-                raise ValueError(f"--minutes: {minutes:g} is not above 0")
-            sizes = sizes_of(profile)
-            where = device_named(device)
-            parse_executor(executor)
-            root = records or find_project().root / "records"
-            folder = Records(root / profile)
-            estimates = Estimates(folder, Records(root / "quick"), sizes, where)
-            if list_only:
-                _list_missing(missing(folder, sizes), estimates)
-                return
-            swept = sweep(folder, sizes, estimates, executor, where, minutes)
-        except ModuleNotFoundError as error:
-            raise PipelineError(str(error)) from None
-        except (ValueError, RecordError, ConnectionError) as error:
-            raise PipelineError(str(error)) from None
+    with _one_line_errors(ValueError, ConnectionError, ModuleNotFoundError, goes_on=True):
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise ValueError(f"--minutes: {minutes:g} is not above 0")
+        sizes = sizes_of(profile)
+        parse_executor(executor)
+        where = _usable(device, executor)
+        root = records or find_project().root / "records"
+        folder = Records(root / profile)
+        smaller = root if (root / "quick").is_dir() else default_records()
+        estimates = Estimates(folder, Records(smaller / "quick"), sizes, where)
+        if list_only:
+            _list_missing(missing(folder, sizes), estimates)
+            return
+        swept = sweep(folder, sizes, estimates, executor, where, minutes)
     _say_swept(swept, estimates)
     if swept.failures is not None:
         typer.echo(f"fci: {swept.failures}", err=True)
@@ -311,28 +345,38 @@ def kinds() -> None:
 
 @app.command()
 def claims(
-    profile: Annotated[str, typer.Option(help="smoke, quick or paper.")] = "quick",
+    profile: Annotated[
+        str | None,
+        typer.Option(help="smoke, quick or paper; the profile that decides each if left out."),
+    ] = None,
     chapter: Annotated[
         str | None, typer.Option(help="Only what this chapter's tables decide, e.g. 01.")
     ] = None,
     records: Folder = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
-    """Hold every claim of the paper against the records of one profile."""
+    """The verdict on every claim of the paper, by the records."""
     with _one_line_errors(ValueError):
         project = find_project()
-        folder = Records((records or project.root / "records") / profile)
-        entries = ledger.ledger(folder, sizes_of(profile))
+        folder = records or project.root / "records"
+        sizes = None if profile is None else sizes_of(profile)
+        if not (within := folder / (profile or "")).is_dir():
+            raise PipelineError(f"{within} does not exist: it would hold the runs to read")
+        if sizes is None:
+            entries = ledger.decisive(ledger.whole_ledger(folder))
+        else:
+            entries = ledger.ledger(Records(within), sizes)
         if chapter is not None:
             name, decided = project.chapter(chapter).name, ledger_page.decided_in(project.book)
             entries = {n: e for n, e in entries.items() if name in decided.get(n, [])}
         if as_json:
             typer.echo(json.dumps([e.plain() for e in entries.values()], allow_nan=False))
             return
-        table = Table("claim", "place", "paper", f"measured ({profile})", "verdict", box=None)
+        table = Table("claim", "place", "paper", "measured", "verdict", box=None)
         for name, entry in entries.items():
             place, paper = entry.claim.place, str(entry.claim)
-            table.add_row(name, place, paper, ledger_page.plain_measured(entry), entry.verdict)
+            verdict = entry.judgement.verdict
+            table.add_row(name, place, paper, ledger_page.plain_measured(entry), verdict)
         Console(width=max(Console().width, WIDEST)).print(table)
         counts = ledger.summary(entries).items()
         typer.echo("\n" + ", ".join(f"{kind}: {count}" for kind, count in counts))
@@ -350,6 +394,7 @@ def audit(
         typer.Option(min=0, help="Leave out records that took longer than this many seconds."),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where runs happen.")] = "process",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
     records: Folder = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
 ) -> None:
@@ -371,7 +416,7 @@ def audit(
         say(f"{len(drawn.records)} of {drawn.among} records of {folder}, --seed {seed}{out}")
         say(f"{audits.AUDIT_RULE}\n")
         findings = []
-        for finding in audits.audit(drawn, executor):
+        for finding in audits.audit(drawn, executor, device):
             findings.append(finding)
             say(audits.described(finding))
     counts = audits.outcomes(findings)

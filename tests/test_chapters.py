@@ -116,6 +116,7 @@ def test_it_runs_from_nothing_and_again_from_its_records(chapter, tmp_path, monk
     if missing:
         pytest.skip(f"{chapter.name} needs {', '.join(missing)}, of the extra scale")
     monkeypatch.setenv("FCI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FCI_HOTPOTQA", raising=False)
     monkeypatch.setenv("FCI_BACKBONES", str(tmp_path / "backbones"))
     records = tmp_path / "records"
     sizes = {"profile": "smoke", "seeds": 2, "executor": "inline", "records": str(records)}

@@ -55,10 +55,49 @@ def printed(notebook: Path) -> str:
             "fci: 01_small has no parameter 'profil'; "
             "its parameters are: profile, seeds, executor, records",
         ),
+        (
+            ["run", "01", "--device", "gpu"],
+            "fci: device: 'gpu' is none of auto, cpu, cuda, cuda:N",
+        ),
+        (
+            ["book", "--device", "cuda:99"],
+            "fci: device: torch sees no GPU here, so 'cuda:99' can't be used",
+        ),
         (["run", "01", "-p", "seeds"], "fci: -p takes NAME=VALUE, got 'seeds'"),
         (
             ["run", "01", "-p", "seeds=many"],
             "fci: 01_small: parameter 'seeds' must be int (default 3), got 'many'",
+        ),
+        (
+            ["run", "01", "--profile", "smokey"],
+            "fci: 01_small: profile: 'smokey' is none of smoke, quick, paper",
+        ),
+        (
+            ["book", "-p", "profile=smokey"],
+            "fci: 01_small: profile: 'smokey' is none of smoke, quick, paper",
+        ),
+        (["run", "01", "-p", "seeds=-2"], "fci: 01_small: parameter seeds: -2 is less than one"),
+        (
+            ["run", "01", "-p", "seeds=[1, 1]"],
+            "fci: 01_small: parameter seeds: [1, 1] names one more than once",
+        ),
+        (
+            ["run", "01", "-p", f"seeds=[{2**63}]"],
+            f"fci: 01_small: parameter seeds: [{2**63}] is no list of whole numbers "
+            "from 0 to 2^63 - 1",
+        ),
+        (
+            ["run", "01", "--seeds", "2", "-p", "seeds=[7]"],
+            "fci: the parameter 'seeds' is set 2 times; set it once",
+        ),
+        (
+            ["book", "--records", "r", "-p", "records=q"],
+            "fci: the parameter 'records' is set 2 times; set it once",
+        ),
+        (["run", "01", "-p", " =3"], "fci: -p takes NAME=VALUE, got ' =3'"),
+        (
+            ["book", "01", "--no-execute"],
+            "fci: --no-execute takes no chapters, --out, --records, --device or -p",
         ),
     ],
 )
@@ -70,11 +109,42 @@ def test_a_mistake_is_one_line_and_status_2(root: Path, arguments: list[str], sa
 
 
 def test_run_leaves_the_book_alone(root: Path) -> None:
-    options = ["--profile", "smoke", "--seeds", "1", "--executor", "pool", "--records", "r"]
-    result = fci("run", "01", *options)
+    options = ["--profile", "smoke", "--seeds", "1", "--executor", "ray", "--records", "r"]
+    result = fci("run", "1", *options)
     assert result.exit_code == 0, result.output
-    assert printed(root / "_runs" / "01_small.ipynb") == "smoke 1 pool ./r\n"
+    assert printed(root / "_runs" / "01_small.ipynb") == "smoke 1 ray ./r\n"
     assert list((root / "book").rglob("*.*")) == []
+
+
+def test_records_of_a_parameter_are_found_from_here_as_those_of_the_option(root: Path) -> None:
+    result = fci("run", "1", "-p", "records=r")
+    assert result.exit_code == 0, result.output
+    assert printed(root / "_runs" / "01_small.ipynb") == "quick 3 process ./r\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "1", "--executor", "proces"], "01_small: executor: 'proces' is none of inline, "),
+        (["run", "1", "--output", "chapters/01_small.py"], "name a file in .ipynb\n"),
+        (["run", "1", "--output", "book/01_small.ipynb"], "is made by `fci book`; name a file "),
+        (["run", "1", "--records", "_toc.yml"], "is a file; records are kept in a folder\n"),
+        (["claims", "--records", "typo"], "typo/quick does not exist: it would hold the runs to "),
+        (["claims", "--profile", "smokey"], "profile: 'smokey' is none of smoke, quick, paper\n"),
+        (["bench", "scan", "--seconds", "inf"], "fci: seconds: "),
+        (["bench", "scan", "--megabytes", "0"], "fci: megabytes: "),
+        (["bench", "scan", "--lengths", ""], "lengths: '' is not a list of positive integers"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_at_the_door(
+    root: Path, arguments: list[str], said: str
+) -> None:
+    result = fci(*arguments)
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert (root / "chapters" / "01_small.py").read_text(encoding="utf-8") == CHAPTER
+    assert sorted(path.name for path in root.iterdir()) == ["_toc.yml", "chapters"]
 
 
 def test_run_writes_where_it_is_told(root: Path) -> None:
@@ -97,7 +167,7 @@ def test_book_executes_the_named_chapter_and_status_tells(root: Path) -> None:
     shown = fci("status").output
     assert "01_small  never" in shown
     assert "records: 1 smoke" in shown
-    assert "running: 01_small: 1/2 runs; flow epoch 1/4 precision  25.0%" in shown
+    assert "running: 01_small: 1/2 runs; flow: epoch 1/4, precision 25%" in shown
 
 
 def test_a_failed_chapter_is_status_1(root: Path) -> None:

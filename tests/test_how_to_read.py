@@ -14,9 +14,11 @@ PAGE = (ROOT / "book" / "how-to-read.md").read_text(encoding="utf-8")
 
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
-ELSEWHERE = re.compile(r"^(make \w+|\.venv/bin/fci (?:bench|audit) .*)\n", re.MULTILINE)
+ELSEWHERE = re.compile(
+    r"^(make \w+|\.venv/bin/fci (?:bench|audit|sweep --minutes) .*)\n", re.MULTILINE
+)
 """Installs and starts a server, measures or trains for minutes, or draws at random: test_edit.py,
-test_cli.py and test_audit.py have them."""
+test_cli.py, test_audit.py and test_sweep.py have them."""
 
 NAMED = ("book", "chapters", "fcilib", "records", "tests", "_toc.yml", "pyproject.toml")
 

@@ -29,7 +29,8 @@ COLON = "\ufdd0"
 def write_parts(app: Sphinx) -> None:
     """Make what pages include that is computed from records and reports; before any is read."""
     root = Path(app.srcdir)
-    write_status(root / "book", [chapter.name for chapter in Project(root).chapters()])
+    names = [chapter.name for chapter in Project(root).chapters()]
+    write_status(root / "book", names, root / "records")
     ledger_page.write_ledger_pages(root / "book", root / "records")
     write_sweep_cost(root / "book", root / "records")
     write_atomic(root / "book" / "_generated" / "api.md", reference())

@@ -30,6 +30,7 @@ from fcilib.specs.spec import Spec
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.storage.files import StoreError, storing, write_atomic
 from fcilib.storage.making import find_or_make
+from fcilib.storage.places import default_records
 from fcilib.storage.sealed import RecordError, rounded, seal_model, unseal_model
 from fcilib.storage.store import BaseRecord
 from fcilib.system.machine import provenance
@@ -173,16 +174,18 @@ def read_pretraining(folder: Path) -> Pretraining:
 def pretrained(
     spec: ByteLM, root: Path, corpus: Corpus | None = None, say: Say = lambda _: None
 ) -> Path:
-    """The folder, under `root`, that holds the model's weights; pretrained first where it doesn't.
+    """The folder that holds the model's weights; pretrained under `root` where there is none.
 
-    A pretraining that was killed goes on from its last checkpoint. Weights are stored as bf16.
+    Weights of the repository's records are read where they lie. A pretraining that was killed goes
+    on from its last checkpoint. Weights are stored as bf16.
 
     Raises:
         RecordError: the weights, or their record, are damaged.
         TensorsError: the checkpoint to go on from is.
         StoreError: `root` can't be written.
     """
-    folder = root / spec.identity
+    folders = [root / spec.identity, default_records() / "backbones" / spec.identity]
+    folder = next((f for f in folders if (f / "pretraining.json").exists()), folders[0])
     workspace = root / ".cache" / spec.identity
     checkpoint, record = workspace / "checkpoint.safetensors", folder / "pretraining.json"
     find_or_make(

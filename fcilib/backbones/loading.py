@@ -142,7 +142,7 @@ def load(spec: ByteLM | HubModel | Packaged, weights: Weights = "pretrained") ->
     if isinstance(spec, ByteLM):
         folder = weights_folder() / spec.identity
         if weights == "pretrained":
-            pretrained(spec, weights_folder())
+            folder = pretrained(spec, weights_folder())
         stored["config"] = spec.config()  # the folder's own config.json has no checksum
     else:
         folder = spec.folder()

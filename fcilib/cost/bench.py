@@ -37,9 +37,9 @@ class Bench(Repeatable):
     lengths before, would pass a limit.
     """
 
-    workloads: dict[str, Annotated[Workload, ByKind()]]
+    workloads: dict[str, Annotated[Workload, ByKind()]] = Field(min_length=1)
     """By the name that tables and figures show them under."""
-    lengths: tuple[int, ...]
+    lengths: tuple[int, ...] = Field(min_length=1)
     """n, ascending."""
     threads: int = Field(1, ge=1)
     rounds: int = Field(5, ge=1)

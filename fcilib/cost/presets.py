@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from fcilib.cost import peers
 from fcilib.cost.bench import Bench, Cost
 from fcilib.cost.workloads import Arithmetic, MambaPass, Scan, Workload
@@ -57,12 +59,13 @@ def preset(name: str, lengths: str | None, threads: int | None, limits: Mapping[
         limits: fields of `Bench`.
 
     Raises:
-        ValueError: no preset has that name, or the lengths are not positive integers.
+        ValueError: no preset has that name, the lengths are not positive integers, or a limit is
+            none.
     """
     if name not in PRESETS:
         raise ValueError(f"bench: {name!r} is none of {', '.join(PRESETS)}, start")
     numbers = PRESETS[name].lengths
-    if lengths:
+    if lengths is not None:
         parts = lengths.split(",")
         if not all(part.strip().isdecimal() and int(part) for part in parts):
             raise ValueError(
@@ -70,7 +73,11 @@ def preset(name: str, lengths: str | None, threads: int | None, limits: Mapping[
             )
         numbers = tuple(sorted(set(map(int, parts))))
     workloads, threads = PRESETS[name].workloads(), threads or cores()
-    return Bench(workloads=workloads, lengths=numbers, threads=threads, **limits)
+    try:
+        return Bench(workloads=workloads, lengths=numbers, threads=threads, **limits)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ValueError(f"{fault['loc'][0]}: {fault['msg'].lower()}") from None
 
 
 def notes(name: str, cost: Cost) -> list[str]:

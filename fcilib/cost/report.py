@@ -27,7 +27,12 @@ def frame(*costs: Cost) -> pd.DataFrame:
 
 
 def ratios(measured: pd.DataFrame, to: str, quantity: str = "seconds") -> pd.Series:
-    """How many times the named workload's each row's quantity is; NaN where that one stopped."""
+    """How many times the named workload's each row's quantity is; NaN where that one stopped.
+
+    Raises ValueError where no workload has that name.
+    """
+    if to not in set(measured.workload):
+        raise ValueError(f"{to!r} is none of {', '.join(measured.workload.unique())}")
     base = measured[measured.workload == to].set_index(["seed", "length"])[quantity]
     keys = pd.MultiIndex.from_frame(measured[["seed", "length"]])
     return measured[quantity] / base.reindex(keys).to_numpy()

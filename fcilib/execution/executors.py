@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from fcilib.execution.failures import Failures, RunsFailed
 from fcilib.execution.pool import in_pool
 from fcilib.storage.files import StoreError
-from fcilib.system.machine import cores
+from fcilib.system.device import check_device, device_here
+from fcilib.system.gpu import places, shared
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
 from fcilib.training.run import run_one
+from fcilib.training.state import RunState, tell_run
 
 Tick = Callable[[int], None]
 """Called often while runs are under way, with how many are finished."""
@@ -52,21 +55,23 @@ def execute(
         experiments: what to run, the longest first; or an iterator, which is asked for the next one
             whenever there is room for a run, and may end early.
         records: where the records go.
-        executor: `"inline"`, one after another in this process; `"process"`, as many at a time as
-            there are cores, in processes of one thread each; `"process:N"`, N at a time; `"ray"`,
-            on a Ray cluster of this machine or the one `$RAY_ADDRESS` names; `"ray:ADDRESS"`, on
-            that cluster.
+        executor: `"inline"`, one after another in this process; `"process"`, in processes of one
+            thread each, as many at a time as there are cores, and room on the GPU; `"process:N"`,
+            N at a time; `"ray"`, on a Ray cluster of this machine or the one `$RAY_ADDRESS` names;
+            `"ray:ADDRESS"`, on that cluster.
         tick: called with how many are finished.
-        device: where models are trained, as torch names it.
+        device: where models are trained: `"cpu"`, `"cuda"`, `"cuda:N"`, or `"auto"` for a GPU
+            where there is one. It is no part of an experiment; the record says which it was.
 
     Raises:
-        ValueError: there is no such executor, or `$FCI_GPUS_PER_RUN` is no number.
+        ValueError: there is no such executor or device, or `$FCI_GPUS_PER_RUN` is no number.
         ModuleNotFoundError: it is Ray, which is not installed.
         ConnectionError: no cluster answers at the address.
         RunsFailed: some runs failed; raised once all others are recorded.
         StoreError: the records can't be written; raised at once.
     """
     name, address = parse(executor)
+    device = check_device(device) if name == "ray" else device_here(device)
     begun = 0
 
     def counted(upcoming: Iterator[Experiment]) -> Iterator[Experiment]:
@@ -75,7 +80,7 @@ def execute(
             begun += 1
             yield experiment
 
-    most = cores()
+    most = places(device)
     if isinstance(experiments, Sequence):
         if not experiments:
             return
@@ -83,9 +88,10 @@ def execute(
         experiments = sorted(experiments, key=size, reverse=True)
     upcoming = counted(iter(experiments))
     if name == "ray":
-        failures = _ray(upcoming, records, tick, address)
+        failures = _ray(upcoming, records, tick, address, device)
     elif name == "process":
-        failures = in_pool(upcoming, records, tick, int(address or most), device)
+        with shared(device):
+            failures = in_pool(upcoming, records, tick, int(address or most), device)
     else:
         failures = _inline(upcoming, records, tick, device)
     if failures:
@@ -106,8 +112,14 @@ def _inline(
     done = 0
     tick(done)
     for experiment in experiments:
+        workspace = records.workspace(experiment)
+
+        def tell(state: RunState, workspace: Path = workspace, done: int = done) -> None:
+            tell_run(workspace, state)
+            tick(done)
+
         try:
-            run_one(experiment, records, device=device)
+            run_one(experiment, records, tell, device)
         except StoreError:
             raise
         except Exception as error:
@@ -117,7 +129,9 @@ def _inline(
     return failures
 
 
-def _ray(experiments: Iterator[Experiment], records: Records, tick: Tick, address: str) -> Failures:
+def _ray(
+    experiments: Iterator[Experiment], records: Records, tick: Tick, address: str, device: str
+) -> Failures:
     if find_spec("ray") is None:
         raise ModuleNotFoundError(
             "executor: Ray is not installed; it is the extra cluster: "
@@ -125,4 +139,4 @@ def _ray(experiments: Iterator[Experiment], records: Records, tick: Tick, addres
         )
     from fcilib.execution.ray_executor import on_ray
 
-    return on_ray(experiments, records, tick, address)
+    return on_ray(experiments, records, tick, address, device)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 
@@ -19,6 +20,7 @@ import cloudpickle
 import torch
 
 from fcilib.execution.failures import Failures, portable
+from fcilib.execution.guard import demand_guard
 from fcilib.storage.files import StoreError
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
@@ -50,8 +52,10 @@ def in_pool(
         device: where models are trained, as torch names it.
 
     Raises:
+        RuntimeError: it is called from a script without the guard that worker processes need.
         StoreError: the records can't be written; no other run is begun.
     """
+    demand_guard()
     work = _Work(experiments)
     deaths = 0
     while True:
@@ -112,7 +116,7 @@ def _one_pool(
                 while len(waiting) < workers and (experiment := work.begin()) is not None:
                     # By value, if need be: a worker can't import a router that a notebook's cell
                     # defines.
-                    call = cloudpickle.dumps((_run, experiment, records, device))
+                    call = cloudpickle.dumps(partial(run_one, experiment, records, device=device))
                     with _interruptions_held():  # workers inherit it: Ctrl-C is for us to pass on
                         waiting[pool.submit(_call, call)] = experiment
                 if not waiting:
@@ -168,24 +172,16 @@ def _end_when_dismissed(driver: Connection) -> None:
 
 
 def _call(packed: bytes) -> Exception | None:
+    """Make the run that is packed; gives why it failed, if it did."""
     with _Worker.gate:
         if _Worker.dismissed:
             raise KeyboardInterrupt
         _Worker.busy = True
     try:
-        function, *arguments = pickle.loads(packed)
-        return function(*arguments)
-    except Exception as error:  # what it takes can't be imported here
+        pickle.loads(packed)()
+        return None
+    except Exception as error:
         return portable(error)
     finally:
         with _Worker.gate:
             _Worker.busy = False
-
-
-def _run(experiment: Experiment, records: Records, device: str) -> Exception | None:
-    """Run it; gives why it failed, if it did."""
-    try:
-        run_one(experiment, records, device=device)
-        return None
-    except Exception as error:
-        return portable(error)

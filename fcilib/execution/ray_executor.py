@@ -48,7 +48,7 @@ AHEAD = 2
 """Runs handed to the cluster for each it has room for: no node waits for the driver."""
 
 VARIABLE = "FCI_GPUS_PER_RUN"
-"""GPUs that a run asks for where the cluster has any; 1 if not set, 0 for none, 0.25 to share."""
+"""GPUs that a run asks for if it uses one; 1 if not set, 0 to use none, 0.25 to share one."""
 
 
 def on_ray(
@@ -56,6 +56,7 @@ def on_ray(
     records: Records,
     tick: Callable[[int], None],
     address: str,
+    device: str,
 ) -> Failures:
     """Run every experiment on a cluster and write its record here; gives those that failed.
 
@@ -65,19 +66,23 @@ def on_ray(
         tick: called with how many are finished.
         address: the cluster's, as `ray.init` takes it; empty for `$RAY_ADDRESS`, or else a cluster
             of this machine, which ends with the runs.
+        device: `cpu`, `cuda`, or `auto` for GPUs where the cluster has any. Which of a node's GPUs
+            a run gets is for Ray to choose.
 
     Raises:
-        ValueError: `$FCI_GPUS_PER_RUN` is no number.
+        ValueError: `$FCI_GPUS_PER_RUN` is no number; or the device is a GPU of a certain number, or
+            any GPU on a cluster that has none.
         ConnectionError: no cluster answers at that address.
         StoreError: the records can't be written here; whatever is not finished is given up.
     """
     with _connected(address):
-        sweep = _Sweep(experiments, records)
+        sweep = _Sweep(experiments, records, _gpus(device))
         try:
             while sweep.submit():
                 sweep.collect()
                 sweep.show()
                 tick(sweep.done)
+            tick(sweep.done)
         finally:
             sweep.stop()
     return sweep.failures
@@ -110,7 +115,18 @@ def _connected(address: str) -> Iterator[None]:
 
 
 def _reach(address: str) -> None:
-    """Knock where the address names a port: Ray itself would try for many minutes."""
+    """Knock where the address leads to a port: Ray itself would try for many minutes.
+
+    "auto" is the cluster that Ray has a note of on this machine; the note may be all that is left.
+    """
+    if address == "auto":
+        try:
+            address = ray._private.services.canonicalize_bootstrap_address(address) or ""
+        except ConnectionError:
+            raise ConnectionError(
+                "executor: no Ray cluster runs on this machine; start one (ray start --head), "
+                "or write its address"
+            ) from None
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not port.isdigit():
         return
@@ -123,8 +139,8 @@ def _reach(address: str) -> None:
 class _Sweep:
     """Runs that wait here, and runs that are with the cluster."""
 
-    def __init__(self, experiments: Iterator[Experiment], records: Records) -> None:
-        self.records = records
+    def __init__(self, experiments: Iterator[Experiment], records: Records, gpus: float) -> None:
+        self.records, self.gpus = records, gpus
         self.upcoming = experiments
         self.elsewhere: list[Experiment] = []
         """Runs that another driver has."""
@@ -139,7 +155,7 @@ class _Sweep:
 
         Returns whether anything is left to do.
         """
-        needs, room = _needs()
+        needs, room = _needs(self.gpus)
         again, self.elsewhere = deque(self.elsewhere), []
         while len(self.away) < AHEAD * room:
             experiment = again.popleft() if again else next(self.upcoming, None)
@@ -154,7 +170,8 @@ class _Sweep:
             else:
                 # By value, if need be: a node can't import a router that a notebook's cell defines.
                 description = experiment.identity, cloudpickle.dumps(experiment)
-                task = _task.options(**needs).remote(*description, self.board)
+                device = "cuda" if self.gpus else "cpu"
+                task = _task.options(**needs).remote(*description, self.board, device)
                 self.away[task] = experiment, lock
         self.elsewhere += again
         return bool(self.away or self.elsewhere)
@@ -219,15 +236,27 @@ class _Sweep:
         ray.kill(self.board)
 
 
-def _needs() -> tuple[dict[str, float], int]:
+def _gpus(device: str) -> float:
+    """How much of a GPU each run asks for: nothing where it will not use one."""
+    if ":" in device:
+        raise ValueError(f"device: Ray chooses among GPUs, so write 'cuda', not {device!r}")
+    if device == "cpu" or not (share := _gpus_per_run()):
+        return 0.0
+    if ray.cluster_resources().get("GPU"):
+        return share
+    if device == "cuda":
+        raise ValueError("device: the Ray cluster has no GPU; use --device cpu, or auto")
+    return 0.0
+
+
+def _needs(gpus: float) -> tuple[dict[str, float], int]:
     """What a run asks for, and how many such runs the cluster has room for: at least one."""
     has = ray.cluster_resources()
     needs = {"num_cpus": 1.0}
     room = has.get("CPU", 0.0)
-    gpus = _gpus_per_run() if has.get("GPU") else 0.0
     if gpus:
         needs["num_gpus"] = gpus
-        room = min(room, has["GPU"] / gpus)
+        room = min(room, has.get("GPU", 0.0) / gpus)
     return needs, max(1, int(room))
 
 
@@ -259,7 +288,9 @@ class _Board:
 
 
 @ray.remote(max_retries=RETRIES)
-def _task(identity: str, description: bytes, board: Any) -> dict[str, bytes] | Exception:
+def _task(
+    identity: str, description: bytes, board: Any, device: str
+) -> dict[str, bytes] | Exception:
     """One run, on a node: its record and its weights, or why it failed."""
     torch.set_num_threads(1)
     try:
@@ -267,7 +298,11 @@ def _task(identity: str, description: bytes, board: Any) -> dict[str, bytes] | E
         if experiment.identity != identity:
             raise RuntimeError("the node has an fcilib of other numerics than the driver's")
         here = Records(cache_folder() / "runs")
-        record = run_one(experiment, here, lambda state: board.tell.remote(identity, state))
+
+        def tell(state: RunState) -> None:
+            board.tell.remote(identity, state)
+
+        record = run_one(experiment, here, tell, device)
         workspace = here.workspace(experiment)
         weights = (workspace / "weights.safetensors").read_bytes()
         here.path(experiment).unlink(missing_ok=True)

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -25,7 +24,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from fcilib.execution.progress import State
+from fcilib.execution.progress import State, describe
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15.0
@@ -42,19 +41,11 @@ def read_progress(path: Path) -> State | None:
         return None
 
 
-def _precision(value: float) -> str:
-    return "" if math.isnan(value) else f"precision {100 * value:5.1f}%"
-
-
 def plain_line(chapter: str, state: State, seconds: float | None = None) -> str:
-    """One line for logs: `01_x: 3/9 runs, 75 s; flow epoch 4/10 precision  61.2%`."""
-    runs = "; ".join(
-        f"{run.name} epoch {run.epoch}/{run.epochs} {_precision(run.precision)}"
-        for run in state.running
-    ).rstrip()
+    """One line for logs: `01_x: 3/9 runs, 75 s; flow: epoch 4/10, precision 61%`."""
     head = f"{chapter}: {state.done}/{state.total} runs"
     head += "" if seconds is None else f", {seconds:.0f} s"
-    return f"{head}; {runs}" if runs else head
+    return "; ".join([head, *map(describe, state.running)])
 
 
 class Watch:
@@ -71,12 +62,7 @@ class Watch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 
@@ -124,5 +110,5 @@ class Watch:
                         rows[name],
                         completed=run.epoch,
                         total=run.epochs,
-                        note=_precision(run.precision),
+                        note="" if math.isnan(run.precision) else f"precision {run.precision:.0%}",
                     )

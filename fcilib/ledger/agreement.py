@@ -1,4 +1,4 @@
-"""When a measured number agrees with the paper's, and the verdict that follows."""
+"""When a chapter's number agrees with the paper's, at the size of the chapter."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ROUNDING = 1e-9
 """Numbers are compared as they are written, in decimals."""
 
 
-def verdict(agreements: Mapping[str, bool]) -> str:
-    """The verdict on a claim that agrees, or not, under each of several protocols."""
+def reproduction(agreements: Mapping[str, bool]) -> str:
+    """What a chapter's table says of a number that agrees, or not, under each of its protocols."""
     agreeing = [name for name, agrees in agreements.items() if agrees]
     if not agreements:
         return "not tested"

@@ -160,14 +160,14 @@ def draw(records: Records, sample: int, seed: str, most: float | None = None) ->
     return Draw(tuple(drawn), len(cheap), len(stored) - len(ours), len(ours) - len(cheap), spread)
 
 
-def audit(drawn: Draw, executor: str = "process") -> Iterator[AuditFinding]:
+def audit(drawn: Draw, executor: str = "process", device: str = "cpu") -> Iterator[AuditFinding]:
     """Train what was drawn again, in a temporary store, and say what became of each, in order.
 
     With the executor `"inline"` one after another, each on as many threads as its record was made
     with; with any other all at once.
 
     Raises:
-        ValueError: there is no such executor.
+        ValueError: there is no such executor or device.
         StoreError: the temporary store can't be written.
         RecordError: the weights of a backbone can't be trusted.
     """
@@ -180,7 +180,7 @@ def audit(drawn: Draw, executor: str = "process") -> Iterator[AuditFinding]:
             failures: Failures = {}
             try:
                 with threads(part[0].threads) if inline else nullcontext():
-                    execute(todo, again, executor, lambda done: None)
+                    execute(todo, again, executor, lambda done: None, device)
             except RunsFailed as failed:
                 failures = failed.failures
             for record in part:

@@ -11,9 +11,25 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE, verdict
+from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE, reproduction
 from fcilib.specs.spec import Spec
 from fcilib.study.notation import number, percent, spread
+
+
+class Direction(Spec):
+    """The side on which the statement behind a number holds, whatever the number."""
+
+    relation: Literal["at most", "at least"]
+    value: float
+
+
+class Reading(Spec):
+    """Another sensible reading of a protocol: the same runs, counted in another way."""
+
+    protocol: str = Field(min_length=1)
+    """The protocol of the runs."""
+    metric: str = Field(min_length=1)
+    """The column that takes the place of the claim's."""
 
 
 class Claim(Spec):
@@ -37,6 +53,17 @@ class Claim(Spec):
     """None: by the rule for shares. 0 at a threshold, where only the side counts."""
     decided_by: list[str] = Field([])
     """Names of `fcilib.ledger.catalogue.catalogue`; a claim on several holds if it does of each."""
+    literal: str | None = "all"
+    """The protocol that the paper's text describes, where several were run; None if it describes
+    none of them."""
+    readings: dict[str, Reading] = Field({})
+    """Further readings that count, by the name that a verdict gives them."""
+    direction: Direction | None = None
+    """The statement behind the number; None where the number is the statement."""
+    undefined: str | None = None
+    """What the paper leaves undefined, so that no trial could decide."""
+    counted: bool = False
+    """True if the number follows by counting, whatever the size."""
     untested: str | None = None
     """Why nothing decides it; beside `decided_by`, why there may be no record."""
     note: str | None = None
@@ -48,6 +75,8 @@ class Claim(Spec):
             raise ValueError(f"value: {self.value} is no share")
         if self.unit == "number" and self.tolerance is None:
             raise ValueError("tolerance: a number that is no share needs one of its own")
+        if self.direction and self.relation != "equals":
+            raise ValueError("direction: a bound is a statement by itself")
         if not self.decided_by and not self.untested:
             raise ValueError("untested: a claim that nothing decides needs a reason")
         return self
@@ -72,8 +101,8 @@ class Claim(Spec):
         return abs(over) <= margin
 
     def verdict(self, measured: Mapping[str, tuple[float, float]]) -> str:
-        """The verdict on (mean, s.d.) measured under several protocols, by the protocol's name."""
-        return verdict({name: self.agrees(*found) for name, found in measured.items()})
+        """What a table says of (mean, s.d.) measured under several protocols, by their names."""
+        return reproduction({name: self.agrees(*found) for name, found in measured.items()})
 
     def write(self, mean: float, sd: float) -> str:
         """A measured mean and its standard deviation, for readers, as this claim's unit has it."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from contextlib import suppress
 from pathlib import Path
 
 from fcilib.execution.executors import size
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.wanted import Wanted
+from fcilib.storage.sealed import UnknownKindError
 from fcilib.storage.tensors import TensorsError, unseal_tensors
 from fcilib.study.extrapolation import EXTRAPOLATED, GPU_SPEEDUP, MEASURED, factors
 from fcilib.study.profiles import Profile
@@ -29,7 +31,7 @@ class Estimates:
 
     def __init__(self, records: Records, smaller: Records, sizes: Profile, device: str) -> None:
         self.records, self.smaller, self.sizes = records, smaller, sizes
-        self.kind = device.partition(":")[0]
+        self.kind = "cuda" if device.startswith("cuda") else "cpu"
         self.read: dict[Path, Record] = {}
         self.twins = catalogue(MEASURED) if sizes == EXTRAPOLATED else {}
 
@@ -79,7 +81,8 @@ class Estimates:
         """Records of this kind of device; each file is read once."""
         for path in self.records.folder.glob("*.json"):
             if path not in self.read:
-                self.read[path] = self.records.read(path)
+                with suppress(UnknownKindError):
+                    self.read[path] = self.records.read(path)
         return [r for r in self.read.values() if r.device.startswith(self.kind)]
 
     def _alike(self) -> dict[Experiment, list[float]]:

@@ -2,77 +2,93 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from fcilib import retrieval
-from fcilib.ledger.agreement import verdict
-from fcilib.ledger.catalogue import Condition, Decider, catalogue, chance_of
+from fcilib.ledger.agreement import reproduction
+from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims
-from fcilib.retrieval import RetrievalRecord
+from fcilib.ledger.findings import Finding, Reader
+from fcilib.ledger.verdict import NOT_HERE, STANDARD, VERDICTS, Judgement, Rule, judge
 from fcilib.study.notation import finite
-from fcilib.study.profiles import Profile
-from fcilib.study.results import numbers
-from fcilib.training.experiment import Experiment
-from fcilib.training.records import Record, Records
+from fcilib.study.profiles import PROFILES, Profile
+from fcilib.training.records import Records
 
-VERDICTS = ("reproduced", "only under", "not reproduced", "not tested")
-"""The kinds of verdict, as a summary counts them; the second names its protocols."""
+PAPER = "paper"
+"""The profile of the paper's sizes, whose records decide."""
 
+BOOK = "quick"
+"""The profile that the book is executed at."""
 
-@dataclass(frozen=True)
-class Finding:
-    """What one experiment under one protocol says of a claim."""
-
-    experiment: str
-    protocol: str
-    mean: float
-    sd: float
-    """Over seeds; NaN for one."""
-    n: int
-    """Seeds."""
-    chance: float
-    """The mean of the same metric where picks are random; NaN where that has no meaning, or no
-    record."""
-    agrees: bool
+HUB = "FCI_HUB=1 .venv/bin/fci run 07 --profile paper"
+"""Runs what stands on models of the hub."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim, what was found and the verdict."""
+    """A claim, what the records of one profile say of it, and the verdict."""
 
     name: str
     claim: Claim
     findings: tuple[Finding, ...]
-    verdict: str
+    needs_hub: bool = False
+    """True if what decides it stands on a model of the hub."""
 
     @property
     def by_protocol(self) -> dict[str, list[Finding]]:
-        """The findings under each protocol, in order."""
+        """The findings under each reading of the protocol, in order."""
         protocols = dict.fromkeys(f.protocol for f in self.findings)
         return {p: [f for f in self.findings if f.protocol == p] for p in protocols}
 
+    def judged(self, rule: Rule = STANDARD) -> Judgement:
+        """The verdict under a rule, with what is missing and what decides."""
+        if self.needs_hub and not self.findings:
+            return Judgement(NOT_HERE, (HUB,), tuple(self.claim.decided_by))
+        return judge(self.claim, self.by_protocol, rule)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """The verdict under the ledger's own rule."""
+        return self.judged()
+
     @property
-    def kind(self) -> str:
-        """The verdict as one of `VERDICTS`."""
-        return next(kind for kind in VERDICTS if self.verdict.startswith(kind))
+    def whole(self) -> dict[str, list[Finding]]:
+        """The findings under each protocol that every condition of the claim has records of."""
+        return {
+            protocol: part
+            for protocol, part in self.by_protocol.items()
+            if len(part) == len(self.claim.decided_by) and protocol not in self.claim.readings
+        }
+
+    @property
+    def at_this_size(self) -> str:
+        """Under which protocols the numbers of this profile agree, by the chapters' rule."""
+        return reproduction({p: all(f.agrees for f in part) for p, part in self.whole.items()})
 
     @property
     def reason(self) -> str | None:
-        """Why nothing was tested; None where something was."""
-        return None if self.findings else self.claim.untested or "no record at this profile"
+        """Why no protocol is whole; None where one is."""
+        return None if self.whole else self.claim.untested or "no record at this profile"
 
     def plain(self) -> dict[str, Any]:
         """The entry as JSON has it, with null for what is not a number."""
+        findings = []
+        for finding in self.findings:
+            fields = asdict(finding) | asdict(finding.interval)
+            del fields["interval"], fields["curve"]
+            findings.append({name: finite(value) for name, value in fields.items()})
         return {
             "name": self.name,
             **self.claim.model_dump(mode="json"),
-            "findings": [{k: finite(v) for k, v in asdict(f).items()} for f in self.findings],
-            "verdict": self.verdict,
+            "findings": findings,
+            "verdict": self.judgement.verdict,
+            "missing": self.judgement.missing,
+            "deciding": self.judgement.deciding,
+            "at_this_size": self.at_this_size,
             "reason": self.reason,
         }
 
@@ -87,96 +103,41 @@ def ledger(records: Records, sizes: Profile) -> dict[str, Entry]:
     Raises:
         RecordError: a record can't be trusted.
     """
-    reader = _Reader(records, catalogue(sizes))
-    return {name: _entry(name, claim, reader) for name, claim in claims().items()}
+    reader = Reader(records, catalogue(sizes), catalogue(PROFILES[PAPER]))
+    return {
+        name: Entry(name, claim, tuple(reader.findings(claim)), reader.needs_hub(claim))
+        for name, claim in claims().items()
+    }
+
+
+def whole_ledger(records: Path) -> dict[str, dict[str, Entry]]:
+    """The ledger at the paper's sizes and beside it at the book's, by profile.
+
+    `records` is the folder of all profiles. Raises RecordError if a record can't be trusted.
+    """
+    return {name: ledger(Records(records / name), PROFILES[name]) for name in (PAPER, BOOK)}
+
+
+def decisive(entries: Mapping[str, Mapping[str, Entry]]) -> dict[str, Entry]:
+    """Of every claim the entry that decides: the paper's sizes, or any where counting decides."""
+    book = entries[BOOK]
+    return {n: book[n] if e.claim.counted else e for n, e in entries[PAPER].items()}
 
 
 def summary(entries: Mapping[str, Entry]) -> dict[str, int]:
     """How many claims there are of each kind of verdict."""
-    counts = Counter(entry.kind for entry in entries.values())
+    counts = Counter(entry.judgement.kind for entry in entries.values())
     return {kind: counts[kind] for kind in VERDICTS}
 
 
-def sensitive(entries: Mapping[str, Entry], margin: float) -> list[str]:
-    """Claims held by the rule whose verdict would be another, were the margin this for all."""
-    found = []
-    for name, entry in entries.items():
-        wider = entry.claim.model_copy(update={"tolerance": margin})
-        agreements = {
-            protocol: all(wider.agrees(f.mean, f.sd) for f in findings)
-            for protocol, findings in entry.by_protocol.items()
-        }
-        if entry.claim.tolerance is None and verdict(agreements) != entry.verdict:
-            found.append(name)
-    return found
+def evidence(entries: Mapping[str, Entry]) -> dict[str, int]:
+    """Pieces of evidence behind each kind of verdict: claims that the same runs decide are one."""
+    pieces = {(e.judgement.kind, frozenset(e.judgement.deciding)) for e in entries.values()}
+    counts = Counter(kind for kind, _ in pieces)
+    return {kind: counts[kind] for kind in VERDICTS}
 
 
-def _entry(name: str, claim: Claim, reader: _Reader) -> Entry:
-    """A protocol counts where every experiment of the claim has records under it."""
-    found: dict[str, list[Finding]] = {}
-    for experiment in claim.decided_by:
-        for finding in reader.findings(claim, experiment):
-            found.setdefault(finding.protocol, []).append(finding)
-    whole = {p: f for p, f in found.items() if len(f) == len(claim.decided_by)}
-    return Entry(
-        name,
-        claim,
-        tuple(finding for part in whole.values() for finding in part),
-        verdict({p: all(finding.agrees for finding in part) for p, part in whole.items()}),
-    )
-
-
-class _Reader:
-    """Reads each record once, whatever the number of claims it decides."""
-
-    def __init__(self, records: Records, named: Mapping[str, Condition]) -> None:
-        self.records, self.named = records, named
-        self.read: dict[str, Record | RetrievalRecord | None] = {}
-
-    def findings(self, claim: Claim, name: str) -> Iterator[Finding]:
-        for protocol, decider in self.named[name].under.items():
-            runs = self.seeds(decider)
-            values = [value for run in runs if (value := _value(run, claim)) is not None]
-            if len(values) < max(len(runs), 2 if claim.statistic == "sd" else 1):
-                continue
-            mean = statistics.fmean(values)
-            sd = statistics.stdev(values) if len(values) > 1 else math.nan
-            chance = self.chance(claim, decider, runs)
-            agrees = claim.agrees(mean, sd)
-            yield Finding(name, protocol, mean, sd, len(values), chance, agrees)
-
-    def chance(self, claim: Claim, decider: Decider, runs: list) -> float:
-        if not isinstance(decider, Experiment):
-            return runs[0].chance[claim.metric]
-        if claim.statistic == "sd":
-            return math.nan
-        random = self.seeds(chance_of(decider))
-        values = [value for run in random if (value := _value(run, claim)) is not None]
-        return statistics.fmean(values) if values and len(values) == len(random) else math.nan
-
-    def seeds(self, decider: Decider) -> list[Record | RetrievalRecord]:
-        """The records of seed 0, 1, … up to the first that has none."""
-        records: list[Record | RetrievalRecord] = []
-        while record := self.find(decider.with_seed(len(records))):
-            records.append(record)
-        return records
-
-    def find(self, decider: Decider) -> Record | RetrievalRecord | None:
-        if decider.identity not in self.read:
-            self.read[decider.identity] = (
-                self.records.find(decider)
-                if isinstance(decider, Experiment)
-                else retrieval.find(decider, self.records.folder / "retrievals")
-            )
-        return self.read[decider.identity]
-
-
-def _value(record: Record | RetrievalRecord, claim: Claim) -> float | None:
-    """The number that a claim is about, of one run; None where the run did not measure it."""
-    if isinstance(record, RetrievalRecord):
-        return record.metrics[claim.metric]
-    if claim.progress < 1:
-        curve = record.curve[claim.metric]
-        return curve[math.ceil(claim.progress * len(curve)) - 1]
-    value = numbers(record).get(claim.metric, math.nan)
-    return None if math.isnan(value) else value
+def sensitive(entries: Mapping[str, Entry], rule: Rule) -> dict[str, str]:
+    """Claims whose verdict would be another under this rule, with that verdict."""
+    others = {name: entry.judged(rule).verdict for name, entry in entries.items()}
+    return {n: other for n, other in others.items() if other != entries[n].judgement.verdict}

@@ -196,8 +196,11 @@ def _ending(seconds: float | None) -> Iterator[None]:
     def interrupted(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    ends = dict.fromkeys((signal.SIGTERM, signal.SIGINT), interrupted)
-    handlers: dict[int, Callable] = {**ends, signal.SIGALRM: time_up}
+    handlers: dict[int, Callable] = {
+        signal.SIGTERM: interrupted,
+        signal.SIGINT: interrupted,
+        signal.SIGALRM: time_up,
+    }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     if seconds is not None:
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))

@@ -51,7 +51,8 @@ def rank_one_by_hand(task: Evidence, width: int, candidates: Candidates = "other
         raise ValueError(f"width: {width} is not an even number of at least {2 * (state + 3)}")
     size = Size(task.vocabulary, task.length, width)
     model = FCI(size, representation, RankOne(candidates=candidates), Council()).eval()
-    embedding, block = model.representation[0], model.representation[1].scans[0]
+    layers: Any = model.representation
+    embedding, block = layers[0], layers[1].scans[0]
     _clear(embedding, block, model.router)
     # A token is (w, -w), of mean zero and of norm sqrt(d), so that LayerNorm leaves it as it is.
     constant, marked, matched = state, state + 1, state + 2
@@ -103,7 +104,8 @@ def neighbour_by_hand(task: Task, step: int) -> FCI:
     size = Size(v, n, width=2 * v + n)
     router = Investigator(heads=1, candidates="others")
     model = FCI(size, Attention(heads=1), router, Council(heads=1)).eval()
-    embedding, block = model.representation
+    layers: Any = model.representation
+    embedding, block = layers
     _clear(embedding, block.mix, block.feed_forward, model.router)
     own, place, other = slice(0, v), slice(v, v + n), slice(v + n, 2 * v + n)
     embedding.token.weight[:, own] = torch.eye(v)

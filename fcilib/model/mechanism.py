@@ -15,9 +15,6 @@ from fcilib.representations.base import TokenEmbedding
 from fcilib.routers.router import mask_candidates
 from fcilib.tasks import Batch
 
-PARTS = ("precision_others", "token_match", "self_match")
-"""What is measured of the scores; of a router that has a form, the forms are measured too."""
-
 
 @torch.no_grad()
 def mechanism(model: FCI, held_out: Batch, batch: int = 128) -> dict[str, float]:
@@ -38,7 +35,7 @@ def mechanism(model: FCI, held_out: Batch, batch: int = 128) -> dict[str, float]
     vectors.
     """
     model.eval()
-    sums = dict.fromkeys(PARTS[:3], 0.0)
+    sums = dict.fromkeys(("precision_others", "token_match", "self_match"), 0.0)
     for index in torch.arange(len(held_out)).split(batch):
         part = held_out[index]
         x = model.represent(part.tokens)
@@ -83,9 +80,3 @@ def _diagonal_excess(vectors: torch.Tensor, form: torch.Tensor) -> float:
     diagonal = values.diagonal()
     rest = values[~torch.eye(len(values), dtype=torch.bool, device=values.device)]
     return float((diagonal.mean() - rest.mean()) / rest.std())
-
-
-def add_mechanism(parts: dict[str, list[float]], model: FCI, held_out: Batch) -> None:
-    """Measure once more: each part's value is added to the list of its name."""
-    for name, value in mechanism(model, held_out).items():
-        parts.setdefault(name, []).append(round(value, 5))

@@ -5,11 +5,8 @@ from __future__ import annotations
 import torch
 
 from fcilib.model.fci import Output
+from fcilib.routers.router import TIE
 from fcilib.tasks import Batch
-
-TIE = 1e-5
-"""Scores closer than this, relative to the largest in size, are one score: below it the order is
-the rounding's, not the router's."""
 
 
 def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
@@ -39,8 +36,8 @@ def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
     metrics["precision"] = at_evidence
     metrics["precision_tie_lost"] = (at_evidence == 1).float()
     metrics["precision_tie_won"] = (at_evidence > 0).float()
-    found = output.candidate(output.picks[:, :k]) == target[:, None]
-    metrics["precision_at_k"] = found.any(dim=1).float()
+    hits = output.candidate(output.picks[:, :k]) == target[:, None]
+    metrics["precision_at_k"] = hits.any(dim=1).float()
     metrics["picked_query"] = share.gather(1, asking[:, None]).squeeze(1)
     if batch.lookalikes is not None and output.granularity == 1:
         among = tie_shares(scores.gather(1, batch.lookalikes), slack)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from fcilib.model import metrics
 from fcilib.model.fci import FCI, Output
 from fcilib.routers import pick
+from fcilib.routers.router import TIE
 from fcilib.tasks import Batch
 
 Probing = Literal["standard", "thorough", "by-epoch", "mechanism"]
@@ -23,12 +24,6 @@ MATRICES = 8
 
 PICKS = 16
 """Numbers of picked candidates, from 1, for which a precision is kept."""
-
-FILMED = 2
-"""Held-out sequences, from the first, whose shares are kept by epoch."""
-
-FILM = 1600
-"""About as many numbers are kept of all shares; neighbours are added up where there are more."""
 
 
 @torch.no_grad()
@@ -58,60 +53,31 @@ def measure(
     `precision_top`, `precision_rest`: with the r largest singular values of the form alone, and
         with all but those; with none left the latter is set to 0.
 
-    Mechanism, besides the standard ones: `precision_others_by_epoch` and the other parts of
-    `fcilib.model.mechanism`, before training and after each epoch.
-
-    By epoch, besides the standard ones: `shares`, before training and after each epoch. They are
-    taken while the model is trained, by `fcilib.training.loop`.
+    By epoch and mechanism are the standard ones. What is kept besides, before training and after
+    each epoch, is measured by `fcilib.model.film` and `fcilib.model.mechanism`.
     """
     model.eval()
     rng = torch.Generator().manual_seed(seed)
     x = torch.cat([model.represent(part) for part in held_out.tokens.split(100)])
-    found: dict[str, Any] = {"cosine_gap": _cosine_gap(x, held_out, rng)}
+    measured: dict[str, Any] = {"cosine_gap": _cosine_gap(x, held_out, rng)}
     if model.router_spec is not None and model.router.rounds == 1:
-        found |= _places(model, x, held_out)
+        measured |= _places(model, x, held_out)
     if probing == "thorough":
-        found |= _match_probes(x, held_out)
+        measured |= _match_probes(x, held_out)
     form = None if model.router is None else model.router.form()
     if form is None:
-        return found
+        return measured
     values = torch.linalg.svdvals(form.double())
     energy = (values**2).cumsum(0) / (values**2).sum()
-    found["singular_values"] = [float(f"{v:.6g}") for v in values]
-    found["rank_90"] = int((energy < 0.9).sum()) + 1
-    found["random_form_precision"] = _random_form_precision(model, x, held_out, rng)
+    measured["singular_values"] = [float(f"{v:.6g}") for v in values]
+    measured["rank_90"] = int((energy < 0.9).sum()) + 1
+    measured["random_form_precision"] = _random_form_precision(model, x, held_out, rng)
     scores = model.router.matrix(x[:MATRICES]).double()
-    found["effective_rank"] = _mean(effective_rank(s) for s in scores)
-    found["effective_rank_softmax"] = _mean(effective_rank(s.softmax(1)) for s in scores)
+    measured["effective_rank"] = _mean(effective_rank(s) for s in scores)
+    measured["effective_rank_softmax"] = _mean(effective_rank(s.softmax(1)) for s in scores)
     if probing == "thorough":
-        found |= _subspace(model, x, held_out, rng)
-    return found
-
-
-@torch.no_grad()
-def shares(model: FCI, held_out: Batch, epochs: int) -> list[float]:
-    """How a router divides its softmax over each of the first `FILMED` held-out sequences.
-
-    For each sequence in turn: the evidence's share, the query's own, and those of the others, added
-    up over `film_group` neighbours; to four decimals. Leaves torch's random state as it was.
-    """
-    model.eval()
-    few = held_out[torch.arange(FILMED)]
-    with torch.random.fork_rng():
-        output = model(few.tokens, few.query, few.evidence)
-    share = output.scores.float().softmax(dim=1)
-    rows, kept = torch.arange(len(few)), []
-    for position in (few.evidence, few.query):
-        kept.append(share[rows, output.candidate(position)])
-        share = share.scatter(1, output.candidate(position)[:, None], 0)
-    groups = share.split(film_group(share.shape[1], epochs), dim=1)
-    found = torch.stack([*kept, *(group.sum(dim=1) for group in groups)], dim=1)
-    return [round(value, 4) for value in found.flatten().tolist()]
-
-
-def film_group(candidates: int, epochs: int) -> int:
-    """Neighbouring candidates whose shares are kept as one number."""
-    return math.ceil(FILMED * candidates * (epochs + 1) / FILM)
+        measured |= _subspace(model, x, held_out, rng)
+    return measured
 
 
 def effective_rank(matrix: torch.Tensor) -> float:
@@ -158,13 +124,13 @@ def _places(model: FCI, x: torch.Tensor, batch: Batch) -> dict[str, Any]:
     seen = batch.tokens if model.router.reads_tokens else x
     scores = model.router_spec.mask(model.router(seen, batch.query), batch.query, batch.evidence)
     own = scores.gather(1, (batch.evidence // model.router_spec.granularity)[:, None])
-    slack = metrics.TIE * own.abs().masked_fill(own.isinf(), 0)
+    slack = TIE * own.abs().masked_fill(own.isinf(), 0)
     better = (scores > own + slack).sum(dim=1)
     tied = ((scores >= own - slack) & (scores <= own + slack)).sum(dim=1)
     picked = torch.arange(1, min(PICKS, scores.shape[1]) + 1)
-    found = ((picked[:, None] - better) / tied).clamp(0, 1).mean(dim=1)
+    within = ((picked[:, None] - better) / tied).clamp(0, 1).mean(dim=1)
     place = better + (tied + 1) / 2
-    return {"found_within": found.tolist(), "place": place.mean().item()}
+    return {"found_within": within.tolist(), "place": place.mean().item()}
 
 
 def _subspace(model: FCI, x: torch.Tensor, batch: Batch, rng: torch.Generator) -> dict[str, Any]:
@@ -221,11 +187,11 @@ def _match_probes(x: torch.Tensor, batch: Batch) -> dict[str, float]:
         "match_in_pair": tuple(torch.cat([asking, y], dim=1) for y in (matched, other)),
         "match_in_product": tuple(asking * y for y in (matched, other)),
     }
-    found = {}
+    accuracies = {}
     for name, pair in classes.items():
         fit, test = (torch.cat([y[apart][start::2] for y in pair]) for start in (0, 1))
-        found[name] = linear_probe(fit, test)
-    return found
+        accuracies[name] = linear_probe(fit, test)
+    return accuracies
 
 
 def linear_probe(fit: torch.Tensor, test: torch.Tensor, ridge: float = 1.0) -> float:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from fcilib.ledger import catalogue as catalogue_module
 from fcilib.ledger.claims import Claim, Contradiction, contradictions
-from fcilib.ledger.ledger import VERDICTS, Entry, ledger, sensitive, summary
+from fcilib.ledger.findings import Finding
+from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary, whole_ledger
+from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER
+from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
+from fcilib.present.ledger_rule import rule_page
 from fcilib.present.tables import anchor_of, measured
 from fcilib.storage.files import write_atomic
-from fcilib.study.notation import NONE, percent
-from fcilib.study.profiles import PROFILES
-from fcilib.training.records import Records
+from fcilib.study.notation import NONE
 
 HERE = Path(__file__).parent
 
-SHOWN = ("quick", "paper")
-"""The profiles that stand side by side, each with verdicts of its own."""
+REPOSITORY = "https://github.com/fcilib/fcilib/blob/main"
 
-WIDER = 0.05
-"""Another margin, for readers who want to know what the rule of agreement decides."""
-
-Entries = Mapping[str, Entry]
+STYLES = {
+    HOLDS: "holds",
+    UNDER: "under",
+    SUBSTANCE: "substance",
+    CONTRADICTED: "contradicted",
+    OPEN: "open",
+    NOT_HERE: "elsewhere",
+}
+"""The class, after `ledger-`, of whatever shows a kind of verdict."""
 
 
 def write_ledger_pages(book: Path, records: Path) -> None:
@@ -37,36 +45,47 @@ def write_ledger_pages(book: Path, records: Path) -> None:
     Raises:
         RecordError: a record can't be trusted.
     """
-    entries = {name: ledger(Records(records / name), PROFILES[name]) for name in SHOWN}
-    folder = book / "_generated"
-    write_atomic(folder / "claims.html", ledger_table(entries, decided_in(book)) + "\n")
-    write_atomic(folder / "summary.html", bar(entries[SHOWN[0]]) + "\n")
-    write_atomic(folder / "contradictions.md", contradictions_list(contradictions()) + "\n")
+    entries, folder = whole_ledger(records), book / "_generated"
+    decided = decisive(entries)
+    parts = {
+        "rule.md": rule_page(decided),
+        "claims.html": ledger_table(entries, decided_in(book)),
+        "summary.html": bar(decided),
+        "contradictions.md": contradictions_list(contradictions()),
+        "ledger.csv": ledger_csv(entries),
+        "ledger.json": ledger_json(entries),
+    }
+    for name, text in parts.items():
+        write_atomic(folder / name, text.rstrip("\n") + "\n")
 
 
 def decided_in(book: Path) -> dict[str, list[str]]:
     """The executed chapters whose tables hold a row for a claim, in order, by claim."""
-    found: dict[str, list[str]] = {}
+    chapters: dict[str, list[str]] = {}
     anchor = re.compile(anchor_of(r"([\w.-]+)") + r'\\"')
     for notebook in sorted(book.glob("[0-9][0-9]_*.ipynb")):
         for name in dict.fromkeys(anchor.findall(notebook.read_text(encoding="utf-8"))):
-            found.setdefault(name, []).append(notebook.stem)
-    return found
+            chapters.setdefault(name, []).append(notebook.stem)
+    return chapters
 
 
 def bar(entries: Entries) -> str:
-    """The counts of verdicts as one bar."""
-    counts = summary(entries)
+    """The counts of verdicts as one bar, and how many pieces of evidence stand behind each."""
+    counts, pieces = summary(entries), evidence(entries)
+    shown = {kind: count for kind, count in counts.items() if count}
     parts = "".join(
         f'<span class="{_css(kind)}" style="flex-grow: {count}">{count}</span>'
-        for kind, count in counts.items()
-        if count
+        for kind, count in shown.items()
     )
+    said = {
+        kind: f"{count} {'claim' if count == 1 else 'claims'}, "
+        f"{pieces[kind]} {'piece' if pieces[kind] == 1 else 'pieces'} of evidence"
+        for kind, count in shown.items()
+    }
     legend = "".join(
-        f'<span><i class="{_css(kind)}"></i>{_title(kind)}: {count}</span>'
-        for kind, count in counts.items()
+        f'<span><i class="{_css(kind)}"></i>{kind}: {text}</span>' for kind, text in said.items()
     )
-    label = ", ".join(f"{_title(kind)}: {count}" for kind, count in counts.items())
+    label = "; ".join(f"{kind}: {text}" for kind, text in said.items())
     return (
         f'<div class="ledger-bar" role="img" aria-label="{label}">{parts}</div>'
         f'<p class="ledger-legend">{legend}</p>'
@@ -75,33 +94,28 @@ def bar(entries: Entries) -> str:
 
 def ledger_table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str]]) -> str:
     """The bar, a search field, filters, and a row for each claim."""
-    first = entries[SHOWN[0]]
+    decided = decisive(entries)
     kinds = "".join(
-        f'<label><input type="checkbox" value="{_css(kind)}" checked> {_title(kind)}</label>'
-        for kind in VERDICTS
+        f'<label><input type="checkbox" value="{_css(kind)}" checked> {kind}</label>'
+        for kind in STYLES
     )
-    known = sorted({chapter for found in chapters.values() for chapter in found})
+    known = sorted({chapter for names in chapters.values() for chapter in names})
     options = "".join(f'<option value="{name}">{name[:2]}</option>' for name in known)
-    measuring, *others = (f"<code>{p}</code>" for p in SHOWN)
-    heads = f"<th>measured at {measuring}</th><th>chance</th><th>verdict at {measuring}</th>"
-    heads += "".join(f"<th>at {other}</th>" for other in others)
     rows = "\n".join(
-        _row(name, {p: e[name] for p, e in entries.items()}, chapters.get(name, []))
-        for name in first
+        _row(entry, entries[PAPER][name], entries[BOOK][name], chapters.get(name, []))
+        for name, entry in decided.items()
     )
-    other = ", ".join(f'<a href="#{n}"><code>{n}</code></a>' for n in sensitive(first, WIDER))
     script = (HERE / "ledger_page.js").read_text(encoding="utf-8").strip()
-    return f"""{bar(first)}
-<p>Were the margin {100 * WIDER:.0f} points for all, these verdicts at <code>{SHOWN[0]}</code>
-would be others: {other or "none"}.</p>
+    return f"""{bar(decided)}
 <div class="ledger" id="ledger">
 <form class="ledger-tools" onsubmit="return false">
-<input type="search" placeholder="Search {len(first)} claims" aria-label="Search claims">
+<input type="search" placeholder="Search {len(decided)} claims" aria-label="Search claims">
 <select aria-label="Chapter"><option value="">all chapters</option>{options}</select>
 {kinds}<output></output>
 </form>
 <div class="ledger-scroll"><table>
-<thead><tr><th>claim</th><th>paper</th>{heads}</tr></thead>
+<thead><tr><th>claim</th><th>paper</th><th>verdict</th><th>at the paper’s sizes</th>
+<th>at <code>{BOOK}</code></th></tr></thead>
 <tbody>
 {rows}
 </tbody></table></div>
@@ -122,70 +136,79 @@ def contradictions_list(found: Mapping[str, Contradiction]) -> str:
 
 def plain_measured(entry: Entry) -> str:
     """What was measured, for a terminal: a line per protocol, or why there is nothing."""
-    return entry.reason or "\n".join(line for line, _ in _lines(entry))
+    return entry.reason or "\n".join(text for text, _ in _lines(entry))
 
 
-def _row(name: str, by_profile: Entries, chapters: list[str]) -> str:
-    entry = by_profile[SHOWN[0]]
-    claim = entry.claim
-    links = ", ".join(
+def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
+    name, claim, judgement = entry.name, entry.claim, entry.judgement
+    cells = ", ".join(
         f'<a href="{chapter}.html#{anchor_of(name)}">chapter {int(chapter[:2])}</a>'
         for chapter in chapters
     )
     note = f"<p>{escape(claim.note)}</p>" if claim.note else ""
-    cells = _measured(entry) + _verdict(entry)
-    for other in list(by_profile.values())[1:]:
-        text = "<br>".join(escape(line) for line, _ in _lines(other))
-        cells += _verdict(other, text) if _has_seeds(other) else _open(text)
-    decided = ", ".join(f"<code>{d}</code>" for d in claim.decided_by) or "nothing here"
+    missing = "".join(f"<br><small>{escape(text)}</small>" for text in judgement.missing)
+    runs = "".join(_run(finding, claim) for finding in entry.findings or book.findings)
     return (
-        f'<tr id="{name}" data-kind="{_css(entry.kind)}" data-chapters="{" ".join(chapters)}">'
+        f'<tr id="{name}" data-kind="{_css(judgement.kind)}" data-chapters="{" ".join(chapters)}">'
         f"<td><b>{escape(claim.statement)}</b> "
         f'<span class="ledger-place">{escape(claim.place)}</span>'
-        f'<details><summary><a href="#{name}"><code>{name}</code></a> {links}</summary>'
-        f"<p>{_rule(claim)} Decided by {decided}.</p>{note}</details></td>"
-        f"<td>{escape(str(claim))}</td>{cells}</tr>"
+        f'<details><summary><a href="#{name}"><code>{name}</code></a> {cells}</summary>'
+        f"<p>{_rule(claim)}</p>{note}{runs}</details></td>"
+        f"<td>{escape(str(claim))}</td>"
+        f'<td class="{_css(judgement.kind)}">{escape(judgement.verdict)}{missing}</td>'
+        f"<td>{_shown(paper)}</td><td>{_shown(book)}</td></tr>"
+    )
+
+
+def _run(finding: Finding, claim: Claim) -> str:
+    """A condition under one reading: its code, its interval, its records, its curve."""
+    low, high = (claim.write(x, math.nan) for x in (finding.interval.low, finding.interval.high))
+    reach = f"95% from {low} to {high}; " if claim.statistic == "mean" else ""
+    records = " ".join(
+        f'<a href="{REPOSITORY}/records/{place}"><code>{Path(place).stem[:6]}</code></a>'
+        for place in finding.records
+    )
+    code = f'<a href="{_code(finding.experiment)}"><code>{finding.experiment}</code></a>'
+    under = f" under “{escape(finding.protocol)}”" if finding.protocol else ""
+    return f"<p>{code}{under}: {reach}records {records}{_curve(finding)}</p>"
+
+
+def _code(name: str) -> str:
+    """Where the catalogue declares a condition."""
+    lines = inspect.getsource(catalogue_module).split("\n")
+    row = next(i for i, line in enumerate(lines, 1) if line.lstrip().startswith(f'("{name}",'))
+    return f"{REPOSITORY}/fcilib/ledger/catalogue.py#L{row}"
+
+
+def _curve(finding: Finding) -> str:
+    """The metric by epoch, from 0 to 1, as a small drawing."""
+    if len(finding.curve) < 2:
+        return ""
+    step = 100 / (len(finding.curve) - 1)
+    points = " ".join(f"{i * step:.0f},{24 - 22 * y:.1f}" for i, y in enumerate(finding.curve))
+    return (
+        ' <svg class="ledger-curve" viewBox="0 0 100 26" role="img" aria-label="by epoch, '
+        f'from {finding.curve[0]:.2f} to {finding.curve[-1]:.2f}">'
+        f'<polyline points="{points}"/></svg>'
     )
 
 
 def _rule(claim: Claim) -> str:
-    """How a number is held against the claim, in a sentence."""
-    what = {"mean": "The mean", "sd": "The standard deviation over seeds"}[claim.statistic]
-    if claim.progress < 1:
-        what += f", after {claim.progress:.0%} of training,"
-    if claim.tolerance is None:
-        margin = "within two points or two standard deviations"
-    elif claim.tolerance == 0 or claim.statistic == "sd":
-        margin = "on this side of it"
-    else:
-        margin = f"within {percent(claim.tolerance) if claim.unit == 'share' else claim.tolerance}"
-    return f"{what} of <code>{claim.metric}</code> is to be {_relation(claim)}, {margin}."
+    """What a claim is about, in a sentence."""
+    what = {"mean": "the mean", "sd": "the standard deviation over seeds"}[claim.statistic]
+    when = f", after {claim.progress:.0%} of training" if claim.progress < 1 else ""
+    side = f"{claim.relation.replace('equals', 'equal to')} {escape(str(claim).lstrip('≤≥ '))}"
+    behind = ""
+    if claim.direction:
+        end = claim.write(claim.direction.value, math.nan)
+        behind = f" The statement behind it: {claim.direction.relation} {end}."
+    return f"Claimed: {what} of <code>{claim.metric}</code>{when} is {side}.{behind}"
 
 
-def _relation(claim: Claim) -> str:
-    return f"{claim.relation.replace('equals', 'equal to')} {escape(str(claim).lstrip('≤≥ '))}"
-
-
-def _measured(entry: Entry) -> str:
-    """Two cells: each protocol's number, a range where several experiments decide; its chance."""
-    if entry.reason:
-        return f'<td colspan="2" class="ledger-reason">{escape(entry.reason)}</td>'
-    numbers, chances = zip(*_lines(entry), strict=True)
-    return "".join(f"<td>{'<br>'.join(map(escape, column))}</td>" for column in (numbers, chances))
-
-
-def _verdict(entry: Entry, found: str = "") -> str:
-    text = f"{found}<br>{escape(entry.verdict)}" if found else escape(entry.verdict)
-    return f'<td class="{_css(entry.kind)}">{text}</td>'
-
-
-def _has_seeds(entry: Entry) -> bool:
-    """True if no experiment stands on a single seed, which is too few for a verdict."""
-    return all(finding.n > 1 for finding in entry.findings)
-
-
-def _open(measured: str) -> str:
-    return f'<td class="{_css("not tested")}">{measured}<br>open: one seed</td>'
+def _shown(entry: Entry) -> str:
+    """Each protocol's number, a range where several conditions decide, and its chance level."""
+    lines = _lines(entry)
+    return "<br>".join(f"{escape(x)} <small>chance {escape(c)}</small>" for x, c in lines) or NONE
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:
@@ -200,8 +223,4 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
 
 
 def _css(kind: str) -> str:
-    return "ledger-" + kind.replace(" ", "-")
-
-
-def _title(kind: str) -> str:
-    return {"only under": "only under one protocol"}.get(kind, kind)
+    return f"ledger-{STYLES[kind]}"

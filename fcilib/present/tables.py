@@ -10,7 +10,8 @@ from html import escape
 import pandas as pd
 
 from fcilib.ledger.claims import Claim, claims
-from fcilib.ledger.ledger import Entry, Finding
+from fcilib.ledger.findings import Finding
+from fcilib.ledger.ledger import Entry
 from fcilib.study.notation import NONE
 
 
@@ -99,16 +100,16 @@ def further(
     What the paper says, what was measured under each protocol, chance (ranges where several
     experiments decide), and the verdict with its reason. `earlier`: as for `linked`.
     """
-    protocols = sorted({f.protocol for name in names for f in entries[name].findings})
+    protocols = sorted({protocol for name in names for protocol in entries[name].whole})
     rows, labels = {}, {}
     for name in names:
         entry, claim = entries[name], entries[name].claim
         labels[claim.statement] = name
-        known = [f.chance for f in entry.findings if not math.isnan(f.chance)]
+        known = [f.chance for part in entry.whole.values() for f in part if f.chance == f.chance]
         rows[claim.statement] = {
             "paper": str(claim),
             **{
-                f"“{p}”" if p else "measured": measured(claim, entry.by_protocol.get(p, []))
+                f"“{p}”" if p else "measured": measured(claim, entry.whole.get(p, []))
                 for p in protocols
             },
             "chance": _range(claim, known),
@@ -131,7 +132,8 @@ def _range(claim: Claim, values: Sequence[float]) -> str:
 
 def _explained(entry: Entry) -> str:
     """The verdict; with it why nothing was tested, or which of several experiments do not agree."""
-    against = dict.fromkeys(f.experiment for f in entry.findings if not f.agrees)
+    found = [f for part in entry.whole.values() for f in part]
+    against = dict.fromkeys(f.experiment for f in found if not f.agrees)
     if len(entry.claim.decided_by) > 1 and against:
-        return f"{entry.verdict}, because of {', '.join(against)}"
-    return ": ".join(filter(None, (entry.verdict, entry.reason)))
+        return f"{entry.at_this_size}, because of {', '.join(against)}"
+    return ": ".join(filter(None, (entry.at_this_size, entry.reason)))

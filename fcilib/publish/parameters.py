@@ -11,6 +11,7 @@ import papermill
 
 from fcilib.publish.project import Chapter, PipelineError
 from fcilib.publish.source import read_chapter
+from fcilib.study.parameters import demand_values
 
 
 def parameters_of(chapter: Chapter) -> dict[str, Any]:
@@ -33,8 +34,8 @@ def parameters_of(chapter: Chapter) -> dict[str, Any]:
 def parse_parameters(chapter: Chapter, texts: Mapping[str, str]) -> dict[str, Any]:
     """Turn `name=value` texts into values of the type of the chapter's defaults, or lists of such.
 
-    Raises PipelineError for a name the chapter does not have, or a value of another type. (Alone,
-    papermill only warns of an unknown name, and runs for an hour with the defaults.)
+    Raises PipelineError for a name the chapter does not have, or a value of another type or that no
+    study takes. (Alone, papermill only warns of an unknown name, and runs on with the defaults.)
     """
     defaults = parameters_of(chapter)
     values: dict[str, Any] = {}
@@ -57,4 +58,8 @@ def parse_parameters(chapter: Chapter, texts: Mapping[str, str]) -> dict[str, An
                 f"(default {default!r}), got {text!r}"
             )
         values[name] = value
+    try:
+        demand_values(values)
+    except ValueError as error:
+        raise PipelineError(f"{chapter.name}: {error}") from None
     return values

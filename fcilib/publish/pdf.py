@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from fcilib.publish.project import WHOLE, BuildFailed, PipelineError, Project
-from fcilib.storage.files import storing
+from fcilib.publish.render import building
+from fcilib.storage.files import write_atomic
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PRINTING = (
@@ -27,8 +28,8 @@ def find_browser() -> str | None:
 def print_pdf(project: Project, target: Path) -> Path:
     """Print the rendered book, whole, to `target`; needs Chromium or Chrome on the path.
 
-    Raises PipelineError where there are no pages or no browser, BuildFailed if it prints nothing,
-    StoreError where `target` can't be written.
+    Raises PipelineError where there are no pages, no browser, or where `target` is something else
+    than a PDF, BuildFailed if it prints nothing, StoreError where `target` can't be written.
     """
     page = project.html / "book" / WHOLE
     if not page.is_file():
@@ -36,15 +37,14 @@ def print_pdf(project: Project, target: Path) -> Path:
     browser = find_browser()
     if browser is None:
         raise PipelineError(f"printing needs a browser; looked for {', '.join(BROWSERS)}")
-    with storing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fci-") as folder:
-        made = Path(folder) / target.name
+    if target.exists() and not (target.is_file() and target.read_bytes().startswith(b"%PDF")):
+        raise PipelineError(f"{target} is there and no PDF; name another file with --out")
+    with building(project), tempfile.TemporaryDirectory(prefix="fci-") as folder:
+        made = Path(folder) / "book.pdf"
         own = (f"--user-data-dir={folder}/profile", f"--print-to-pdf={made}")
         command = [browser, *PRINTING, *own, page.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode or not made.is_file():
             raise BuildFailed("the book did not print", detail=done.stderr.strip())
-        with storing(target):
-            shutil.move(made, target)
+        write_atomic(target, made.read_bytes())
     return target

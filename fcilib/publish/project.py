@@ -13,7 +13,7 @@ from pathlib import Path
 WHOLE = "whole.html"
 """The page that holds the whole book, beside the pages of the chapters."""
 
-CHAPTER_FILE = re.compile(r"\d\d_\w+\.py")
+CHAPTER_FILE = re.compile(r"\d\d_\w+\.py", re.ASCII)
 
 
 class PipelineError(Exception):
@@ -62,21 +62,36 @@ class Project:
         """One file per chapter being executed right now."""
         return self.root / ".cache" / "progress"
 
+    def notebook(self, chapter: Chapter) -> Path:
+        """The executed chapter, as readers see it."""
+        return self.book / f"{chapter.name}.ipynb"
+
     def chapters(self) -> list[Chapter]:
-        """All chapters, in reading order."""
-        folder = self.root / "chapters"
-        files = folder.glob("*.py") if folder.is_dir() else ()
-        found = [path for path in files if CHAPTER_FILE.fullmatch(path.name)]
-        return [Chapter(path.stem, path) for path in sorted(found)]
+        """All chapters, in reading order: every numbered file in `chapters/`.
+
+        Raises PipelineError where a number is followed by what no chapter's name may hold.
+        """
+        files = sorted((self.root / "chapters").glob("[0-9]*.py"))
+        for path in files:
+            if not CHAPTER_FILE.fullmatch(path.name):
+                raise PipelineError(
+                    f"chapters/{path.name}: a chapter's name is two digits, _, and letters without "
+                    "accents, digits or _, as in 01_phase_transition.py; rename the file"
+                )
+        return [Chapter(path.stem, path) for path in files]
 
     def chapter(self, text: str) -> Chapter:
-        """Find a chapter by number (`01`), name (`01_x`) or path (`chapters/01_x.py`).
+        """Find a chapter by number (`01` or `1`), name (`01_x`) or path (`chapters/01_x.py`).
 
         Raises PipelineError where nothing, or more than one chapter, answers to `text`.
         """
         chapters = self.chapters()
         wanted = Path(text).stem if text.endswith((".py", ".ipynb")) else text
-        found = [c for c in chapters if c.name == wanted or c.name.split("_")[0] == wanted]
+        number = f"{int(wanted):02d}" if wanted.isdecimal() else wanted
+        found = [c for c in chapters if wanted == c.name or number == c.name[:2]]
+        if Path(text).name != text:  # of another file that has a chapter's name, this is no chapter
+            paths = {(folder / text).resolve() for folder in (Path.cwd(), self.root)}
+            found = [c for c in found if paths & {c.source.resolve(), self.notebook(c).resolve()}]
         if len(found) == 1:
             return found[0]
         known = ", ".join(c.name for c in chapters) or "none yet"

@@ -10,15 +10,22 @@ from __future__ import annotations
 import jupytext
 import nbformat
 
-from fcilib.publish.project import Chapter, find_project
+from fcilib.publish.project import Chapter, PipelineError, find_project
 from fcilib.storage.files import write_atomic
 
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def read_chapter(chapter: Chapter) -> nbformat.NotebookNode:
-    """Read a chapter as a notebook without outputs, its parameter cell kept off the page."""
-    notebook = jupytext.read(chapter.source, fmt="py:percent")
+    """Read a chapter as a notebook without outputs, its parameter cell kept off the page.
+
+    A byte order mark is none of its text. Raises PipelineError where it is not UTF-8.
+    """
+    try:
+        text = chapter.source.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise PipelineError(f"{chapter.source} is not UTF-8; save it in that encoding") from None
+    notebook = jupytext.reads(text, fmt="py:percent")
     notebook.metadata["kernelspec"] = dict(KERNELSPEC)
     return notebook
 
@@ -32,4 +39,4 @@ def as_saved(source: str) -> str:
 
 if __name__ == "__main__":
     for each in find_project().chapters():
-        write_atomic(each.source, as_saved(each.source.read_text(encoding="utf-8")))
+        write_atomic(each.source, as_saved(each.source.read_text(encoding="utf-8-sig")))

@@ -15,10 +15,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fcilib.ledger.wanted import coverage
 from fcilib.storage.files import write_atomic
+from fcilib.study.profiles import PROFILES
 from fcilib.system.machine import cores, processor, provenance
+from fcilib.training.records import Records
 
 BOOK_PACKAGES = ("papermill", "jupyter-book")
+
+COVERAGE = (
+    "The ledger needs every condition of its catalogue under three seeds, and with both sets of "
+    "candidates where there is a router. So many of these runs are recorded at each profile; "
+    "`fci sweep` trains those that are missing."
+)
 
 
 def write_report(
@@ -51,13 +60,16 @@ def write_report(
 
 def read_reports(book: Path) -> dict[str, dict[str, Any]]:
     """Return the reports by chapter. One that cannot be read counts as none: it is made again."""
-    found = {}
+    reports = {}
     for path in sorted((book / "_generated" / "status").glob("*.json")):
         try:
-            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            report = json.loads(path.read_bytes())
+            report_cells(report)
+            _machine_text(report["machine"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue
-    return found
+        reports[path.stem] = report
+    return reports
 
 
 def report_cells(report: Mapping[str, Any]) -> list[str]:
@@ -77,8 +89,28 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def write_status(book: Path, chapters: Sequence[str]) -> Path:
-    """Write the Markdown that the Status page includes, for `chapters` in that order."""
+def coverage_table(records: Path) -> str:
+    """How many of the runs that the ledger needs are recorded, by chapter and profile, as MyST."""
+    by_profile = {
+        name: coverage(Records(records / name), PROFILES[name]) for name in ("quick", "paper")
+    }
+    lines = [f"| chapter | {' | '.join(by_profile)} |", "| --- | --: | --: |"]
+    for chapter in by_profile["paper"]:
+        cells = (f"{have} of {total}" for have, total in (c[chapter] for c in by_profile.values()))
+        lines.append(f"| {chapter} | {' | '.join(cells)} |")
+    sums = (map(sum, zip(*counts.values(), strict=True)) for counts in by_profile.values())
+    lines.append(f"| all | {' | '.join(f'{have} of {total}' for have, total in sums)} |")
+    return "\n".join(lines)
+
+
+def write_status(book: Path, chapters: Sequence[str], records: Path) -> Path:
+    """Write the Markdown that the Status page includes.
+
+    Args:
+        book: the folder of pages.
+        chapters: their names, in order.
+        records: the folder of all profiles' records.
+    """
     reports = read_reports(book)
     lines = [
         "| chapter | executed (UTC) | took | profile | seeds | executor |",
@@ -97,6 +129,7 @@ def write_status(book: Path, chapters: Sequence[str]) -> Path:
     for text, names in machines.items():
         which = ", ".join(f"`{name}`" for name in names)
         lines += ["", f"{which}: {text}"]
+    lines += ["", COVERAGE, "", coverage_table(records)]
     path = book / "_generated" / "status.md"
     write_atomic(path, "\n".join(lines) + "\n")
     return path

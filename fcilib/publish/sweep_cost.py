@@ -14,6 +14,7 @@ from fcilib.study.extrapolation import (
     SHORT,
     checks,
     factors,
+    has_sizes,
     makespan,
     seconds_a_sequence,
 )
@@ -37,6 +38,8 @@ def write_sweep_cost(book: Path, records: Path) -> None:
 
 def cost_table(runs: Sequence[Record]) -> str:
     """What the recorded sweep took, and what it would take at the paper's sizes, as MyST."""
+    left_out = [record for record in runs if not has_sizes(record.experiment)]
+    runs = [record for record in runs if has_sizes(record.experiment)]
     if not runs:
         return "There are no records of the profile `quick` to extrapolate from."
     spent = [record.seconds for record in runs]
@@ -46,11 +49,12 @@ def cost_table(runs: Sequence[Record]) -> str:
         for column in zip(*pairs, strict=True)
     )
     processors = ", ".join(sorted({record.device for record in runs}))
+    others = f" {len(left_out)} more, of tasks that no profile has a size for, are left out."
     lines = [
         f"Measured: the {len(runs)} recorded runs of the profile `quick` took "
         f"{duration(sum(spent))} of one core ({processors}). Extrapolated: at the paper's sizes "
         f"all of them would take {duration(sum(low))} to {duration(sum(high))} of such a core, "
-        f"the longest {duration(max(low))} to {duration(max(high))}.",
+        f"the longest {duration(max(low))} to {duration(max(high))}.{others if left_out else ''}",
         "",
         "| extrapolated, not measured | runs at a time | low estimate | high estimate |",
         "| --- | --: | --: | --: |",

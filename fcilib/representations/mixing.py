@@ -61,4 +61,4 @@ class FourierMixing(nn.Module):
         self.norm = "ortho" if orthonormal else "backward"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.fft.fft2(x.float(), dim=(1, 2), norm=self.norm).real
+        return torch.fft.fft2(x.float(), dim=(1, 2), norm=self.norm).real.to(x.dtype)

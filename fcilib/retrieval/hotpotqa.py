@@ -1,30 +1,19 @@
-"""HotpotQA in its distractor setting, as retrieval (Yang et al., 2018; paper, 4.5).
-
-    context    [s0 s1 s2] [s3 s4] [s5 s6 s7 s8] ...  ten paragraphs, two of which support the answer
-    segments   [s0 s1] [s2 s3 s4] [s5 s6] [s7 s8] ...  the same sentences, cut by length alone
-    gold           *                 *                 segments that hold a supporting sentence
-
-Who sees the question picks two of the sixteen segments. A question's paragraphs and their titles
-are not shown: only sentences, in order.
-"""
+"""HotpotQA in its distractor setting (Yang et al., 2018; paper, 4.5), and where it is read from."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import operator
 import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import accumulate, pairwise
-from math import comb
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
+from fcilib.retrieval.questions import SPLITS, Question, QuestionSet
 from fcilib.system.network import ANSWER_SECONDS, within
 
 HUB = "hotpotqa/hotpot_qa"
@@ -32,154 +21,6 @@ HUB = "hotpotqa/hotpot_qa"
 
 VARIABLE = "FCI_HOTPOTQA"
 """Environment variable: a folder or file that `load` reads in place of the hub."""
-
-SPLITS = ("train", "validation")
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question and its context. Raises ValueError unless `supporting` names some sentences."""
-
-    id: str
-    question: str
-    answer: str
-    sentences: tuple[str, ...]
-    """Of all paragraphs, in order, as the source has them: some are empty or only white space."""
-    supporting: frozenset[int]
-    """Which of `sentences` are needed to answer, by index."""
-
-    def __post_init__(self) -> None:
-        if not self.supporting or not self.supporting <= set(range(len(self.sentences))):
-            raise ValueError(
-                f"{self.id}: supporting: {sorted(self.supporting)} are not one or more of its "
-                f"{len(self.sentences)} sentences"
-            )
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A run of whole sentences."""
-
-    start: int
-    """Index of its first sentence."""
-    stop: int
-    """Index after its last."""
-    text: str
-    """Its sentences, one space between them."""
-    gold: bool
-    """Whether a supporting sentence is among them."""
-
-
-@dataclass(frozen=True)
-class Segments:
-    """A question's context, cut: every sentence is in one segment, in order."""
-
-    parts: tuple[Segment, ...]
-    homes: tuple[int, ...]
-    """The segment of each supporting sentence, in the order of the sentences."""
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    @property
-    def texts(self) -> list[str]:
-        """What an index is built over."""
-        return [part.text for part in self.parts]
-
-    @property
-    def gold(self) -> frozenset[int]:
-        """The segments that hold a supporting sentence."""
-        return frozenset(self.homes)
-
-
-def segments(question: Question, number: int = 16) -> Segments:
-    """Cut a context into `number` runs of whole sentences of about as many words each.
-
-    Cut i is made at the end of the sentence that is nearest to the share i / number of all words
-    (split at white space; the earlier end of two that are as near), or nearest among those that
-    leave a sentence to every segment. A context of fewer sentences than `number` gives as many
-    segments as it has sentences. Raises ValueError on a number below 1.
-    """
-    if number < 1:
-        raise ValueError(f"number: {number} segments; there must be one or more")
-    count = len(question.sentences)
-    number = min(number, count)
-    ends = list(accumulate((len(s.split()) for s in question.sentences), initial=0))
-    cuts = [0]
-    for i in range(1, number):
-        free = range(cuts[-1] + 1, count - (number - i) + 1)
-        off = [abs(number * ends[end] - i * ends[-1]) for end in free]
-        cuts.append(free[off.index(min(off))])
-    cuts.append(count)
-    parts: list[Segment] = []
-    homes: list[int] = []
-    for start, stop in pairwise(cuts):
-        stripped = (sentence.strip() for sentence in question.sentences[start:stop])
-        text = " ".join(sentence for sentence in stripped if sentence)
-        held = len(question.supporting.intersection(range(start, stop)))
-        homes += [len(parts)] * held
-        parts.append(Segment(start, stop, text, gold=held > 0))
-    return Segments(tuple(parts), tuple(homes))
-
-
-def score(picked: Iterable[int], segments: Segments) -> dict[str, float]:
-    """How good a choice of segments is, each from 0 to 1.
-
-    `any_hit`: is a supporting sentence in a picked segment? The paper's metric.
-    `all_hit`: are all supporting sentences in picked segments?
-    `segment_recall`: the share of gold segments that were picked.
-
-    Raises ValueError on an index that is no segment's.
-    """
-    chosen = {operator.index(index) for index in picked}
-    if not chosen <= set(range(len(segments))):
-        raise ValueError(f"picked: {sorted(chosen)} are not all among {len(segments)} segments")
-    found = [home in chosen for home in segments.homes]
-    return {
-        "any_hit": float(any(found)),
-        "all_hit": float(all(found)),
-        "segment_recall": len(segments.gold & chosen) / len(segments.gold),
-    }
-
-
-def chance(segments: Segments, pick: int) -> dict[str, float]:
-    """The mean of `score` over all ways to pick that many segments, by counting.
-
-    Where there are fewer segments than `pick`, all are picked. Raises ValueError on a negative
-    `pick`.
-    """
-    if pick < 0:
-        raise ValueError(f"pick: {pick} is negative")
-    n, g = len(segments), len(segments.gold)
-    p = min(pick, n)
-    return {
-        "any_hit": 1 - comb(n - g, p) / comb(n, p),
-        "all_hit": comb(n - g, p - g) / comb(n, p) if g <= p else 0.0,
-        "segment_recall": p / n,
-    }
-
-
-@dataclass(frozen=True)
-class QuestionSet:
-    """Questions to train on and to report on, and what they are."""
-
-    name: str
-    train: tuple[Question, ...]
-    validation: tuple[Question, ...]
-    note: str
-    """A sentence to be put beside every figure measured on them."""
-    dropped: int = 0
-    """Questions left out because a supporting fact names no sentence of their context."""
-
-    @cached_property
-    def digest(self) -> str:
-        """16 hexadecimal digits for the questions alone: the same from whatever source."""
-        sha = hashlib.sha256()
-        for split in SPLITS:
-            for q in getattr(self, split):
-                row = [split, q.id, q.question, q.answer, q.sentences, sorted(q.supporting)]
-                sha.update((json.dumps(row, separators=(",", ":")) + "\n").encode())
-        return sha.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -189,14 +30,6 @@ class Known:
     name: str
     digest: str
     note: str
-    train: int
-    """Number of questions, as is `validation`."""
-    validation: int
-
-    def describes(self, questions: QuestionSet) -> bool:
-        """Whether these are its questions."""
-        sizes = (len(questions.train), len(questions.validation))
-        return sizes == (self.train, self.validation) and questions.digest == self.digest
 
 
 SAMPLE = Known(
@@ -204,8 +37,6 @@ SAMPLE = Known(
     "04555a79def13e66",
     "A convenience sample of HotpotQA's distractor setting, gathered from public copies of parts "
     "of the data set; not a random one.",
-    train=316,
-    validation=1021,
 )
 """The real questions that this project's own figures are measured on."""
 
@@ -214,8 +45,6 @@ STANDIN = Known(
     "4223313ccc3686bf",
     "An embedded stand-in of our own writing in HotpotQA's form, about invented places, people and "
     "things; not HotpotQA.",
-    train=16,
-    validation=32,
 )
 """What `load` falls back on."""
 
@@ -229,30 +58,38 @@ def load(source: str | Path | None = None) -> QuestionSet:
     as on the hub; one may also have a field `split` that says where it belongs.
 
     The hub is asked through `datasets` and has `ANSWER_SECONDS` to answer; with HF_HUB_OFFLINE
-    set, only its cache is. Falling back on the stand-in is one warning.
+    set, only its cache is. Falling back on the stand-in is one warning, and so are questions that
+    are left out because a supporting fact does not name one sentence of their context.
 
     Raises:
-        ValueError: a path that is none of these, or a row that is not as on the hub, by its path,
-            id and field.
+        ValueError: a path that is none of these, a file of a split that is missing, a row that is
+            not as on the hub, by its path, id and field, or an id that stands in two rows.
         ImportError: a .parquet file, where pyarrow is not installed.
     """
     origin = "source"
     if source is None and os.environ.get(VARIABLE):
         origin, source = VARIABLE, os.environ[VARIABLE]
     if source is not None:
-        return _from_path(Path(source).expanduser(), origin)
-    try:
-        rows = _hub_rows()
-    except _NoHubError as reason:
-        questions = standin()
-        count = len(questions.train) + len(questions.validation)
+        questions = _from_path(Path(source).expanduser(), origin)
+    else:
+        try:
+            rows = _hub_rows()
+        except _NoHubError as reason:
+            questions = standin()
+            count = len(questions.train) + len(questions.validation)
+            warnings.warn(
+                f"HotpotQA: {reason}. In its place stands an embedded stand-in: {count} questions "
+                f"of our own writing. Set {VARIABLE} to a copy of the data in the hub's layout.",
+                stacklevel=2,
+            )
+            return questions
+        questions = _gathered(HUB, rows, HUB, "HotpotQA, distractor setting, from the hub.")
+    if questions.dropped:
         warnings.warn(
-            f"HotpotQA: {reason}. In its place stands an embedded stand-in: {count} questions of "
-            f"our own writing. Set {VARIABLE} to a copy of the data in the hub's layout.",
+            f"HotpotQA: {questions.name}: {_left_out(questions)} Mend these rows to keep them.",
             stacklevel=2,
         )
-        return questions
-    return _gathered(HUB, rows, HUB, "HotpotQA, distractor setting, from the hub.")
+    return questions
 
 
 def standin() -> QuestionSet:
@@ -273,13 +110,21 @@ def _from_path(path: Path, origin: str) -> QuestionSet:
         files = [(split, p) for split in SPLITS for p in sorted(folder.glob(f"{split}-*.parquet"))]
         if "validation" not in dict(files):
             raise ValueError(f"{origin}: {folder} holds no validation-*.parquet")
+        for split, file in files:
+            number = sum(split == other for other, _ in files)
+            total = file.stem.rpartition("-of-")[2]
+            if total.isdecimal() and int(total) != number:
+                raise ValueError(
+                    f"{origin}: {folder} holds {number} {split} files of {int(total)}; put the "
+                    f"split's {int(total)} files there, and no others"
+                )
     elif path.suffix not in (".parquet", ".jsonl"):
         raise ValueError(f"{origin}: {path} is neither a folder nor a .parquet or .jsonl file")
     rows = ((str(file), split, row) for split, file in files for row in _file_rows(file))
     name = path.resolve().name.removesuffix(path.suffix)
     questions = _gathered(name, rows, str(path), "In HotpotQA's form, from a local copy.")
     for known in (SAMPLE, STANDIN):
-        if known.describes(questions):
+        if known.digest == questions.digest:
             return replace(questions, name=known.name, note=known.note)
     return questions
 
@@ -289,6 +134,8 @@ def _file_rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".jsonl":
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
                 try:
                     yield json.loads(line)
                 except ValueError as error:
@@ -341,33 +188,33 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
-class _Facts(_Strict):
+class _Columns(_Strict):
+    """Lists side by side: entry i of each belongs to entry i of `title`."""
+
     title: list[str]
+
+    @model_validator(mode="after")
+    def _in_step(self) -> Self:
+        lengths = {name: len(column) for name, column in self}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"are of unequal length: {lengths}")
+        return self
+
+
+class _Facts(_Columns):
+    title: list[str] = Field(min_length=1)
     sent_id: list[NonNegativeInt]
 
-    @model_validator(mode="after")
-    def _in_step(self) -> _Facts:
-        if not len(self.title) == len(self.sent_id) > 0:
-            raise ValueError(f"{len(self.title)} in title, {len(self.sent_id)} in sent_id")
-        return self
 
-
-class _Context(_Strict):
-    title: list[str]
+class _Context(_Columns):
     sentences: list[list[str]]
-
-    @model_validator(mode="after")
-    def _in_step(self) -> _Context:
-        if len(self.title) != len(self.sentences):
-            raise ValueError(f"{len(self.title)} in title, {len(self.sentences)} in sentences")
-        return self
 
 
 class _HubRow(_Strict):
     """The hub's schema, as far as it is used, and `split`."""
 
     id: str
-    question: str
+    question: str = Field(pattern=r"\S")
     answer: str
     supporting_facts: _Facts
     context: _Context
@@ -375,27 +222,26 @@ class _HubRow(_Strict):
 
     def as_question(self) -> Question | None:
         """The question, or None where a supporting fact does not name one sentence."""
-        first = accumulate(map(len, self.context.sentences), initial=0)
-        places: dict[str, list[range]] = {}
-        for title, start, paragraph in zip(
-            self.context.title, first, self.context.sentences, strict=False
-        ):
-            places.setdefault(title, []).append(range(start, start + len(paragraph)))
+        titles, paragraphs = self.context.title, self.context.sentences
+        ends = list(accumulate(map(len, paragraphs), initial=0))
         supporting = set()
         for title, at in zip(
             self.supporting_facts.title, self.supporting_facts.sent_id, strict=True
         ):
-            named = places.get(title, [])
-            if len(named) != 1 or at >= len(named[0]):
+            if titles.count(title) != 1:
                 return None
-            supporting.add(named[0][at])
-        sentences = tuple(s for paragraph in self.context.sentences for s in paragraph)
+            paragraph = titles.index(title)
+            if at >= len(paragraphs[paragraph]):
+                return None
+            supporting.add(ends[paragraph] + at)
+        sentences = tuple(chain.from_iterable(paragraphs))
         return Question(self.id, self.question, self.answer, sentences, frozenset(supporting))
 
 
 def _gathered(name: str, rows: Iterable[Row], whence: str, note: str) -> QuestionSet:
     """The set of those rows. Raises ValueError by `whence`, a row's id and its field."""
     kept: dict[str, list[Question]] = {split: [] for split in SPLITS}
+    ids: set[str] = set()
     dropped = 0
     for number, (where, split, fields) in enumerate(rows, 1):
         try:
@@ -405,6 +251,9 @@ def _gathered(name: str, rows: Iterable[Row], whence: str, note: str) -> Questio
             fault = error.errors()[0]
             field = ".".join(map(str, fault["loc"]))
             raise ValueError(f"{where}: row {label}: {field}: {fault['msg']}") from None
+        if row.id in ids:
+            raise ValueError(f"{where}: row {row.id}: id: stands in two rows; remove one of them")
+        ids.add(row.id)
         question = row.as_question()
         if question is None:
             dropped += 1
@@ -412,4 +261,13 @@ def _gathered(name: str, rows: Iterable[Row], whence: str, note: str) -> Questio
             kept[row.split or split].append(question)
     if not kept["validation"]:
         raise ValueError(f"{whence}: has no validation question ({dropped} dropped)")
-    return QuestionSet(name, tuple(kept["train"]), tuple(kept["validation"]), note, dropped)
+    questions = QuestionSet(name, tuple(kept["train"]), tuple(kept["validation"]), note, dropped)
+    return replace(questions, note=f"{note} {_left_out(questions)}") if dropped else questions
+
+
+def _left_out(questions: QuestionSet) -> str:
+    kept = len(questions.train) + len(questions.validation)
+    return (
+        f"{questions.dropped} of {kept + questions.dropped} questions are left out: a supporting "
+        f"fact of theirs does not name one sentence of the context."
+    )

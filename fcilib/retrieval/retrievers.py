@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -14,10 +14,14 @@ from torch.nn import functional as F
 
 from fcilib.backbones import Packaged
 from fcilib.retrieval.encoder import encode
-from fcilib.retrieval.hotpotqa import Question, Segments
+from fcilib.retrieval.questions import Question
+from fcilib.retrieval.segments import Segments
 from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.random import RandomScores
 from fcilib.specs.spec import Spec
+
+Pair = tuple[Question, Segments]
+"""A question and its context, cut."""
 
 
 class Retriever(Spec):
@@ -30,8 +34,8 @@ class Retriever(Spec):
 
     def score(
         self,
-        pairs: Sequence[tuple[Question, Segments]],
-        train: Sequence[tuple[Question, Segments]],
+        pairs: Sequence[Pair],
+        train: Sequence[Pair],
         seed: int,
     ) -> list[np.ndarray]:
         """For each question `(n,)` scores of its n segments.
@@ -47,8 +51,13 @@ class Retriever(Spec):
 class Keywords(Retriever):
     """Robertson's BM25 and its kin as rank-bm25 computes them, with its defaults.
 
-    The segments of one question are the collection. Tokens are what white space separates, as they
-    stand; or, with `"words"`, runs of letters and digits in lower case. The paper gives neither.
+    The segments of one question are the collection; where none of them has a token, all score 0.
+    Tokens are what white space separates, as they stand; or, with `"words"`, runs of letters, marks
+    and numbers in lower case. The paper gives neither. Text is compared in Unicode's form NFC, in
+    which an accented letter is one code point wherever there is one.
+
+    `score` raises a ValueError where the mean weight of a context's words is not positive, as in
+    two segments: `"okapi"` would then rank the segments that hold the question's words last.
     """
 
     kind: Literal["keywords"] = "keywords"
@@ -57,9 +66,12 @@ class Keywords(Retriever):
 
     def split(self, text: str) -> list[str]:
         """A text's tokens."""
-        if self.tokens == "whitespace":
-            return text.split()
-        return re.findall(r"\w+", text.lower())
+        text = unicodedata.normalize("NFC", text)
+        if self.tokens == "words":
+            # Python's \w leaves out the marks, which are half of the letters of some scripts.
+            kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower())
+            text = "".join(kept)
+        return text.split()
 
     def score(self, pairs, train, seed):
         index = {
@@ -67,12 +79,22 @@ class Keywords(Retriever):
             "plus": rank_bm25.BM25Plus,
             "l": rank_bm25.BM25L,
         }[self.variant]
-        return [
-            index([self.split(text) for text in segments.texts]).get_scores(
-                self.split(question.question)
-            )
-            for question, segments in pairs
-        ]
+        rows = []
+        for question, segments in pairs:
+            collection = [self.split(text) for text in segments.texts]
+            # One segment is the best whatever it scores; of no token, rank-bm25 has no mean length.
+            if len(collection) == 1 or not any(collection):
+                rows.append(np.zeros(len(segments)))
+                continue
+            built = index(collection)
+            if self.variant == "okapi" and built.average_idf <= 0:
+                raise ValueError(
+                    f"segments: most words stand in most of the {len(segments)} segments of "
+                    f"{question.question!r}, so that BM25 gives them negative weights; use the "
+                    f'variant "plus" or longer contexts'
+                )
+            rows.append(built.get_scores(self.split(question.question)))
+        return rows
 
 
 class AtRandom(Retriever):
@@ -126,9 +148,7 @@ class Encoder(Retriever):
         rows = zip(scores, pairs, strict=True)
         return [row[: len(cut)].numpy() for row, (_, cut) in rows]
 
-    def _vectors(
-        self, pairs: Sequence[tuple[Question, Segments]]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _vectors(self, pairs: Sequence[Pair]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Questions `(B, w)`, segments `(B, n, w)`, and which of these are gold, `(B, n)` bool.
 
         Questions with fewer segments are filled up with zeros.
@@ -149,11 +169,12 @@ class Encoder(Retriever):
             start += len(cut)
         return vectors[: len(pairs)], segments, gold
 
-    def _trained(self, train: Sequence[tuple[Question, Segments]]) -> PairwiseScores:
+    def _trained(self, train: Sequence[Pair]) -> PairwiseScores:
         if not train:
             raise ValueError("train: a learned router needs questions to learn from")
         questions, segments, gold = self._vectors(train)
-        present = segments.abs().sum(dim=2) > 0
+        numbers = torch.tensor([len(cut) for _, cut in train])
+        present = torch.arange(segments.shape[1]) < numbers[:, None]
         router = PairwiseScores(questions.shape[1], self.heads)
         if self.compare == "router-from-cosine":
             for projection in (router.query, router.key):

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from fcilib.retrieval import hotpotqa
-from fcilib.retrieval.hotpotqa import QuestionSet, Segments
-from fcilib.retrieval.retrievers import AnyRetriever
+from fcilib.retrieval.questions import QuestionSet
+from fcilib.retrieval.retrievers import AnyRetriever, Pair
+from fcilib.retrieval.scoring import METRICS, chance, score, variance
+from fcilib.retrieval.segments import Segments
 from fcilib.specs.identity import Numerical
 from fcilib.storage.making import find_or_make
 from fcilib.storage.sealed import rounded
 from fcilib.storage.store import BaseRecord, Store
 from fcilib.system.machine import provenance
-
-METRICS = ("any_hit", "all_hit", "segment_recall")
 
 
 class Retrieval(Numerical):
@@ -31,8 +29,14 @@ class Retrieval(Numerical):
     segments: int = Field(16, ge=1)
     """Into how many runs of whole sentences a context is cut; the paper's number."""
     picks: int = Field(2, ge=1)
-    """The paper's number, too."""
+    """The paper's number, too. At most `segments`; of a shorter context all are picked."""
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _picks_some(self) -> Retrieval:
+        if self.picks > self.segments:
+            raise ValueError(f"picks: {self.picks} of {self.segments} segments; pick fewer")
+        return self
 
 
 class RetrievalRecord(BaseRecord):
@@ -95,26 +99,18 @@ def _run(retrieval: Retrieval, questions: QuestionSet) -> RetrievalRecord:
         )
     begun = time.perf_counter()
     validation, train = (
-        [(q, hotpotqa.segments(q, retrieval.segments)) for q in split]
+        [(q, Segments.of(q, retrieval.segments)) for q in split]
         for split in (questions.validation, questions.train)
     )
     metrics, train_metrics = (
-        _means(
-            [
-                hotpotqa.score(best(row, retrieval.picks), cut)
-                for row, (_, cut) in zip(
-                    retrieval.retriever.score(split, train, retrieval.seed), split, strict=True
-                )
-            ]
-        )
-        for split in (validation, train)
+        _mean(_scored(retrieval, split, train)) for split in (validation, train)
     )
-    chances = [hotpotqa.chance(cut, retrieval.picks) for _, cut in validation]
-    variances = [_variance(cut, retrieval.picks) for _, cut in validation]
+    chances = [chance(cut, retrieval.picks) for _, cut in validation]
+    variances = [variance(cut, retrieval.picks) for _, cut in validation]
     measured = {
         "metrics": metrics,
         "train_metrics": train_metrics,
-        "chance": _means(chances),
+        "chance": _mean(chances),
         "chance_error": {
             name: sum(v[name] for v in variances) ** 0.5 / len(validation) for name in METRICS
         },
@@ -133,22 +129,21 @@ def _run(retrieval: Retrieval, questions: QuestionSet) -> RetrievalRecord:
     )
 
 
-def best(scores: np.ndarray, picks: int) -> list[int]:
-    """The segments with the highest scores; of equal ones those that come first."""
-    return np.argsort(-np.asarray(scores), kind="stable")[:picks].tolist()
+def _scored(
+    retrieval: Retrieval, split: list[Pair], train: list[Pair]
+) -> Iterator[dict[str, float]]:
+    """The metrics of each question of a split. Raises ValueError by a question's id."""
+    if not split:
+        return
+    rows = retrieval.retriever.score(split, train, retrieval.seed)
+    for row, (question, segments) in zip(rows, split, strict=True):
+        try:
+            yield score(row, segments, retrieval.picks)
+        except ValueError as error:
+            raise ValueError(f"question {question.id}: {error}") from error
 
 
-def _means(rows: list[dict[str, float]]) -> dict[str, float]:
-    if not rows:
-        return {}
-    return {name: sum(row[name] for row in rows) / len(rows) for name in METRICS}
-
-
-def _variance(cut: Segments, picks: int) -> dict[str, float]:
-    """Of each metric of one question, where the segments are picked at random."""
-    chance = hotpotqa.chance(cut, picks)
-    hits = {name: chance[name] * (1 - chance[name]) for name in ("any_hit", "all_hit")}
-    # The number of gold segments among the picked is hypergeometric.
-    n, g, p = len(cut), len(cut.gold), min(picks, len(cut))
-    spread = p * g / n * (1 - g / n) * (n - p) / (n - 1) if n > 1 else 0.0
-    return {**hits, "segment_recall": spread / g**2}
+def _mean(rows: Iterable[dict[str, float]]) -> dict[str, float]:
+    """The mean of each metric; empty where there are no rows."""
+    rows = list(rows)
+    return {name: sum(row[name] for row in rows) / len(rows) for name in METRICS} if rows else {}

@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fcilib.routers.bandits import LinearRewards, with_constant
 from fcilib.routers.investigator import PairwiseScores
@@ -39,6 +39,12 @@ class Budgeted(RouterSpec):
     delta: float = Field(0.05, gt=0, lt=1)
     bound: float = Field(1.0, gt=0)
     """As in `OFUL`."""
+
+    @model_validator(mode="after")
+    def _no_segment_is_known(self) -> Budgeted:
+        if self.within is not None:
+            raise ValueError("within: a budget is spent before the segment is known; leave it out")
+        return self
 
     def build(self, size: Size) -> RouterModule:
         return BudgetedScores(size.width, self)

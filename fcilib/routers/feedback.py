@@ -43,4 +43,7 @@ class FeedbackScores(RouterModule):
         return self.score(x).squeeze(2)
 
     def refine(self, scores: torch.Tensor, picks: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
-        return scores.scatter_add(1, picks, self.credit(read).expand_as(picks))
+        # Where there are too few candidates the best is picked again; it is credited once.
+        again = (picks == picks[:, :1]) & (torch.arange(picks.shape[1], device=picks.device) > 0)
+        credit = self.credit(read).expand_as(picks).masked_fill(again, 0)
+        return scores.scatter_add(1, picks, credit)

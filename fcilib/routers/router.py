@@ -13,6 +13,10 @@ from fcilib.specs.spec import Spec
 
 Candidates = Literal["all", "others"]
 
+TIE = 1e-5
+"""Scores closer than this, relative to the largest in size, are one score: below it the order is
+the rounding's, not the router's."""
+
 SMALLEST = 1e-30
 """A share below it counts as this much where a score is its log: the log of a share that was
 rounded to zero would say "no candidate", and has no gradient."""
@@ -158,16 +162,11 @@ class RouterModule(nn.Module):
 
         Raises:
             ValueError: q is not a position, there are fewer than k candidates, or the router picks
-                segments or needs the Council between rounds.
+                segments, needs the Council between rounds, or scored fewer than k positions.
         """
         check_route(len(x), query, k, candidates)
         asking = torch.tensor([query], device=x.device)
-        if self.rounds > 1:
-            raise ValueError("rounds: the second needs the Council's answer; ask the model")
-        scores = self(x[None], asking)
-        if scores.shape[1] != len(x):
-            raise ValueError(f"x: {len(x)} positions are no candidates of a router of segments")
-        return pick(mask_candidates(scores, asking, candidates), k, 0)[0]
+        return self._best(mask_candidates(self(x[None], asking), asking, candidates), k, len(x))[0]
 
     @torch.no_grad()
     def route_all(self, x: torch.Tensor, k: int) -> torch.Tensor:
@@ -175,17 +174,33 @@ class RouterModule(nn.Module):
 
         Args:
             x: `(L, d)`.
-            k: at most L; more raises ValueError.
+            k: at most L.
 
         Returns:
             `(L, k)` positions, best first in each row.
+
+        Raises:
+            ValueError: as `route`.
         """
         check_route(len(x), 0, k, "all")
-        return self.matrix(x[None])[0].topk(k, dim=1).indices
+        return self._best(self.matrix(x[None])[0], k, len(x))
+
+    def _best(self, scores: torch.Tensor, k: int, length: int) -> torch.Tensor:
+        """The k best of each row of scores, `(n, k)`, where these are the router's last word."""
+        if self.rounds > 1:
+            raise ValueError("rounds: the second needs the Council's answer; ask the model")
+        if scores.shape[1] != length:
+            raise ValueError(f"x: {length} positions are no candidates of a router of segments")
+        values, best = scores.topk(k, dim=1)
+        if values.isneginf().any():
+            raise ValueError(f"k: {k} picks from fewer candidates that the router has scored")
+        return best
 
 
 def check_route(length: int, query: int, k: int, candidates: Candidates) -> None:
     """Raises ValueError where one query of a sequence of that length can't be routed."""
+    if candidates not in ("all", "others"):
+        raise ValueError(f'candidates: {candidates!r} is neither "all" nor "others"')
     number = length - (candidates == "others")
     if not 1 <= k <= number:
         raise ValueError(f"k: {k} picks from {number} candidates")
@@ -196,7 +211,12 @@ def check_route(length: int, query: int, k: int, candidates: Candidates) -> None
 def mask_candidates(
     scores: torch.Tensor, query: torch.Tensor, candidates: Candidates
 ) -> torch.Tensor:
-    """Scores `(B, L)` with minus infinity where a position is no candidate."""
+    """Scores `(B, L)` with minus infinity where a position is no candidate.
+
+    Raises ValueError where there is not one query for each row of scores.
+    """
+    if len(query) != len(scores):
+        raise ValueError(f"query: {len(query)} positions for {len(scores)} sequences")
     if candidates == "all":
         return scores
     return scores.scatter(1, query.unsqueeze(1), float("-inf"))
@@ -213,11 +233,14 @@ def pick(
 
     The first positions of the k best come first, by falling score; then their other tokens and the
     neighbours after them. What would lie beyond the last of `length` positions (as many as
-    candidates, if left out) is the last. Raises ValueError where there are fewer than k candidates.
+    candidates, if left out) is the last. Where fewer than k have a score above minus infinity, the
+    best stands again in place of the others: what is no candidate is never picked. Raises
+    ValueError where there are fewer than k columns.
     """
     number = scores.shape[1]
     if k > number:
         raise ValueError(f"k: {k} picks from {number} candidates")
-    best = scores.topk(k, dim=1).indices * granularity
+    values, best = scores.topk(k, dim=1)
+    best = torch.where(values.isneginf(), best[:, :1], best) * granularity
     reached = [best + step for step in range(granularity + neighbours)]
     return torch.cat(reached, dim=1).clamp_(max=(length or number) - 1)

@@ -31,6 +31,14 @@ OWN = "own"
 """Where an error message would give a listed part's kind."""
 
 
+class UnknownKind(ValueError):
+    """No class of that kind is known in this process."""
+
+    def __init__(self, kind: object, known: str) -> None:
+        super().__init__(f"kind: {kind!r} is none of {known}; or its class is not imported yet")
+        self.kind = kind
+
+
 class ByKind:
     """Marks a field for any kind of a base: `Annotated[RouterSpec, ByKind()]`.
 
@@ -87,7 +95,7 @@ def _holder(kind: Any, base: type[Spec]) -> type[Spec]:
     classes = holders.get(kind, {}) if isinstance(kind, str) else {}
     if not classes:
         known = ", ".join(sorted(filter(None, holders)))
-        raise ValueError(f"kind: {kind!r} is none of {known}; or its class is not imported yet")
+        raise UnknownKind(kind, known)
     if len(classes) > 1:
         raise ValueError(f"kind: {kind!r} is that of {' and '.join(classes)}; each needs its own")
     return next(iter(classes.values()))

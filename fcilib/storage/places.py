@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+WEIGHTS_VARIABLE = "FCI_BACKBONES"
+
 
 def default_records() -> Path:
     """The records folder of the checkout fcilib is installed from, else `records` here."""
@@ -15,7 +17,7 @@ def default_records() -> Path:
 
 def weights_folder() -> Path:
     """Where the weights of our own models lie: `records/backbones`, or `$FCI_BACKBONES`."""
-    return Path(os.environ.get("FCI_BACKBONES") or default_records() / "backbones")
+    return Path(os.environ.get(WEIGHTS_VARIABLE) or default_records() / "backbones")
 
 
 def cache_folder() -> Path:

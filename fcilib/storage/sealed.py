@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from fcilib.specs.kinds import UnknownKind
+
 Model = TypeVar("Model", bound=BaseModel)
 
 SIGNIFICANT = 7
@@ -19,6 +21,10 @@ REMEDY = "Delete the file to measure it again, or restore it from version contro
 
 class RecordError(ValueError):
     """A record that can't be trusted: damaged, or not of what its name says."""
+
+
+class UnknownKindError(RecordError):
+    """A sound record of a task, a router or the like that this process does not know."""
 
 
 def seal(content: dict[str, Any]) -> bytes:
@@ -47,11 +53,20 @@ def seal_model(model: BaseModel) -> bytes:
 
 
 def unseal_model(path: Path, kind: type[Model]) -> Model:
-    """The model in a file that `seal_model` made. Raises RecordError as `unseal` does."""
+    """The model in a file that `seal_model` made.
+
+    Raises RecordError as `unseal` does, and UnknownKindError where a part of it is of a kind that
+    no class known here has.
+    """
     content = unseal(path)
     try:
         return kind.model_validate_json(json.dumps(content))
     except ValidationError as error:
+        for fault in error.errors():
+            if isinstance(cause := fault.get("ctx", {}).get("error"), UnknownKind):
+                raise UnknownKindError(
+                    f"{path.name}: kind {cause.kind!r} is not known here; import what defines it"
+                ) from error
         raise RecordError(f"{path}: is from another version of fcilib: {error}") from error
 
 

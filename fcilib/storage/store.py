@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -10,7 +11,13 @@ from pydantic import BaseModel, ConfigDict
 
 from fcilib.specs.identity import Repeatable
 from fcilib.storage.files import write_atomic
-from fcilib.storage.sealed import REMEDY, RecordError, seal_model, unseal_model
+from fcilib.storage.sealed import (
+    REMEDY,
+    RecordError,
+    UnknownKindError,
+    seal_model,
+    unseal_model,
+)
 
 
 class BaseRecord(BaseModel):
@@ -59,8 +66,16 @@ class Store(Generic[R]):
         write_atomic(self.path(getattr(record, self.kind.subject)), seal_model(record))
 
     def __iter__(self) -> Iterator[R]:
-        """Every record of the folder, by identity. Raises RecordError at one that is damaged."""
-        return map(self.read, sorted(self.folder.glob("*.json")))
+        """Every record of the folder, by identity.
+
+        One of a kind that is not known here is left out, with a warning. Raises RecordError at one
+        that is damaged.
+        """
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                yield self.read(path)
+            except UnknownKindError as error:
+                warnings.warn(f"{error}. Left out.", stacklevel=2)
 
     def __len__(self) -> int:
         return len(list(self.folder.glob("*.json")))

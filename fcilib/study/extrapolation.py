@@ -17,6 +17,7 @@ from fcilib.representations import Attention, Embedding, Flow, Perceiver
 from fcilib.routers import Investigator
 from fcilib.storage.places import default_records
 from fcilib.study.profiles import PROFILES, Profile
+from fcilib.tasks import Task
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.records import Records
 from fcilib.training.run import run_one
@@ -48,13 +49,19 @@ REPEATS = 3
 """Times that each is measured; the fastest counts."""
 
 
+def has_sizes(experiment: Experiment) -> bool:
+    """Whether the profiles have a size for its task; they have none for a reader's own."""
+    tasks = (getattr(p, experiment.task.kind, None) for p in (MEASURED, EXTRAPOLATED))
+    return all(isinstance(task, Task) for task in tasks)
+
+
 def factors(experiment: Experiment) -> tuple[float, float]:
     """How many times as long a run should take at the paper's sizes: a low and a high estimate.
 
     Steps grow as sequences x epochs. For the low one, a step grows as L x d; for the high one as
     L x d², or where tokens meet in pairs as L² x d if that is more. With a frozen backbone the low
     one is a single pass through it, sequences x L: its width is its own, and what it says is kept
-    for all epochs.
+    for all epochs. Only for what `has_sizes`.
     """
     (steps, length, width), (steps_0, length_0, width_0) = (
         _sizes(experiment, profile) for profile in (EXTRAPOLATED, MEASURED)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-PARAMETERS = {"profile": (str,), "seeds": (int, list), "executor": (str,), "records": (str,)}
+from fcilib.execution.executors import parse
+from fcilib.study.profiles import profile
+from fcilib.system.device import check_device
+
+PARAMETERS = {
+    "profile": (str,),
+    "seeds": (int, list),
+    "executor": (str,),
+    "device": (str,),
+    "records": (str,),
+}
 """What a chapter's parameters cell sets, and of which types."""
+
+DEFAULTS = {"device": "cpu"}
+"""Of parameters that a cell may leave out."""
 
 
 def demand_parameters(namespace: Mapping[str, Any]) -> None:
@@ -18,10 +31,22 @@ def demand_parameters(namespace: Mapping[str, Any]) -> None:
             f"unknown parameter {', '.join(unknown)}; a chapter takes {', '.join(PARAMETERS)}"
         )
     for name, kinds in PARAMETERS.items():
-        value = namespace.get(name)
+        value = namespace.get(name, DEFAULTS.get(name))
         if type(value) not in kinds:
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"parameter {name}: {value!r} is not of type {wanted}")
+
+
+def demand_values(parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError for a profile, seeds, executor or device that there can't be."""
+    checks: dict[str, Callable[[Any], Any]] = {
+        "profile": profile,
+        "seeds": seed_numbers,
+        "executor": parse,
+        "device": check_device,
+    }
+    for name in checks.keys() & parameters.keys():
+        checks[name](parameters[name])
 
 
 def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
@@ -33,8 +58,8 @@ def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
         if seeds < 1:
             raise ValueError(f"parameter seeds: {seeds} is less than one")
         return tuple(range(seeds))
-    if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
-        raise ValueError(f"parameter seeds: {seeds} is no list of whole numbers from 0 up")
+    if not seeds or any(type(seed) is not int or not 0 <= seed < 2**63 for seed in seeds):
+        raise ValueError(f"parameter seeds: {seeds} is no list of whole numbers from 0 to 2^63 - 1")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"parameter seeds: {seeds} names one more than once")
     return tuple(seeds)

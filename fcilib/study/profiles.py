@@ -38,6 +38,8 @@ class Profile:
     mqar: MQAR
     width: int
     training: Training
+    settled: Training
+    """Long enough for loss curves to be flat, where a short training would decide."""
     frozen: Training
     """Of what stands on a frozen backbone: fewer sequences, since each costs a pass through it, and
     more epochs, since those cost none."""
@@ -66,6 +68,7 @@ PROFILES = {
         mqar=MQAR(length=32, vocabulary=16, pairs=4),
         width=16,
         training=Training(sequences=128, epochs=2, held_out=64),
+        settled=Training(sequences=128, epochs=2, held_out=64),
         frozen=Training(sequences=128, epochs=2, held_out=64),
         ladder=Ladder(length=32, vocabulary=16, rung="token"),
         climbing=Training(sequences=128, epochs=2, held_out=64),
@@ -80,6 +83,7 @@ PROFILES = {
         mqar=MQAR(length=128, vocabulary=64),
         width=64,
         training=Training(epochs=5),
+        settled=Training(epochs=20),
         frozen=Training(sequences=2000, epochs=10, held_out=500),
         # The smallest size with room for every rung, so that 1,250 steps can tell them apart.
         ladder=Ladder(length=32, vocabulary=16, rung="token"),
@@ -95,6 +99,7 @@ PROFILES = {
         mqar=MQAR(),
         width=128,
         training=Training(),
+        settled=Training(),
         frozen=Training(),
         ladder=Ladder(rung="token"),
         climbing=Training(learning_rate=3e-3),

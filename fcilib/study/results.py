@@ -70,7 +70,10 @@ class Results(Summarised):
     records: Mapping[tuple[str, int], Record]
 
     def __or__(self, other: Results) -> Results:
-        """The runs of both."""
+        """The runs of both. Raises ValueError where they call different runs by one name."""
+        for name, seed in self.records.keys() & other.records.keys():
+            if self.records[name, seed].experiment != other.records[name, seed].experiment:
+                raise ValueError(f"{name!r} names different experiments; rename one of them")
         return Results({**self.records, **other.records})
 
     @property

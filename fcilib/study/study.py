@@ -13,14 +13,15 @@ from typing import Any
 
 from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find_cost, measure_cost
-from fcilib.execution.executors import execute, parse
+from fcilib.execution.executors import execute
 from fcilib.execution.progress import Progress, running
 from fcilib.retrieval import Retrieval, hotpotqa
 from fcilib.retrieval.retrievers import AnyRetriever
-from fcilib.storage.places import default_records
-from fcilib.study.parameters import demand_parameters, seed_numbers
+from fcilib.storage.places import WEIGHTS_VARIABLE, default_records
+from fcilib.study.parameters import DEFAULTS, demand_parameters, demand_values, seed_numbers
 from fcilib.study.profiles import Profile, profile
 from fcilib.study.results import Results, Retrievals
+from fcilib.system.device import check_device
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Record, Records
 
@@ -35,6 +36,8 @@ class Study:
     executor: str
     """`inline`, `process`, `ray` or `ray:ADDRESS`; see `fcilib.execution.executors.execute`."""
     records: Records
+    device: str = DEFAULTS["device"]
+    """`cpu`, `cuda`, `cuda:N` or `auto`: where what is not recorded is trained."""
 
     @classmethod
     def from_parameters(cls, namespace: Mapping[str, Any]) -> Study:
@@ -43,17 +46,23 @@ class Study:
         A chapter calls it right after its parameters cell, so that any other plain variable is a
         mistyped parameter. papermill only warns of those; here they stop the chapter.
 
+        Where other records than the repository's are named, weights of our own pretrained models
+        are kept beside them as well: `$FCI_BACKBONES` is set, unless it is, for this process and
+        those it starts.
+
         Raises:
             TypeError: an unknown parameter, a missing one, or one of another type.
-            ValueError: a profile, seeds or an executor that can't be.
+            ValueError: a profile, seeds, an executor or a device that can't be.
         """
         demand_parameters(namespace)
-        size, executor = namespace["profile"], namespace["executor"]
-        seeds = seed_numbers(namespace["seeds"])
-        profile(size)
-        parse(executor)
-        folder = Path(namespace["records"]) if namespace["records"] else default_records()
-        return cls(size, seeds, executor, Records(folder / size))
+        demand_values(namespace)
+        size, seeds = namespace["profile"], seed_numbers(namespace["seeds"])
+        device = check_device(namespace.get("device", DEFAULTS["device"]))
+        folder = default_records()
+        if namespace["records"]:
+            folder = Path(namespace["records"]).expanduser()
+            os.environ.setdefault(WEIGHTS_VARIABLE, str(folder.resolve() / "backbones"))
+        return cls(size, seeds, namespace["executor"], Records(folder / size), device)
 
     @property
     def seeds(self) -> int:
@@ -93,12 +102,15 @@ class Study:
             seeds: only so many of the study's seeds, the first ones, for what takes long.
 
         Raises:
+            ValueError: `seeds` is less than one.
             RecordError: a record can't be trusted.
             RunsFailed: some runs failed, as when a loss is not finite; all others are recorded.
             StoreError: the records can't be written.
             ModuleNotFoundError, ConnectionError: the executor is Ray, which is not installed, or
                 no cluster answers.
         """
+        if seeds is not None and seeds < 1:
+            raise ValueError(f"seeds: {seeds} is less than one")
         runs = {
             (name, seed): experiment.with_seed(seed)
             for name, experiment in conditions.items()
@@ -110,7 +122,7 @@ class Study:
             names = {f"{name} (seed {seed})": e for (name, seed), e in missing.items()}
             with Progress(len(names), partial(running, names, self.records)) as progress:
                 unique = list(dict.fromkeys(missing.values()))
-                execute(unique, self.records, self.executor, progress.show)
+                execute(unique, self.records, self.executor, progress.show, self.device)
             records |= self._recorded(missing)
         return Results({key: records[key] for key in runs})
 
@@ -144,8 +156,9 @@ class Study:
             retrievers: by the name that tables and figures show them under.
             picks: segments, of a question's sixteen.
 
-        The questions are those that `$FCI_HOTPOTQA` leads to; else those that the records of this
-        profile were made from, where all are recorded; else what `hotpotqa.load` finds.
+        The questions are those that `$FCI_HOTPOTQA` leads to; else, at profile smoke, the stand-in;
+        else those that the records of this profile were made from, where all are recorded; else
+        what `hotpotqa.load` finds.
         """
         folder = self.records.folder / "retrievals"
         sample = {
@@ -155,11 +168,15 @@ class Study:
             for name, retriever in retrievers.items()
             for seed in (self.chosen if retriever.draws else (0,))
         }
-        if self.profile != "smoke" and not os.environ.get(hotpotqa.VARIABLE):
+        if os.environ.get(hotpotqa.VARIABLE):
+            questions = hotpotqa.load()
+        elif self.profile == "smoke":
+            questions = hotpotqa.standin()
+        else:
             known = {key: r for key, run in sample.items() if (r := retrieval.find(run, folder))}
             if len(known) == len(sample):
                 return Retrievals(known)
-        questions = hotpotqa.standin() if self.profile == "smoke" else hotpotqa.load()
+            questions = hotpotqa.load()
         with Progress(len(sample), unit="retrieval") as progress:
             records: dict[tuple[str, int], retrieval.RetrievalRecord] = {}
             for key, run in sample.items():
@@ -175,14 +192,19 @@ class Study:
     def run_protocols(
         self, protocols: Mapping[str, Mapping[str, Experiment]]
     ) -> dict[str, Results]:
-        """As `run`, for conditions under several protocols, in one go that keeps all cores busy."""
-        together = self.run(
-            {
-                f"{name}, {protocol}": experiment
-                for protocol, conditions in protocols.items()
-                for name, experiment in conditions.items()
-            }
-        ).records
+        """As `run`, for conditions under several protocols, in one go that keeps all cores busy.
+
+        Raises ValueError where two pairs of a condition and its protocol read alike: "a, b" under
+        "c", and "a" under "b, c".
+        """
+        joint = {
+            f"{name}, {protocol}": experiment
+            for protocol, conditions in protocols.items()
+            for name, experiment in conditions.items()
+        }
+        if len(joint) < sum(map(len, protocols.values())):
+            raise ValueError(f"names of conditions and protocols read alike: {', '.join(joint)}")
+        together = self.run(joint).records
         return {
             protocol: Results(
                 {

@@ -51,7 +51,12 @@ class Batch:
 
 
 def generator(seed: int, split: Split) -> torch.Generator:
-    """A generator of its own for one stream of one seed. Raises ValueError on a negative seed."""
+    """A generator of its own for one stream of one seed.
+
+    Raises ValueError on a negative seed, and on a split that is neither "train" nor "test".
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f'split: {split!r} is neither "train" nor "test"')
     if seed < 0:
         raise ValueError(f"seed: {seed} is negative")
     return torch.Generator().manual_seed(2 * seed + (split == "test"))

@@ -128,15 +128,23 @@ class MQAR(Task):
 def distinct(number: int, count: int, draws: int, rng: torch.Generator) -> torch.Tensor:
     """For each of `count` rows `draws` different integers of [0, number), in a random order.
 
-    Floyd's algorithm, on all rows at once: the j-th step picks one of the first n - draws + j + 1
+    Floyd's algorithm, on all rows at once: step j picks one of the first n - draws + j + 1
     integers, or the last of those where the pick is taken. A set so drawn is uniform; its order is
     not, so it is shuffled.
     """
-    found = torch.empty(count, draws, dtype=torch.int64)
+    first = number - draws  # the last integer of step 0
+    picks = torch.empty(draws, count, dtype=torch.int64)
     for step in range(draws):
-        last = number - draws + step
-        pick = torch.randint(last + 1, (count,), generator=rng)
-        taken = (found[:, :step] == pick[:, None]).any(dim=1)
-        found[:, step] = torch.where(taken, last, pick)
+        picks[step] = torch.randint(first + step + 1, (count,), generator=rng)
+    # A pick is taken if an earlier step picked it, or took it as its last since its own was taken.
+    # Equal picks become neighbours when they are sorted: a search for each would be quadratic.
+    ordered, steps = picks.sort(dim=0, stable=True)
+    taken = torch.zeros_like(picks, dtype=torch.bool)
+    taken.scatter_(0, steps[1:], ordered[1:] == ordered[:-1])
+    as_last = picks - first
+    for step in range(1, draws):
+        earlier = as_last[step]
+        taken[step] |= (earlier >= 0) & taken.gather(0, earlier.clamp(min=0)[None])[0]
+    integers = torch.where(taken, first + torch.arange(draws)[:, None], picks).T
     order = torch.rand(count, draws, generator=rng).argsort(dim=1)
-    return found.gather(1, order)
+    return integers.gather(1, order)

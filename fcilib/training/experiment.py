@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from fcilib.model.council import Council
 from fcilib.model.fci import FCI, Normalisation
-from fcilib.model.probes import FILMED, Probing
+from fcilib.model.film import FILMED
+from fcilib.model.probes import Probing
 from fcilib.representations import Frozen
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import BloomIndex, BM25Index

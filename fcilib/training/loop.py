@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,9 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fcilib.model import metrics, probes
+from fcilib.model import film, metrics, probes
 from fcilib.model.fci import FCI, Output
-from fcilib.model.mechanism import add_mechanism
+from fcilib.model.mechanism import mechanism
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.tasks import Batch
 from fcilib.training.experiment import Experiment, Training
@@ -28,7 +26,7 @@ from fcilib.training.graph import OnDevice, Steps, capturable, hit_rate
 Report = Callable[[int, int, float], None]
 """Called during training with (steps done, steps in all, live precision; NaN without a router)."""
 
-IGNORED = -100
+LEFT_OUT = -100
 """In place of a target: the routing loss leaves this sequence out."""
 
 
@@ -48,7 +46,8 @@ class Outcome:
     parameters: int
     seconds: float
     """Time spent training, over all the processes that had a share in it."""
-    peak_memory_mb: float
+    captured: bool
+    """Whether its steps were replays of one CUDA graph."""
     model: FCI = field(repr=False)
 
 
@@ -99,17 +98,13 @@ def train(
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=spec.learning_rate, total_steps=max(steps * spec.epochs, 1)
         )
-        notes: dict[str, Any] = {"curve": [], "shares": [], "seconds": 0.0}
+        notes: dict[str, Any] = {"curve": [], "shares": [], "mechanism": {}, "seconds": 0.0}
         if checkpoint is not None and not begins:
-            notes = load_checkpoint(checkpoint, model, optimizer, scheduler)
-        curve, shares, spent = notes["curve"], notes["shares"], notes["seconds"]
-        if experiment.probing == "by-epoch" and not shares:
+            notes |= load_checkpoint(checkpoint, model, optimizer, scheduler)
+        curve, spent = notes["curve"], notes["seconds"]
+        if not curve:
             with place:
-                shares += probes.shares(model, tested, spec.epochs)
-        parts = notes.setdefault("mechanism", {})
-        if experiment.probing == "mechanism" and not parts:
-            with place:
-                add_mechanism(parts, model, tested)
+                _watch(experiment, model, tested, notes)
         captured = None
         if device.type != "cpu" and spec.epochs and capturable(model):
             forward = partial(_forward, model, spec)
@@ -127,10 +122,7 @@ def train(
                     experiment, model, optimizer, scheduler, data, epoch, report, captured
                 )
                 curve.append({"loss": loss, **evaluate(model, tested, spec)})
-                if shares:
-                    shares += probes.shares(model, tested, spec.epochs)
-                if parts:
-                    add_mechanism(parts, model, tested)
+                _watch(experiment, model, tested, notes)
             if checkpoint is not None:
                 notes["seconds"] = spent + time.perf_counter() - begun
                 save_checkpoint(checkpoint, model, optimizer, scheduler, notes)
@@ -142,13 +134,22 @@ def train(
             metrics={name: value for name, value in final.items() if name != "loss"},
             curve=curve,
             probes=probes.measure(model, held_out, seed, experiment.probing)
-            | ({"shares_by_epoch": shares} if shares else {})
-            | {f"{name}_by_epoch": values for name, values in parts.items()},
+            | ({"shares_by_epoch": notes["shares"]} if notes["shares"] else {})
+            | {f"{name}_by_epoch": values for name, values in notes["mechanism"].items()},
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             seconds=seconds,
-            peak_memory_mb=_peak_memory_mb(device),
+            captured=captured is not None,
             model=model,
         )
+
+
+def _watch(experiment: Experiment, model: FCI, tested: Batch, notes: dict[str, Any]) -> None:
+    """Measure what the probing keeps by epoch, and add it to the notes."""
+    if experiment.probing == "by-epoch":
+        notes["shares"] += film.shares(model, tested, experiment.training.epochs)
+    elif experiment.probing == "mechanism":
+        for name, value in mechanism(model, tested).items():
+            notes["mechanism"].setdefault(name, []).append(round(value, 5))
 
 
 def _epoch(
@@ -159,7 +160,7 @@ def _epoch(
     data: Batch,
     epoch: int,
     report: Report | None,
-    captured: Steps | None = None,
+    captured: Steps | None,
 ) -> float:
     """One pass over the data in a fresh order; gives the mean loss."""
     spec = experiment.training
@@ -225,8 +226,8 @@ def _loss(output: Output, batch: Batch, weight: float | torch.Tensor) -> torch.T
     hidden = output.scores.detach().gather(1, target[:, None]).squeeze(1).isneginf()
     # Under capture nothing may depend on a value, and there is no router that hides all evidence.
     if _capturing() or not hidden.all():
-        target = target.masked_fill(hidden, IGNORED)
-        loss = loss + weight * F.cross_entropy(output.scores.float(), target, ignore_index=IGNORED)
+        target = target.masked_fill(hidden, LEFT_OUT)
+        loss = loss + weight * F.cross_entropy(output.scores.float(), target, ignore_index=LEFT_OUT)
     return loss
 
 
@@ -234,11 +235,8 @@ def _sequences(experiment: Experiment, epoch: int) -> Batch:
     """The sequences of an epoch, as they are drawn; the first epoch's are those of fixed data."""
     spec, seed = experiment.training, experiment.seed
     data = experiment.task.draw(spec.sequences, _mix(seed, epoch) if epoch else seed, "train")
-    return _shuffled(data, seed) if spec.targets == "shuffled" else data
-
-
-def _shuffled(data: Batch, seed: int) -> Batch:
-    """The same sequences, with evidence and label of one another."""
+    if spec.targets == "true":
+        return data
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     return replace(data, evidence=data.evidence[order], label=data.label[order])
 
@@ -269,9 +267,7 @@ def evaluate(model: FCI, held_out: Batch, spec: Training) -> dict[str, float]:
 
 def autocast(spec: Training, kind: str) -> Any:
     """bf16 matrix products, on a kind of device, where the experiment asks for them."""
-    if spec.precision == "fp32":
-        return nullcontext()
-    return torch.autocast(kind, dtype=torch.bfloat16)
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=spec.precision == "bf16")
 
 
 def _capturing() -> bool:
@@ -281,11 +277,3 @@ def _capturing() -> bool:
 def _mix(seed: int, epoch: int) -> int:
     """A distinct torch seed for each (seed, epoch)."""
     return (seed * 1_000_003 + epoch + 1) % 2**63
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    """The most memory this process has held at once on the device, in MB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

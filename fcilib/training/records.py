@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from fcilib.specs.identity import NUMERICS
-from fcilib.storage.sealed import REMEDY, RecordError, unseal_model
+from fcilib.storage.sealed import REMEDY, RecordError
 from fcilib.storage.store import BaseRecord, Store
 from fcilib.training.experiment import Experiment
 
@@ -25,8 +28,12 @@ class Record(BaseRecord):
     probes: dict[str, float | int | list[float]]
     parameters: int
     seconds: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Only in older records, and of no use there: the most memory that the process had held, other
+    runs' included. It is not written any more."""
     threads: int
+    step: Literal["captured", "eager"] | None = Field(None, exclude_if=lambda step: step is None)
+    """On a GPU, whether a training step was a replay of one CUDA graph; left out on a CPU."""
 
 
 class Records(Store[Record]):
@@ -40,15 +47,13 @@ class Records(Store[Record]):
         return self.folder / ".cache" / experiment.identity
 
     def read(self, path: Path) -> Record:
-        """The run in a file, which must bear its name. Raises RecordError as `read` does."""
-        return read(path)
+        """The run in a file, which must bear its name.
 
-
-def read(path: Path) -> Record:
-    """One record from its file. Raises RecordError naming the file and what is wrong with it."""
-    record = unseal_model(path, Record)
-    if record.numerics == NUMERICS and not (
-        record.identity == record.experiment.identity == path.stem
-    ):
-        raise RecordError(f"{path}: holds another experiment than its name says. {REMEDY}")
-    return record
+        Raises RecordError where it can't be trusted.
+        """
+        record = super().read(path)
+        if record.numerics == NUMERICS and not (
+            record.identity == record.experiment.identity == path.stem
+        ):
+            raise RecordError(f"{path}: holds another experiment than its name says. {REMEDY}")
+        return record

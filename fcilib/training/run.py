@@ -84,7 +84,10 @@ def _reporter(tell: Callable[[RunState], None]) -> Callable[[int, int, float], N
 
 
 def _record(experiment: Experiment, outcome: Outcome, device: str) -> Record:
-    gpu = {} if device == "cpu" else {"device": f"cuda: {torch.cuda.get_device_name(device)}"}
+    gpu: dict[str, str] = {}
+    if device != "cpu":
+        gpu["device"] = f"cuda: {torch.cuda.get_device_name(device)}"
+        gpu["step"] = "captured" if outcome.captured else "eager"
     names = outcome.curve[0] if outcome.curve else {}
     return Record(
         identity=experiment.identity,
@@ -95,7 +98,6 @@ def _record(experiment: Experiment, outcome: Outcome, device: str) -> Record:
         probes=rounded(outcome.probes),
         parameters=outcome.parameters,
         seconds=round(outcome.seconds, 1),
-        peak_memory_mb=round(outcome.peak_memory_mb, 1),
         threads=torch.get_num_threads(),
         **(provenance() | gpu),
     )

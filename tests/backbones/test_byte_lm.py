@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fcilib.backbones import ByteLM, byte_lm, load, pretrained, read_pretraining
+from fcilib.backbones import TRANSFORMER_3M, ByteLM, byte_lm, load, pretrained, read_pretraining
 from fcilib.backbones.byte_lm import HELD_OUT_EVERY, Corpus, standard_library
+from fcilib.storage.places import default_records
 from fcilib.storage.sealed import RecordError
 
 transformers = pytest.importorskip("transformers", reason="needs transformers, of the extra test")
@@ -160,6 +161,15 @@ def test_a_model_is_pretrained_once(tmp_path, monkeypatch):
     monkeypatch.setattr(byte_lm, "_pretrain", lambda *_: pytest.fail("again"))
     assert pretrained(spec(), tmp_path) == folder
     assert not [*(tmp_path / ".cache").rglob("*.safetensors")]
+
+
+def test_weights_of_the_repositorys_records_are_read_where_they_lie(tmp_path, monkeypatch):
+    monkeypatch.setattr(byte_lm, "_pretrain", lambda *_: pytest.fail("again"))
+    stored = default_records() / "backbones" / TRANSFORMER_3M.identity
+    assert pretrained(TRANSFORMER_3M, tmp_path / "mine") == stored
+    assert not list(tmp_path.iterdir())
+    assert load(TRANSFORMER_3M).model.config.hidden_size == TRANSFORMER_3M.width
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_record_says_what_was_done(tmp_path, family):

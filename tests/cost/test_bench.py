@@ -169,6 +169,8 @@ def test_threads_and_randomness_are_put_back():
     st.sampled_from(
         [
             {"lengths": ("8",)},
+            {"lengths": ()},
+            {"workloads": {}},
             {"threads": 0},
             {"rounds": 0},
             {"seconds": 0.0},

@@ -64,3 +64,9 @@ def test_ratios_are_within_a_repetition_and_a_length():
     np.testing.assert_allclose(found[both.workload == "other"], 3)
     gone = both[~((both.workload == "base") & (both.length == 16))]
     assert report.ratios(gone, "base")[gone.length == 16].isna().all()
+
+
+def test_ratios_to_a_workload_that_is_not_there_are_refused():
+    measured = pd.DataFrame({"workload": ["a"], "seed": [0], "length": [4], "seconds": [1.0]})
+    with pytest.raises(ValueError, match="'b' is none of a"):
+        report.ratios(measured, "b")

@@ -26,7 +26,7 @@ from fcilib.storage.files import StoreError, write_atomic
 from fcilib.study import Study
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
-from fcilib.training.records import Records, read
+from fcilib.training.records import Records
 
 SMOKE = PROFILES["smoke"]
 SPECS = [
@@ -270,19 +270,19 @@ def test_a_committed_record_is_read_where_nothing_can_be_written():
     code = (
         "import builtins, os, sys\n"
         "from pathlib import Path\n"
-        "from fcilib.training.records import Records, read\n"
+        "from fcilib.training.records import Records\n"
         "from fcilib.training.run import run_one\n"
         "def audit(event, given):\n"
         "    writes = event == 'open' and isinstance(given[2], int) and given[2] & 3\n"
         "    if writes or event in ('os.mkdir', 'os.rename', 'os.remove'):\n"
         "        raise PermissionError(f'{event} {given}')\n"
         "path = Path(sys.argv[1])\n"
-        "experiment = read(path).experiment\n"
+        "experiment = Records(path.parent).read(path).experiment\n"
         "sys.addaudithook(audit)\n"
         "print(run_one(experiment, Records(path.parent)).identity)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == path.stem == read(path).identity
+    assert done.stdout.strip() == path.stem == Records(path.parent).read(path).identity
     assert json.loads(path.read_bytes())["identity"] == path.stem

@@ -1,11 +1,15 @@
 """Runs on a cluster of two nodes, simulated on this machine; one of them is killed."""
 
 import json
+import os
 import pickle
 import secrets
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
+import unittest.mock
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -182,7 +186,7 @@ def test_a_worker_that_is_killed_goes_on_from_its_checkpoint(tmp_path, cluster, 
 def test_a_node_of_other_numerics_is_found_out(cluster):
     from fcilib.execution.ray_executor import _task
 
-    error = _task._function("0" * 16, pickle.dumps(experiment()), None)
+    error = _task._function("0" * 16, pickle.dumps(experiment()), None, "cpu")
     assert isinstance(error, RuntimeError)
     assert "other numerics" in str(error)
 
@@ -316,30 +320,61 @@ def test_a_chapter_starts_a_cluster_of_its_own_machine(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("has", "share", "needs", "room"),
+    ("device", "has", "share", "needs", "room"),
     [
-        ({"CPU": 64.0}, None, {"num_cpus": 1.0}, 64),
-        ({"CPU": 64.0, "GPU": 8.0}, None, {"num_cpus": 1.0, "num_gpus": 1.0}, 8),
-        ({"CPU": 64.0, "GPU": 8.0}, "0.25", {"num_cpus": 1.0, "num_gpus": 0.25}, 32),
-        ({"CPU": 4.0, "GPU": 8.0}, "0.25", {"num_cpus": 1.0, "num_gpus": 0.25}, 4),
-        ({"CPU": 64.0, "GPU": 8.0}, "0", {"num_cpus": 1.0}, 64),
-        ({}, None, {"num_cpus": 1.0}, 1),
+        ("cpu", {"CPU": 64.0}, None, {"num_cpus": 1.0}, 64),
+        ("cpu", {"CPU": 64.0, "GPU": 8.0}, None, {"num_cpus": 1.0}, 64),
+        ("auto", {"CPU": 64.0}, None, {"num_cpus": 1.0}, 64),
+        ("auto", {"CPU": 64.0, "GPU": 8.0}, None, {"num_cpus": 1.0, "num_gpus": 1.0}, 8),
+        ("cuda", {"CPU": 64.0, "GPU": 8.0}, None, {"num_cpus": 1.0, "num_gpus": 1.0}, 8),
+        ("cuda", {"CPU": 64.0, "GPU": 8.0}, "0.25", {"num_cpus": 1.0, "num_gpus": 0.25}, 32),
+        ("cuda", {"CPU": 4.0, "GPU": 8.0}, "0.25", {"num_cpus": 1.0, "num_gpus": 0.25}, 4),
+        ("cuda", {"CPU": 64.0, "GPU": 8.0}, "0", {"num_cpus": 1.0}, 64),
+        ("cpu", {}, None, {"num_cpus": 1.0}, 1),
     ],
 )
-def test_a_run_asks_for_a_gpu_where_there_are_any(cluster, monkeypatch, has, share, needs, room):
+def test_a_run_asks_for_a_gpu_exactly_if_it_will_use_one(
+    cluster, monkeypatch, tmp_path, device, has, share, needs, room
+):
+    """A stand-in for a cluster that advertises GPUs; its tasks only say what they were sent."""
     from fcilib.execution import ray_executor
 
+    sent = []
+
+    class Task:
+        def options(self, **asked):
+            self.asked = asked
+            return self
+
+        def remote(self, *arguments):
+            sent.append((self.asked, arguments[-1]))
+            return object()
+
     monkeypatch.setattr(ray_executor.ray, "cluster_resources", lambda: has)
+    monkeypatch.setattr(ray_executor, "_task", Task())
+    monkeypatch.setattr(ray_executor, "_Board", unittest.mock.Mock())
     if share is not None:
         monkeypatch.setenv(ray_executor.VARIABLE, share)
-    assert ray_executor._needs() == (needs, room)
+    gpus = ray_executor._gpus(device)
+    assert ray_executor._needs(gpus) == (needs, room)
+    sweep = ray_executor._Sweep(iter([experiment()]), Records(tmp_path), gpus)
+    assert sweep.submit()
+    assert sent == [(needs, "cuda" if "num_gpus" in needs else "cpu")]
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("cuda", "the Ray cluster has no GPU"), ("cuda:1", "write 'cuda'")]
+)
+def test_a_gpu_that_ray_can_not_give_is_an_error(tmp_path, cluster, address, device, said):
+    with pytest.raises(ValueError, match=f"device: .*{said}"):
+        executors.execute([experiment()], Records(tmp_path), address, print, device)
 
 
 def test_a_share_of_a_gpu_is_a_number(tmp_path, monkeypatch, cluster, address):
     node = cluster.add_node(**{**cluster.shared, "num_gpus": 1})
     monkeypatch.setenv("FCI_GPUS_PER_RUN", "half")
     with pytest.raises(ValueError, match="FCI_GPUS_PER_RUN: 'half' is no number"):
-        executors.execute([experiment()], Records(tmp_path), address, print)
+        executors.execute([experiment()], Records(tmp_path), address, print, "auto")
     cluster.remove_node(node)
 
 
@@ -365,3 +400,30 @@ def test_an_address_that_nobody_answers_at_is_refused_at_once(tmp_path, cluster,
         closed = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
     with pytest.raises(ConnectionError, match=f"no Ray cluster answers at {closed} "):
         executors.execute([experiment()], Records(tmp_path), f"ray:{closed}", print)
+
+
+AUTO = """
+import sys
+from ray._private import services
+services.find_gcs_addresses = set  # whatever else runs on this machine
+from fcilib.execution.ray_executor import _connected
+try:
+    with _connected(sys.argv[1]):
+        print("connected to nothing")
+except ConnectionError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("variable", ["", "auto"])
+@pytest.mark.parametrize("note", ["127.0.0.1:1", None])
+def test_auto_with_a_stale_note_or_none_ends_with_one_sentence(tmp_path, variable, note):
+    """Ray itself would try for many minutes to reach what the note says."""
+    if note:
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(note)
+    env = {**os.environ, "RAY_TMPDIR": str(tmp_path), "RAY_ADDRESS": variable}
+    command = [sys.executable, "-c", AUTO, "" if variable else "auto"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("executor: no Ray cluster"), done
+    assert done.stdout.count("\n") == 1

@@ -47,13 +47,13 @@ def test_no_file_is_no_progress(tmp_path: Path) -> None:
 
 def test_a_run_without_precision_yet() -> None:
     state = State(done=0, total=2, running=[RUN | {"epoch": 0, "precision": math.nan}])
-    assert watch.plain_line("01_x", state, 5.2) == "01_x: 0/2 runs, 5 s; flow epoch 0/10"
+    assert watch.plain_line("01_x", state, 5.2) == "01_x: 0/2 runs, 5 s; flow: epoch 0/10"
 
 
 def test_plain_line_shows_precision() -> None:
     state = State(done=3, total=9, running=[RUN])
     line = watch.plain_line("01_x", state)
-    assert line == "01_x: 3/9 runs; flow epoch 4/10 precision  61.2%"
+    assert line == "01_x: 3/9 runs; flow: epoch 4/10, precision 61%"
 
 
 def test_a_line_whenever_a_run_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,11 +142,22 @@ def test_a_record_that_describes_no_experiment_is_an_error_by_its_name(store):
     path = store.path(experiment())
     content = json.loads(path.read_bytes())
     content.pop("checksum")
-    content["experiment"]["router"]["kind"] = "oracle"
+    content["experiment"]["router"]["oracle"] = True
     path.write_bytes(seal(content))
     result = fci(store)
     assert result.exit_code == 2
     assert f"{path}: is from another version of fcilib" in result.stderr
+
+
+def test_a_record_of_a_kind_that_is_not_known_here_is_left_out_with_a_warning(store):
+    path = store.path(experiment())
+    content = json.loads(path.read_bytes())
+    content.pop("checksum")
+    content["experiment"]["router"]["kind"] = "oracle"
+    path.write_bytes(seal(content))
+    with pytest.warns(UserWarning, match="kind 'oracle' is not known here"):
+        drawn = draw(store, 9, "a")
+    assert drawn.among == 5
 
 
 def test_no_records_are_one_line(made, store, tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fcilib.ledger.agreement import DEVIATIONS, RULE, TOLERANCE, verdict
+from fcilib.ledger.agreement import DEVIATIONS, RULE, TOLERANCE, reproduction
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims, contradictions
 from fcilib.study.notation import percent
@@ -310,7 +310,7 @@ def test_verdicts():
     assert it.verdict({"all": far, "others": (1.0, 0.0)}) == "not reproduced"
     assert it.verdict({"all": far, "others": (0.6, 0.05)}) == "only under others"
     assert it.verdict({}) == "not tested"
-    assert verdict({"a": True, "b": False, "c": True}) == "only under a, c"
+    assert reproduction({"a": True, "b": False, "c": True}) == "only under a, c"
 
 
 # For readers.

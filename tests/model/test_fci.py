@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from fcilib.model.council import Council, CouncilLayer
 from fcilib.representations import Attention, Embedding
 from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.specs.size import Size
 from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment
 
@@ -59,13 +60,45 @@ def test_the_council_reads_the_picked_tokens_and_no_others():
     assert not torch.allclose(council(seen, query, picks)[0], read[0])
 
 
+@pytest.mark.parametrize("slots", [0, 3])
+def test_the_council_is_a_transformers_block_with_one_query(slots):
+    """`MultiheadAttention` with the same weights, then sums with the query and with the network."""
+    torch.manual_seed(0)
+    council = CouncilLayer(16, heads=4, slots=slots)
+    theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    ours = council.attention
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
+        theirs.out_proj.load_state_dict(ours.out.state_dict())
+        if slots:
+            council.slots.normal_()
+    x, query, picks = torch.randn(1, 9, 16), torch.tensor([2]), torch.tensor([[7, 0, 4]])
+    asking, picked = x[:, 2:3], x[:, [7, 0, 4]]
+    if slots:
+        picked = picked + council.slots  # the vector of its rank, for each pick
+    read = asking + theirs(asking, picked, picked, need_weights=False)[0]
+    expected = read + council.feed_forward(F.layer_norm(read, (16,)))
+    torch.testing.assert_close(council(x, query, picks), expected[:, 0])
+
+
+def test_a_council_has_a_vector_for_each_rank_only_if_told_ranks():
+    size = Size(vocabulary=16, length=32, width=16)
+    assert Council().build(size, 6).slots is None
+    learned = Council(slots="learned").build(size, 6).slots
+    assert learned.shape == (6, 16)
+    assert learned.eq(0).all()
+    assert learned.requires_grad
+
+
 def test_the_council_reads_a_repeated_pick_once():
     torch.manual_seed(0)
     council = CouncilLayer(16, heads=4, slots=0)
     x, query = torch.randn(1, 9, 16), torch.tensor([0])
     once = council(x, query, torch.tensor([[3, 4, 5]]))
-    repeated = council(x, query, torch.tensor([[3, 4, 5, 4, 3, 5]]))
-    torch.testing.assert_close(once, repeated)
+    # Unevenly: were each read as often as it stands there, its weight would not be the same.
+    for picks in ([3, 4, 5, 4, 4, 3], [3, 3, 3, 4, 5]):
+        torch.testing.assert_close(council(x, query, torch.tensor([picks])), once)
 
 
 def test_content_only_ties_with_its_own_answer_under_all():

@@ -56,6 +56,31 @@ def test_a_tie_with_the_query_is_shared():
 def test_minus_infinity_never_ties():
     found = metrics([float("-inf"), -5.0, -9.0, -7.0], evidence=1)
     assert (found["precision"], found["picked_query"]) == (1, 0)
+    # Small scores are apart by their own size, whatever stands beside them.
+    found = metrics([float("-inf"), 2e-6, 1e-6, 0.0], evidence=2)
+    assert (found["precision"], found["precision_tie_won"]) == (0, 0)
+
+
+def test_a_clear_miss_is_no_tie_that_could_be_won():
+    found = metrics([0.0, 3.0, 1.0, 2.0], evidence=2)
+    assert found["precision"] == found["precision_tie_won"] == found["precision_tie_lost"] == 0
+
+
+def test_sequences_of_a_batch_are_scored_as_each_would_be_alone():
+    """Rows of very different sizes, so that one row's slack would make ties in another."""
+    scores = torch.tensor([[1e6, 0.0, 5e5, 1.0], [0.1, 0.3, 0.2, 0.0], [5.0, 5.0, -1.0, 0.0]])
+    logits = torch.tensor([[0.0, 1.0, 0.5], [2.0, 1.0, 0.5], [0.0, 1.0, 9.0]])
+    evidence, label = torch.tensor([3, 1, 0]), torch.tensor([1, 0, 1])
+    batch = Batch(scores.long(), torch.tensor([0, 2, 1]), evidence, label)
+    whole = score(Output(logits, scores, pick(scores, 2, 1)), batch, 2)
+    for i in range(3):
+        row = slice(i, i + 1)
+        alone = Output(logits[row], scores[row], pick(scores[row], 2, 1))
+        for name, value in score(alone, batch[row], 2).items():
+            assert whole[name][i] == value.item(), name
+    assert whole["accuracy"].tolist() == [1, 1, 0]
+    assert whole["precision"].tolist() == [0, 1, 0.5]
+    assert whole["precision_at_k"].tolist() == [0, 1, 1]
 
 
 def test_without_a_router_only_the_answer_counts():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fcilib.ledger.claims import claims
-from fcilib.model.probes import FILMED
+from fcilib.model.film import FILMED
 from fcilib.present import interactive
 from fcilib.present.interactive import Widget
 from fcilib.representations import Embedding

@@ -10,11 +10,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fcilib.publish.chapters import execute_chapter, execute_chapters
-from fcilib.publish.normalise import join_streams, normalise
+from fcilib.publish import chapters
+from fcilib.publish.chapters import demand_free, execute_chapter, execute_chapters
+from fcilib.publish.normalise import join_stdout, normalise
 from fcilib.publish.parameters import parse_parameters
 from fcilib.publish.project import BuildFailed, Chapter, PipelineError, Project, find_project
 from fcilib.publish.status import read_reports, write_status
+from fcilib.storage.files import StoreError
 
 HEADER = """\
 # ---
@@ -116,7 +118,7 @@ def test_nothing_of_this_machine_stays(project: Project) -> None:
     assert "jupytext" not in text
     assert texts(output)[0] == "out 0\nout 1\nout 2\n" + texts(output)[0][18:]
     assert texts(output)[0].endswith("./book\n")
-    assert texts(output)[1] == "err 0\nerr 1\nerr 2\n"
+    assert "err 0" not in text.replace('print(\\"err\\", i', "")
     notebook = nbformat.read(output, as_version=4)
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert notebook.metadata.kernelspec.name == "python3"
@@ -137,11 +139,11 @@ def test_defaults_inject_nothing_and_the_parameter_cell_is_hidden(project: Proje
 def test_parameters_reach_the_chapter(project: Project) -> None:
     chapter = add(project, NOISY)
     output = project.scratch / "01_small.ipynb"
-    values = parse_parameters(chapter, {"seeds": "1", "rate": "2", "profile": "7"})
-    assert values == {"seeds": 1, "rate": 2.0, "profile": "7"}
+    values = parse_parameters(chapter, {"seeds": "1", "rate": "2", "profile": "paper"})
+    assert values == {"seeds": 1, "rate": 2.0, "profile": "paper"}
     assert parse_parameters(chapter, {"seeds": "[7,8]"}) == {"seeds": [7, 8]}
     execute_chapter(project, chapter, output, values)
-    assert texts(output)[-1] == "7 1 2.0\n"
+    assert texts(output)[-1] == "paper 1 2.0\n"
     assert read_reports(project.book) == {}, "a scratch run says nothing about the book"
 
 
@@ -190,11 +192,128 @@ def test_the_status_page_gets_what_the_notebook_does_not_keep(project: Project) 
     (made,) = read_reports(project.book).values()
     assert made["parameters"] == {"profile": "quick", "seeds": 3, "rate": 0.5, "records": ""}
     assert made["seconds"] > 0
-    page = write_status(project.book, ["01_small", "02_never"]).read_text(encoding="utf-8")
+    path = write_status(project.book, ["01_small", "02_never"], project.root / "records")
+    page = path.read_text(encoding="utf-8")
     assert "| `01_small` |" in page
     assert "| quick | 3 |" in page
     assert "| `02_never` | not here; as committed |" in page
     assert made["machine"]["versions"]["torch"] in page
+    assert "| 01 | 0 of 48 | 0 of 48 |" in page
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"started": 3}', '{"parameters": []}'])
+def test_a_report_that_cannot_be_read_counts_as_none(project: Project, text: str) -> None:
+    execute_chapter(project, add(project, NOISY), project.book / "01_small.ipynb")
+    (path,) = (project.book / "_generated" / "status").iterdir()
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    assert read_reports(project.book) == {}
+    for name in ("started", "seconds", "parameters", "machine"):
+        path.write_text(json.dumps({**whole, name: None}), encoding="utf-8")
+        assert read_reports(project.book) == {}
+    page = write_status(project.book, ["01_small"], project.root / "records")
+    assert "| `01_small` | not here" in page.read_text(encoding="utf-8")
+
+
+def test_a_failure_is_told_where_its_notebook_cannot_be_kept(project: Project) -> None:
+    project.scratch.touch()  # a file in the folder's place
+    with pytest.raises(BuildFailed, match="failed in cell") as caught:
+        execute_chapter(project, add(project, FAILING), project.book / "01_small.ipynb")
+    assert "The notebook up to there is not kept: " in caught.value.detail
+
+
+def test_without_a_kernel_it_says_what_to_install(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(chapters.KERNELSPEC, "name", "none")
+    with pytest.raises(PipelineError, match="pip install ipykernel"):
+        execute_chapter(project, add(project, NOISY), project.book / "01_small.ipynb")
+
+
+# --- what is written, and where ---
+
+MACHINE = """
+# %%
+import logging, os, sys, warnings
+import matplotlib.pyplot as plt
+warnings.warn(f"threads of process {os.getpid()}")
+logging.warning("font cache in %s", os.environ["HOME"])
+os.write(2, b"from below Python")
+print("a result")
+"""
+
+
+def test_what_a_kernel_says_of_its_machine_goes_to_the_caller_and_not_into_the_chapter(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    output = project.book / "01_small.ipynb"
+    execute_chapter(project, add(project, MACHINE), output)
+    assert texts(output) == ["a result\n"]
+    said = capsys.readouterr().err
+    assert said.startswith("01_small: its kernel wrote to stderr:\n")
+    for part in (
+        "default path (/proc/nowhere",
+        "threads of process",
+        "font cache in /proc/nowhere",
+    ):
+        assert part in said
+        assert part not in json.dumps([c.outputs for c in nbformat.read(output, 4).cells[2:]])
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chapters.papermill, "execute_notebook", None)
+    (project.root / "file").touch()
+    with pytest.raises(StoreError, match=r"file/01.ipynb can't be written: "):
+        execute_chapter(project, add(project, NOISY), project.root / "file" / "01.ipynb")
+
+
+def test_a_repository_that_cannot_be_written_still_runs_a_chapter(
+    project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    chapter, other = add(project, FAILING), tmp_path_factory.mktemp("other")
+    project.book.mkdir()
+    (project.root / ".cache").touch()  # as good as a folder that is not ours: nothing goes below it
+    with pytest.raises(BuildFailed, match="KeyError"):
+        execute_chapter(project, chapter, other / "01_small.ipynb")
+    assert (other / "failed" / "01_small.ipynb").is_file()
+    names = {path.name for path in project.root.rglob("*")}
+    assert names == {".cache", "book", "chapters", "_toc.yml", "01_small.py"}
+
+
+def test_an_output_replaces_only_what_was_executed_here(project: Project) -> None:
+    output = project.root / "mine.ipynb"
+    execute_chapter(project, add(project, NOISY), output)
+    demand_free(project, output)
+    demand_free(project, project.root / "new.ipynb")
+    saved = nbformat.read(output, as_version=4)
+    saved.metadata.language_info.version = "3.12.1"  # as Jupyter saves it
+    nbformat.write(saved, output)
+    written = {"a": "[]", "b": "{}", "c": '{"cells": 3}', "d": "", "e": '{"nbformat": 4}'}
+    for name, text in written.items():
+        (project.root / f"{name}.ipynb").write_text(text, encoding="utf-8")
+    (project.root / "folder.ipynb").mkdir()
+    for name in ("mine", *written, "folder"):
+        with pytest.raises(PipelineError, match="is there and was not executed by `fci`"):
+            demand_free(project, project.root / f"{name}.ipynb")
+    with pytest.raises(PipelineError, match=r"name a file in \.ipynb"):
+        demand_free(project, project.chapters()[0].source)
+    with pytest.raises(PipelineError, match="is made by `fci book`"):
+        demand_free(project, project.book / "01_small.ipynb")
+
+
+def test_chapters_replace_no_other_notebooks_in_a_folder_of_their_own(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chapters.papermill, "execute_notebook", None)
+    add(project, NOISY)
+    add(project, NOISY, "02_next")
+    (project.root / "02_next.ipynb").write_text("mine", encoding="utf-8")
+    with pytest.raises(PipelineError, match=r"02_next.ipynb: is there"):
+        execute_chapters(project, project.chapters(), project.root)
 
 
 # --- names and parameters ---
@@ -219,7 +338,9 @@ def test_a_value_of_another_type_is_refused(project: Project, name: str, text: s
         parse_parameters(add(project, NOISY), {name: text})
 
 
-@pytest.mark.parametrize("text", ["01", "01_small", "chapters/01_small.py", "book/01_small.ipynb"])
+@pytest.mark.parametrize(
+    "text", ["1", "01", "001", "01_small", "chapters/01_small.py", "book/01_small.ipynb"]
+)
 def test_a_chapter_answers_to(project: Project, text: str) -> None:
     add(project, NOISY)
     add(project, NOISY, "02_next")
@@ -240,9 +361,46 @@ def test_a_number_two_chapters_share_is_refused(project: Project) -> None:
 
 
 def test_only_numbered_files_are_chapters(project: Project) -> None:
-    for name in ("helpers", "1_x", "02_b", "01_a"):
+    for name in ("helpers", "_01_x", "02_b", "01_a"):
         add(project, NOISY, name)
     assert [chapter.name for chapter in project.chapters()] == ["01_a", "02_b"]
+
+
+@pytest.mark.parametrize(
+    "name", ["1_x", "01_my chapter", "01_größe", "01_gro\u0308ße", "01-a", "01"]
+)
+def test_a_numbered_file_that_can_be_no_chapter_is_refused(project: Project, name: str) -> None:
+    add(project, NOISY, name)
+    with pytest.raises(
+        PipelineError, match=rf"chapters/{name}\.py: a chapter's name is two digits"
+    ):
+        project.chapters()
+
+
+def test_a_file_elsewhere_that_has_a_chapters_name_is_none(project: Project) -> None:
+    source = add(project, NOISY).source
+    other = project.root / "mine" / source.name
+    other.parent.mkdir()
+    other.write_bytes(source.read_bytes())
+    with pytest.raises(PipelineError, match=r"mine/01_small\.py' is not a chapter"):
+        project.chapter(str(other))
+    assert project.chapter(str(source)).source == source
+
+
+def test_a_byte_order_mark_is_no_part_of_a_chapter(project: Project) -> None:
+    chapter = add(project, NOISY)
+    execute_chapter(project, chapter, project.book / "plain.ipynb")
+    chapter.source.write_bytes(b"\xef\xbb\xbf" + chapter.source.read_bytes())
+    execute_chapter(project, chapter, project.book / "marked.ipynb")
+    plain, marked = ((project.book / f"{n}.ipynb").read_bytes() for n in ("plain", "marked"))
+    assert plain == marked
+
+
+def test_a_chapter_in_another_encoding_is_refused(project: Project) -> None:
+    chapter = add(project, NOISY)
+    chapter.source.write_bytes(chapter.source.read_bytes() + "# é\n".encode("latin-1"))
+    with pytest.raises(PipelineError, match=r"01_small.py is not UTF-8; save it in that encoding"):
+        execute_chapter(project, chapter, project.book / "01_small.ipynb")
 
 
 def test_the_project_is_found_from_a_folder_inside_it(project: Project) -> None:
@@ -252,19 +410,27 @@ def test_the_project_is_found_from_a_folder_inside_it(project: Project) -> None:
 # --- normalising ---
 
 
-def test_streams_are_joined_between_displayed_outputs() -> None:
+def test_stdout_is_joined_between_displayed_outputs_and_stderr_left_out() -> None:
     def stream(name: str, text: str) -> nbformat.NotebookNode:
         return nbformat.v4.new_output("stream", name=name, text=text)
 
     shown = nbformat.v4.new_output("display_data", data={"text/plain": "figure"})
     pieces = [stream("stderr", "e1"), stream("stdout", "a"), stream("stdout", "b"), shown]
-    joined = join_streams([*pieces, stream("stdout", "c")])
+    joined = join_stdout([*pieces, stream("stdout", "c")])
     assert [(o.get("name"), o.get("text")) for o in joined] == [
         ("stdout", "ab"),
-        ("stderr", "e1"),
         (None, None),
         ("stdout", "c"),
     ]
+
+
+def test_a_longer_path_that_begins_like_the_repositorys_is_kept() -> None:
+    made = nbformat.v4.new_notebook()
+    text = "/work/book/a /work/book-2 /work/booking /work/book"
+    outputs = [nbformat.v4.new_output("stream", text=text)]
+    made.cells = [nbformat.v4.new_code_cell("", outputs=outputs)]
+    (cell,) = normalise(made, Path("/work/book")).cells
+    assert cell.outputs[0].text == "./a /work/book-2 /work/booking ."
 
 
 def test_ids_depend_on_the_cell_alone(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fcilib.specs.size import Size
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.loop import train
-from fcilib.training.records import Records, read
+from fcilib.training.records import Records
 from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
@@ -193,7 +193,7 @@ def test_training_leaves_the_backbone_as_it_was(pretrained):
 def test_every_bridge_trains_and_its_record_can_be_read_back(tmp_path, family, bridge):
     spec, records = experiment(frozen(bridge, family)), Records(tmp_path / "records")
     record = run_one(spec, records)
-    assert read(records.path(spec)) == record
+    assert records.read(records.path(spec)) == record
     assert run_one(spec, records) == record
     assert all(math.isfinite(value) for value in record.metrics.values())
     assert record.curve["loss"][-1] < record.curve["loss"][0]

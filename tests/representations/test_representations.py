@@ -241,6 +241,15 @@ def test_fourier_mixing_is_numpys(orthonormal):
     torch.testing.assert_close(got, torch.tensor(expected), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_fourier_mixing_keeps_the_type_of_the_layers_around_it(dtype):
+    torch.manual_seed(0)
+    layers = Fourier(orthonormal=True).build(Size(20, 9, 16)).to(dtype)
+    x = layers(torch.arange(18).view(2, 9))
+    assert x.dtype == dtype
+    assert x.isfinite().all()
+
+
 def test_the_mean_alone_makes_all_tokens_one():
     x = GlobalMean().build(SIZE)(tokens())
     torch.testing.assert_close(x, x[:, :1].expand_as(x))

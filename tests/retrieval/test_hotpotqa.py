@@ -1,7 +1,6 @@
-"""HotpotQA: cutting and scoring against counting by hand, and every way to get the questions."""
+"""HotpotQA: every way to get the questions."""
 
 import copy
-import itertools
 import json
 import os
 import sys
@@ -12,144 +11,11 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fcilib.retrieval import hotpotqa
-from fcilib.retrieval.hotpotqa import SAMPLE, STANDIN, Question, Segment, Segments
-
-METRICS = {"any_hit", "all_hit", "segment_recall"}
-
-
-def asked(words, supporting=(0,)):
-    """A question whose sentences have that many words."""
-    sentences = tuple(" ".join(["w"] * count) for count in words)
-    return Question("q", "who?", "w", sentences, frozenset(supporting))
-
-
-def spans(cut):
-    return [(part.start, part.stop) for part in cut.parts]
-
-
-def with_gold(n, homes):
-    """n segments, of which those in `homes` hold the supporting sentences."""
-    return Segments(tuple(Segment(i, i + 1, "w", i in homes) for i in range(n)), tuple(homes))
-
-
-# Cutting
-
-
-@pytest.mark.parametrize(
-    ("words", "number", "expected"),
-    [
-        ([3, 3, 3, 3], 2, [(0, 2), (2, 4)]),
-        ([1, 1, 1, 9], 2, [(0, 3), (3, 4)]),
-        ([9, 1, 1, 1], 2, [(0, 1), (1, 4)]),
-        ([2, 4, 2], 2, [(0, 1), (1, 3)]),  # 2 and 6 are as near to 4: the earlier
-        ([2, 2, 8, 2, 2], 4, [(0, 2), (2, 3), (3, 4), (4, 5)]),
-        ([20, 1, 1], 3, [(0, 1), (1, 2), (2, 3)]),
-        ([1, 1, 20], 3, [(0, 1), (1, 2), (2, 3)]),  # 20 words hold two cuts' places
-        ([5, 5], 1, [(0, 2)]),
-        ([5, 5], 16, [(0, 1), (1, 2)]),  # fewer sentences than segments
-        ([0, 0, 0], 2, [(0, 1), (1, 3)]),
-    ],
-)
-def test_cuts_are_at_the_sentence_ends_nearest_to_even_shares(words, number, expected):
-    assert spans(hotpotqa.segments(asked(words), number)) == expected
-
-
-def test_segments_know_their_text_and_their_supporting_sentences():
-    sentences = ("One two.", " Three four.", "", " \t", "Five  six.", " Seven.")
-    cut = hotpotqa.segments(Question("q", "?", "!", sentences, frozenset({0, 1, 5})), 3)
-    assert cut.texts == ["One two.", "Three four.", "Five  six. Seven."]
-    assert spans(cut) == [(0, 1), (1, 2), (2, 6)]
-    assert cut.homes == (0, 1, 2)
-    assert [part.gold for part in cut.parts] == [True, True, True]
-    together = hotpotqa.segments(Question("q", "?", "!", sentences, frozenset({4, 5})), 3)
-    assert together.homes == (2, 2)
-    assert together.gold == {2}
-    assert len(together) == 3
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.data(), st.lists(st.integers(0, 40), min_size=1, max_size=60), st.integers(1, 20))
-def test_segments_are_a_partition_in_order_that_finds_all_support(data, words, number):
-    supporting = data.draw(st.sets(st.integers(0, len(words) - 1), min_size=1))
-    question = asked(words, supporting)
-    cut = hotpotqa.segments(question, number)
-    assert len(cut) == min(number, len(words))
-    places = [index for start, stop in spans(cut) for index in range(start, stop)]
-    assert places == list(range(len(words)))
-    assert all(stop > start for start, stop in spans(cut))
-    assert " ".join(cut.texts).split() == " ".join(question.sentences).split()
-    assert len(cut.homes) == len(supporting)
-    for sentence, home in zip(sorted(supporting), cut.homes, strict=True):
-        assert cut.parts[home].start <= sentence < cut.parts[home].stop
-    assert cut.gold == {i for i, part in enumerate(cut.parts) if part.gold}
-    if sum(words):
-        # Cuts are off their places by half a sentence at most, or else a segment is one sentence.
-        assert max(len(text.split()) for text in cut.texts) <= sum(words) / len(cut) + max(words)
-
-
-# Scoring
-
-
-@pytest.mark.parametrize(
-    ("homes", "picked", "expected"),
-    [
-        ((1, 3), [1, 3], (1, 1, 1)),
-        ((1, 3), [0, 3], (1, 0, 0.5)),
-        ((1, 3), [0, 2], (0, 0, 0)),
-        ((1, 1), [1, 2], (1, 1, 1)),
-        ((0, 1, 1, 3), [1, 2], (1, 0, 1 / 3)),
-        ((1, 3), [3, 3], (1, 0, 0.5)),
-        ((1, 3), [], (0, 0, 0)),
-    ],
-)
-def test_score_by_hand(homes, picked, expected):
-    found = hotpotqa.score(picked, with_gold(4, homes))
-    assert found == dict(zip(("any_hit", "all_hit", "segment_recall"), expected, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("n", "gold", "pick"),
-    [
-        *[(1, 1, 1), (4, 1, 2), (5, 2, 2), (5, 3, 2), (6, 2, 3), (6, 4, 3), (7, 3, 0), (8, 8, 2)],
-        *[(3, 2, 5), (16, 2, 2), (16, 4, 2)],
-    ],
-)
-def test_chance_is_the_mean_of_the_score_over_all_picks(n, gold, pick):
-    cut = with_gold(n, tuple(range(gold)))
-    scores = [hotpotqa.score(p, cut) for p in itertools.combinations(range(n), min(pick, n))]
-    expected = {name: sum(s[name] for s in scores) / len(scores) for name in METRICS}
-    assert hotpotqa.chance(cut, pick) == pytest.approx(expected)
-
-
-def test_the_papers_chance_is_that_of_one_gold_segment():
-    """12.5% is the chance to find one segment; two or more are what questions have."""
-    one = hotpotqa.chance(with_gold(16, (3,)), 2)
-    assert one == pytest.approx(dict.fromkeys(METRICS, 0.125))
-    two = hotpotqa.chance(with_gold(16, (3, 9)), 2)
-    assert two == pytest.approx({"any_hit": 29 / 120, "all_hit": 1 / 120, "segment_recall": 1 / 8})
-
-
-# Bad input
-
-
-def test_bad_arguments_are_named():
-    cut = with_gold(4, (1,))
-    for picked in ([4], [-1], [0, 7]):
-        with pytest.raises(ValueError, match=r"picked: .* not all among 4 segments"):
-            hotpotqa.score(picked, cut)
-    with pytest.raises(TypeError):
-        hotpotqa.score([0.5], cut)
-    with pytest.raises(ValueError, match="pick: -1"):
-        hotpotqa.chance(cut, -1)
-    with pytest.raises(ValueError, match="number: 0"):
-        hotpotqa.segments(asked([1]), 0)
-    for supporting in ((), (1,), (-1,)):
-        with pytest.raises(ValueError, match="q: supporting"):
-            asked([3], supporting)
+from fcilib.retrieval.hotpotqa import SAMPLE, STANDIN
+from fcilib.retrieval.scoring import METRICS, chance
+from fcilib.retrieval.segments import Segments
 
 
 def rows():
@@ -201,6 +67,8 @@ def test_sentences_are_those_of_all_paragraphs_in_order(tmp_path):
     [
         ("id", lambda row: row.pop("id")),
         ("question", lambda row: row.pop("question")),
+        ("question", lambda row: row.update(question=" ")),
+        ("question", lambda row: row.update(question=None)),
         ("answer", lambda row: row.update(answer=7)),
         ("context", lambda row: row.pop("context")),
         ("context.sentences", lambda row: row["context"].pop("sentences")),
@@ -208,7 +76,10 @@ def test_sentences_are_those_of_all_paragraphs_in_order(tmp_path):
         ("context", lambda row: row["context"]["title"].pop()),
         ("supporting_facts", lambda row: row["supporting_facts"]["title"].pop()),
         ("supporting_facts.sent_id.0", lambda row: row["supporting_facts"].update(sent_id=[-1, 0])),
-        ("supporting_facts", lambda row: row.update(supporting_facts={"title": [], "sent_id": []})),
+        (
+            "supporting_facts.title",
+            lambda row: row.update(supporting_facts={"title": [], "sent_id": []}),
+        ),
         ("split", lambda row: row.update(split="test")),
     ],
 )
@@ -221,6 +92,14 @@ def test_a_row_that_is_not_as_on_the_hub_is_named(tmp_path, field, spoil):
         hotpotqa.load(path)
 
 
+def test_blank_lines_and_a_byte_order_mark_are_no_rows(tmp_path):
+    lines = write_lines(tmp_path / "some.jsonl", rows()).read_bytes()
+    spaced = b"\xef\xbb\xbf" + lines.replace(b"\n", b"\r\n\n  \n") + b"\n"
+    (tmp_path / "spaced.jsonl").write_bytes(spaced)
+    plain, found = (hotpotqa.load(tmp_path / f"{n}.jsonl") for n in ("some", "spaced"))
+    assert found.validation == plain.validation
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -230,11 +109,39 @@ def test_a_row_that_is_not_as_on_the_hub_is_named(tmp_path, field, spoil):
     ],
 )
 def test_a_question_whose_supporting_fact_dangles_is_dropped_and_counted(tmp_path, spoil):
+    whole = hotpotqa.load(write_lines(tmp_path / "some.jsonl", rows()))
     four = rows()
     spoil(four[2])
-    found = hotpotqa.load(write_lines(tmp_path / "some.jsonl", four))
+    path = write_lines(tmp_path / "some.jsonl", four)
+    with pytest.warns(UserWarning, match=r"some: 1 of 4 questions are left out: .* Mend") as caught:
+        found = hotpotqa.load(path)
+    assert [Path(w.filename) for w in caught] == [Path(__file__)]
     assert [q.id for q in found.validation] == ["row-0", "row-1", "row-3"]
     assert found.dropped == 1
+    assert found.note.startswith(whole.note)
+    assert "1 of 4 questions are left out" in found.note
+
+
+def test_what_is_left_of_a_set_is_not_that_set(tmp_path):
+    """Else its figures would be read from, and kept as, the record of the whole set."""
+    standin = Path(hotpotqa.__file__).with_name("standin.jsonl").read_text(encoding="utf-8")
+    dangling = {**rows()[0], "supporting_facts": {"title": ["Lighthouse"], "sent_id": [0]}}
+    path = tmp_path / "more.jsonl"
+    path.write_text(standin + json.dumps(dangling) + "\n", encoding="utf-8")
+    with pytest.warns(UserWarning, match="left out"):
+        found = hotpotqa.load(path)
+    assert found.validation == hotpotqa.standin().validation
+    assert found.digest != STANDIN.digest
+    assert found.note != STANDIN.note
+
+
+@pytest.mark.parametrize("splits", [("train", "validation"), ("validation", "validation")])
+def test_an_id_that_stands_twice_is_refused(tmp_path, splits):
+    """Else a router would be tested on a question that it was trained on."""
+    twice = [{**row, "id": "row-0", "split": s} for row, s in zip(rows(), splits, strict=False)]
+    path = write_lines(tmp_path / "some.jsonl", twice)
+    with pytest.raises(ValueError, match=r"some\.jsonl: row row-0: id: stands in two rows; remove"):
+        hotpotqa.load(path)
 
 
 def test_a_path_that_holds_no_questions_is_named(tmp_path, monkeypatch):
@@ -360,6 +267,13 @@ def test_one_parquet_file_is_validation_only(tmp_path):
     assert [q.id for q in found.validation] == ["row-2"]
 
 
+def test_a_split_of_which_a_file_is_missing_is_refused(tmp_path):
+    folder = write_hub(tmp_path / "copy", rows()[:2], rows()[2:])
+    (folder / "distractor" / "validation-00001-of-00002.parquet").unlink()
+    with pytest.raises(ValueError, match="holds 1 validation files of 2; put the split's 2 files"):
+        hotpotqa.load(folder)
+
+
 @pytest.mark.parametrize("damage", [slice(4, 200), slice(-60, None)])
 def test_a_damaged_parquet_file_is_named(tmp_path, damage):
     folder = write_hub(tmp_path / "copy", rows()[:2], rows()[2:])
@@ -436,7 +350,8 @@ def test_without_datasets_the_warning_says_what_to_install(monkeypatch):
 
 def test_the_standin_is_what_it_says():
     found = hotpotqa.standin()
-    assert STANDIN.describes(found)
+    assert found.digest == STANDIN.digest
+    assert (len(found.train), len(found.validation)) == (16, 32)
     assert (found.name, found.note, found.dropped) == (STANDIN.name, STANDIN.note, 0)
     assert "stand-in of our own writing" in found.note
     path = Path(hotpotqa.__file__).with_name("standin.jsonl")
@@ -454,7 +369,7 @@ def test_the_standin_is_what_it_says():
         if row["type"] == "bridge":
             assert any(row["answer"] in sentence for sentence in support), row["id"]
     for q in (*found.train, *found.validation):
-        assert len(hotpotqa.segments(q)) == 16
+        assert len(Segments.of(q)) == 16
 
 
 def test_the_standin_keeps_its_label_under_another_name(tmp_path):
@@ -484,8 +399,8 @@ def test_the_sample_is_the_one_that_figures_are_told_by(sample):
 
 
 def test_chance_on_the_sample_is_well_above_the_papers_one_eighth(sample):
-    cuts = [hotpotqa.segments(q) for q in sample.validation]
-    chances = [hotpotqa.chance(cut, 2) for cut in cuts]
+    cuts = [Segments.of(q) for q in sample.validation]
+    chances = [chance(cut, 2) for cut in cuts]
     mean = {name: sum(c[name] for c in chances) / len(chances) for name in METRICS}
     assert 0.2 < mean["any_hit"] < 0.35
     assert mean["all_hit"] < 0.05

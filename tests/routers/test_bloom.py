@@ -36,6 +36,7 @@ def test_a_filter_never_denies_what_it_holds(tokens, bits, hashes, salt):
     index = build(bits=bits, hashes=hashes, salt=salt)
     filters = filled(index, tokens)
     assert filters.shape == (1, 1, bits)
+    assert filters.dtype == torch.bool
     assert 1 <= filters.sum() <= hashes * len(set(tokens))
     for token in tokens:
         assert index.holds(filters, torch.tensor([[token]])).all()
@@ -155,3 +156,23 @@ def test_filters_have_no_parameters_and_leave_nothing_in_a_checkpoint():
 def test_bad_fields_are_named(field):
     with pytest.raises(ValueError, match=field):
         BloomIndex(**{field: -1})
+
+
+def test_hashes_are_the_outputs_of_splitmix64():
+    """Its published outputs for the seed 0; and with a salt, those that come that much later."""
+    published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    bits = 2**62
+    table = build(3, bits=bits, hashes=1).table[:, 0].tolist()
+    assert table == [output % bits for output in published]
+    assert build(2, bits=bits, hashes=2).table.flatten().tolist()[:3] == table
+
+    def splitmix64(number):
+        z = number * 0x9E3779B97F4A7C15 % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        return z ^ z >> 31
+
+    assert [splitmix64(number) for number in (1, 2, 3)] == published
+    for salt in (1, 77, 2**32 - 1):
+        expected = [splitmix64(1 + n + salt * 2**32) % bits for n in range(8)]
+        assert build(4, bits=bits, hashes=2, salt=salt).table.flatten().tolist() == expected

@@ -50,26 +50,34 @@ def test_scores_are_rank_bm25s_on_words(length, segment, vocabulary, candidates,
     rng = torch.Generator().manual_seed(seed)
     tokens = torch.randint(vocabulary, (2, length), generator=rng)
     query = torch.randint(length, (2,), generator=rng)
-    got = BM25Index(segment=segment, candidates=candidates).build(SIZE)(tokens, query)
+    router = BM25Index(segment=segment, candidates=candidates).build(SIZE)
+    want = expected(tokens, query, segment, candidates)
+    if (want[want.isfinite()] < 0).any():
+        with pytest.raises(ValueError, match=r"^segment: most tokens .* negative weight"):
+            router(tokens, query)
+        return
+    got = router(tokens, query)
     assert got.shape == (2, math.ceil(length / segment))
     assert not got.requires_grad
-    torch.testing.assert_close(got, expected(tokens, query, segment, candidates))
+    torch.testing.assert_close(got, want)
 
 
 @pytest.mark.parametrize("constants", [
     {"k1": 0.5}, {"b": 0.0}, {"epsilon": 1.0}, {"k1": 2.0, "b": 0.3, "epsilon": 0.0},
 ])  # fmt: skip
 @pytest.mark.parametrize("candidates", ["all", "others"])
-@pytest.mark.parametrize("vocabulary", [3, 30])
-def test_other_constants_are_passed_on(constants, candidates, vocabulary):
+@pytest.mark.parametrize("common", [True, False])
+def test_other_constants_are_passed_on(constants, candidates, common):
     rng = torch.Generator().manual_seed(0)
-    tokens = torch.randint(vocabulary, (20, 30), generator=rng)
+    tokens = torch.randint(30, (20, 30), generator=rng)
+    if common:  # one token stands in most of the segments
+        tokens[:, ::3] = 0
     query = torch.randint(30, (20,), generator=rng)
     got = BM25Index(segment=7, candidates=candidates, **constants).build(SIZE)(tokens, query)
     torch.testing.assert_close(got, expected(tokens, query, 7, candidates, **constants))
     usual = BM25Index(segment=7, candidates=candidates).build(SIZE)(tokens, query)
     # The floor is of no effect where no token is in most of the segments.
-    if constants != {"epsilon": 1.0} or vocabulary == 3:
+    if constants != {"epsilon": 1.0} or common:
         assert not torch.allclose(got, usual)
 
 
@@ -120,6 +128,47 @@ def test_the_only_other_segment_that_holds_the_token_is_best(length):
     scores = model(batch.tokens, batch.query, batch.evidence).scores
     assert torch.equal(scores.argmax(dim=1), batch.evidence // 8)
     assert ((scores > 0).sum(dim=1) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("candidates", "length", "segments"),
+    [("all", 128, 4), ("all", 97, 4), ("others", 64, 2), ("others", 33, 2), ("others", 32, 1)],
+)
+def test_too_few_segments_are_refused_where_the_index_is_built(candidates, length, segments):
+    """The token of query and evidence would weigh nothing, or less: the right segment is last."""
+    router = BM25Index(candidates=candidates)
+    with pytest.raises(
+        ValueError, match=f"^segment: {length} tokens are {segments} segments of 32"
+    ):
+        router.build(Size(vocabulary=200, length=length, width=16))
+
+
+@pytest.mark.parametrize(("candidates", "segments"), [("all", 5), ("others", 3)])
+@pytest.mark.parametrize("rest", [0, 1])
+def test_as_many_segments_as_are_asked_for_do(candidates, segments, rest):
+    """Neither the query's segment nor the evidence's ever scores below one without the token."""
+    task = Evidence(length=8 * segments - rest, vocabulary=200, min_distance=8)
+    batch = task.draw(100, 0)
+    router = BM25Index(segment=8, candidates=candidates)
+    size = Size(vocabulary=200, length=task.length, width=16)
+    scores = router.build(size)(batch.tokens, batch.query)
+    right = scores.gather(1, (batch.evidence // 8).unsqueeze(1)).squeeze(1)
+    assert (right > 0).all()
+    assert torch.equal((scores == 0).sum(dim=1), segments - (scores > 0).sum(dim=1))
+    assert ((scores > 0).sum(dim=1) <= (2 if candidates == "all" else 1)).all()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.25])
+def test_a_token_below_zero_is_refused_in_place_of_ranking_its_segments_last(epsilon):
+    # Six segments: 1, 2 and 3 stand in five or all of them, so that the mean weight is negative.
+    tokens = torch.tensor([[1, 2, 3] * 5 + [1, 2, 4]])
+    router = BM25Index(segment=3, epsilon=epsilon).build(SIZE)
+    query = torch.tensor([0])
+    if epsilon:
+        with pytest.raises(ValueError, match=r"segment: .* the 6 segments, .* to token 1;"):
+            router(tokens, query)
+    else:
+        assert router(tokens, query).eq(0).all()
 
 
 def test_an_index_has_no_parameters_and_repeats():

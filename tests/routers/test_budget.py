@@ -115,6 +115,10 @@ def test_the_positions_of_most_promise_are_compared(training):
         assert promise[row][compared[row]].min() > promise[row][~compared[row]].max()
 
 
+def test_the_controllers_regression_has_the_ridge_of_the_description():
+    assert Budgeted(ridge=7.0).build(SIZE).rewards.ridge == 7.0
+
+
 def test_a_random_budget_is_drawn_anew_and_misses_no_position():
     x, query = some(batch=1)
     torch.manual_seed(0)
@@ -250,6 +254,7 @@ def test_a_fraction_that_is_none_is_refused(fraction):
 
 
 def test_other_bad_fields_are_named():
-    for field, value in [("ridge", 0.0), ("delta", 1.0), ("bound", 0.0), ("controller", "ucb")]:
+    for field, value in [("ridge", 0.0), ("delta", 1.0), ("bound", 0.0), ("controller", "ucb"),
+                         ("within", 8)]:  # fmt: skip
         with pytest.raises(ValueError, match=field):
             Budgeted(**{field: value})

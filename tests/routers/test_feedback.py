@@ -106,6 +106,17 @@ def test_credit_is_a_linear_map_of_what_was_read_and_goes_to_the_picks_alone():
             assert got == pytest.approx(scores[row, place].item() + added, abs=1e-5)
 
 
+def test_a_pick_that_stands_in_for_missing_candidates_is_credited_once():
+    torch.manual_seed(0)
+    router = ClosedLoop(rounds=2).build(SIZE)
+    scores, read = torch.randn(2, 37), torch.randn(2, 16)
+    for repeated, once in [([5, 9, 5, 5], [5, 9]), ([7, 7], [7])]:
+        refined, expected = (
+            router.refine(scores, torch.tensor([picks, picks]), read) for picks in (repeated, once)
+        )
+        assert torch.equal(refined, expected)
+
+
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 @pytest.mark.parametrize("candidates", ["all", "others"])
 def test_the_routing_loss_teaches_the_credit_where_there_is_a_round_to_give_it(rounds, candidates):

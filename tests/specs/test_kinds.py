@@ -24,7 +24,7 @@ from fcilib.routers.router import RouterModule, RouterSpec, SegmentSpec
 from fcilib.study.profiles import PROFILES
 from fcilib.tasks import Batch, Task
 from fcilib.training.experiment import Experiment
-from fcilib.training.records import Records, read
+from fcilib.training.records import Records
 from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
@@ -110,7 +110,7 @@ def test_what_is_not_listed_goes_into_text_and_comes_back(parts):
 def test_its_record_is_kept_and_read(tmp_path):
     records, spec = Records(tmp_path), experiment(task=First())
     made = run_one(spec, records)
-    assert records.find(spec) == read(records.path(spec)) == made
+    assert records.find(spec) == records.read(records.path(spec)) == made
     assert made.experiment.router == Later()
     assert made.experiment.task == First()
 

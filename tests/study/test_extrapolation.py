@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -12,6 +13,7 @@ from fcilib.routers import Investigator
 from fcilib.study import extrapolation
 from fcilib.study.extrapolation import checks, factors, makespan
 from fcilib.study.profiles import PROFILES
+from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
 
@@ -80,6 +82,29 @@ def test_the_table_follows_from_the_records():
     assert rows[4][1:] == ["8", "3.2 hours", "6.4 hours"]
 
 
+class Maze(Evidence):
+    """A reader's own task, of a kind that no profile knows."""
+
+    kind: Literal["maze"] = "maze"
+
+
+class Trained(Evidence):
+    """One whose kind is the name of something else that a profile has."""
+
+    kind: Literal["training"] = "training"
+
+
+@pytest.mark.parametrize("kind", [Maze, Trained])
+def test_a_run_of_a_readers_own_task_is_left_out_by_its_number(kind):
+    plain = [hours(1)] * 4
+    own = plain[0].model_copy(update={"experiment": experiment(Embedding(), task=kind())})
+    table = cost_table([*plain, own, own])
+    others = " 2 more, of tasks that no profile has a size for, are left out."
+    assert others in table
+    assert table.replace(others, "") == cost_table(plain)
+    assert cost_table([own]).startswith("There are no records")
+
+
 def test_without_records_nothing_is_extrapolated(tmp_path):
     write_sweep_cost(tmp_path / "book", tmp_path / "records")
     text = (tmp_path / "book" / "_generated" / "sweep-cost.md").read_text()
@@ -113,4 +138,4 @@ def test_the_page_includes_what_is_generated_and_says_what_it_is():
     page = (ROOT / "book" / "on-a-cluster.md").read_text(encoding="utf-8")
     assert "```{include} _generated/sweep-cost.md" in page
     assert "**This is an extrapolation.**" in page
-    assert "**No GPU\nhas been measured" in page
+    assert "**GPUs are\nassumed, not measured, in this table:**" in page

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from fcilib.ledger.catalogue import CHANCE
 from fcilib.present.figures import style
 from fcilib.representations import Embedding, GlobalMean
 from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.storage.places import default_records, weights_folder
 from fcilib.study import Study
 from fcilib.study.results import numbers
 
@@ -53,6 +55,8 @@ def test_a_mistyped_parameter_stops_the_chapter(tmp_path):
         ("profile", "big"),
         ("executor", "cloud"),
         ("executor", "ray:"),
+        ("device", "gpu"),
+        ("device", 0),
         ("records", None),
     ],
 )
@@ -61,9 +65,35 @@ def test_a_bad_parameter_is_named(tmp_path, name, value):
         Study.from_parameters({**PARAMETERS, name: value})
 
 
+def test_the_device_is_the_cpu_unless_it_is_chosen_and_reaches_the_executor(tmp_path, monkeypatch):
+    assert study(tmp_path).device == "cpu"
+    chosen = []
+    monkeypatch.setattr(
+        "fcilib.study.study.execute", lambda *arguments: chosen.append(arguments[4])
+    )
+    here = study(tmp_path, device="cuda:1")
+    spec = here.experiment(representation=Embedding(), router=Investigator())
+    with pytest.raises(KeyError):  # nothing was trained
+        here.run({"raw": spec})
+    assert chosen == ["cuda:1"]
+
+
 def test_what_a_notebook_has_by_itself_is_no_parameter(tmp_path):
     namespace = {"_i1": "x", "In": [], "Out": {}, "exit": print, "Study": Study, "json": json}
     assert study(tmp_path, **namespace).seeds == 2
+
+
+def test_weights_are_kept_beside_other_records(tmp_path, monkeypatch):
+    monkeypatch.setenv("FCI_BACKBONES", "mine")
+    study(tmp_path)
+    assert weights_folder() == Path("mine")
+    monkeypatch.delenv("FCI_BACKBONES")
+    Study.from_parameters(PARAMETERS)
+    assert weights_folder() == default_records() / "backbones"
+    monkeypatch.chdir(tmp_path)
+    Study.from_parameters({**PARAMETERS, "records": "here"})
+    monkeypatch.chdir("/")
+    assert weights_folder() == tmp_path / "here" / "backbones"
 
 
 def test_records_default_to_the_checkouts(tmp_path):
@@ -205,3 +235,20 @@ def test_the_numbers_of_a_run_are_its_metrics_its_probes_and_its_cost(results):
     assert "singular_values" not in found
     blind = record.model_copy(update={"probes": {}})
     assert math.isnan(numbers(blind)["rank_share"])
+
+
+def test_names_that_would_hide_a_run_are_refused(tmp_path, results):
+    both = results["all"] | results["all"]
+    assert both.frame.equals(results["all"].frame)
+    with pytest.raises(ValueError, match="names different experiments; rename one"):
+        results["all"] | results["others"]
+    here = study(tmp_path)
+    plain = here.experiment(representation=Embedding(), router=Investigator())
+    with pytest.raises(ValueError, match="read alike: a, b, c"):
+        here.run_protocols({"c": {"a, b": plain}, "b, c": {"a": plain.with_seed(7)}})
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_less_than_one_seed_is_refused(tmp_path, seeds):
+    with pytest.raises(ValueError, match=f"seeds: {seeds} is less than one"):
+        study(tmp_path).run({}, seeds=seeds)

@@ -74,8 +74,9 @@ def test_collisions_put_the_key_elsewhere_too():
     assert (batch.tokens == key[:, None]).sum(dim=1).float().mean() > 4
 
 
-def test_distractors_are_near_and_take_the_places_of_filler():
-    with_pairs = Evidence(distractors=4)
+@pytest.mark.parametrize("sizes", [{}, {"near": True, "order": "either"}], ids=["far", "near"])
+def test_distractors_are_near_and_take_the_places_of_filler(sizes):
+    with_pairs = Evidence(distractors=4, **sizes)
     batch = with_pairs.draw(300, 0)
     slots = with_pairs._distractor_slots(
         batch.query, batch.evidence, torch.Generator().manual_seed(0)
@@ -84,6 +85,15 @@ def test_distractors_are_near_and_take_the_places_of_filler():
     taken = torch.stack([batch.query, batch.query - 1, batch.evidence, batch.evidence + 1], dim=1)
     assert not (slots[:, :, None] == taken[:, None, :]).any()
     assert all(len(set(row)) == 8 for row in slots.tolist())
+
+
+@pytest.mark.parametrize("order", ["query-first", "evidence-first"])
+def test_distractors_reach_both_ends_of_a_sequence(order):
+    task = Evidence(length=32, min_distance=8, distractors=4, order=order)
+    batch = task.draw(2000, 0)
+    slots = task._distractor_slots(batch.query, batch.evidence, torch.Generator().manual_seed(0))
+    assert slots.min() == 0
+    assert slots.max() == 31
 
 
 def test_same_seed_same_bytes_whatever_was_built_before():
@@ -101,6 +111,31 @@ def test_same_seed_same_bytes_whatever_was_built_before():
     assert before == "66b88bdb5b11b6e3fc8cfa03df5416a4fef7b335ad0207fc25303aa75a8f73cf"
 
 
+@pytest.mark.parametrize(
+    ("sizes", "digest"),
+    [
+        (
+            {"order": "either", "collisions": True},
+            "47e7c292217ed79fe8ecfc567357adc466d8b2f2693b55035473bb54c887fa58",
+        ),
+        (
+            {"order": "evidence-first", "class_size": 5},
+            "66cebd194bb99f72c8462a0ebb0f7ef8a792bed04636542f66b2dfd9fa5b4a61",
+        ),
+        (
+            {"near": True, "order": "either"},
+            "4614bf4c44b46a4827701784db5277d0b003fc1f3e4385b017fa3cd7566e44e9",
+        ),
+    ],
+    ids=["collisions", "classes", "near"],
+)
+def test_other_layouts_are_of_this_version_on_any_machine(sizes, digest):
+    """A change of how the generator is used calls for a new NUMERICS."""
+    batch = Evidence(**sizes).draw(64, seed=3)
+    parts = (batch.tokens, batch.query, batch.evidence, batch.label)
+    assert hashlib.sha256(b"".join(t.numpy().tobytes() for t in parts)).hexdigest() == digest
+
+
 def test_splits_and_seeds_are_independent():
     task = Evidence()
     drawn = [task.draw(4, s, split).tokens for s in (0, 1) for split in ("train", "test")]
@@ -114,6 +149,28 @@ def test_positions_cover_what_is_allowed():
     assert batch.query.max() == 64 - 2 - 40
     assert batch.evidence.max() == 62
     assert (batch.evidence - batch.query).min() == 40
+
+
+def test_positions_cover_what_is_allowed_where_the_evidence_is_first():
+    batch = Evidence(length=64, min_distance=40, distractors=0, order="evidence-first").draw(
+        4000, 0
+    )
+    assert batch.query.min() == 40
+    assert batch.query.max() == 63
+    assert batch.evidence.min() == 0
+    assert (batch.query - batch.evidence).min() == 40
+
+
+@pytest.mark.parametrize(
+    ("order", "nearest", "queries"),
+    [("query-first", 1, (1, 61)), ("evidence-first", 3, (3, 63))],
+)
+def test_near_evidence_lies_at_every_distance_that_leaves_room(order, nearest, queries):
+    """Before the query stand its marker and the evidence's value; after it there is nothing."""
+    batch = Evidence(length=64, near=True, distractors=0, order=order).draw(6000, 0)
+    assert (batch.query.min(), batch.query.max()) == queries
+    distance = (batch.evidence - batch.query) * (1 if order == "query-first" else -1)
+    assert set(distance.tolist()) == {*range(nearest, NEARBY + 1)}
 
 
 @pytest.mark.parametrize(

@@ -285,6 +285,29 @@ def test_sequences_are_distributed_as_those_of_the_original(length, pairs, power
 # Drawing without replacement.
 
 
+def floyd(number, count, draws, rng):
+    """Floyd's algorithm as Bentley has it, a row's set at a time, then `distinct`'s shuffle."""
+    picks = [torch.randint(number - draws + j + 1, (count,), generator=rng) for j in range(draws)]
+    rows = []
+    for row in range(count):
+        chosen = []
+        for step in range(draws):
+            pick, last = int(picks[step][row]), number - draws + step
+            chosen.append(last if pick in chosen else pick)
+        rows.append(chosen)
+    order = torch.rand(count, draws, generator=rng).argsort(dim=1)
+    return torch.tensor(rows, dtype=torch.int64).view(count, draws).gather(1, order)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 6), st.data(), st.integers(0, 2**31))
+def test_distinct_is_floyds_algorithm_pick_by_pick(number, count, data, seed):
+    draws = data.draw(st.integers(1, number))
+    ours, theirs = (torch.Generator().manual_seed(seed) for _ in range(2))
+    assert torch.equal(distinct(number, count, draws, ours), floyd(number, count, draws, theirs))
+    assert torch.equal(ours.get_state(), theirs.get_state())
+
+
 @pytest.mark.parametrize(("number", "draws"), [(5, 2), (4, 3), (4, 4), (6, 1)])
 def test_distinct_draws_every_subset_in_every_order_alike(number, draws):
     found = distinct(number, 12000, draws, torch.Generator().manual_seed(0))
@@ -332,12 +355,28 @@ def test_same_seed_same_bytes_whatever_was_built_before(form, filler):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_papers_form_is_of_this_version_on_any_machine():
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({}, "6228701800e92bde943a62844092788443b6490702a7ac466de89d7748c854d1"),
+        ({"filler": "random"}, "b995dadb65a954e90f243e5cf416e4370ed828a616813120b4e7e4fa2e0ac162"),
+        (
+            {"form": "multi", "filler": "random"},
+            "3df685cd456000d1a4cf6eb8f46e051bedcd73199d6175cf69f7a1214856ee2d",
+        ),
+    ],
+    ids=["paper", "random", "multi"],
+)
+def test_draws_are_of_this_version_on_any_machine(sizes, expected):
     """A change of how the generator is used calls for a new NUMERICS."""
-    assert (
-        digest(MQAR().draw(64, 3))
-        == "6228701800e92bde943a62844092788443b6490702a7ac466de89d7748c854d1"
-    )
+    assert digest(MQAR(**sizes).draw(64, 3)) == expected
+
+
+def test_sequences_are_those_of_the_train_split_if_nothing_is_said():
+    task = MQAR(length=64, pairs=8, form="multi")
+    for default, train in zip(task.sequences(5, 3), task.sequences(5, 3, "train"), strict=True):
+        assert torch.equal(default, train)
+    assert not torch.equal(task.sequences(5, 3)[0], task.sequences(5, 3, "test")[0])
 
 
 @pytest.mark.parametrize("form", ["single", "multi"])

@@ -28,3 +28,21 @@ def test_a_draw_is_whole_and_the_seed_decides_it(task):
     assert not torch.equal(batch.tokens, held_out.tokens)
     with pytest.raises(ValueError, match="seed: -1"):
         task.draw(1, -1)
+    with pytest.raises(ValueError, match="split: 'valid' is neither"):
+        task.draw(1, 0, "valid")
+
+
+@pytest.mark.parametrize("task", EVERY, ids=lambda task: task.kind)
+def test_a_part_of_a_batch_is_the_same_examples(task):
+    batch = task.draw(6, 0)
+    for index in (slice(2, 4), torch.tensor([4, 1]), torch.tensor([True, False] * 3)):
+        part = batch[index]
+        assert len(part) == len(batch.label[index])
+        assert torch.equal(part.tokens, batch.tokens[index])
+        assert torch.equal(part.query, batch.query[index])
+        assert torch.equal(part.evidence, batch.evidence[index])
+        assert torch.equal(part.label, batch.label[index])
+        assert (part.lookalikes is None) == (batch.lookalikes is None)
+        if batch.lookalikes is not None:
+            assert torch.equal(part.lookalikes, batch.lookalikes[index])
+    assert batch.to(torch.device("meta")).tokens.device.type == "meta"

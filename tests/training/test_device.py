@@ -6,8 +6,19 @@ import pytest
 import torch
 
 from fcilib.layers.attention import SparseAttention
-from fcilib.representations import Attention, Contrastive, Embedding, Flow, Fourier, Perceiver
+from fcilib.representations import (
+    Attention,
+    Contrastive,
+    Embedding,
+    Flow,
+    Fourier,
+    Frozen,
+    Hybrid,
+    Perceiver,
+)
+from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import (
+    OFUL,
     BloomIndex,
     BM25Index,
     Budgeted,
@@ -17,7 +28,10 @@ from fcilib.routers import (
     MemoryBank,
     RankOne,
     SegmentRouter,
+    ThompsonSampling,
 )
+from fcilib.routers.router import RouterSpec
+from fcilib.specs.kinds import kinds
 from fcilib.specs.size import Size
 from fcilib.study.profiles import PROFILES
 from fcilib.training import loop
@@ -40,6 +54,15 @@ def experiment(representation, router, **more):
     )
 
 
+ODD = (Frozen, Hybrid)
+"""Representations without defaults; a frozen backbone's states are drawn before training."""
+
+EAGER = (BM25Index, LinUCB, ThompsonSampling, OFUL, Budgeted)
+"""Routers that can't be captured: their step runs as it stands on every device."""
+
+SIZES = {SegmentRouter: {"segment": 2}, BloomIndex: {"bits": 16, "segment": 2, "k": 4}}
+"""Of routers whose defaults are too large for a short sequence."""
+
 KINDS = [
     (Embedding(), Investigator()),
     (Attention(layers=2), Investigator(candidates="others")),
@@ -57,8 +80,9 @@ def written_out(experiment, model, optimizer, scheduler, data, *rest):
     """`loop._epoch`, with the step of GPUs in the place of the loop's own."""
     spec = experiment.training
     if not hasattr(model, "steps"):
-        forward = partial(loop._forward, model, spec)
+        forward, before = partial(loop._forward, model, spec), torch.get_rng_state()
         model.steps = Steps(model, optimizer, data, spec.batch, spec.clip, forward)
+        torch.set_rng_state(before)  # on a GPU, steps are made before the epoch is seeded
     with OnDevice(torch.device("cpu")):
         return EPOCH(experiment, model, optimizer, scheduler, data, *rest[:-1], model.steps)
 
@@ -79,6 +103,52 @@ def test_the_step_of_gpus_gives_the_losses_of_the_loop(monkeypatch, representati
     assert losses == pytest.approx([epoch["loss"] for epoch in expected], rel=1e-6)
     assert [done for done, *_ in again] == [done for done, *_ in told] == list(range(1, 9))
     assert [p for *_, p in again] == pytest.approx([p for *_, p in told], nan_ok=True)
+
+
+TINY = {"sequences": 28, "batch": 8, "held_out": 8}
+
+EVERY = [
+    *((kind(), Investigator()) for kind in kinds(RepresentationSpec).values() if kind not in ODD),
+    (Hybrid(layers=("attention", "bidirectional-flow")), Investigator()),
+    *(
+        (Embedding(), kind(**SIZES.get(kind, {})))
+        for kind in kinds(RouterSpec).values()
+        if kind not in EAGER
+    ),
+]
+"""Each representation that the library lists, with the Investigator; each other router, on raw
+embeddings."""
+
+
+@pytest.mark.parametrize(("representation", "router"), EVERY)
+def test_of_every_kind_the_step_of_gpus_gives_the_losses_of_the_loop(
+    monkeypatch, representation, router
+):
+    """The first loss to the last bit; later ones as far as two orders of the same sums allow.
+
+    The optimizer is written out for GPUs, and the gradient of embeddings is a matrix product.
+    """
+    spec = experiment(representation, router, **TINY)
+    assert capturable(spec.build())
+    losses = {}
+    for name, epoch in (("loop", EPOCH), ("gpu", written_out)):
+        steps = losses[name] = []
+        whole = loop._forward
+
+        def forward(*arguments, steps=steps, whole=whole):
+            loss, output = whole(*arguments)
+            steps.append(loss.detach())
+            return loss, output
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "_epoch", epoch)
+            patch.setattr(loop, "_forward", forward)
+            train(spec)
+    found = torch.stack(losses["gpu"][-8:])  # what comes before is the warm-up of a capture
+    expected = torch.stack(losses["loop"])
+    assert len(expected) == 8
+    assert found[0] == expected[0]
+    torch.testing.assert_close(found, expected, rtol=3e-6, atol=0)
 
 
 def test_a_run_can_go_on_with_the_other_step(monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ import statistics
 import pytest
 import torch
 
-from fcilib.model.probes import FILM, FILMED, film_group, shares
+from fcilib.model.film import FILM, FILMED, film_group, shares
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Perceiver
 from fcilib.routers import (
     OFUL,
@@ -27,7 +27,7 @@ from fcilib.tasks import Evidence
 from fcilib.training import loop as training
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.loop import DivergedError, evaluate, routing_weight, train
-from fcilib.training.records import Records, read
+from fcilib.training.records import Records
 from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
@@ -271,7 +271,7 @@ def test_a_record_of_no_epoch_can_be_read_back(tmp_path):
     spec, records = experiment(epochs=0), Records(tmp_path)
     record = run_one(spec, records)
     assert record.curve == {}
-    again = read(records.path(spec))
+    again = records.read(records.path(spec))
     assert again == record
     assert records.find(spec) == record
     assert again.metrics == pytest.approx(train(spec).metrics, rel=1e-5, abs=1e-5)
@@ -287,7 +287,7 @@ def test_a_record_of_every_router_can_be_read_back(tmp_path, router, probing):
     spec = experiment(Embedding(), router, epochs=1).model_copy(update={"probing": probing})
     records = Records(tmp_path)
     record = run_one(spec, records)
-    assert read(records.path(spec)) == record
+    assert records.read(records.path(spec)) == record
     assert run_one(spec, records) == record
     assert all(math.isfinite(value) for value in record.metrics.values())
     assert ("found_within" in record.probes) == (router.kind != "closed-loop")

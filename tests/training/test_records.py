@@ -6,12 +6,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fcilib.ledger.audit import draw
+from fcilib.ledger.estimates import Estimates
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
-from fcilib.storage.sealed import seal
+from fcilib.storage.sealed import UnknownKindError, seal
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
-from fcilib.training.records import RecordError, Records, read
+from fcilib.training.records import RecordError, Records
 from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
@@ -44,6 +46,17 @@ def test_a_record_says_what_ran_and_what_came_of_it(store):
     assert store.find(SPEC.with_seed(1)) is None
 
 
+def test_only_a_record_of_a_gpu_says_whether_its_step_was_captured(store, tmp_path):
+    record = store.find(SPEC)
+    assert record.step is None
+    assert "step" not in json.loads(store.path(SPEC).read_text())
+    other = Records(tmp_path)
+    other.add(record.model_copy(update={"step": "eager", "device": "cuda: some"}))
+    assert other.find(SPEC).step == "eager"
+    with pytest.raises(ValueError, match="step"):
+        type(record).model_validate({**dict(record), "step": "slow"})
+
+
 def test_a_finished_run_leaves_its_weights_and_nothing_else(store):
     assert {p.name for p in store.workspace(SPEC).iterdir()} <= {"lock", "weights.safetensors"}
 
@@ -72,7 +85,7 @@ def test_what_is_no_record_is_refused_by_name(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
     with pytest.raises(RecordError, match=r"x\.json.*Delete the file"):
-        read(path)
+        Records(path.parent).read(path)
 
 
 def test_a_foreign_record_is_refused(store, tmp_path):
@@ -90,4 +103,52 @@ def test_a_well_formed_record_of_other_fields_is_refused(store, tmp_path):
     path = tmp_path / "x.json"
     path.write_bytes(seal(content))
     with pytest.raises(RecordError, match="another version"):
-        read(path)
+        Records(path.parent).read(path)
+
+
+def test_the_memory_of_a_process_is_not_written_as_that_of_a_run(store):
+    assert "peak_memory_mb" not in json.loads(store.path(SPEC).read_text())
+
+
+def test_a_record_that_has_it_is_still_read(store, tmp_path):
+    old = Records(tmp_path)
+    content = json.loads(store.path(SPEC).read_text())
+    content.pop("checksum")
+    old.path(SPEC).write_bytes(seal({**content, "peak_memory_mb": 423.0}))
+    record = old.find(SPEC)
+    assert record.peak_memory_mb == 423.0
+    assert "peak_memory_mb" in record.model_dump_json()
+
+
+@pytest.fixture
+def mixed(store, tmp_path):
+    """A record that is known here, and one of a task that nobody here has heard of."""
+    records = Records(tmp_path / "smoke")
+    records.add(store.find(SPEC))
+    content = json.loads(store.path(SPEC).read_text())
+    content.pop("checksum")
+    content["experiment"]["task"] = {"kind": "unheard-of", "length": 8}
+    (records.folder / "0123456789abcdef.json").write_bytes(seal(content))
+    return records
+
+
+def test_a_kind_that_is_not_known_is_said_and_the_rest_is_read(mixed):
+    with pytest.warns(UserWarning, match="kind 'unheard-of' is not known here"):
+        read_back = list(mixed)
+    assert [record.experiment for record in read_back] == [SPEC]
+
+
+def test_an_audit_draws_from_the_rest(mixed):
+    with pytest.warns(UserWarning, match="unheard-of"):
+        drawn = draw(mixed, 5, "any")
+    assert [record.identity for record in drawn.records] == [SPEC.identity]
+
+
+def test_the_time_of_a_run_is_estimated_from_the_rest(mixed):
+    estimates = Estimates(mixed, Records(mixed.folder / "none"), SMOKE, "cpu")
+    assert [record.experiment for record in estimates._known()] == [SPEC]
+
+
+def test_asked_for_by_name_it_is_refused_with_the_true_reason(mixed):
+    with pytest.raises(UnknownKindError, match="import what defines it"):
+        mixed.read(mixed.folder / "0123456789abcdef.json")

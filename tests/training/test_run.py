@@ -19,7 +19,7 @@ from fcilib.routers import Investigator
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 from fcilib.training.loop import DivergedError
-from fcilib.training.records import Records, read
+from fcilib.training.records import Records
 from fcilib.training.run import run_one
 
 SMOKE = PROFILES["smoke"]
@@ -95,7 +95,7 @@ def test_sigkill_at_several_moments_then_the_same_metrics_and_one_record(tmp_pat
     assert process.returncode == 0
     assert measured(killed.find(spec)) == measured(expected)
     assert [p.name for p in killed.folder.glob("*.json")] == [f"{spec.identity}.json"]
-    assert read(killed.path(spec))
+    assert killed.read(killed.path(spec))
 
 
 def test_two_processes_that_want_the_same_run_train_it_once(tmp_path):
@@ -141,7 +141,7 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
         executors.execute([experiment()], Records(tmp_path), "ray", print)
 
 
-def die_once(spec, records):
+def die_once(spec, records, device):
     """A worker's task that kills its own process the first time any worker runs it."""
     flag = records.folder / "died"
     if not flag.exists():
@@ -150,12 +150,12 @@ def die_once(spec, records):
     run_one(spec, records)
 
 
-def die(spec, records):
+def die(spec, records, device):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_worker_that_dies_costs_nothing_but_its_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "_run", die_once)
+    monkeypatch.setattr(pool, "run_one", die_once)
     records = Records(tmp_path)
     specs = [experiment(seed) for seed in range(3)]
     executors.execute(specs, records, "process", lambda done: None)
@@ -164,7 +164,7 @@ def test_a_worker_that_dies_costs_nothing_but_its_run(tmp_path, monkeypatch):
 
 
 def test_workers_that_die_again_and_again_are_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "_run", die)
+    monkeypatch.setattr(pool, "run_one", die)
     with pytest.raises(RunsFailed, match="workers died 3 times in a row") as caught:
         executors.execute([experiment()], Records(tmp_path), "process", lambda done: None)
     assert list(caught.value.failures) == [experiment()]
@@ -238,7 +238,7 @@ def test_every_run_that_fails_is_named(tmp_path, monkeypatch):
 
 
 def test_an_interrupt_stops_everything_at_once(tmp_path, monkeypatch):
-    def interrupted(spec, records):
+    def interrupted(spec, records, *_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(executors, "run_one", interrupted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fcilib.model.probes import FILMED, film_group
+from fcilib.model.film import FILMED, film_group
 from fcilib.present.interactive.widget import Widget, select
 from fcilib.study.results import Results
 from fcilib.training.records import Record

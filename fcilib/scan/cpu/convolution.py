@@ -10,12 +10,14 @@ from fcilib.scan.cpu.convolution_loops import conv_backward, conv_forward
 from fcilib.scan.cpu.lanes import LANES
 from fcilib.scan.cpu.tensors import (
     address,
+    blocked,
     blocks_of,
     dense,
     empty,
     rows,
     single,
     sum_first,
+    unblocked,
 )
 from fcilib.scan.cpu.threads import spread_over_threads
 
@@ -32,39 +34,38 @@ class _Conv(torch.autograd.Function):
     def forward(ctx, x, weight, bias, reverse):
         batch, length, width = x.shape
         taps = weight.shape[1]
-        x, weight, bias = dense(x), weight.contiguous(), dense(bias)
+        x, filters, bias = dense(x), blocked(weight), dense(bias)
         out = empty(batch, length, width)
         spread_over_threads(
             conv_forward,
             batch * blocks_of(width),
-            taps * LANES,
+            0,
             (
-                length, width, taps, rows(x, reverse), address(weight), address(bias),
+                length, width, taps, rows(x, reverse), address(filters), address(bias),
                 rows(out, reverse),
             ),
         )  # fmt: skip
-        ctx.save_for_backward(x, weight, bias)
+        ctx.save_for_backward(x, filters, bias)
         ctx.reverse = reverse
         return out
 
     @staticmethod
     @first_derivative
     def backward(ctx, dout):
-        x, weight, bias = ctx.saved_tensors
+        x, filters, bias = ctx.saved_tensors
         reverse = ctx.reverse
         batch, length, width = x.shape
-        taps, blocks = weight.shape[1], blocks_of(width)
+        blocks, taps, _ = filters.shape
         dout, dx = dense(dout), empty(batch, length, width)
         dweight, dbias = empty(batch, blocks, taps, LANES), empty(batch, blocks, LANES)
         spread_over_threads(
             conv_backward,
             batch * blocks,
-            2 * taps * LANES,
+            taps * LANES,
             (
-                length, width, taps, rows(x, reverse), address(weight), address(bias),
+                length, width, taps, rows(x, reverse), address(filters), address(bias),
                 rows(dout, reverse), rows(dx, reverse), address(dweight), address(dbias),
             ),
         )  # fmt: skip
-        dweight = sum_first(dweight).transpose(1, 2).reshape(blocks * LANES, taps)[:width]
         dbias = None if bias is None else sum_first(dbias).view(-1)[:width]
-        return dx, dweight, dbias, None
+        return dx, unblocked(sum_first(dweight), width), dbias, None

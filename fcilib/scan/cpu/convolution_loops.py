@@ -12,24 +12,14 @@ from fcilib.scan.cpu.lanes import (
     Rows,
     compiled,
     full,
-    get,
     inlined,
     load,
-    put,
     read,
+    read_or_zero,
     sigmoid,
     store,
     write,
 )
-
-
-@inlined
-def _filters(weight, taps, channel, count, into):
-    """weight[channel:channel + count] as `(K, LANES)`."""
-    for k in range(taps):
-        store(into, k * LANES, full(0.0))
-        for c in range(count):
-            put(into, k * LANES + c, get(weight, (channel + c) * taps + k))
 
 
 @inlined
@@ -43,42 +33,35 @@ def _response(x, x_row, t, taps, filters, shift, count):
 
 
 @compiled
-def conv_forward(
-    first, last, length, width, taps, x: Rows, weight, bias, out: Rows, work
-):  # fmt: skip
-    """Tasks `first` to `last`. Workspace: `(K, LANES)`."""
+def conv_forward(first, last, length, width, taps, x: Rows, weight, bias, out: Rows, work):
+    """Tasks `first` to `last`. `weight` is `(blocks, K, LANES)`; no workspace is needed."""
     blocks = (width + LANES - 1) // LANES
     for task in range(first, last):
         batch, channel = task // blocks, task % blocks * LANES
         count = min(LANES, width - channel)
-        _filters(weight, taps, channel, count, work)
-        shift = full(0.0)
-        if bias != 0:
-            shift = read(bias, channel, count)
+        filters = weight + FLOAT * (task % blocks) * taps * LANES
+        shift = read_or_zero(bias, channel, count)
         x_row = batch * x[1] + channel
         for t in range(length):
-            value = _response(x, x_row, t, taps, work, shift, count)
+            value = _response(x, x_row, t, taps, filters, shift, count)
             write(out[0], batch * out[1] + t * out[2] + channel, value * sigmoid(value), count)
 
 
 @compiled
 def conv_backward(
     first, last, length, width, taps, x: Rows, weight, bias,
-    dout: Rows, dx: Rows, dweight, dbias, work,
+    dout: Rows, dx: Rows, dweight, dbias, ring,
 ):  # fmt: skip
     """Tasks `first` to `last`. `dweight`: `(tasks, K, LANES)`, `dbias`: `(tasks, LANES)`.
 
-    Workspace: `(2 K, LANES)`; the second half is a ring of the last K gradients.
+    Workspace: `ring`, the last K gradients, `(K, LANES)`.
     """
     blocks = (width + LANES - 1) // LANES
-    ring = work + FLOAT * taps * LANES
     for task in range(first, last):
         batch, channel = task // blocks, task % blocks * LANES
         count = min(LANES, width - channel)
-        _filters(weight, taps, channel, count, work)
-        shift = full(0.0)
-        if bias != 0:
-            shift = read(bias, channel, count)
+        filters = weight + FLOAT * (task % blocks) * taps * LANES
+        shift = read_or_zero(bias, channel, count)
         x_row = batch * x[1] + channel
         slopes = dweight + FLOAT * task * taps * LANES
         for k in range(taps):
@@ -88,7 +71,7 @@ def conv_backward(
         for t in range(length + taps - 1):
             grad = full(0.0)
             if t < length:
-                value = _response(x, x_row, t, taps, work, shift, count)
+                value = _response(x, x_row, t, taps, filters, shift, count)
                 s = sigmoid(value)
                 grad = read(dout[0], batch * dout[1] + t * dout[2] + channel, count)
                 grad = grad * s * (full(1.0) + value * (full(1.0) - s))
@@ -101,6 +84,6 @@ def conv_backward(
             if back >= 0:
                 dvalue = full(0.0)
                 for k in range(taps):
-                    dvalue = dvalue + load(work, k * LANES) * load(ring, (t - k) % taps * LANES)
+                    dvalue = dvalue + load(filters, k * LANES) * load(ring, (t - k) % taps * LANES)
                 write(dx[0], batch * dx[1] + back * dx[2] + channel, dvalue, count)
         store(dbias, task * LANES, dshift)

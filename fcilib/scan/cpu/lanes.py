@@ -9,7 +9,8 @@ machine has. Memory is addressed by integers (`tensor.data_ptr()`), offsets are 
 | --- | --- |
 | `load(a, i)`, `store(a, i, v)` | lanes at float `i` after address `a` |
 | `read`, `write` (…, count) | only the first `count` lanes; the others read as 0 |
-| `get(a, i)`, `put(a, i, x)` | one float |
+| `read_or_zero` | as `read`; zeros where the address is 0 |
+| `put(a, i, x)` | store one float |
 | `spread(a, i)` | one float, in every lane |
 | `fetch_to_read`, `fetch_to_write` (a, i) | have those lanes in the cache soon |
 | `full(c)` | a constant in every lane |
@@ -21,6 +22,7 @@ machine has. Memory is addressed by integers (`tensor.data_ptr()`), offsets are 
 from __future__ import annotations
 
 import hashlib
+import math
 import operator
 from collections.abc import Callable
 from contextlib import suppress
@@ -63,7 +65,6 @@ def inlined(function: Callable) -> Callable:
 
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)
 _VECTOR, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
-_MASK = ir.VectorType(ir.IntType(1), LANES)
 _CONTRACT = ("contract",)  # a * b + c may be fused; nothing else may be reordered
 
 
@@ -132,9 +133,9 @@ def load_part(typingctx, address, offset, count):
 
     def codegen(context, builder, signature, args):
         place = _pointer(builder, *args[:2], _VECTOR)
-        kind = ir.FunctionType(_VECTOR, [place.type, _INT, _MASK, _VECTOR])
-        function = _declare(builder, f"llvm.masked.load.v{LANES}f32.p0", kind)
-        return builder.call(function, [place, _INT(4), _first(builder, args[2]), _constant(0.0)])
+        name = f"llvm.masked.load.v{LANES}f32.p0"
+        arguments = [place, _INT(4), _first(builder, args[2]), _constant(0.0)]
+        return _call(builder, name, _VECTOR, arguments)
 
     return lanes(types.int64, types.int64, types.int64), codegen
 
@@ -145,9 +146,9 @@ def store_part(typingctx, address, offset, value, count):
 
     def codegen(context, builder, signature, args):
         place = _pointer(builder, *args[:2], _VECTOR)
-        kind = ir.FunctionType(ir.VoidType(), [_VECTOR, place.type, _INT, _MASK])
-        function = _declare(builder, f"llvm.masked.store.v{LANES}f32.p0", kind)
-        builder.call(function, [args[2], place, _INT(4), _first(builder, args[3])])
+        name = f"llvm.masked.store.v{LANES}f32.p0"
+        arguments = [args[2], place, _INT(4), _first(builder, args[3])]
+        _call(builder, name, ir.VoidType(), arguments)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, lanes, types.int64), codegen
@@ -158,11 +159,10 @@ def _prefetcher(write):
     def prefetch(typingctx, address, offset):
         def codegen(context, builder, signature, args):
             place = _pointer(builder, *args, _FLOAT)
-            kind = ir.FunctionType(ir.VoidType(), [place.type, _INT, _INT, _INT])
-            function = _declare(builder, "llvm.prefetch.p0", kind)
             for line in range(0, LANES, 16):  # 64 bytes each
                 at = builder.gep(place, [_INT(line)], source_etype=_FLOAT)
-                builder.call(function, [at, _INT(int(write)), _INT(3), _INT(1)])
+                arguments = [at, _INT(int(write)), _INT(3), _INT(1)]
+                _call(builder, "llvm.prefetch.p0", ir.VoidType(), arguments)
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64), codegen
@@ -199,9 +199,8 @@ def total(typingctx, value):
     """The sum of the lanes, as a tree."""
 
     def codegen(context, builder, signature, args):
-        kind = ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR])
-        function = _declare(builder, f"llvm.vector.reduce.fadd.v{LANES}f32", kind)
-        return builder.call(function, [_FLOAT(0.0), args[0]], fastmath=("reassoc", "nsz"))
+        name, arguments = f"llvm.vector.reduce.fadd.v{LANES}f32", [_FLOAT(0.0), args[0]]
+        return _call(builder, name, _FLOAT, arguments, ("reassoc", "nsz"))
 
     return types.float32(lanes), codegen
 
@@ -215,16 +214,6 @@ def put(typingctx, address, offset, value):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.float32), codegen
-
-
-@intrinsic
-def get(typingctx, address, offset):
-    """Load one float."""
-
-    def codegen(context, builder, signature, args):
-        return builder.load(_pointer(builder, *args, _FLOAT), align=4, typ=_FLOAT)
-
-    return types.float32(types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -283,8 +272,11 @@ def _times_power(typingctx, mantissa, shifted):
     return lanes(lanes, lanes), codegen
 
 
-def _declare(builder, name, kind):
-    return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+def _call(builder, name, result, arguments, flags=()):
+    """Call a function of LLVM's own."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    return builder.call(function, arguments, fastmath=flags)
 
 
 def _arithmetic(symbol, instruction):
@@ -306,6 +298,12 @@ def read(address, offset, count):
 
 
 @inlined
+def read_or_zero(address, offset, count):
+    """As `read`; zeros where there is nothing to read (address 0)."""
+    return read(address, offset, count) if address != 0 else full(0.0)
+
+
+@inlined
 def write(address, offset, value, count):
     """The counterpart of `read`."""
     if count == LANES:
@@ -321,7 +319,7 @@ _arithmetic(operator.truediv, "fdiv")
 
 _MAGIC = 1.5 * 2.0**23  # adding it rounds to an integer, which then stands in the low bits
 _MAGIC_BITS = 0x4B400000
-LOG2_E, LN_2 = 1.4426950408889634, 0.6931471805599453
+LOG2_E, LN_2 = math.log2(math.e), math.log(2.0)
 
 
 @inlined

@@ -7,22 +7,24 @@ from torch import Tensor
 
 from fcilib.scan.backend import ScanInputs, first_derivative, in_memory
 from fcilib.scan.cpu.convolution import causal_conv_silu
-from fcilib.scan.cpu.lanes import LANES
+from fcilib.scan.cpu.lanes import LANES, LOG2_E
 from fcilib.scan.cpu.scan_loops import (
+    BACKWARD_FLOATS,
+    FORWARD_FLOATS,
     STEPS,
-    backward_floats,
-    forward_floats,
     scan_backward,
     scan_forward,
 )
 from fcilib.scan.cpu.tensors import (
     address,
+    blocked,
     blocks_of,
     dense,
     empty,
     rows,
     single,
     sum_first,
+    unblocked,
 )
 from fcilib.scan.cpu.threads import spread_over_threads
 
@@ -52,14 +54,14 @@ class _Scan(torch.autograd.Function):
     ):  # fmt: skip
         batch, length, width = u.shape
         states = A.shape[1]
-        A = A.contiguous()
+        A = blocked(A * LOG2_E)
         u, delta, B, C, D, z, delta_bias = map(dense, (u, delta, B, C, D, z, delta_bias))
         blocks = blocks_of(width)
         tasks, chunks = batch * blocks, -(-length // STEPS)
         differentiate = any(ctx.needs_input_grad)
         places = chunks + 1 if differentiate else 1
         kept = empty(tasks, places, states, LANES)
-        kept[:, 0] = 0.0 if initial is None else _blocked(initial)
+        kept[:, 0] = 0.0 if initial is None else blocked(initial).flatten(0, 1)
         kept_task = kept.stride(0)
         kept_chunk = kept.stride(1) if differentiate else 0
         out = empty(batch, length, width)
@@ -71,7 +73,7 @@ class _Scan(torch.autograd.Function):
         spread_over_threads(
             scan_forward,
             tasks,
-            forward_floats(states),
+            FORWARD_FLOATS,
             (*common, rows(out, reverse), kept.data_ptr(), kept_chunk, kept_task),
         )
         if differentiate:
@@ -81,7 +83,7 @@ class _Scan(torch.autograd.Function):
             ctx.set_materialize_grads(False)
         if not want_last:
             return out, None
-        return out, _unblocked(kept[:, -1], width)
+        return out, unblocked(kept[:, -1].view(batch, blocks, states, LANES), width)
 
     @staticmethod
     @first_derivative
@@ -89,58 +91,44 @@ class _Scan(torch.autograd.Function):
         u, delta, A, B, C, D, z, delta_bias, kept = ctx.saved_tensors
         reverse = ctx.reverse
         batch, length, width = u.shape
-        states = A.shape[1]
-        blocks = blocks_of(width)
+        blocks, states, _ = A.shape
         tasks = batch * blocks
         dout = dense(dout)
-        carries = empty(tasks, states, LANES).zero_() if dlast is None else _blocked(dlast)
+        # Written over; a copy even where blocks of one state lie in memory as their rows do.
+        carry = torch.zeros(tasks, states, LANES) if dlast is None else blocked(dlast).clone()
         du, ddelta = empty(batch, length, width), empty(batch, length, width)
         dz = None if z is None else empty(batch, length, width)
         dB, dC = (empty(blocks, batch, length, states) for _ in range(2))
-        dA = empty(tasks, states, LANES)
+        dA = torch.zeros(tasks, states, LANES)
         dD, dbias = empty(tasks, LANES), empty(tasks, LANES)
         spread_over_threads(
             scan_backward,
             tasks,
-            backward_floats(states),
+            BACKWARD_FLOATS,
             (
                 length, width, states, ctx.use_softplus,
                 rows(u, reverse), rows(delta, reverse), A.data_ptr(), rows(B, reverse),
                 rows(C, reverse), address(D), rows(z, reverse), address(delta_bias),
                 kept.data_ptr(), kept.stride(1), kept.stride(0), rows(dout, reverse),
-                carries.data_ptr(), rows(du, reverse), rows(ddelta, reverse), rows(dz, reverse),
+                address(carry), rows(du, reverse), rows(ddelta, reverse), rows(dz, reverse),
                 (*rows(dB[0], reverse), dB.stride(0)), (*rows(dC[0], reverse), dC.stride(0)),
                 dA.data_ptr(), dD.data_ptr(), dbias.data_ptr(),
             ),
         )  # fmt: skip
-        dA = sum_first(dA.view(batch, blocks, states, LANES)).transpose(1, 2)
+        dinitial = None
+        if ctx.initial:
+            dinitial = unblocked(carry.view(batch, blocks, states, LANES), width)
         return (
             du,
             ddelta,
-            dA.reshape(blocks * LANES, states)[:width],
+            unblocked(sum_first(dA.view(batch, blocks, states, LANES)), width),
             sum_first(dB),
             sum_first(dC),
             None if D is None else sum_first(dD.view(batch, -1))[:width],
             dz,
             None if delta_bias is None else sum_first(dbias.view(batch, -1))[:width],
-            _unblocked(carries, width) if ctx.initial else None,
+            dinitial,
             None,
             None,
             None,
         )
-
-
-def _blocked(state: Tensor) -> Tensor:
-    """`(B, d, N)` as the kernels hold it, a copy: `(B blocks, N, LANES)`, zeros in the last lanes."""
-    batch, width, states = state.shape
-    blocks = blocks_of(width)
-    held = empty(batch * blocks, states, LANES)
-    padded = torch.nn.functional.pad(state, (0, 0, 0, blocks * LANES - width))
-    return held.copy_(padded.view(-1, LANES, states).transpose(1, 2))
-
-
-def _unblocked(held: Tensor, width: int) -> Tensor:
-    """The way back."""
-    states, blocks = held.shape[1], blocks_of(width)
-    state = held.transpose(1, 2).reshape(-1, blocks * LANES, states)
-    return state[:, :width].clone()

@@ -8,18 +8,15 @@ chunk's results.
 
 Arguments: `Rows` for a tensor of rows, a plain address for the others; address 0 is "not given".
 Strides and offsets are in floats. A negative step stride, with the address of the last row, is a
-scan from the end.
+scan from the end. `A` is A times log2(e) as `(blocks, N, LANES)`: exp(delta A) = 2**(delta A').
 """
 
 from __future__ import annotations
-
-from numba import njit
 
 from fcilib.scan.cpu.lanes import (
     FLOAT,
     LANES,
     LN_2,
-    LOG2_E,
     PartialRows,
     Rows,
     clamp,
@@ -28,11 +25,11 @@ from fcilib.scan.cpu.lanes import (
     fetch_to_read,
     fetch_to_write,
     full,
-    get,
     inlined,
     load,
     put,
     read,
+    read_or_zero,
     sigmoid,
     softplus,
     spread,
@@ -62,24 +59,19 @@ def _poison(rate):
     return rate - rate
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _transpose_block(A, states, channel, count, into):
-    """A[channel:channel + count] times log2(e), as `(N, LANES)`: exp(delta A) = 2**(delta A')."""
-    for n in range(states):
-        store(into, n * LANES, full(0.0))
-        for c in range(count):
-            put(into, n * LANES + c, get(A, (channel + c) * states + n))
-        store(into, n * LANES, load(into, n * LANES) * full(LOG2_E))
+FORWARD_FLOATS, BACKWARD_FLOATS = 3 * CHUNK, 10 * CHUNK  # sizes of the workspaces
 
 
-def forward_floats(states: int) -> int:
-    """Size of the workspace of `scan_forward`, in floats."""
-    return states * LANES + 3 * CHUNK
-
-
-def backward_floats(states: int) -> int:
-    """Size of the workspace of `scan_backward`, in floats."""
-    return states * LANES + 10 * CHUNK
+@inlined
+def _task(task, width, A, D, delta_bias, states):
+    """Sequence, block, first channel, number of channels; A of the block, bias, skip weight."""
+    blocks = (width + LANES - 1) // LANES
+    batch, block = task // blocks, task % blocks
+    channel = block * LANES
+    count = min(LANES, width - channel)
+    rates = A + FLOAT * block * states * LANES
+    bias = read_or_zero(delta_bias, channel, count)
+    return batch, block, channel, count, rates, bias, read_or_zero(D, channel, count)
 
 
 @compiled
@@ -90,24 +82,14 @@ def scan_forward(
 ):  # fmt: skip
     """Tasks `first` to `last`. `kept`: per task, the state before each chunk, then the last one.
 
-    The first of them is there before the call. With `kept_chunk` 0 (nothing will be differentiated) there is one place, written over.
+    The first is there already. With `kept_chunk` 0 (nothing will be differentiated) there is one
+    place, written over.
     """
-    blocks = (width + LANES - 1) // LANES
-    rates = work
-    steps_at = rates + FLOAT * states * LANES
+    steps_at = work
     inputs_at = steps_at + FLOAT * CHUNK
     sums_at = inputs_at + FLOAT * CHUNK
     for task in range(first, last):
-        batch, block = task // blocks, task % blocks
-        channel = block * LANES
-        count = min(LANES, width - channel)
-        _transpose_block(A, states, channel, count, rates)
-        bias = full(0.0)
-        if delta_bias != 0:
-            bias = read(delta_bias, channel, count)
-        skip = full(0.0)
-        if D != 0:
-            skip = read(D, channel, count)
+        batch, _, channel, count, rates, bias, skip = _task(task, width, A, D, delta_bias, states)
         state_at = kept + FLOAT * task * kept_task
         for start in range(0, length, STEPS):
             steps = min(STEPS, length - start)
@@ -156,19 +138,17 @@ def scan_forward(
 def scan_backward(
     first, last, length, width, states, use_softplus,
     u: Rows, delta: Rows, A, B: Rows, C: Rows, D, z: Rows, delta_bias,
-    kept, kept_chunk, kept_task, dout: Rows, carries,
+    kept, kept_chunk, kept_task, dout: Rows, carry,
     du: Rows, ddelta: Rows, dz: Rows, dB: PartialRows, dC: PartialRows, dA, dD, dbias, work,
 ):  # fmt: skip
     """Tasks `first` to `last`, against the direction of the scan.
 
-    `carries`, `(tasks, N, LANES)`, is what each state sends back: the gradient of the last state
-    before the call, that of the initial state after it.
-    `dB`, `dC` are partial sums `(blocks, B, L, N)`; `dA` `(tasks, N, LANES)`, `dD`, `dbias`
-    `(tasks, LANES)`: each cell belongs to one task, so no order of the tasks can change a sum.
+    `carry`, `(tasks, N, LANES)`, holds the gradient of the last state and is left with that of the
+    first. `dB`, `dC` are partial sums `(blocks, B, L, N)`; `dA` `(tasks, N, LANES)`, zeros at
+    first, `dD`, `dbias` `(tasks, LANES)`: each cell belongs to one task, so no order of the tasks
+    can change a sum.
     """
-    blocks = (width + LANES - 1) // LANES
-    rates = work
-    steps_at = rates + FLOAT * states * LANES
+    steps_at = work
     inputs_at = steps_at + FLOAT * CHUNK
     sums_at = inputs_at + FLOAT * CHUNK
     grads_at = sums_at + FLOAT * CHUNK
@@ -179,20 +159,11 @@ def scan_backward(
     slopes_at = states_at + FLOAT * CHUNK
     openings_at = slopes_at + FLOAT * CHUNK
     for task in range(first, last):
-        batch, block = task // blocks, task % blocks
-        channel = block * LANES
-        count = min(LANES, width - channel)
-        _transpose_block(A, states, channel, count, rates)
-        bias = full(0.0)
-        if delta_bias != 0:
-            bias = read(delta_bias, channel, count)
-        skip = full(0.0)
-        if D != 0:
-            skip = read(D, channel, count)
+        batch, block, channel, count, rates, bias, skip = _task(
+            task, width, A, D, delta_bias, states
+        )
         dA_at = dA + FLOAT * task * states * LANES
-        carry_at = carries + FLOAT * task * states * LANES
-        for n in range(states):
-            store(dA_at, n * LANES, full(0.0))
+        carries = carry + FLOAT * task * states * LANES
         dskip = full(0.0)
         dshift = full(0.0)
         chunks = (length + STEPS - 1) // STEPS
@@ -217,9 +188,7 @@ def scan_backward(
                     use_softplus,
                 )
                 value = read(u[0], batch * u[1] + t * u[2] + channel, count)
-                grad = full(0.0)
-                if dout[0] != 0:
-                    grad = read(dout[0], batch * dout[1] + t * dout[2] + channel, count)
+                grad = read_or_zero(dout[0], batch * dout[1] + t * dout[2] + channel, count)
                 if z[0] != 0:
                     gate = read(z[0], batch * z[1] + t * z[2] + channel, count)
                     opening = sigmoid(gate)
@@ -248,22 +217,22 @@ def scan_backward(
                     h = decay * h + load(inputs_at, s * LANES) * spread(B[0], B_row + s * B[2] + n)
                     y = load(sums_at, s * LANES) + spread(C[0], C_row + s * C[2] + n) * h
                     store(sums_at, s * LANES, y)
-                carry = load(carry_at, n * LANES)
+                received = load(carries, n * LANES)
                 drate = load(dA_at, n * LANES)
                 for s in range(steps - 1, -1, -1):
                     grad = load(grads_at, s * LANES)
-                    dh = carry + spread(C[0], C_row + s * C[2] + n) * grad
+                    dh = received + spread(C[0], C_row + s * C[2] + n) * grad
                     put(dC[0], dC_row + s * dC[2] + n, total(grad * h))
                     put(dB[0], dB_row + s * dB[2] + n, total(dh * load(inputs_at, s * LANES)))
                     dinput = load(dinputs_at, s * LANES)
                     dinput = dinput + dh * spread(B[0], B_row + s * B[2] + n)
                     store(dinputs_at, s * LANES, dinput)
-                    carry = load(decays_at, s * LANES) * dh
+                    received = load(decays_at, s * LANES) * dh
                     h = load(states_at, s * LANES)  # the state before this step
-                    dexponent = carry * h
+                    dexponent = received * h
                     drate = drate + dexponent * load(steps_at, s * LANES)
                     store(dsteps_at, s * LANES, load(dsteps_at, s * LANES) + dexponent * rate)
-                store(carry_at, n * LANES, carry)
+                store(carries, n * LANES, received)
                 store(dA_at, n * LANES, drate)
             for s in range(steps):
                 t = start + s
@@ -282,9 +251,7 @@ def scan_backward(
                     gate = read(z[0], batch * z[1] + t * z[2] + channel, count)
                     opening = load(openings_at, s * LANES)
                     slope = opening * (full(1.0) + gate * (full(1.0) - opening))
-                    grad = full(0.0)
-                    if dout[0] != 0:
-                        grad = read(dout[0], batch * dout[1] + t * dout[2] + channel, count)
+                    grad = read_or_zero(dout[0], batch * dout[1] + t * dout[2] + channel, count)
                     y = load(sums_at, s * LANES)
                     write(dz[0], batch * dz[1] + t * dz[2] + channel, grad * y * slope, count)
         store(dD, task * LANES, dskip)

@@ -43,6 +43,19 @@ def rows(tensor: Tensor | None, reverse: bool) -> Rows:
     return tensor.data_ptr() + FLOAT * step * (tensor.shape[1] - 1), batch, -step
 
 
+def blocked(matrix: Tensor) -> Tensor:
+    """`(…, d, N)` as the loops hold it: `(…, blocks, N, LANES)`, zeros in the last lanes."""
+    *outer, width, states = matrix.shape
+    if missing := -width % LANES:
+        matrix = torch.nn.functional.pad(matrix, (0, 0, 0, missing))
+    return matrix.reshape(*outer, -1, LANES, states).transpose(-1, -2).contiguous()
+
+
+def unblocked(blocks: Tensor, width: int) -> Tensor:
+    """The inverse: `(…, blocks, N, LANES)` to `(…, d, N)`, contiguous."""
+    return blocks.transpose(-1, -2).flatten(-3, -2)[..., :width, :].contiguous()
+
+
 def sum_first(parts: Tensor) -> Tensor:
     """Sum over the first axis in a fixed order, whatever the number of threads."""
     if parts.shape[0] == 1:

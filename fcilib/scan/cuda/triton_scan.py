@@ -1,15 +1,6 @@
 """The Triton back end: its scan, launched forward and backward (see triton_scan_kernels.py).
 
-State of the evidence: forward and backward, of the scan and of the convolution, have been run in
-Triton's interpreter against the float64 reference, and compiled for sm_80 and sm_90 without
-register spills. They have not run on a GPU: speed is unknown, and `tests/scan/test_gpu.py` is the
-check to run first where there is one.
-
-The scan is four launches. Forward: one walk through the sequence, which keeps one state per
-`SEGMENT` steps. Backward: all segments are walked again, at the same time, to keep the state
-before every chunk; a walk from the end keeps the gradient that enters every chunk; then all chunks
-are differentiated at the same time. What programs share (gradients of A, D, B, C, the bias) each
-writes apart and torch adds up in its fixed order: there are no atomics, results repeat bit for bit.
+README.md of the folder above describes the four launches.
 """
 
 from __future__ import annotations
@@ -29,8 +20,8 @@ from fcilib.scan.cuda.triton_shared import along, empty, on_device_of, rows, str
 
 __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 
-# Reasoned from registers and traffic, not measured, and functions of the shapes alone: with
-# autotuning the order of additions, and so the last bits, would depend on timings.
+# Functions of the shapes alone: with autotuning the order of additions, and so the last bits, would
+# depend on timings.
 SEGMENT = 64  # steps between the states kept from forward to backward: N / 64 floats per entry of u
 CHUNK = 8  # steps differentiated at a time: 2 N / 8 floats per entry of u during the backward pass
 # Channels per program of a walk and steps read at a time: one channel per thread, or four threads

@@ -1,8 +1,5 @@
 """The scan as Triton kernels. README.md of the folder above has the mathematics and its symbols.
 
-State of the evidence: every kernel here has been run in Triton's interpreter and compiled for
-sm_80 and sm_90. None has been run on a GPU; block sizes are reasoned, not measured.
-
 A row is what lies at one batch entry and one step: `(d,)` of u, delta, z, y, `(N,)` of B and C.
 Each tensor of rows comes as an address and the strides of batch, step and last axis. To run in
 reverse the caller passes the address of the last row and a negative step stride; the kernels do not
@@ -53,6 +50,25 @@ def _softplus(x):
     series = 1.0 / 3.0 + q * series
     # NaN: `maximum` may drop it, the series keeps it
     return tl.maximum(x, 0.0) + 2.0 * (s + s * q * series)
+
+
+@triton.jit
+def _tile(block, width, N: tl.constexpr, BLOCK: tl.constexpr, STATES: tl.constexpr):
+    """States and channels of a block, which of them are real, and where their cells lie."""
+    n = tl.arange(0, STATES)
+    d = block * BLOCK + tl.arange(0, BLOCK)
+    here, real = d < width, n < N
+    both = real[:, None] & here[None, :]
+    return n, d, here, real, both, n[:, None] * width.to(tl.int64) + d[None, :]
+
+
+@triton.jit
+def _offset(bias, bias_d, d, here, BLOCK: tl.constexpr):
+    """The bias of the step sizes; zeros without one."""
+    offset = tl.zeros((BLOCK,), tl.float32)
+    if bias is not None:
+        offset = load(bias + d * bias_d, here)
+    return offset
 
 
 @triton.jit
@@ -122,15 +138,9 @@ def scan_states_kernel(
     block = program % blocks
     segment = program // blocks % segments
     batch = program // blocks // segments
-    n = tl.arange(0, STATES)
-    d = block * BLOCK + tl.arange(0, BLOCK)
-    here, real = d < width, n < N
-    both = real[:, None] & here[None, :]
-    cell = n[:, None] * width.to(tl.int64) + d[None, :]
+    n, d, here, real, both, cell = _tile(block, width, N, BLOCK, STATES)
     rate = load(A + cell, both) * LOG2E
-    offset = tl.zeros((BLOCK,), tl.float32)
-    if bias is not None:
-        offset = load(bias + d * bias_d, here)
+    offset = _offset(bias, bias_d, d, here, BLOCK)
     if D is not None:
         skip = load(D + d * D_d, here)
     t = segment * SEGMENT * STEPS
@@ -212,15 +222,9 @@ def scan_carry_kernel(
     program = tl.program_id(0).to(tl.int64)
     block = program % blocks
     batch = program // blocks
-    n = tl.arange(0, STATES)
-    d = block * BLOCK + tl.arange(0, BLOCK)
-    here, real = d < width, n < N
-    both = real[:, None] & here[None, :]
-    cell = n[:, None] * width.to(tl.int64) + d[None, :]
+    n, d, here, real, both, cell = _tile(block, width, N, BLOCK, STATES)
     rate = load(A + cell, both) * LOG2E
-    offset = tl.zeros((BLOCK,), tl.float32)
-    if bias is not None:
-        offset = load(bias + d * bias_d, here)
+    offset = _offset(bias, bias_d, d, here, BLOCK)
     t = (chunks.to(tl.int64) * EVERY - 1) * STEPS
     delta += batch * delta_b + t * delta_t + d * delta_d
     dy += batch * dy_b + t * dy_t + d * dy_d
@@ -309,9 +313,7 @@ def scan_gradient_kernel(
     cells = (batch * blocks + block) * N * length + (t + ts) * TURN
     dB += cells
     dC += cells
-    offset = tl.zeros((BLOCK,), tl.float32)
-    if bias is not None:
-        offset = load(bias + d * bias_d, here)
+    offset = _offset(bias, bias_d, d, here, BLOCK)
     us = _rows(u, u_t, left, here, STEPS)
     steps = _step_sizes(_rows(delta, delta_t, left, here, STEPS), offset, left, SOFTPLUS, STEPS)
     xs = ()

@@ -1,0 +1,120 @@
+"""The ledger's rule for readers: how a verdict is made, worked examples, what other rules give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from fcilib.ledger.claims import Claim
+from fcilib.ledger.intervals import Interval
+from fcilib.ledger.ledger import Entry, sensitive
+from fcilib.ledger.verdict import (
+    ALTERNATIVES,
+    CONTRADICTED,
+    HOLDS,
+    NOT_HERE,
+    OPEN,
+    STANDARD,
+    SUBSTANCE,
+    UNDER,
+    Rule,
+    compared,
+    zone,
+)
+
+SAID_WHEN = {
+    HOLDS: "The paper's literal protocol agrees, in a fair trial.",
+    f"{UNDER} …": "The literal protocol differs, and the readings that are named agree.",
+    SUBSTANCE: "Every reading differs, and the statement behind the number holds under the literal "
+    "protocol: what is said to fail fails, or what is said to succeed succeeds.",
+    CONTRADICTED: "Every reading differs, and the statement behind the number fails too.",
+    OPEN: "A trial was not fair, an interval is too wide, or the paper leaves the method "
+    "undefined. What is missing stands beside the verdict.",
+    NOT_HERE: "It needs weights that can't be had offline. The command that would test it stands "
+    "beside the verdict.",
+}
+
+EXAMPLES = ("raw", "one-layer", "hotpotqa-random")
+"""Claims whose verdicts are worked out on the page."""
+
+
+def rule_page(entries: Mapping[str, Entry]) -> str:
+    """The rule in Markdown, with the verdicts, three worked examples and the effect of other rules.
+
+    `entries`: of each claim the one that decides.
+    """
+    verdicts = "\n".join(f"| *{verdict}* | {when} |" for verdict, when in SAID_WHEN.items())
+    examples = "\n".join(f"* {_worked(entries[name])}" for name in EXAMPLES)
+    changes = "\n".join(f"* {_changed(entries, other)}" for other in ALTERNATIVES)
+    return f"""A verdict is made in four steps.
+
+1. **An interval.** A mean over seeds gets a 95% interval that joins two errors: of the seeds
+   (Student's) and of the finite test sets (Wilson's).
+2. **Agreement.** Two numbers agree if the interval reaches the paper's number within
+   {_points(STANDARD.margin)}. If the paper's number lies within {_points(STANDARD.near)} of chance,
+   what is compared is the distance from chance at that size, and the margin is at most one chance
+   level. A bound agrees on its side. Ranks, ratios and cosines have a margin of their own. An
+   interval that reaches farther than {STANDARD.widest:g} margins from its mean decides nothing.
+3. **A fair trial.** It has the paper's sizes, its number of training steps, at least
+   {STANDARD.seeds} seeds, as many as the paper reports, and a curve that no longer rises. A claim
+   about several conditions holds if a fair trial of each agrees, and fails by one that does not.
+   What follows by counting needs no trial.
+4. **Readings.** Every sensible reading of the protocol counts. Under `all`, the paper's literal
+   text, the query itself may be picked; under `others` it may not.
+
+| verdict | said when |
+| --- | --- |
+{verdicts}
+
+Three examples, computed from the records:
+
+{examples}
+
+Other rules would be reasonable too. These verdicts would change:
+
+{changes}
+"""
+
+
+def _changed(entries: Mapping[str, Entry], other: Rule) -> str:
+    """The verdicts that another rule would change, each behind a link to its row."""
+    verdicts = sensitive(entries, other).items()
+    rows = [f'<a href="#{name}"><code>{name}</code></a> ({verdict})' for name, verdict in verdicts]
+    return f"If {other.name}: {', '.join(rows) or 'none'}."
+
+
+def _worked(entry: Entry) -> str:
+    """How the verdict on a claim comes about, reading by reading, in sentences."""
+    claim = entry.claim
+    parts = [f"**{claim.statement}** The paper has {claim}."]
+    for protocol, (finding, *_) in entry.by_protocol.items():
+        agreeing, _ = zone(claim, finding, STANDARD)
+        side = {True: "agrees", False: "does not agree", None: "is too wide to say"}
+        under = f"Under `{protocol}`" if protocol else "Here"
+        seeds = f"{finding.n} seed{'s' if finding.n > 1 else ''}"
+        parts += [
+            f"{under}, {seeds} gave {claim.write(finding.mean, finding.sd)}.",
+            f"What agrees reaches from {_reach(claim, agreeing)};",
+            f"the interval, from {_reach(claim, finding.interval)},",
+            f"{side[compared(claim, finding)]}.",
+        ]
+    if claim.direction:
+        end = claim.write(claim.direction.value, math.nan)
+        parts.append(f"The statement behind the number is: {claim.direction.relation} {end}.")
+    if claim.counted:
+        parts.append("It follows by counting, so that neither size nor seeds matter.")
+    judgement = entry.judgement
+    missing = f"; missing: {'; '.join(judgement.missing)}" if judgement.missing else ""
+    return " ".join([*parts, f"The verdict is *{judgement.verdict}*{missing}."])
+
+
+def _reach(claim: Claim, values: Interval) -> str:
+    """An interval in the claim's unit; a share ends at 0 and 1."""
+    low, high = values.low, values.high
+    if claim.unit == "share":
+        low, high = max(low, 0.0), min(high, 1.0)
+    return f"{claim.write(low, math.nan)} to {claim.write(high, math.nan)}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:g} points"

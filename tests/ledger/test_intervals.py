@@ -1,0 +1,57 @@
+"""Intervals against SciPy's, and by hand."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from fcilib.ledger.intervals import LEVEL, Interval, interval, student, wilson
+
+
+@pytest.mark.parametrize("degrees", [*range(1, 31), 100, 10_000])
+def test_students_quantile_is_scipys(degrees):
+    exact = stats.t.ppf((1 + LEVEL) / 2, degrees)
+    assert student(degrees) == pytest.approx(exact, abs=3e-3)
+
+
+@given(st.integers(1, 5000), st.data())
+def test_wilsons_interval_is_scipys(examples, data):
+    hits = data.draw(st.integers(0, examples))
+    exact = stats.binomtest(hits, examples).proportion_ci(LEVEL, method="wilson")
+    ours = wilson(hits / examples, examples)
+    assert (ours.low, ours.high) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+def test_both_errors_are_joined_by_the_root_of_the_sum_of_their_squares():
+    """Three seeds at 0.4, 0.5, 0.6: s.d. 0.1, Student's 4.303; 300 examples, Wilson's 0.444."""
+    seeds = 4.303 * 0.1 / math.sqrt(3)
+    of_seeds = interval([0.4, 0.5, 0.6], None)
+    assert (of_seeds.low, of_seeds.high) == pytest.approx((0.5 - seeds, 0.5 + seeds))
+    tested = 0.5 - 0.44385  # Wilson's lower end for 150 of 300
+    both = interval([0.4, 0.5, 0.6], 100)
+    assert both.low == pytest.approx(0.5 - math.hypot(seeds, tested), abs=1e-4)
+    assert both.high == pytest.approx(0.5 + math.hypot(seeds, tested), abs=1e-4)
+
+
+def test_one_seed_has_the_error_of_its_test_set_alone():
+    assert interval([0.25], 1000) == wilson(0.25, 1000)
+    assert interval([7.0], None) == Interval(7.0, 7.0)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(1, 10_000))
+def test_an_interval_of_a_share_holds_its_mean_and_is_one_of_shares(values, examples):
+    found = interval(values, examples)
+    mean = sum(values) / len(values)
+    assert 0 <= found.low <= mean + 1e-12
+    assert mean - 1e-12 <= found.high <= 1
+
+
+def test_intervals_touch_at_their_ends():
+    low, high = Interval(0.0, 0.5), Interval(0.5, 1.0)
+    assert not low.misses(high)
+    assert low.misses(Interval(0.51, 1.0))
+    assert low.within(Interval(-math.inf, 0.5))
+    assert not low.within(high)
+    assert 0.5 in low

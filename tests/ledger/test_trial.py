@@ -1,0 +1,64 @@
+"""What runs lack to be a fair trial, by their records."""
+
+from pathlib import Path
+
+import pytest
+
+from fcilib.ledger.catalogue import catalogue
+from fcilib.ledger.trial import VALIDATION, shortfalls, still_rising
+from fcilib.publish.project import find_project
+from fcilib.retrieval import find
+from fcilib.study.profiles import PROFILES
+from fcilib.training.records import Records
+
+RECORDS = find_project(Path(__file__).parent).root / "records"
+PAPER = catalogue(PROFILES["paper"])["raw"].under["all"]
+
+
+def record(profile):
+    decider = catalogue(PROFILES[profile])["raw"].under["all"]
+    return Records(RECORDS / profile).find(decider)
+
+
+def test_a_run_at_the_papers_sizes_lacks_nothing():
+    assert shortfalls([record("paper")], PAPER, "precision") == ()
+
+
+def test_a_run_at_other_sizes_says_which_and_counts_its_steps():
+    sizes, steps = shortfalls([record("quick")], PAPER, "precision")
+    assert "length 512 (here 128)" in sizes
+    assert "width 128 (here 64)" in sizes
+    assert steps == "10,000 training steps (here 1,250)"
+
+
+def test_a_short_run_lacks_steps_alone():
+    short = PAPER.training.model_copy(update={"epochs": 10})
+    run = record("paper").model_copy(
+        update={"experiment": PAPER.model_copy(update={"training": short})}
+    )
+    assert shortfalls([run], PAPER, "precision") == ("10,000 training steps (here 2,500)",)
+
+
+def test_a_curve_that_still_rises_is_cut_off():
+    run = record("paper")
+    rising = {**run.curve, "precision": [epoch / 40 for epoch in range(40)]}
+    (lack,) = shortfalls([run.model_copy(update={"curve": rising})], PAPER, "precision")
+    assert lack == "a curve at rest (the last tenth rose by 10.0 points)"
+    assert shortfalls([run.model_copy(update={"curve": rising})], PAPER, "place") == ()
+
+
+@pytest.mark.parametrize(
+    ("curve", "rise"),
+    [([], 0.0), ([0.3], 0.0), ([0.3, 0.5], 0.2), ([0.5, 0.3], -0.2), ([0.0] * 18 + [1, 1], 1.0)],
+)
+def test_the_rise_is_from_tenth_to_tenth(curve, rise):
+    assert still_rising(curve) == pytest.approx(rise)
+
+
+def test_a_retrieval_lacks_the_questions_that_it_was_not_asked():
+    decider = catalogue(PROFILES["quick"])["bm25"].under["words"]
+    run = find(decider, RECORDS / "quick" / "retrievals")
+    (lack,) = shortfalls([run], decider, "any_hit")
+    assert lack == f"7,405 questions (here {run.validation:,})"
+    whole = run.model_copy(update={"validation": VALIDATION})
+    assert shortfalls([whole], decider, "any_hit") == ()

@@ -1,0 +1,114 @@
+"""The ledger's page: a row for each claim, which leads on to what its verdict rests on."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+from fcilib.ledger import catalogue
+from fcilib.ledger.claims import claims
+from fcilib.ledger.ledger import decisive, evidence, summary, whole_ledger
+from fcilib.ledger.verdict import ALTERNATIVES, STANDARD, VERDICTS
+from fcilib.present import ledger_page
+from fcilib.present.ledger_files import ledger_csv, ledger_json
+from fcilib.present.ledger_rule import EXAMPLES, rule_page
+from fcilib.publish.project import find_project
+
+ROOT = find_project(Path(__file__).parent).root
+
+
+@pytest.fixture(scope="module")
+def entries():
+    return whole_ledger(ROOT / "records")
+
+
+@pytest.fixture(scope="module")
+def page(entries):
+    table = ledger_page.ledger_table(entries, ledger_page.decided_in(ROOT / "book"))
+    return BeautifulSoup(table, "html.parser")
+
+
+def test_every_claim_has_a_row_with_an_address_of_its_own_and_its_verdict(entries, page):
+    rows = {row["id"]: row for row in page.select("tbody tr")}
+    assert list(rows) == list(claims())
+    for name, entry in decisive(entries).items():
+        assert rows[name].select_one(f'a[href="#{name}"]')
+        assert entry.judgement.verdict in rows[name].text
+        assert all(missing in rows[name].text for missing in entry.judgement.missing)
+
+
+def test_a_row_leads_to_the_code_and_the_records_of_every_run(entries, page):
+    source = Path(catalogue.__file__).read_text(encoding="utf-8").split("\n")
+    for name, entry in decisive(entries).items():
+        links = [a["href"] for a in page.select(f'tr[id="{name}"] a')]
+        for finding in entry.findings or entries["quick"][name].findings:
+            lines = [link.partition("#L")[2] for link in links if "catalogue.py#L" in link]
+            assert any(f'("{finding.experiment}"' in source[int(line) - 1] for line in lines)
+            for record in finding.records:
+                assert f"{ledger_page.REPOSITORY}/records/{record}" in links
+                assert (ROOT / "records" / record).is_file()
+
+
+def test_links_lead_to_the_repository_of_the_book():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    repository = config["repository"]
+    assert ledger_page.REPOSITORY == f"{repository['url']}/blob/{repository['branch']}"
+
+
+def test_a_curve_is_drawn_from_its_first_epoch_to_its_last(entries, page):
+    finding = decisive(entries)["raw"].findings[0]
+    curve = page.select_one('tr[id="raw"] svg')
+    points = [p.split(",") for p in curve.select_one("polyline")["points"].split()]
+    assert len(points) == len(finding.curve) == 40
+    heights = [(24 - float(y)) / 22 for _, y in points]
+    assert heights == pytest.approx(finding.curve, abs=0.01)
+
+
+def test_the_bar_counts_claims_and_pieces_of_evidence(entries):
+    decided = decisive(entries)
+    text = BeautifulSoup(ledger_page.bar(decided), "html.parser").text
+    counts, pieces = summary(decided), evidence(decided)
+    shown = re.findall(r"(\d+) claims?, (\d+) pieces?", text)
+    assert shown == [(str(counts[k]), str(pieces[k])) for k in VERDICTS if counts[k]]
+    assert all(pieces[kind] <= counts[kind] for kind in VERDICTS)
+
+
+def test_the_whole_ledger_can_be_had_as_csv_and_json(entries):
+    decided = decisive(entries)
+    table = pd.read_csv(io.StringIO(ledger_csv(entries)))
+    assert list(dict.fromkeys(table.claim)) == list(claims())
+    content = json.loads(ledger_json(entries))
+    for name, entry in decided.items():
+        assert set(table[table.claim == name].verdict) == {entry.judgement.verdict}
+        assert content[name]["verdict"] == entry.judgement.verdict
+        assert content[name]["address"] == f"book/claims.html#{name}"
+        for profile in entries:
+            found = table[(table.claim == name) & (table.profile == profile)]
+            assert list(found["mean"]) == [f.mean for f in entries[profile][name].findings]
+
+
+def test_the_rule_is_stated_with_its_numbers_three_examples_and_other_rules(entries):
+    decided = decisive(entries)
+    text = rule_page(decided)
+    assert f"{100 * STANDARD.margin:g} points" in text
+    assert f"at least\n   {STANDARD.seeds} seeds" in text
+    assert all(verdict in text for verdict in VERDICTS)
+    examples = re.findall(r"^\* \*\*(.*?)\*\*", text, re.MULTILINE)
+    assert examples == [claims()[name].statement for name in EXAMPLES]
+    for name in EXAMPLES:
+        assert f"The verdict is *{decided[name].judgement.verdict}*" in text
+    assert all(f"If {rule.name}:" in text for rule in ALTERNATIVES)
+
+
+def test_every_part_of_the_page_is_written(tmp_path):
+    (tmp_path / "book").mkdir()
+    ledger_page.write_ledger_pages(tmp_path / "book", ROOT / "records")
+    written = {path.name for path in (tmp_path / "book" / "_generated").iterdir()}
+    page = (ROOT / "book" / "claims.md").read_text(encoding="utf-8")
+    included = set(re.findall(r"_generated/([\w.]+)", page))
+    assert included | {"summary.html"} == written
