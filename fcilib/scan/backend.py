@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 
@@ -57,11 +58,15 @@ def in_memory(tensor: Tensor) -> bool:
     )
 
 
+def recorded() -> bool:
+    """Whether operations are recorded into a graph, which is run again without its autograd."""
+    return get_proxy_mode() is not None or torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
 def transformed() -> bool:
     """Whether a transform of `torch.func`, or forward differentiation, is at work."""
     return (
-        torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
+        torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     )
 
 

@@ -132,7 +132,9 @@ def selective_scan(
     if transposed:
         u, delta, z, B, C = (t if t is None else t.transpose(1, 2) for t in (u, delta, z, B, C))  # type: ignore[assignment]
     tensors = _resolved(u, delta, A, B, C, D, z, delta_bias, initial_state)
-    module = _choose(backend, *tensors, without=_STARTS_AT_ZERO if initial_state is not None else ())
+    module = _choose(
+        backend, *tensors, without=_STARTS_AT_ZERO if initial_state is not None else ()
+    )
     inputs = ScanInputs(*tensors, bool(delta_softplus), bool(reverse))
     y, last = module.selective_scan(inputs, bool(return_last_state))
     y = y.transpose(1, 2) if transposed else y

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcilib.scan.backend import ScanInputs, first_derivative, transformed
+from fcilib.scan.backend import ScanInputs, first_derivative, recorded, transformed
 from fcilib.scan.reference import causal_conv_silu, widened
 
 __all__ = ["causal_conv_silu", "selective_scan", "supports"]
@@ -24,8 +24,8 @@ STEPS = 8
 
 
 def supports(tensor: Tensor) -> bool:
-    """Any dtype on any device, but not under the transforms of `torch.func`."""
-    return not transformed()
+    """Any dtype on any device, but not where torch records or transforms what it does."""
+    return not transformed() and not recorded()
 
 
 def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:

@@ -119,7 +119,9 @@ def test_cached_steps_equal_those_of_transformers():
     for model, logits in ((theirs, expected), (ours, found)):
         cache = None
         for part in ids(9).split([6, 1, 1, 1], dim=1):
-            output = model(input_ids=part, cache_params=cache, past_key_values=cache, use_cache=True)
+            output = model(
+                input_ids=part, cache_params=cache, past_key_values=cache, use_cache=True
+            )
             cache = output.cache_params
             logits.append(output.logits)
     for step, want in zip(found, expected, strict=True):

@@ -125,9 +125,9 @@ def scan_states_kernel(
 ):  # fmt: skip
     """Walk forward through the steps; a program is one sequence and BLOCK channels.
 
-    Steps are read STEPS at a time. A program is also one segment of
-    SEGMENT readings, or the whole sequence if there is one segment, and begins with the state in
-    `start`, `(B, segments, N, d)`, or else with zeros. The state before every EVERY-th reading goes to `kept`,
+    Steps are read STEPS at a time. A program is also one segment of SEGMENT readings, or the whole
+    sequence if there is one segment, and begins with the state in `start`, `(B, segments, N, d)`,
+    or else with zeros. The state before every EVERY-th reading goes to `kept`,
     `(B, places, N, d)`; outputs and the last state, `(B, N, d)`, go to `y` and `last`.
 
     The tile of the state is (STATES, BLOCK), channels along the lanes of a single warp, so that
@@ -281,7 +281,8 @@ def scan_gradient_kernel(
     `kept` and `carry` hold the state before and the gradient from after each chunk,
     `(B, chunks, N, d)`. Sums over more than this program are written as its part: dA over `carry`,
     whose cell this program alone reads; dD and dbias, `(B, chunks, d)`; dB and dC,
-    `(B, blocks, N, L)`. `dstart`, `(B, N, d)`, is what the first chunk sends to the state before it.
+    `(B, blocks, N, L)`. `dstart`, `(B, N, d)`, is what the first chunk sends to the state before
+    it.
 
     B and C are `(B, N, L)` and contiguous like their gradients, TURN the stride of a step, 1 or -1:
     the addresses of a chunk are then one register and constants.
