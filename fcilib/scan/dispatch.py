@@ -118,8 +118,8 @@ def selective_scan(
         return (batch, channels, length) if transposed else (batch, length, channels)
 
     for name, tensor, shape in (
+        ("delta", delta, arranged(u.shape[1 if transposed else 2])),
         ("A", A, (u.shape[1 if transposed else 2], None)),
-        ("delta", delta, arranged(width)),
         ("B", B, arranged(states)),
         ("C", C, arranged(states)),
         ("D", D, (width,)),
