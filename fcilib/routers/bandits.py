@@ -97,7 +97,7 @@ class OFUL(Bandit):
 class LinearRewards(nn.Module):
     """Ridge regression of rewards on features, kept up as rounds come in: state, no parameters."""
 
-    def __init__(self, dimension: int, ridge: float = 1.0) -> None:
+    def __init__(self, dimension: int, ridge: float) -> None:
         super().__init__()
         self.ridge = ridge
         self.covariance = nn.Buffer(ridge * torch.eye(dimension, dtype=torch.float64))

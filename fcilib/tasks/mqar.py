@@ -141,10 +141,10 @@ def distinct(number: int, count: int, draws: int, rng: torch.Generator) -> torch
     ordered, steps = picks.sort(dim=0, stable=True)
     taken = torch.zeros_like(picks, dtype=torch.bool)
     taken.scatter_(0, steps[1:], ordered[1:] == ordered[:-1])
-    as_last = picks - first
-    for step in range(1, draws):
-        earlier = as_last[step]
-        taken[step] |= (earlier >= 0) & taken.gather(0, earlier.clamp(min=0)[None])[0]
+    # Integers below the last of step 0 are looked up there: the first pick is never taken.
+    as_last = (picks - first).clamp(min=0)
+    for step in range(draws):
+        taken[step] |= taken.gather(0, as_last[step : step + 1])[0]
     integers = torch.where(taken, first + torch.arange(draws)[:, None], picks).T
     order = torch.rand(count, draws, generator=rng).argsort(dim=1)
     return integers.gather(1, order)

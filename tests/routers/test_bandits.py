@@ -85,6 +85,24 @@ def test_deviations_have_the_inverse_as_their_covariance(rounds, ridge):
     assert np.abs(drawn.mean(axis=0)).max() < 0.03 * largest**0.5
 
 
+@pytest.mark.parametrize("ridge", [0.2, 3.0])
+def test_before_any_round_nothing_is_known_but_the_ridge(ridge):
+    model = LinearRewards(8, ridge)
+    identity = torch.eye(8)
+    torch.testing.assert_close(model.covariance.float(), ridge * identity)
+    torch.testing.assert_close(model.inverse, identity / ridge)
+    torch.testing.assert_close(model.root @ model.root.T, identity / ridge)
+    # The set's radius then is its prior's alone, however likely the set is to fail.
+    for delta in (0.05, 0.9):
+        expected = 0.5 * math.sqrt(2 * math.log(1 / delta)) + math.sqrt(ridge) * 2.0
+        assert model.radius(delta, 2.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("spec", [LinUCB, ThompsonSampling, OFUL])
+def test_the_regression_has_the_ridge_of_the_description(spec):
+    assert spec(ridge=7.0).build(SIZE).rewards.ridge == 7.0
+
+
 def test_linucb_is_the_estimate_and_a_multiple_of_the_width():
     model, phi, _ = learned(30)
     asked = torch.tensor(phi[:6]).float().view(2, 3, 8)
@@ -128,7 +146,7 @@ def play(spec, seed, noise):
     means = arms @ theta
     chance = torch.rand(ROUNDS, generator=rng)
     errors = torch.randn(ROUNDS, generator=rng)
-    model = LinearRewards(len(theta))
+    model = LinearRewards(len(theta), 1.0)
     played = []
     for phi, mean, coin, error in zip(arms, means, chance, errors, strict=True):
         if spec is None:

@@ -5,7 +5,9 @@ import torch
 
 from fcilib.specs.kinds import kinds
 from fcilib.tasks import Ladder, Task
+from fcilib.tasks.batch import generator
 
+SPLITS = ("train", "test")
 EVERY = [Ladder(rung="hop"), *(c() for c in kinds(Task).values() if c is not Ladder)]
 
 
@@ -46,3 +48,19 @@ def test_a_part_of_a_batch_is_the_same_examples(task):
         if batch.lookalikes is not None:
             assert torch.equal(part.lookalikes, batch.lookalikes[index])
     assert batch.to(torch.device("meta")).tokens.device.type == "meta"
+
+
+@pytest.mark.parametrize("task", EVERY, ids=lambda task: task.kind)
+def test_a_batch_takes_on_the_examples_of_another_in_place(task):
+    batch, other = task.draw(6, 0), task.draw(6, 1)
+    tokens = batch.tokens
+    batch.copy_(other)
+    assert batch.tokens is tokens
+    for name in ("tokens", "query", "evidence", "label", "lookalikes"):
+        ours, theirs = getattr(batch, name), getattr(other, name)
+        assert ours is theirs is None or torch.equal(ours, theirs)
+
+
+def test_streams_have_torch_seeds_of_their_own():
+    seeds = [generator(seed, split).initial_seed() for seed in (0, 1) for split in SPLITS]
+    assert seeds == [0, 1, 2, 3]
