@@ -16,7 +16,7 @@ from fcilib.layers.mamba import MambaBlock
 class Mixer(MambaBlock):
     """A block that is called as transformers calls its mixers, and has all that those have."""
 
-    def forward(
+    def forward(  # type: ignore[override]  # as transformers calls it
         self,
         hidden_states: torch.Tensor,
         cache_params: Any = None,
