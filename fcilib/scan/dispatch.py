@@ -135,7 +135,7 @@ def selective_scan(
     module = _choose(
         backend, *tensors, without=_STARTS_AT_ZERO if initial_state is not None else ()
     )
-    inputs = ScanInputs(*tensors, delta_softplus=bool(delta_softplus), reverse=bool(reverse))
+    inputs = ScanInputs._make([*tensors, bool(delta_softplus), bool(reverse)])
     y, last = module.selective_scan(inputs, bool(return_last_state))
     y = y.transpose(1, 2) if transposed else y
     return y if last is None or not return_last_state else (y, last)
