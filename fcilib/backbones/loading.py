@@ -87,9 +87,11 @@ class FrozenBackbone(nn.Module):
     def _layer(self, own: torch.Tensor, layer: int) -> torch.Tensor:
         if layer == 0:
             return self.model.get_input_embeddings()(own)
+        # A Mamba keeps its states for later tokens unless it is told that there are none.
+        options = {"use_cache": False} if "mamba" in self.model.config.model_type else {}
         if layer == -1:
-            return self.model(input_ids=own).last_hidden_state
-        states = self.model(input_ids=own, output_hidden_states=True).hidden_states
+            return self.model(input_ids=own, **options).last_hidden_state
+        states = self.model(input_ids=own, output_hidden_states=True, **options).hidden_states
         if "mamba" in self.model.config.model_type:
             # transformers leaves out the embeddings here, and adds the last layer without its norm.
             states = (self.model.get_input_embeddings()(own), *states[:-2], states[-1])

@@ -14,31 +14,43 @@ from fcilib.layers.mamba import MambaBlock
 
 
 class Mixer(MambaBlock):
-    """A block that is called as transformers calls its mixers: all but the vectors is ignored."""
+    """A block that is called as transformers calls its mixers, and has all that those have."""
 
-    def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        return super().forward(x)
+    def forward(  # type: ignore[override]  # as transformers calls it
+        self,
+        hidden_states: torch.Tensor,
+        cache_params: Any = None,
+        attention_mask: torch.Tensor | None = None,
+        **options: Any,
+    ) -> torch.Tensor:
+        """`(B, L, width)` to `(B, L, width)`.
+
+        `attention_mask`, `(B, L)`, is zero where a position is padding. With a cache, as in
+        `generate()`, the states are read and written by the forward pass of transformers.
+        """
+        if cache_params is None:
+            return super().forward(hidden_states, attention_mask)
+        from transformers.models.mamba.modeling_mamba import MambaMixer
+
+        return MambaMixer.forward(self, hidden_states, cache_params, attention_mask, **options)
 
 
 def use_our_scan(model: Any) -> Any:
-    """Put our Mamba block in place of every `MambaMixer` of a transformers model, weights kept.
+    """Make a Mamba block of ours of every `MambaMixer` of a transformers model, weights kept.
 
     The model is changed in place and returned. One that is no Mamba is left as it is.
+
+    Raises:
+        ValueError: the model has biases or activations that the published ones have not.
     """
     if getattr(model.config, "model_type", None) != "mamba":
         return model
     config = model.config
     if not config.use_conv_bias or config.use_bias or config.hidden_act != "silu":
         raise ValueError("model: a Mamba with other biases or activations than the published ones")
-    layers = getattr(model, "backbone", model).layers
-    for layer in layers:
-        mixer = Mixer(
-            config.hidden_size,
-            config.state_size,
-            config.conv_kernel,
-            config.intermediate_size // config.hidden_size,
-            int(config.time_step_rank),
-        )
-        mixer.load_state_dict(layer.mixer.state_dict())
-        layer.mixer = mixer.to(layer.mixer.in_proj.weight.dtype).train(layer.training)
+    for layer in getattr(model, "backbone", model).layers:
+        mixer = layer.mixer
+        mixer.__class__ = Mixer
+        mixer.state, mixer.dt_rank = config.state_size, int(config.time_step_rank)
+        mixer.reverse, mixer.scan_backend = False, "auto"
     return model

@@ -85,11 +85,15 @@ class MambaBlock(nn.Module):
         # softplus(bias) = step
         self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`(B, L, width)` to `(B, L, width)`."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`(B, L, width)` to `(B, L, width)`; what `mask`, `(B, L)`, has zeros for is no input."""
+        if mask is not None:
+            x = x * mask[:, :, None].to(x.dtype)
         u, z = self.in_proj(x).chunk(2, dim=-1)  # each (B, L, inner)
         taps, bias = self.conv1d.weight[:, 0], self.conv1d.bias
         u = causal_conv_silu(u, taps, bias, reverse=self.reverse)
+        if mask is not None:  # the convolution has carried its bias and what came before there
+            u = u * mask[:, :, None].to(u.dtype)
         delta, B, C = self.x_proj(u).split([self.dt_rank, self.state, self.state], dim=-1)
         y = selective_scan(
             u,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 
 class ScanInputs(NamedTuple):
@@ -18,6 +23,7 @@ class ScanInputs(NamedTuple):
     D: Tensor | None
     z: Tensor | None
     delta_bias: Tensor | None
+    initial_state: Tensor | None
     delta_softplus: bool
     reverse: bool
 
@@ -35,3 +41,45 @@ class Backend(Protocol):
         self, x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool
     ) -> Tensor:
         """`(B, L, d)`; arguments as in `fcilib.scan.causal_conv_silu`."""
+
+
+def in_memory(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor lie at its address, for kernels to read and write.
+
+    They do not while operations are recorded (`make_fx`, `torch.export`, `torch.jit.trace`) or
+    transformed (`torch.func`), nor in fake tensors and other wrappers.
+    """
+    return (
+        not transformed()
+        and _get_current_dispatch_mode() is None
+        and not torch.jit.is_tracing()
+        and type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+        and tensor.data_ptr() != 0
+    )
+
+
+def recorded() -> bool:
+    """Whether operations are recorded into a graph, which is run again without its autograd."""
+    return get_proxy_mode() is not None or torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
+def transformed() -> bool:
+    """Whether a transform of `torch.func`, or forward differentiation, is at work."""
+    return (
+        torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def first_derivative(backward: Callable) -> Callable:
+    """A backward pass that autograd cannot record: it refuses where it would have to."""
+
+    @wraps(backward)
+    def wrapped(ctx, *cotangents):
+        if torch.is_grad_enabled() or transformed():
+            raise NotImplementedError(
+                "this back end has first derivatives alone, one cotangent at a time: "
+                "use backend='reference' for create_graph, batched gradients and torch.func"
+            )
+        return backward(ctx, *cotangents)
+
+    return wrapped

@@ -13,15 +13,19 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from fcilib.scan.backend import ScanInputs
-from fcilib.scan.reference import causal_conv_silu, supports, widened
+from fcilib.scan.backend import ScanInputs, first_derivative, recorded, transformed
+from fcilib.scan.reference import causal_conv_silu, widened
 
 __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 
 # Steps per chunk. Fewer: more states are kept. More: the states of a chunk outgrow the caches.
 STEPS = 8
+
+
+def supports(tensor: Tensor) -> bool:
+    """Any dtype on any device, but not where torch records or transforms what it does."""
+    return not transformed() and not recorded()
 
 
 def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
@@ -36,12 +40,14 @@ class _Scan(torch.autograd.Function):
     """One dtype throughout. Keeps its inputs and one state per chunk."""
 
     @staticmethod
-    def forward(ctx, u, delta, A, B, C, D, z, delta_bias, use_softplus, reverse, want_last):
+    def forward(
+        ctx, u, delta, A, B, C, D, z, delta_bias, initial, use_softplus, reverse, want_last
+    ):  # fmt: skip
         batch, length, width = u.shape
         differentiate = any(ctx.needs_input_grad)
         chunks = _chunks(length, reverse)
         kept = u.new_empty(len(chunks) + 1 if differentiate else 1, batch, A.shape[1], width)
-        before = kept[0].zero_()
+        before = kept[0].zero_() if initial is None else kept[0].copy_(initial.transpose(1, 2))
         out = u.new_empty(u.shape)
         recurrence = _Recurrence(u, A, reverse, arrays=2)
         for k, chunk in enumerate(chunks, start=1):
@@ -53,12 +59,13 @@ class _Scan(torch.autograd.Function):
             before = kept[k if differentiate else 0].copy_(last)
         if differentiate:
             ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, kept)
+            ctx.initial = initial is not None
             ctx.use_softplus, ctx.reverse = use_softplus, reverse
             ctx.set_materialize_grads(False)
         return out, before.transpose(1, 2).contiguous() if want_last else None
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx, dout, dlast):
         u, delta, A, B, C, D, z, delta_bias, kept = ctx.saved_tensors
         du, ddelta, dB, dC = (torch.empty_like(tensor) for tensor in (u, delta, B, C))
@@ -91,7 +98,8 @@ class _Scan(torch.autograd.Function):
                 dD += (ds * u_t).sum((0, 1))
             if delta_bias is not None:
                 dbias += dstep.sum((0, 1))
-        return du, ddelta, dA.sum(0).t(), dB, dC, dD, dz, dbias, None, None, None
+        dinitial = carry.transpose(1, 2) if ctx.initial else None
+        return du, ddelta, dA.sum(0).t(), dB, dC, dD, dz, dbias, dinitial, None, None, None
 
 
 class _Recurrence:

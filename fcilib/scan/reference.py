@@ -34,7 +34,7 @@ def without_autocast(function: Callable) -> Callable:
 def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
     """`(B, L, d)`, and the last state, `(B, d, N)`, or None if it is not wanted."""
     *tensors, delta_softplus, reverse = inputs
-    u, delta, A, B, C, D, z, delta_bias = widened(*tensors)
+    u, delta, A, B, C, D, z, delta_bias, h = widened(*tensors)
     if delta_bias is not None:
         delta = delta + delta_bias
     if delta_softplus:
@@ -42,7 +42,8 @@ def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor 
     # `unbind` once: slicing `[:, t]` inside the loop would make the backward pass quadratic in L,
     # because the gradient of every slice is a tensor as long as the sequence.
     steps = list(zip(delta.unbind(1), (delta * u).unbind(1), B.unbind(1), C.unbind(1), strict=True))
-    h = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])  # (B, d, N)
+    if h is None:
+        h = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])  # (B, d, N)
     ys = []
     for delta_t, input_t, B_t, C_t in reversed(steps) if reverse else steps:
         h = torch.exp(delta_t[:, :, None] * A) * h + input_t[:, :, None] * B_t[:, None, :]

@@ -97,6 +97,59 @@ def test_what_is_saved_is_read_by_transformers(tmp_path):
     assert_same(results(theirs, 9), results(ours, 9))
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_is_no_input(side):
+    theirs = mamba()
+    ours = use_our_scan(copy.deepcopy(theirs))
+    mask = torch.ones(3, 9, dtype=torch.int64)
+    for row, missing in enumerate((0, 2, 5)):
+        mask[row, slice(0, missing) if side == "left" else slice(9 - missing, 9)] = 0
+    expected, found = (
+        model(input_ids=ids(9), attention_mask=mask, use_cache=False).logits
+        for model in (theirs, ours)
+    )
+    assert_same({"logits": found}, {"logits": expected})
+
+
+@torch.no_grad()
+def test_cached_steps_equal_those_of_transformers():
+    theirs = mamba()
+    ours = use_our_scan(copy.deepcopy(theirs))
+    found, expected = [], []
+    for model, logits in ((theirs, expected), (ours, found)):
+        cache = None
+        for part in ids(9).split([6, 1, 1, 1], dim=1):
+            output = model(
+                input_ids=part, cache_params=cache, past_key_values=cache, use_cache=True
+            )
+            cache = output.cache_params
+            logits.append(output.logits)
+    for step, want in zip(found, expected, strict=True):
+        assert_same({"logits": step}, {"logits": want})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_generates_what_transformers_generates(seed):
+    theirs = mamba()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.manual_seed(seed)))
+    ours = use_our_scan(copy.deepcopy(theirs))
+    options = {"max_new_tokens": 12, "do_sample": False, "use_cache": True, "pad_token_id": 0}
+    expected, found = (
+        model.eval().generate(ids(5), attention_mask=torch.ones_like(ids(5)), **options)
+        for model in (theirs, ours)
+    )
+    assert torch.equal(found, expected)
+
+
+def test_width_need_not_be_a_multiple():
+    theirs = mamba(intermediate_size=24)
+    theirs.config.intermediate_size = 24
+    expected = results(theirs, 9)
+    assert_same(results(use_our_scan(copy.deepcopy(theirs)), 9), expected)
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_type_and_mode_of_the_model_are_kept(dtype, training):

@@ -39,7 +39,7 @@ def draw(B, L, d, N, dtype=torch.float64, seed=0, device="cpu"):
     inputs = {
         "u": normal(B, L, d),
         "delta": normal(B, L, d),
-        "A": -(normal(d, N).abs() + 0.25).bfloat16().to(dtype),
+        "A": normal(d, N, change=lambda numbers: -(numbers.abs() + 0.25)),
         "B": normal(B, L, N),
         "C": normal(B, L, N),
         "D": normal(d),
@@ -113,8 +113,9 @@ def assert_equal(found, expected):
 def _normal(dtype, seed, device):
     generator = torch.Generator().manual_seed(seed)
 
-    def normal(*shape):
-        # Rounded to bfloat16, so that every dtype sees the same inputs.
-        return torch.randn(*shape, generator=generator).bfloat16().to(device, dtype)
+    def normal(*shape, change=lambda numbers: numbers):
+        # Changed in float64 and rounded to bfloat16, so that every dtype sees the same inputs.
+        numbers = change(torch.randn(*shape, generator=generator).bfloat16().double())
+        return numbers.bfloat16().to(device, dtype)
 
     return normal

@@ -268,6 +268,20 @@ def test_half_precision_is_only_in_what_goes_in_and_out(backend):
     assert_same(found, expected, tolerance=2e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+def test_every_dtype_scans_the_same_numbers(backend, dtype):
+    """A sum in float16, rounded again to bfloat16, once moved A, and the last state by 8e-4."""
+    shape = (1, 100, 200, 16)
+    inputs, wide = draw(*shape, dtype=dtype), draw(*shape)
+    assert_same(inputs, wide, tolerance=1e-7)
+    found, expected = (
+        selective_scan(**each, delta_softplus=True, return_last_state=True, backend=name)[1]
+        for each, name in ((inputs, backend), (wide, "reference"))
+    )
+    assert_same({"h": found}, {"h": expected}, tolerance=1e-5)
+
+
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_autocast_stops_at_the_door(backend):
     inputs = draw(2, 11, 6, 4, dtype=torch.float32)

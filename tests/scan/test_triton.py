@@ -92,6 +92,32 @@ def check_wide_blocks(shape, reverse, backend, monkeypatch):
     cases.assert_same(found, expected, CLOSE)
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 2), (1, 17, 9, 2), (1, 67, 2, 2)], ids=cases.scan_id)
+def check_a_scan_from_an_initial_state(shape, reverse, backend):
+    def with_state(dtype):
+        inputs = cases.draw(*shape, dtype=dtype)
+        B, _, d, N = shape
+        drawn = torch.linspace(-1, 1, B * d * N, dtype=torch.float64).bfloat16().to(dtype)
+        return inputs | {"initial_state": drawn.view(B, d, N).requires_grad_()}
+
+    found, expected = [], []
+    for values, dtype, name in (
+        (found, torch.float32, "triton"),
+        (expected, torch.float64, "reference"),
+    ):
+        inputs = with_state(dtype)
+        y, last = selective_scan(
+            **inputs, delta_softplus=True, return_last_state=True, reverse=reverse, backend=name
+        )
+        loss = y.square().sum() + (3 * last).sum()
+        values += [y, last, *torch.autograd.grad(loss, list(inputs.values()))]
+    names = ["y", "h", *with_state(torch.float32)]
+    cases.assert_same(
+        dict(zip(names, found, strict=True)), dict(zip(names, expected, strict=True)), CLOSE
+    )
+
+
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     st.tuples(st.integers(1, 2), st.integers(1, 20), st.integers(1, 12), st.integers(1, 4)),

@@ -76,7 +76,7 @@ def run_scan(backend, dtype, batch, length=2048, width=1024, states=16, reverse=
     weights = ((width, states), (width,), (width,))
     A, D, bias = (empty(*shape, dtype=torch.float32) for shape in weights)
     u, delta, z, B, C = (empty(*shape) for shape in (rows, rows, rows, maps, maps))
-    inputs = ScanInputs(u, delta, A, B, C, D, z, bias, delta_softplus=True, reverse=reverse)
+    inputs = ScanInputs(u, delta, A, B, C, D, z, bias, None, True, reverse)
     y, last = backend.selective_scan(inputs, want_last=True)
     torch.autograd.backward([y, last], [torch.empty_like(y), torch.empty_like(last)])
 

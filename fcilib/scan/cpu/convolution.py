@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from fcilib.scan.backend import first_derivative
 from fcilib.scan.cpu.convolution_loops import conv_backward, conv_forward
 from fcilib.scan.cpu.lanes import LANES
 from fcilib.scan.cpu.tensors import (
@@ -50,7 +50,7 @@ class _Conv(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx, dout):
         x, filters, bias = ctx.saved_tensors
         reverse = ctx.reverse

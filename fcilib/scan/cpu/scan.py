@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from fcilib.scan.backend import ScanInputs
+from fcilib.scan.backend import ScanInputs, first_derivative, in_memory
 from fcilib.scan.cpu.convolution import causal_conv_silu
 from fcilib.scan.cpu.lanes import LANES, LOG2_E
 from fcilib.scan.cpu.scan_loops import (
@@ -36,7 +35,7 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def supports(tensor: Tensor) -> bool:
     """float32 and narrower on the CPU; all arithmetic is float32."""
-    return tensor.device.type == "cpu" and tensor.dtype in _DTYPES
+    return tensor.device.type == "cpu" and tensor.dtype in _DTYPES and in_memory(tensor)
 
 
 def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
@@ -50,7 +49,9 @@ class _Scan(torch.autograd.Function):
     """Everything in float32. Keeps its inputs and one state per chunk."""
 
     @staticmethod
-    def forward(ctx, u, delta, A, B, C, D, z, delta_bias, use_softplus, reverse, want_last):
+    def forward(
+        ctx, u, delta, A, B, C, D, z, delta_bias, initial, use_softplus, reverse, want_last
+    ):  # fmt: skip
         batch, length, width = u.shape
         states = A.shape[1]
         A = blocked(A * LOG2_E)
@@ -60,7 +61,7 @@ class _Scan(torch.autograd.Function):
         differentiate = any(ctx.needs_input_grad)
         places = chunks + 1 if differentiate else 1
         kept = empty(tasks, places, states, LANES)
-        kept[:, 0] = 0
+        kept[:, 0] = 0.0 if initial is None else blocked(initial).flatten(0, 1)
         kept_task = kept.stride(0)
         kept_chunk = kept.stride(1) if differentiate else 0
         out = empty(batch, length, width)
@@ -78,13 +79,14 @@ class _Scan(torch.autograd.Function):
         if differentiate:
             ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, kept)
             ctx.use_softplus, ctx.reverse = use_softplus, reverse
+            ctx.initial = initial is not None
             ctx.set_materialize_grads(False)
         if not want_last:
             return out, None
         return out, unblocked(kept[:, -1].view(batch, blocks, states, LANES), width)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx, dout, dlast):
         u, delta, A, B, C, D, z, delta_bias, kept = ctx.saved_tensors
         reverse = ctx.reverse
@@ -92,7 +94,8 @@ class _Scan(torch.autograd.Function):
         blocks, states, _ = A.shape
         tasks = batch * blocks
         dout = dense(dout)
-        carry = torch.zeros(tasks, states, LANES) if dlast is None else blocked(dlast)
+        # Written over; a copy even where blocks of one state lie in memory as their rows do.
+        carry = torch.zeros(tasks, states, LANES) if dlast is None else blocked(dlast).clone()
         du, ddelta = empty(batch, length, width), empty(batch, length, width)
         dz = None if z is None else empty(batch, length, width)
         dB, dC = (empty(blocks, batch, length, states) for _ in range(2))
@@ -112,6 +115,9 @@ class _Scan(torch.autograd.Function):
                 dA.data_ptr(), dD.data_ptr(), dbias.data_ptr(),
             ),
         )  # fmt: skip
+        dinitial = None
+        if ctx.initial:
+            dinitial = unblocked(carry.view(batch, blocks, states, LANES), width)
         return (
             du,
             ddelta,
@@ -121,6 +127,7 @@ class _Scan(torch.autograd.Function):
             None if D is None else sum_first(dD.view(batch, -1))[:width],
             dz,
             None if delta_bias is None else sum_first(dbias.view(batch, -1))[:width],
+            dinitial,
             None,
             None,
             None,

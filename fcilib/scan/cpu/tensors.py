@@ -15,7 +15,7 @@ def blocks_of(width: int) -> int:
 
 def empty(*shape: int) -> Tensor:
     """Memory to be written in full; a function of its own so that tests can fill it with NaN."""
-    return torch.empty(shape)
+    return torch.empty(shape, dtype=torch.float32, device="cpu")  # whatever the defaults are
 
 
 def single(tensor: Tensor | None) -> Tensor | None:

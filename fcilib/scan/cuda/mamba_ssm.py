@@ -10,10 +10,9 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fcilib.scan import reference
-from fcilib.scan.backend import ScanInputs
+from fcilib.scan.backend import ScanInputs, first_derivative, in_memory
 
 __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 
@@ -25,7 +24,7 @@ TAPS = (2, 3, 4)
 
 def supports(tensor: Tensor) -> bool:
     """float32 and narrower on a CUDA device."""
-    return tensor.is_cuda and tensor.dtype in _DTYPES
+    return tensor.is_cuda and tensor.dtype in _DTYPES and in_memory(tensor)
 
 
 def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
@@ -40,7 +39,7 @@ def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor 
     """
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
-    u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse = inputs
+    u, delta, A, B, C, D, z, delta_bias, _, delta_softplus, reverse = inputs
     if A.shape[1] > MAX_STATES:
         raise ValueError(
             f"A must have at most {MAX_STATES} states for backend 'mamba_ssm', got {A.shape[1]}"
@@ -62,7 +61,8 @@ def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor 
         return_last_state=want_last,
     )
     y, last = result if want_last else (result, None)
-    return _to_ours(y, reverse).to(u.dtype), last if last is None else _EndOfGraph.apply(last)
+    y = _to_ours(_FirstDerivative.apply(y), reverse).to(u.dtype)
+    return y, last if last is None else _EndOfGraph.apply(last)
 
 
 def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
@@ -80,7 +80,20 @@ def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bo
         bias=None if bias is None else _dense(bias.float()),
         activation="silu",
     )
-    return _to_ours(y, reverse)
+    return _to_ours(_FirstDerivative.apply(y), reverse)
+
+
+class _FirstDerivative(torch.autograd.Function):
+    """The identity, but no second derivative is left out in silence."""
+
+    @staticmethod
+    def forward(ctx, y):
+        return y.view_as(y)
+
+    @staticmethod
+    @first_derivative
+    def backward(ctx, dy):
+        return dy
 
 
 class _EndOfGraph(torch.autograd.Function):
@@ -91,7 +104,7 @@ class _EndOfGraph(torch.autograd.Function):
         return state.view_as(state)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx, dstate):
         raise NotImplementedError(
             "backend 'mamba_ssm' has no gradient through the last state; use 'triton' or 'torch'"

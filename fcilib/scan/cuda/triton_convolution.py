@@ -9,8 +9,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from fcilib.scan.backend import first_derivative
 from fcilib.scan.cuda.triton_shared import (
     SIZES,
     empty,
@@ -39,7 +39,7 @@ class _Conv(torch.autograd.Function):
         return _launch(x, weight, bias, reverse, x.dtype, silu=True)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx, dy):
         x, weight, bias = ctx.saved_tensors
         batch, length, width = x.shape

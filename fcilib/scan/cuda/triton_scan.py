@@ -8,9 +8,8 @@ from __future__ import annotations
 import torch
 import triton
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from fcilib.scan.backend import ScanInputs
+from fcilib.scan.backend import ScanInputs, first_derivative
 from fcilib.scan.cuda.triton_convolution import causal_conv_silu
 from fcilib.scan.cuda.triton_scan_kernels import (
     scan_carry_kernel,
@@ -41,7 +40,9 @@ class _Scan(torch.autograd.Function):
     """Keeps its inputs and one state per segment."""
 
     @staticmethod
-    def forward(ctx, u, delta, A, B, C, D, z, delta_bias, use_softplus, reverse, want_last):
+    def forward(
+        ctx, u, delta, A, B, C, D, z, delta_bias, initial, use_softplus, reverse, want_last
+    ):  # fmt: skip
         batch, length, width = u.shape
         A = A.t().contiguous()  # as the kernels read it, here and on the way back
         states = len(A)
@@ -51,15 +52,17 @@ class _Scan(torch.autograd.Function):
         if any(ctx.needs_input_grad):
             kept = empty((batch, triton.cdiv(length, SEGMENT), states, width), u)
         inputs = (u, delta, A, B, C, D, z, delta_bias)
-        _walk(inputs, y, last, None, kept, use_softplus, reverse)
+        start = None if initial is None else initial.transpose(1, 2).contiguous()[:, None]
+        _walk(inputs, y, last, start, kept, use_softplus, reverse)
         if kept is not None:
             ctx.save_for_backward(*inputs, kept)
             ctx.use_softplus, ctx.reverse = use_softplus, reverse
+            ctx.initial_dtype = None if initial is None else initial.dtype
             ctx.set_materialize_grads(False)
         return y, None if last is None else last.transpose(1, 2).contiguous()
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx, dy, dlast):
         *inputs, kept = ctx.saved_tensors
         u, delta, A, B, C, D, _, delta_bias = inputs
@@ -73,8 +76,9 @@ class _Scan(torch.autograd.Function):
         if dlast is not None:
             dlast = dlast.transpose(1, 2).contiguous()
         carry = _carry(inputs, dy, dlast, ctx.use_softplus, ctx.reverse)
+        dstart = None if ctx.initial_dtype is None else empty((batch, states, width), u)
         du, ddelta, dz, dB, dC, dD, dbias = _gradients(
-            inputs, dy, before, carry, ctx.use_softplus, ctx.reverse
+            inputs, dy, before, carry, dstart, ctx.use_softplus, ctx.reverse
         )
         dA = carry.view(-1, states, width).sum(0)  # where the kernel has left its parts
         return (
@@ -86,6 +90,7 @@ class _Scan(torch.autograd.Function):
             None if D is None else dD.view(-1, width).sum(0).to(D.dtype),
             dz,
             None if delta_bias is None else dbias.view(-1, width).sum(0).to(delta_bias.dtype),
+            None if dstart is None else dstart.transpose(1, 2).to(ctx.initial_dtype),
             None,
             None,
             None,
@@ -93,7 +98,10 @@ class _Scan(torch.autograd.Function):
 
 
 def _walk(inputs, y, last, start, kept, use_softplus: bool, reverse: bool) -> None:
-    """Launch `scan_states_kernel`; from `start`, with its segments at the same time, if given."""
+    """Launch `scan_states_kernel`; from `start`, with its segments at the same time, if given.
+
+    Without `y` the states alone are wanted, before each chunk instead of each segment.
+    """
     u, delta, A, B, C, D, z, delta_bias = inputs
     batch, length, width = u.shape
     states = len(A)
@@ -107,7 +115,7 @@ def _walk(inputs, y, last, start, kept, use_softplus: bool, reverse: bool) -> No
             *rows(y, reverse), last, start, kept,
             length, width, blocks, segments, 0 if kept is None else kept.shape[1],
             N=states, SOFTPLUS=use_softplus, SEGMENT=SEGMENT // steps,
-            EVERY=(SEGMENT if start is None else CHUNK) // steps, STEPS=steps, BLOCK=block,
+            EVERY=(CHUNK if y is None else SEGMENT) // steps, STEPS=steps, BLOCK=block,
             STATES=triton.next_power_of_2(states), num_warps=1,
         )  # fmt: skip
 
@@ -131,8 +139,11 @@ def _carry(inputs, dy: Tensor, dlast: Tensor | None, use_softplus: bool, reverse
     return carry
 
 
-def _gradients(inputs, dy, before, carry, use_softplus: bool, reverse: bool) -> tuple:
-    """du, ddelta, dz; parts of dB and dC, `(B, blocks, N, L)`, of dD and dbias. dA: in `carry`."""
+def _gradients(inputs, dy, before, carry, dstart, use_softplus: bool, reverse: bool) -> tuple:
+    """du, ddelta, dz; parts of dB and dC, `(B, blocks, N, L)`, of dD and dbias. dA: in `carry`.
+
+    The gradient of the initial state goes to `dstart`, `(B, N, d)`, if given.
+    """
     u, delta, A, B, C, D, z, delta_bias = inputs
     batch, length, width = u.shape
     states, chunks, blocks = len(A), carry.shape[1], triton.cdiv(width, GRADIENT_BLOCK)
@@ -149,7 +160,7 @@ def _gradients(inputs, dy, before, carry, use_softplus: bool, reverse: bool) -> 
             *rows(dy, reverse), *(rows(tensor, reverse)[0] for tensor in (u, delta, z, dy)),
             before, carry,
             *rows(du, reverse), *rows(ddelta, reverse), *rows(dz, reverse),
-            along(dB, reverse), along(dC, reverse), dD, dbias,
+            along(dB, reverse), along(dC, reverse), dD, dbias, dstart,
             length, width, blocks, chunks,
             N=states, TURN=-1 if reverse else 1, SOFTPLUS=use_softplus, STEPS=CHUNK,
             BLOCK=GRADIENT_BLOCK, num_warps=1,

@@ -125,9 +125,9 @@ def scan_states_kernel(
 ):  # fmt: skip
     """Walk forward through the steps; a program is one sequence and BLOCK channels.
 
-    Steps are read STEPS at a time. Without `start`: from a zero state through all of the sequence.
-    With `start`, `(B, segments, N, d)`, a program is also one segment of SEGMENT readings and
-    begins with the state kept there. The state before every EVERY-th reading goes to `kept`,
+    Steps are read STEPS at a time. A program is also one segment of SEGMENT readings, or the whole
+    sequence if there is one segment, and begins with the state in `start`, `(B, segments, N, d)`,
+    or else with zeros. The state before every EVERY-th reading goes to `kept`,
     `(B, places, N, d)`; outputs and the last state, `(B, N, d)`, go to `y` and `last`.
 
     The tile of the state is (STATES, BLOCK), channels along the lanes of a single warp, so that
@@ -157,6 +157,7 @@ def scan_states_kernel(
     readings = tl.cdiv(length, STEPS) - segment * SEGMENT
     if start is not None:
         h = load(start + (batch * segments + segment) * N * width + cell, both)
+    if segments > 1:
         readings = tl.minimum(readings, SEGMENT)
     left = length - t
     if kept is not None:
@@ -272,7 +273,7 @@ def scan_gradient_kernel(
     u, u_b, u_t, u_d, delta, delta_b, delta_t, delta_d, A, B, C, D, D_d, z, z_b, z_t, z_d,
     bias, bias_d, dy, dy_b, dy_t, dy_d, u_again, delta_again, z_again, dy_again, kept, carry,
     du, du_b, du_t, du_d, ddelta, ddelta_b, ddelta_t, ddelta_d, dz, dz_b, dz_t, dz_d,
-    dB, dC, dD, dbias, length, width, blocks, chunks, N: tl.constexpr,
+    dB, dC, dD, dbias, dstart, length, width, blocks, chunks, N: tl.constexpr,
     TURN: tl.constexpr, SOFTPLUS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """All gradients of one chunk of BLOCK channels: chunks are independent of each other here.
@@ -280,7 +281,8 @@ def scan_gradient_kernel(
     `kept` and `carry` hold the state before and the gradient from after each chunk,
     `(B, chunks, N, d)`. Sums over more than this program are written as its part: dA over `carry`,
     whose cell this program alone reads; dD and dbias, `(B, chunks, d)`; dB and dC,
-    `(B, blocks, N, L)`.
+    `(B, blocks, N, L)`. `dstart`, `(B, N, d)`, is what the first chunk sends to the state before
+    it.
 
     B and C are `(B, N, L)` and contiguous like their gradients, TURN the stride of a step, 1 or -1:
     the addresses of a chunk are then one register and constants.
@@ -304,6 +306,8 @@ def scan_gradient_kernel(
     B += batch * N * length + t * TURN
     C += batch * N * length + t * TURN
     A += d
+    if dstart is not None:
+        dstart += batch * N * width + d
     first = (batch * chunks + chunk) * N * width + d
     kept += first
     carry += first
@@ -356,6 +360,9 @@ def scan_gradient_kernel(
             row_dB = tl.where(ts == k, tl.sum(dh * xs[k], axis=0), row_dB)
         dxs, dlogs = new_dxs, new_dlogs
         tl.store(carry, row_dA, mask=here)
+        if dstart is not None:
+            tl.store(dstart, q, mask=here & (chunk == 0))
+            dstart += width
         tl.store(dB, row_dB, mask=ts < left)
         tl.store(dC, row_dC, mask=ts < left)
         A += width

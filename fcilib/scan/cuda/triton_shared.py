@@ -9,6 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fcilib.scan.backend import in_memory
+
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Sizes that differ from call to call and are no use to the compiler as constants.
 SIZES = ["length", "places", "segments", "blocks", "chunks"]
@@ -33,7 +35,8 @@ INTERPRETED = not isinstance(load, triton.JITFunction)
 def supports(tensor: Tensor) -> bool:
     """float32 and narrower on a GPU, and on the CPU if the kernels are interpreted."""
     place = tensor.device.type
-    return tensor.dtype in _DTYPES and (place == "cuda" or (place == "cpu" and INTERPRETED))
+    here = place == "cuda" or (place == "cpu" and INTERPRETED)
+    return here and tensor.dtype in _DTYPES and in_memory(tensor)
 
 
 def empty(shape: tuple[int, ...], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
