@@ -20,7 +20,7 @@
 # mean and Fourier mixing leave it below 2% and unidirectional recurrence at 2.2%. A rank-1 router on
 # bidirectional Mamba is the best of all, 99.7% at linear cost {cite:p}`basu2026routing` (§4.6).
 #
-# **Our verdict.** {glue:text}`verdict`
+# **Our verdict.** {glue:text}`verdict` The last section trains the rank-1 router for longer, and then it routes.
 #
 # **To run it again.** `.venv/bin/fci run 06 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
@@ -272,7 +272,7 @@ Code(inspect.getsource(FingerprintScores.route), language="python")
 # Yes, and with less than the paper uses. Below, the weights of one *left-to-right* Mamba block are set by
 # hand; nothing is trained. The step size opens only where the token before is the marker, so that the state takes up a
 # code of the query's token and nothing else. Every later token reads the state with its own code. What comes out is
-# the inner product of two codes, which is largest for the same token.
+# the inner product of two codes, which is largest for the same token. `fcilib/model/by_hand.py` has every weight.
 
 # %%
 by_hand = {}
@@ -284,9 +284,6 @@ for candidates in ("all", "others"):
     by_hand[candidates] = evaluate(model, held_out, Training())["precision"]
     print(f'"{candidates}": {percent(by_hand[candidates])}')
 
-# %% tags=["remove-input"]
-Code(inspect.getsource(rank_one_by_hand), language="python")
-
 # %% [markdown]
 # ### What does it reach without comparing?
 #
@@ -297,27 +294,22 @@ Code(inspect.getsource(rank_one_by_hand), language="python")
 
 # %%
 def floors(task):
-    """The best precision of positions alone, and of positions and one bit per token."""
-    last = task.length - 2
-    query = torch.arange(1, last - task.min_distance + 1)
-    places = (
-        last - (query + task.min_distance) + 1
-    )  # where the evidence can be, for each query
-    after = torch.arange(task.length)[:, None] >= query + task.min_distance
-    evidence = (after[: last + 1] / places).mean(
-        dim=1
-    )  # P(a), over the query's position
+    """Best precision of positions alone, and with one bit per token."""
+    last, near = task.length - 2, task.min_distance
+    query = torch.arange(1, last - near + 1)
+    places = last - (query + near) + 1  # for the evidence, by query
+    position = torch.arange(last + 1)[:, None]
+    evidence = ((position >= query + near) / places).mean(dim=1)
     order = evidence.sort(descending=True).values
-    other_half = 1 - ((task.vocabulary - 1) / 2 - 1) / (task.vocabulary - 2)
-    return float(order[0]), float(
-        (order * other_half ** torch.arange(len(order))).sum()
-    )
+    half = (task.vocabulary - 1) / 2
+    other = 1 - (half - 1) / (task.vocabulary - 2)  # not the query's half
+    skipped = other ** torch.arange(len(order))
+    return float(order[0]), float((order * skipped).sum())
 
 
 by_position, by_sign = floors(study.sizes.evidence)
-print(
-    f"positions: {percent(by_position)}; positions and one bit: {percent(by_sign)}"
-)
+print("positions:", percent(by_position))
+print("positions and one bit:", percent(by_sign))
 
 # %% [markdown]
 # ### Does training find it?
