@@ -571,7 +571,7 @@ for data, table in reached.items():
 # {glue:text}`accuracy attention, 1 layer, ranked picks, fresh` if the Council is told which pick came first; on fixed
 # sequences it goes from {glue:text}`accuracy attention, 1 layer, fixed` to
 # {glue:text}`accuracy attention, 1 layer, ranked picks, fixed`. This one choice spans all of the paper's accuracies, from
-# 31% to 76%, so they can't be read as a property of the representation alone.
+# 30.6% to 75.6%, so they can't be read as a property of the representation alone.
 
 # %% [markdown]
 # ## The mechanism, in ten seconds

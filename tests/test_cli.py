@@ -129,7 +129,7 @@ def test_records_of_a_parameter_are_found_from_here_as_those_of_the_option(root:
         (["run", "1", "--output", "chapters/01_small.py"], "name a file in .ipynb\n"),
         (["run", "1", "--output", "book/01_small.ipynb"], "is made by `fci book`; name a file "),
         (["run", "1", "--records", "_toc.yml"], "is a file; records are kept in a folder\n"),
-        (["claims", "--records", "typo"], "typo/quick does not exist: it would hold the runs to "),
+        (["claims", "--records", "typo"], "typo does not exist: it would hold the runs to "),
         (["claims", "--profile", "smokey"], "profile: 'smokey' is none of smoke, quick, paper\n"),
         (["bench", "scan", "--seconds", "inf"], "fci: seconds: "),
         (["bench", "scan", "--megabytes", "0"], "fci: megabytes: "),

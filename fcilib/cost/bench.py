@@ -60,6 +60,9 @@ class Bench(Repeatable):
             raise ValueError(f"lengths: {self.lengths} are not positive and ascending")
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
 
 class Curve(BaseModel):
     """One workload at the lengths it reached; an entry per length in each list."""

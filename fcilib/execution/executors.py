@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,18 +81,19 @@ def execute(
             begun += 1
             yield experiment
 
-    most = places(device)
+    count = None
     if isinstance(experiments, Sequence):
         if not experiments:
             return
-        most = min(most, len(experiments))
+        count = len(experiments)
         experiments = sorted(experiments, key=size, reverse=True)
     upcoming = counted(iter(experiments))
     if name == "ray":
         failures = _ray(upcoming, records, tick, address, device)
     elif name == "process":
+        most = int(address or min(places(device), count or sys.maxsize))
         with shared(device):
-            failures = in_pool(upcoming, records, tick, int(address or most), device)
+            failures = in_pool(upcoming, records, tick, most, device)
     else:
         failures = _inline(upcoming, records, tick, device)
     if failures:

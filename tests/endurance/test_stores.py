@@ -216,13 +216,18 @@ study.run({"one": study.experiment(representation=Embedding(), router=Investigat
 """
 
 
-def failed_run(tmp_path, monkeypatch, records):
-    """The first line that `fci run` says of a chapter whose records can't be written."""
+def project_of(tmp_path):
+    """A project of one small chapter."""
     root = tmp_path / "project"
     (root / "chapters").mkdir(parents=True)
     (root / "_toc.yml").touch()
     (root / "chapters" / "01_small.py").write_text(CHAPTER)
-    monkeypatch.chdir(root)
+    return root
+
+
+def failed_run(tmp_path, monkeypatch, records):
+    """The first line that `fci run` says of a chapter whose records can't be written."""
+    monkeypatch.chdir(project_of(tmp_path))
     result = CliRunner().invoke(app, ["run", "01", "--records", str(records)])
     assert result.exit_code == 1
     # On a slow machine, lines that say how far the chapter is come before it.
@@ -238,11 +243,12 @@ def test_fci_run_names_the_cell_and_says_the_sentence(tmp_path, monkeypatch):
     assert said.endswith(" can't be written: no space left on device")
 
 
-def test_fci_run_does_so_for_whatever_the_system_says(tmp_path, monkeypatch):
-    """Which needs no mount: in the place of the folder lies a file."""
+def test_records_that_are_a_file_are_refused_before_a_chapter_starts(tmp_path, monkeypatch):
     (tmp_path / "taken").touch()
-    said = failed_run(tmp_path, monkeypatch, tmp_path / "taken")
-    assert said.endswith("/lock can't be written: not a directory")
+    monkeypatch.chdir(project_of(tmp_path))
+    result = CliRunner().invoke(app, ["run", "01", "--records", str(tmp_path / "taken")])
+    assert result.exit_code == 2
+    assert result.stderr == f"fci: {tmp_path}/taken: is a file; records are kept in a folder\n"
 
 
 @pytest.mark.parametrize("place", ["whole project", "output"])
@@ -258,10 +264,9 @@ def test_what_fci_itself_can_not_write_is_one_line(tmp_path, monkeypatch, place)
         result = CliRunner().invoke(app, ["run", "01", "--output", str(folder / "x.ipynb")])
         monkeypatch.chdir(tmp_path)
     assert result.exit_code == 1
-    name = "project/book" if place == "whole project" else "fixed/x.ipynb"
     last = result.stderr.splitlines()[-1]
     assert last.startswith("fci: /")
-    assert last.endswith(f"{name} can't be written: read-only file system")
+    assert last.endswith("fixed/x.ipynb can't be written: read-only file system")
 
 
 def test_a_committed_record_is_read_where_nothing_can_be_written():

@@ -378,22 +378,6 @@ def test_a_share_of_a_gpu_is_a_number(tmp_path, monkeypatch, cluster, address):
     cluster.remove_node(node)
 
 
-def test_runs_go_where_the_gpus_are(tmp_path, monkeypatch, cluster, address):
-    """Ray hands out GPUs by number; that there is none behind it makes no difference to that."""
-    node = cluster.add_node(**{**cluster.shared, "num_gpus": 1})
-    records, places = Records(tmp_path), []
-    specs = [experiment(seed, sequences=4096) for seed in range(3)]
-
-    def tick(done):
-        places.extend(is_on(node, state) for state in reports(records).values())
-
-    executors.execute(specs, records, address, tick)
-    cluster.remove_node(node)
-    assert len(records) == 3
-    assert places
-    assert all(places)
-
-
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_an_address_that_nobody_answers_at_is_refused_at_once(tmp_path, cluster, scheme):
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -120,13 +120,14 @@ def test_without_a_limit_everything_is_begun_in_order():
 @pytest.mark.parametrize("executor", ["inline", "process:2"])
 def test_a_sweep_trains_what_is_missing(tmp_path, monkeypatch, executor):
     runs, records = [run(seed) for seed in range(4)], Records(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
     start(runs, monkeypatch)
     run_one(runs[1].experiment, records)
     assert missing(records, SMOKE) == [runs[0], *runs[2:]]
     swept = sweep(records, SMOKE, estimates(records), executor, "cpu", 5)
     assert (swept.left, swept.recorded, swept.failures) == ([], 3, None)
     assert all(records.find(r.experiment) for r in runs)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
