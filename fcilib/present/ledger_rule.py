@@ -37,6 +37,12 @@ SAID_WHEN = {
 EXAMPLES = ("raw", "one-layer", "hotpotqa-random")
 """Claims whose verdicts are worked out on the page."""
 
+REASONS = {
+    "hotpotqa-random": "A question has two supporting segments or more, and one of them among the "
+    "two picks is enough: 2 of 16 would be the chance for a single one."
+}
+"""What an example needs said besides its numbers."""
+
 
 def rule_page(entries: Mapping[str, Entry]) -> str:
     """The rule in Markdown, with the verdicts, three worked examples and the effect of other rules.
@@ -50,11 +56,11 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
 
 1. **An interval.** A mean over seeds gets a 95% interval that joins two errors: of the seeds
    (Student's) and of the finite test sets (Wilson's).
-2. **Agreement.** Two numbers agree if the interval reaches the paper's number within
-   {_points(STANDARD.margin)}. If the paper's number lies within {_points(STANDARD.near)} of chance,
-   what is compared is the distance from chance at that size, and the margin is at most one chance
-   level. A bound agrees on its side. Ranks, ratios and cosines have a margin of their own. An
-   interval that reaches farther than {STANDARD.widest:g} margins from its mean decides nothing.
+2. **Agreement.** Two numbers agree if the interval comes within {_points(STANDARD.margin)} of the
+   paper's number. A number within {_points(STANDARD.near)} of chance is compared by its distance
+   from chance: the paper's from chance at its size, ours from chance at ours. The margin is then no
+   wider than our chance level. A bound agrees on its side. Ranks, ratios and cosines have a margin
+   of their own. An interval that reaches farther than {STANDARD.widest:g} margins from its mean decides nothing.
 3. **A fair trial.** It has the paper's sizes, its number of training steps, at least
    {STANDARD.seeds} seeds, as many as the paper reports, and a curve that no longer rises. A claim
    about several conditions holds if a fair trial of each agrees, and fails by one that does not.
@@ -103,6 +109,7 @@ def _worked(entry: Entry) -> str:
         parts.append(f"The statement behind the number is: {claim.direction.relation} {end}.")
     if claim.counted:
         parts.append("It follows by counting, so that neither size nor seeds matter.")
+    parts += [REASONS[entry.name]] if entry.name in REASONS else []
     judgement = entry.judgement
     missing = f"; missing: {'; '.join(judgement.missing)}" if judgement.missing else ""
     return " ".join([*parts, f"The verdict is *{judgement.verdict}*{missing}."])
