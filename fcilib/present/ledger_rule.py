@@ -60,7 +60,8 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
    paper's number. A number within {_points(STANDARD.near)} of chance is compared by its distance
    from chance: the paper's from chance at its size, ours from chance at ours. The margin is then no
    wider than our chance level. A bound agrees on its side. Ranks, ratios and cosines have a margin
-   of their own. An interval that reaches farther than {STANDARD.widest:g} margins from its mean decides nothing.
+   of their own. An interval that reaches farther than {STANDARD.widest:g} margins from its mean
+   decides nothing.
 3. **A fair trial.** It has the paper's sizes, its number of training steps, at least
    {STANDARD.seeds} seeds, as many as the paper reports, and a curve that no longer rises. A claim
    about several conditions holds if a fair trial of each agrees, and fails by one that does not.
