@@ -38,6 +38,9 @@ __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
+_LARGEST_EXPONENT = 87.0
+"""The loops' exponential saturates a little above; exp(88.7) is the largest float32."""
+
 
 def supports(tensor: Tensor) -> bool:
     """float32 and narrower on the CPU; all arithmetic is float32."""
@@ -47,8 +50,24 @@ def supports(tensor: Tensor) -> bool:
 def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
     """`(B, L, d)`, and the last state, `(B, d, N)`, or None if it is not wanted."""
     *tensors, delta_softplus, reverse = inputs
+    if _explodes(inputs):
+        return plain_torch.selective_scan(inputs, want_last)
     out, last = _Scan.apply(*map(single, tensors), delta_softplus, reverse, want_last)
     return out.to(inputs.u.dtype), last
+
+
+@torch.no_grad()
+def _explodes(inputs: ScanInputs) -> bool:
+    """Whether some exp(delta A) may lie beyond the range of the loops' exponential."""
+    _, delta, A, *_, delta_bias, _, use_softplus, _ = inputs
+    if delta.numel() == 0 or A.numel() == 0 or (use_softplus and bool(A.amax() <= 0)):
+        return False
+    steps = torch.stack(delta.aminmax()).float()
+    if delta_bias is not None:
+        steps = steps + torch.stack(delta_bias.aminmax()).float()
+    steps = torch.nn.functional.softplus(steps) if use_softplus else steps
+    exponents = steps[:, None] * torch.stack(A.aminmax()).float()
+    return bool(exponents.amax() > _LARGEST_EXPONENT)
 
 
 class _Scan(torch.autograd.Function):
