@@ -248,6 +248,60 @@ def test_progress_is_reported_with_live_precision():
     assert 0 <= precision <= 1
 
 
+def test_live_precision_is_an_average_that_forgets(monkeypatch):
+    """A new batch counts for a fifth; the first one is all there is."""
+    hits = iter([1.0, 0.0, 0.5, 1.0])
+    monkeypatch.setattr(training, "hit_rate", lambda *_: torch.tensor(next(hits)))
+    told = []
+    train(experiment(epochs=1), report=lambda *state: told.append(state))
+    assert told == [
+        (1, 4, 1.0),
+        (2, 4, pytest.approx(0.8)),
+        (3, 4, pytest.approx(0.74)),
+        (4, 4, pytest.approx(0.792)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sequences", "steps"),
+    [
+        (99, list(range(1, 199))),
+        (101, [*range(2, 101, 2), *range(103, 202, 2)]),
+        (150, list(range(3, 301, 3))),
+    ],
+)
+def test_progress_is_reported_some_fifty_times_an_epoch(sequences, steps):
+    spec = experiment(Embedding(), sequences=sequences, batch=1, epochs=2)
+    told = []
+    train(spec, report=lambda *state: told.append(state))
+    assert [done for done, *_ in told] == steps
+    assert {total for _, total, _ in told} == {2 * sequences}
+
+
+@pytest.mark.parametrize(
+    ("sequences", "epochs", "weights"),
+    [
+        (32, 1, [1.0]),
+        (40, 1, [1.0, 0.1]),
+        (40, 2, [1.0, 0.7, 0.4, 0.1]),
+        (96, 1, [1.0, 0.55, 0.1]),
+    ],
+)
+def test_the_routing_weight_is_the_first_at_the_first_step_and_the_last_at_the_last(
+    monkeypatch, sequences, epochs, weights
+):
+    seen = []
+    forward = training._forward
+
+    def look(model, spec, batch, weight):
+        seen.append(weight)
+        return forward(model, spec, batch, weight)
+
+    monkeypatch.setattr(training, "_forward", look)
+    train(experiment(Embedding(), sequences=sequences, epochs=epochs))
+    assert seen == pytest.approx(weights)
+
+
 # The untrained, the misled, and those without a gradient.
 
 
