@@ -132,8 +132,18 @@ def test_steps_made_leave_everything_as_it_was():
     scheduler.step()  # torch would warn of an optimizer that has not made a step
 
 
+def test_an_epoch_may_be_one_step():
+    """Of a batch that is larger than the data."""
+    model, data = Model(), sequences()
+    optimizer, scheduler = optimised(model, 1)
+    steps = Steps(model, optimizer, data, 2 * COUNT, 100.0, model.step)
+    expected = model.step(data, 0.5)[0].item()
+    order = (torch.arange(COUNT),)
+    assert steps.epoch(order, [0.5], scheduler, None) == pytest.approx([expected])
+
+
 @pytest.mark.parametrize(
-    ("count", "told"), [(99, list(range(1, 100))), (125, list(range(2, 125, 2)))]
+    ("count", "told"), [(99, list(range(1, 100))), (150, list(range(3, 151, 3)))]
 )
 def test_it_tells_some_fifty_times_an_epoch(count, told):
     model = Model()
