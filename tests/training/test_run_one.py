@@ -41,7 +41,7 @@ def outcome(**changed):
 
 
 class Training:
-    """In the place of `train`: keeps what it is given, and the word of it that lies in its folder."""
+    """In the place of `train`: keeps what it is given, and the word of it in its folder."""
 
     def __init__(self, result, reports=()):
         self.result, self.reports, self.calls = result, reports, []
