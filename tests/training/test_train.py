@@ -8,7 +8,7 @@ import torch
 from fcilib.model import probes
 from fcilib.model.mechanism import mechanism
 from fcilib.representations import Contrastive, Embedding
-from fcilib.routers import Investigator, LinUCB
+from fcilib.routers import Investigator, LinUCB, RandomRouter
 from fcilib.study.profiles import PROFILES
 from fcilib.training import loop
 from fcilib.training.experiment import Experiment, Training
@@ -67,7 +67,7 @@ def elsewhere(monkeypatch):
 
     Gives the devices of its modes, and how many were open at each call of its parts.
     """
-    seen = {"devices": [], "open": 0, "steps": [], "epochs": [], "evaluated": [], "pretrained": []}
+    seen = {"devices": [], "open": 0, "steps": [], "passes": 0, "epochs": [], "evaluated": []}
 
     class OnDevice(loop.OnDevice):
         def __init__(self, device):
@@ -82,6 +82,15 @@ def elsewhere(monkeypatch):
             seen["open"] -= 1
             return super().__exit__(*error)
 
+    class Steps(loop.Steps):
+        def __init__(self, *parts):
+            seen["steps"].append(seen["open"])
+            super().__init__(*parts)
+
+        def epoch(self, *parts):
+            seen["passes"] += 1
+            return super().epoch(*parts)
+
     def watch(name, whole):
         def watched(*parts, **more):
             seen[name].append(seen["open"])
@@ -90,7 +99,7 @@ def elsewhere(monkeypatch):
         return watched
 
     monkeypatch.setattr(loop, "OnDevice", OnDevice)
-    monkeypatch.setattr(loop, "Steps", watch("steps", loop.Steps))
+    monkeypatch.setattr(loop, "Steps", Steps)
     monkeypatch.setattr(loop, "_epoch", watch("epochs", loop._epoch))
     monkeypatch.setattr(loop, "evaluate", watch("evaluated", loop.evaluate))
     monkeypatch.setattr(loop, "torch", Elsewhere())
@@ -112,6 +121,7 @@ def test_elsewhere_a_run_takes_the_step_of_gpus_and_ends_alike(request, data, tm
     assert seen["open"] == 0
     assert seen["steps"] == [1, 1]  # made twice, in the mode
     assert set(seen["epochs"]) == set(seen["evaluated"]) == {1}
+    assert seen["passes"] == len(seen["epochs"]) == 2 + 2
     for epoch, other in zip(found.curve, expected.curve, strict=True):
         assert epoch == pytest.approx(other, rel=1e-4)
     for name, value in expected.model.state_dict().items():
@@ -273,3 +283,25 @@ def test_the_sequences_of_an_epoch(targets, seed):
 def test_products_are_of_the_precision_that_is_asked_for(precision, dtype):
     with loop.autocast(Training(precision=precision), "cpu"):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize("data", ["fixed", "fresh"])
+def test_every_epoch_is_trained_on_the_sequences_that_are_asked_for(monkeypatch, data):
+    spec, seen = experiment(data=data, epochs=3, seed=2), []
+    whole = loop._epoch
+
+    def look(spec, model, optimizer, scheduler, data, *rest):
+        seen.append(data.tokens.clone())
+        return whole(spec, model, optimizer, scheduler, data, *rest)
+
+    monkeypatch.setattr(loop, "_epoch", look)
+    train(spec)
+    drawn_by = [2, 2, 2] if data == "fixed" else [2, 2 * 1_000_003 + 2, 2 * 1_000_003 + 3]
+    for tokens, number in zip(seen, drawn_by, strict=True):
+        assert torch.equal(tokens, spec.task.draw(20, number, "train").tokens)
+
+
+def test_the_last_of_the_curve_is_what_is_reported_though_a_second_look_would_differ():
+    """A random router scores anew each time."""
+    outcome = train(experiment().model_copy(update={"router": RandomRouter()}))
+    assert outcome.curve[-1] == {**outcome.metrics, "loss": outcome.curve[-1]["loss"]}
