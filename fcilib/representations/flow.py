@@ -48,9 +48,7 @@ class FlowLayer(nn.Module):
         super().__init__()
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.scans = nn.ModuleList(
-            MambaBlock(
-                width, spec.state, spec.conv, spec.expand, reverse=reverse, scan=spec.scan
-            )
+            MambaBlock(width, spec.state, spec.conv, spec.expand, reverse=reverse, scan=spec.scan)
             for reverse in ([False, True] if spec.bidirectional else [False])
         )
 
