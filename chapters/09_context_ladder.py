@@ -257,7 +257,8 @@ PARTS = {
     "scan alone": {"conv": 1},
 }
 one_way = study.run(
-    {n: climb("left", Flow(layers=1, **p)) for n, p in PARTS.items()}
+    {n: climb("left", Flow(layers=1, **p)) for n, p in PARTS.items()},
+    seeds=1,
 )
 both_ways = {"layers": 1, "bidirectional": True}
 two_ways = study.run(
@@ -292,18 +293,17 @@ labelled(by_part, "among look-alikes, by epoch")
 for way, result in {"left": one_way, "right": two_ways}.items():
     for name, text in texts(result.summary("precision_lookalike")).items():
         glue(f"{name} {way}", text, display=False)
-glue("seeds", study.seeds, display=False)
 
 # %% [markdown]
 # The convolution alone does all of it: {glue:text}`convolution alone left` on `left` and
 # {glue:text}`convolution alone right` on `right`. The scan alone gets to {glue:text}`scan alone left` and
-# {glue:text}`scan alone right` in the same steps. (`left` has {glue:text}`seeds` seeds, `right` one.) So these two rungs
-# do not show what a recurrence is good for; four taps are enough where a neighbour tells.
+# {glue:text}`scan alone right` in the same steps. (One seed.) So these two rungs do not show what a recurrence is good
+# for; four taps are enough where a neighbour tells.
 
 # %% [markdown]
 # ## Was the training too short?
 #
-# A representation that stays at chance may only be slow. So what failed gets more: new sequences in every epoch,
+# A representation that stays at chance may only be slow. So some of what failed gets more: new sequences in every epoch,
 # so that nothing can be learned by heart, and {glue:text}`twice` or {glue:text}`four times` steps. One seed. On `left`
 # attention is also tried with sines and cosines for positions, in which "one to the left" is the same rotation everywhere.
 #
@@ -323,7 +323,6 @@ def longer(times):
 lesson = Lesson(task=lesson_task, epochs=max(1, 2 * longer(2).epochs // 5))
 TAUGHT = f"{STACK}, after a lesson"
 WAVES = "attention, sines and cosines"
-causal = REPRESENTATIONS["causal attention, 2 layers"]
 LONGER = {
     "left": {
         "attention, 1 layer": climb("left", Attention(), training=longer(4)),
@@ -331,11 +330,7 @@ LONGER = {
             "left", Attention(positions="sinusoidal"), training=longer(2)
         ),
     },
-    "right": {
-        "attention, 1 layer": climb("right", Attention(), training=longer(2)),
-    },
     "hop": {
-        "causal attention, 2 layers": climb("hop", causal, training=longer(2)),
         TAUGHT: climb(
             "hop",
             REPRESENTATIONS[STACK],
@@ -347,13 +342,6 @@ LONGER = {
 long_runs = {
     rung: study.run(conditions, seeds=1) for rung, conditions in LONGER.items()
 }
-tasks["alias"] = lesson_task
-posed = {
-    "alias": study.run(
-        {STACK: climb("alias", REPRESENTATIONS[STACK])}, seeds=1
-    )
-}
-
 # %% mystnb={"figure": {"caption": "Precision among look-alikes by training steps, on held-out sequences. Solid: the runs of the heat map, mean and one standard deviation over seeds. Dashed and dotted: the longer runs on new sequences in every epoch, one seed; dotted are those that the heat map does not have. The grey line is chance, measured with the random router. On the rung token all lines lie at 100% after the first epochs.", "name": "fig-ladder-epochs"}, "image": {"alt": "Three panels of learning curves for left, right and hop, with solid lines for the shorter runs and dashed lines for the longer ones."}} tags=["remove-input", "nbval-ignore-output"]
 CURVES = {
     "raw embeddings": "raw embeddings",
@@ -369,7 +357,7 @@ with figures.look():
     fig, axes = plt.subplots(
         1, 3, sharey=True, figsize=(9, 3.4), layout="constrained"
     )
-    for ax, (rung, runs) in zip(axes, long_runs.items(), strict=True):
+    for ax, rung in zip(axes, RUNGS[1:], strict=True):
         curves = results[rung].curves.groupby(["condition", "epoch"])
         curves = curves.precision_lookalike.agg(["mean", "std"])
         for name, label in CURVES.items():
@@ -377,7 +365,9 @@ with figures.look():
             figures.band(
                 ax, each * line.index, line["mean"], line["std"], label, ms=4
             )
-        for name, part in runs.curves.groupby("condition", sort=False):
+        longest = long_runs.get(rung)
+        parts = () if longest is None else longest.curves.groupby("condition")
+        for name, part in parts:
             color = OTHERS.get(name) or figures.style(CURVES[name])["color"]
             ax.plot(
                 each * part.epoch,
@@ -428,11 +418,6 @@ for row in rows:
     glue(key, row["last epoch"], display=False)
 for times, word in ((2, "twice"), (4, "four times")):
     glue(word, f"{times * steps:,}", display=False)
-glue(
-    "lesson itself",
-    percent(posed["alias"].summary("precision_lookalike")["mean"].iloc[0]),
-    display=False,
-)
 glue("lesson epochs", lesson.epochs, display=False)
 glue("hop epochs", longer(2).epochs, display=False)
 falls = [
@@ -452,13 +437,17 @@ glue(
 )
 
 # %% [markdown]
-# Attention over all positions stays at chance: {glue:text}`longer attention, 1 layer left` on `left` after
-# {glue:text}`four times` steps, {glue:text}`longer attention, 1 layer right` on `right` after {glue:text}`twice`. Sines and
-# cosines do not change that ({glue:text}`longer attention, sines and cosines left` on `left`, {glue:text}`twice` steps).
+# On `left`, attention over all positions stays at chance: {glue:text}`longer attention, 1 layer left` after
+# {glue:text}`four times` steps, and {glue:text}`longer attention, sines and cosines left` with sines and cosines after
+# {glue:text}`twice`.
 #
-# On `hop` two causal layers reach {glue:text}`longer causal attention, 2 layers hop`. The curriculum does not help:
-# trained on the lesson alone the same stack finds {glue:text}`lesson itself` of the meanings, but once the evidence
-# has joined it is at {glue:text}`longer bidirectional Flow, then attention, after a lesson hop`.
+# Two causal layers are another matter. On `left` they were still rising when the shorter training ended
+# ({glue:text}`causal attention, 2 layers left`, one seed far above the others), and
+# they got no more here.
+#
+# On `hop` the curriculum does not help: once the evidence has joined, the stack is at
+# {glue:text}`longer bidirectional Flow, then attention, after a lesson hop`. We have not shown that another
+# lesson, or more of this one, would not.
 #
 # The last epoch is not always the best. Of the {glue:text}`trained` shorter runs {glue:text}`falls` end more than two
 # points below their best epoch, by {glue:text}`largest fall` points at most. No conclusion here rests on that difference.
@@ -518,8 +507,8 @@ labelled(
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# For each representation, the paper's number on its own task, and what the same router makes of it on each rung, among
-# look-alikes.
+# The paper's number for each representation on its own task, and the rungs that it climbs here: those where its precision
+# among look-alikes is above one half, chance being one quarter.
 
 # %% tags=["remove-input"]
 PAPER = {
@@ -536,16 +525,22 @@ PAPER = {
     "bidirectional Flow": "bidirectional-mamba",
 }
 said = claims()
-frame = pd.DataFrame(
-    {
-        "paper, its task": {
-            name: str(said[PAPER[name]]) if name in PAPER else NONE
-            for name in [*shown, CHANCE]
-        },
-        **{rung: texts(among[rung]) for rung in RUNGS},
-    }
-).loc[[*shown, CHANCE]]
-labelled(frame, "representation")
+climbed = means.loc[[*shown, CHANCE]] > 0.5
+labelled(
+    pd.DataFrame(
+        {
+            "paper, its task": {
+                name: str(said[PAPER[name]]) if name in PAPER else NONE
+                for name in climbed.index
+            },
+            "climbs here": {
+                name: ", ".join(row.index[row]) or "none"
+                for name, row in climbed.iterrows()
+            },
+        }
+    ),
+    "representation",
+)
 
 # %% tags=["remove-cell"]
 mean = means.map(percent)
@@ -553,12 +548,11 @@ part = {
     "left": one_way.summary("precision_lookalike")["mean"].map(percent),
     "right": two_ways.summary("precision_lookalike")["mean"].map(percent),
 }
-longest = {
-    rung: long_runs[rung]
+longest = (
+    long_runs["left"]
     .summary("precision_lookalike")
     .loc["attention, 1 layer", "mean"]
-    for rung in ("left", "right")
-}
+)
 best_hop = max(
     means.loc[shown, "hop"].max(),
     long_runs["hop"].summary("precision_lookalike")["mean"].max(),
@@ -571,8 +565,8 @@ verdict = (
     f"in both directions does ({mean.loc['bidirectional Flow', 'right']}). The block's short convolution does "
     f"this alone ({part['left']['convolution alone']} and {part['right']['convolution alone']}). So “both sides” is not "
     f"the ingredient. "
-    f"Attention over all positions stays at chance on both rungs, {percent(longest['left'])} and "
-    f"{percent(longest['right'])} after {4 * steps:,} and {2 * steps:,} steps, although weights set by hand give "
+    f"One layer of attention over all positions learns neither; for the token before it is still at {percent(longest)} after "
+    f"{4 * steps:,} steps, although weights set by hand give "
     f"{percent(controls['left', 'attention, 1 layer'])}; within a window it learns both. A definition elsewhere is "
     f"learned by nothing that we trained: the best is {percent(best_hop)}, while one layer of attention, set by hand, "
     f"reaches {percent(controls['hop', 'attention, 1 layer'])}. Why training does not find these weights is open."
@@ -584,13 +578,7 @@ sure = (
     f"of the paper's sizes, and the paper has no such task."
 )
 glue("sure", sure, display=False)
-all_runs = [
-    *results.values(),
-    one_way,
-    two_ways,
-    *long_runs.values(),
-    *posed.values(),
-]
+all_runs = [*results.values(), one_way, two_ways, *long_runs.values()]
 records = {
     r.identity: r for result in all_runs for r in result.records.values()
 }
@@ -701,8 +689,8 @@ glue("two findings", HTML(both_findings + picture), display=False)
 #   is the side, and the reach, where the difference lies. If the token before tells, one direction is enough; if the token
 #   after tells, it is not; if the token itself tells, as in the paper's task, neither is needed.
 # * **The mixers are not alike.** On the paper's task six ways to provide context look the same, because none of them is
-#   needed. On `left` and `right` they part: a convolution or a window learns at once, hubs and attention over all
-#   positions do not learn.
+#   needed. On `left` and `right` they part: a convolution or a window learns at once; hubs, and one layer of attention
+#   over all positions, do not learn.
 # * **A recurrence was not needed.** What Flow does on these rungs, its short convolution does. Rungs on which only a state
 #   helps would have to be farther apart than four tokens.
 # * **Reachable is not learned.** Attention over all positions can hold a neighbour's token, and did not learn to from one
@@ -724,8 +712,8 @@ glue("two findings", HTML(both_findings + picture), display=False)
 #    read the one question can do it, and one number per token is then enough ([chapter 6](06_escape_routes.ipynb)). One
 #    number ranks the tokens alike for every question, so that with several questions in a sequence the comparison belongs
 #    in the router.
-# 4. Do not expect a router's loss alone to teach attention over everything where to look: it was still at chance after
-#    {glue:text}`four times` steps. Give it a window, and test on your own task that it learned what you need.
+# 4. Do not expect a router's loss alone to teach attention over everything where to look: one layer was still at chance after
+#    {glue:text}`four times` steps on `left`. Give it a window, and test on your own task that it learned what you need.
 # 5. For definitions that stand elsewhere (`hop`) we have no advice. The weights exist, and nothing that we trained found
 #    them all.
 #
