@@ -9,6 +9,7 @@ from fcilib.routers.bandits import ThompsonSampling as ThompsonSampling
 from fcilib.routers.bloom import BloomIndex as BloomIndex
 from fcilib.routers.bm25 import BM25Index as BM25Index
 from fcilib.routers.budget import Budgeted as Budgeted
+from fcilib.routers.contrastive import ContrastiveInvestigator as ContrastiveInvestigator
 from fcilib.routers.feedback import ClosedLoop as ClosedLoop
 from fcilib.routers.investigator import Investigator as Investigator
 from fcilib.routers.memory import MemoryBank as MemoryBank

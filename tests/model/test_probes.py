@@ -410,3 +410,22 @@ def test_what_marks_the_evidence_shows_in_it_alone():
     assert found["match_in_evidence"] > 0.95
     assert found["match_in_pair"] > 0.95
     assert found["match_by_chance"] == pytest.approx(0.5, abs=0.2)
+
+
+def test_the_answers_cosine_is_that_of_the_token_after_the_evidence():
+    """With positions left out and one-hot tokens, query and answer are as alike as two tokens."""
+    model, held_out = build(Investigator(), "none", 200), TASK.draw(200, 0, "test")
+    with torch.no_grad():
+        model.representation[0].token.weight[:] = torch.eye(200)
+    model.norm = torch.nn.Identity()
+    measured = measure(model, held_out, 0, "answer")
+    rows = torch.arange(200)
+    asked, label = held_out.tokens[rows, held_out.query], held_out.label
+    assert (held_out.tokens[rows, held_out.evidence + 1] == label).all()
+    # A one-hot cosine is 1 for the same token and 0 for another.
+    same = (asked == label).float().mean().item()
+    other = torch.randint(TASK.length, (200,), generator=torch.Generator().manual_seed(0))
+    random = (held_out.tokens[rows, other] == asked).float().mean().item()
+    assert measured["cosine_gap_answer"] == pytest.approx(same - random, abs=1e-6)
+    assert measured["cosine_gap"] > 0.9
+    assert "cosine_gap_answer" not in measure(model, held_out, 0)
