@@ -12,7 +12,7 @@ from pathlib import Path
 from fcilib.ledger import catalogue as catalogue_module
 from fcilib.ledger.claims import Claim, Contradiction, contradictions
 from fcilib.ledger.findings import Finding
-from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary, whole_ledger
+from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER
 from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
 from fcilib.present.ledger_rule import rule_page
@@ -35,17 +35,14 @@ STYLES = {
 """The class, after `ledger-`, of whatever shows a kind of verdict."""
 
 
-def write_ledger_pages(book: Path, records: Path) -> None:
+def write_ledger_pages(book: Path, entries: Mapping[str, Entries]) -> None:
     """Make the parts that pages of the book include, in `book/_generated/`.
 
     Args:
         book: the folder of pages and executed chapters.
-        records: the folder of all profiles' records.
-
-    Raises:
-        RecordError: a record can't be trusted.
+        entries: the ledger's, by profile, as `whole_ledger` gives them.
     """
-    entries, folder = whole_ledger(records), book / "_generated"
+    folder = book / "_generated"
     decided = decisive(entries)
     parts = {
         "rule.md": rule_page(decided),
