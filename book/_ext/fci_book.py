@@ -143,6 +143,31 @@ def edit_the_source(
             button["tooltip"] = "Suggest an edit of the chapter's source"
 
 
+WIDE = 600
+"""Pixels: an image that is wider can't be read whole on a phone."""
+
+
+def mark_wide_images(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: document | None
+) -> None:
+    """Give the class `fci-wide` to images that a phone must not shrink to its width."""
+    sources = {name: Path(app.srcdir) / path for path, name in app.builder.images.items()}
+
+    def marked(match: re.Match[str]) -> str:
+        path = sources.get(match["name"])
+        wide = path is not None and path.suffix == ".png" and png_width(path) > WIDE
+        return match[0].replace("<img ", '<img class="fci-wide" ', 1) if wide else match[0]
+
+    if "body" in context:
+        found = re.compile(r'<img (?![^>]*class=)[^>]*src="[^"]*_images/(?P<name>[^"]+)"[^>]*>')
+        context["body"] = found.sub(marked, context["body"])
+
+
+def png_width(path: Path) -> int:
+    """The width in pixels, from the head of a PNG file."""
+    return int.from_bytes(path.read_bytes()[16:20], "big")
+
+
 def leave_thebe_out(app: Sphinx) -> None:
     """Take sphinx-thebe, which Jupyter Book always loads, off the pages.
 
@@ -169,4 +194,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", with_colons, priority=900)
     app.connect("autodoc-process-signature", no_fields_in_signature)
     app.connect("html-page-context", edit_the_source, priority=600)
+    app.connect("html-page-context", mark_wide_images)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -151,9 +151,11 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
         f'<span class="ledger-place">{escape(claim.place)}</span>'
         f'<details><summary><a href="#{name}"><code>{name}</code></a> {cells}</summary>'
         f"<p>{_rule(claim)}</p>{note}{runs}</details></td>"
-        f"<td>{escape(str(claim))}</td>"
-        f'<td class="{_css(judgement.kind)}">{escape(judgement.verdict)}{missing}</td>'
-        f"<td>{_shown(paper)}</td><td>{_shown(book)}</td></tr>"
+        f'<td class="ledger-paper" data-label="paper:">{escape(str(claim))}</td>'
+        f'<td class="ledger-verdict {_css(judgement.kind)}">'
+        f"{escape(judgement.verdict)}{missing}</td>"
+        f'<td class="ledger-measured" data-label="ours, paper’s sizes:">{_shown(paper)}</td>'
+        f'<td class="ledger-measured" data-label="ours, {BOOK}:">{_shown(book)}</td></tr>'
     )
 
 
