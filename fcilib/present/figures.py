@@ -166,7 +166,7 @@ def _claims_legend(fig: Figure, comparison: pd.DataFrame, protocols: list[str], 
 
 
 def growth_figure(measured: pd.DataFrame, length: str = "n") -> Figure:
-    """Time and memory against length, both axes logarithmic, a line per workload.
+    """Time and, below it, memory against length, all axes logarithmic, a line per workload.
 
     Args:
         measured: as `fcilib.cost.report.frame` gives it; points are means over repetitions, the
@@ -174,7 +174,7 @@ def growth_figure(measured: pd.DataFrame, length: str = "n") -> Figure:
         length: the symbol of the length, for the axis.
     """
     with look():
-        fig, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+        fig, axes = plt.subplots(2, 1, figsize=(NARROW, 8.2), layout="constrained")
         for ax, quantity, scale, unit in (
             (axes[0], "seconds", 1000, "time (ms)"),
             (axes[1], "megabytes", 1, "peak memory of tensors (MB)"),
@@ -192,7 +192,7 @@ def growth_figure(measured: pd.DataFrame, length: str = "n") -> Figure:
             ax.set_xlabel(f"length {length}")
             ax.set_ylabel(unit)
         handles, labels = axes[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
+        fig.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
     return fig
 
 
@@ -204,17 +204,22 @@ def inline(figure: Figure, alt: str) -> str:
     return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}" />'
 
 
-def panels(protocols: Mapping[str, object], rows: int = 1) -> tuple[Figure, np.ndarray]:
-    """A grid of axes, a column per protocol, sharing both scales: figure and `(rows, columns)`."""
-    return plt.subplots(
-        rows,
-        len(protocols),
-        sharex=True,
-        sharey="row",
-        squeeze=False,
-        figsize=(9, 0.6 + 2.7 * rows),
-        layout="constrained",
+def panels(
+    protocols: Mapping[str, object] | Sequence[str], rows: int = 1, stacked: bool = False
+) -> tuple[Figure, np.ndarray]:
+    """A grid of axes, a column per protocol, sharing both scales: figure and `(rows, columns)`.
+
+    With `stacked` the panels stand one below the other, in a figure that a phone can show whole;
+    the axes come in the same grid.
+    """
+    columns = len(protocols)
+    shape, size = (rows, columns), (9.0, 0.6 + 2.7 * rows)
+    if stacked:
+        shape, size = (rows * columns, 1), (NARROW, 0.6 + 2.5 * rows * columns)
+    fig, axes = plt.subplots(
+        *shape, sharex=True, sharey="row", squeeze=False, figsize=size, layout="constrained"
     )
+    return fig, axes.reshape(rows, columns)
 
 
 def band(ax: Axes, x: Any, mean: pd.Series, sd: pd.Series, name: str, **more: Any) -> None:

@@ -43,6 +43,15 @@ def test_comparison_table_and_figure(results):
         assert any(line == pytest.approx(ends) for line in lines)
 
 
+def test_a_condition_without_a_claim_has_dashes_in_a_table(results):
+    comparison = compare({"raw embeddings": "raw", "global mean": None}, results)
+    shown = comparison_table(comparison)
+    assert list(shown.frame.loc["global mean"]) == [
+        "–", "2.0 ± 0.1%", "50.0 ± 0.0%", "2.0 / 3.0%", "–",
+    ]  # fmt: skip
+    assert shown.html.count("<a ") == 1
+
+
 def test_a_figures_legend_has_no_mark_that_does_not_occur(results):
     comparison = compare({"raw embeddings": None}, {"others": results["others"]})
     figure = claims_figure(comparison)
