@@ -566,7 +566,7 @@ Code(
 # * **BM25.** The questions were written with the gold paragraphs in view, which favours keywords.
 # * **What is not comparable.** MQAR has half of the paper's positions here, a small vocabulary, and filler that shows what
 #   belongs to a pair. All of this may make matching easier. What was
-#   run at the paper's sizes is in [the ledger](claims.html#mqar-raw).
+#   run at the paper's sizes is in <a href="claims.html#mqar-raw">the ledger</a>.
 #
 # ## Exercises
 #
