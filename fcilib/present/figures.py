@@ -51,7 +51,7 @@ METRICS = {
     "any_hit": "any hit",
 }
 
-NARROW = 5.2
+NARROW = 5.0
 """Inches: the width of a figure that a phone can show whole, at no less than 0.6 of its size."""
 
 MEASURED = ("o", "s", "D")
