@@ -266,7 +266,7 @@ def watched(sizes: Profile, name: str, learning_rate: float = 1e-3) -> Experimen
     It has as many steps as the profile's training. Where that has fewer epochs than `WATCHED`, it
     is cut into shorter ones of new sequences, so that a rise within one of them can be seen.
     """
-    training, finer = sizes.training, max(1, round(WATCHED / sizes.training.epochs))
+    training, finer = sizes.training, -(-WATCHED // sizes.training.epochs)
     update: dict[str, Any] = {"learning_rate": learning_rate}
     if finer > 1:
         sequences, epochs = -(-training.sequences // finer), training.epochs * finer
