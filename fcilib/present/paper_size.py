@@ -40,7 +40,7 @@ def paper_records(study: Study, name: str, protocol: str, data: str = "fixed") -
 
 
 def paper_text(found: list[Record], metric: str) -> str:
-    """The mean of a metric, with its spread, or with the words "1 seed"; a dash without a record."""
+    """The mean of a metric, its spread, and the number of seeds; a dash without a record."""
     values = [record.metrics[metric] for record in found]
     if not values:
         return NONE
