@@ -28,24 +28,6 @@ def results(tmp_path_factory):
     )
 
 
-def test_a_watched_training_has_as_many_steps_and_is_measured_more_often():
-    for sizes in PROFILES.values():
-        run = watched(sizes, "raw", 3e-4)
-        plain, cut = sizes.training, run.training
-        assert cut.epochs >= 25
-        assert cut.learning_rate == 3e-4
-        assert cut.sequences * cut.epochs >= plain.sequences * plain.epochs
-        assert cut.sequences * cut.epochs < 1.1 * plain.sequences * plain.epochs + 100
-        assert (cut.data == "fresh") == (cut.sequences < plain.sequences)
-        assert run.router.candidates == "all"
-    assert watched(PROFILES["paper"], "raw").training == PROFILES["paper"].training
-
-
-def test_what_is_no_training_is_not_watched():
-    with pytest.raises(TypeError, match="bm25"):
-        watched(SMOKE, "bm25")
-
-
 def test_a_row_is_a_measurement_and_the_parts_add_up(results):
     record = results.records["attention-1", 0]
     table = by_step(record)
