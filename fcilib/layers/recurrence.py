@@ -61,11 +61,10 @@ def recurrence(
         raise ValueError(f"chunk: {chunk} steps are not from 1 to {CHUNK}")
     with torch.autocast(q.device.type, enabled=False):
         wide = torch.promote_types(q.dtype, torch.float32)
-        decay = log_decay.clamp(min=STRONGEST)
-        parts = [
-            None if t is None else _cut(t.to(wide), chunk) for t in (q, k, v, decay, writes, reads)
-        ]
-        y = _by_chunks(*parts)
+        given = (q, k, v, log_decay.clamp(min=STRONGEST))
+        steps = [_cut(t.to(wide), chunk) for t in given]
+        correction = [_cut(t.to(wide), chunk) if t is not None else None for t in (writes, reads)]
+        y = _by_chunks(steps[0], steps[1], steps[2], steps[3], *correction)
     return y.flatten(2, 3)[:, :, : q.shape[2]].to(v.dtype)
 
 
