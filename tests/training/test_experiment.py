@@ -217,6 +217,8 @@ def test_a_model_is_built_as_it_is_described(normalisation, norm):
     tokens = spec.task.draw(2, 0).tokens
     assert model.represent(tokens).shape == (2, spec.task.length, 24)
     assert Experiment(**{**dict(spec), "router": None}).build().router is None
+    placed = Experiment(**{**dict(spec), "representation": Embedding()}).build()
+    assert placed.represent(tokens).shape == (2, spec.task.length, 24)
 
 
 def described(**parts):
@@ -248,6 +250,10 @@ SHARES = SegmentRouter(segment=4)
         (
             "probing: 'mechanism' needs a router of tokens, not of segments",
             {"probing": "mechanism", "router": SHARES},
+        ),
+        (
+            "probing: 'mechanism' needs a router of tokens, not of segments",
+            {"probing": "mechanism", "router": SegmentRouter(segment=2)},
         ),
     ],
 )
