@@ -91,6 +91,38 @@ def test_an_ill_formed_claim_is_refused_by_its_field(field, fields):
         claim(**fields)
 
 
+@pytest.mark.parametrize(
+    ("reason", "fields"),
+    [
+        ("value: 1.01 is no share", {"value": 1.01}),
+        (
+            "tolerance: a number that is no share needs one of its own",
+            {"unit": "number", "value": 130.0},
+        ),
+        (
+            "direction: a bound is a statement by itself",
+            {"direction": {"relation": "at least", "value": 0.8}, "relation": "at least"},
+        ),
+        (
+            "untested: a claim that nothing decides needs a reason",
+            {"decided_by": []},
+        ),
+    ],
+)
+def test_a_claim_is_refused_with_the_reason(reason, fields):
+    with pytest.raises(ValidationError) as caught:
+        claim(**fields)
+    (error,) = caught.value.errors()
+    assert error["msg"] == f"Value error, {reason}"
+
+
+def test_a_claim_may_have_what_does_not_contradict_itself():
+    assert [claim(value=value).value for value in (0.0, 1.0)] == [0.0, 1.0]
+    assert claim(direction={"relation": "at most", "value": 0.35}).direction.value == 0.35
+    assert claim(decided_by=[], untested="It would take a cluster.").untested
+    assert claim(unit="number", value=130.0, tolerance=0).tolerance == 0
+
+
 @given(st.floats(allow_nan=False).filter(lambda v: not 0 <= v <= 1))
 def test_no_share_is_outside_of_its_bounds(value):
     with pytest.raises(ValidationError, match="value"):

@@ -45,12 +45,13 @@ class Training:
 
     def __init__(self, result, reports=()):
         self.result, self.reports, self.calls = result, reports, []
-        self.progress = None
+        self.progress, self.epochs = None, 1
 
     def __call__(self, experiment, checkpoint, report, device):
         self.calls.append((experiment, checkpoint, device))
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_bytes(b"half way")
+        if self.epochs:
+            checkpoint.write_bytes(b"half way")
         for state in self.reports:
             report(*state)
         if (progress := checkpoint.parent / "progress.json").exists():
@@ -115,9 +116,14 @@ def test_what_is_recorded_is_not_trained_again(training, tmp_path):
     assert [experiment.seed for experiment, *_ in training.calls] == [0, 1]
 
 
-def test_a_run_without_an_epoch_has_no_curve(training, tmp_path):
-    training.result = outcome(curve=[])
+def test_a_run_without_an_epoch_has_neither_checkpoint_nor_curve(training, tmp_path):
+    training.result, training.epochs = outcome(curve=[]), 0
     assert run_one(SPEC, Records(tmp_path)).curve == {}
+
+
+def test_the_curve_of_one_epoch_has_one_point(training, tmp_path):
+    training.result = outcome(curve=[{"loss": 0.5, "precision": 0.25}])
+    assert run_one(SPEC, Records(tmp_path)).curve == {"loss": [0.5], "precision": [0.25]}
 
 
 @pytest.mark.parametrize(("captured", "step"), [(True, "captured"), (False, "eager")])
@@ -133,7 +139,7 @@ def test_a_run_on_a_gpu_says_which_and_how(training, monkeypatch, tmp_path, capt
 def test_progress_is_told_no_more_than_twice_a_second(training, clock, tmp_path):
     """The clock is looked at once for each report, and once more for each that is told."""
     training.reports = [(n, 9, n / 10) for n in range(1, 6)]
-    clock[:] = [100.0, 100.0, 100.4, 100.5, 100.5, 100.9, 101.0]
+    clock[:] = [0.5, 0.5, 0.9, 1.0, 1.0, 1.4, 1.5]
     told = []
     run_one(SPEC, Records(tmp_path), told.append)
     assert told == [
