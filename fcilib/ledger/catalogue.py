@@ -254,3 +254,50 @@ def _protocols(experiment: Experiment) -> Mapping[str, Experiment]:
         return {ONLY: experiment}
     routers = {c: experiment.router.model_copy(update={"candidates": c}) for c in PROTOCOLS}
     return {c: experiment.model_copy(update={"router": router}) for c, router in routers.items()}
+
+
+WATCHED = 25
+"""Epochs that a watched training is cut into, at least: so often its parts are measured."""
+
+
+def watched(sizes: Profile, name: str, learning_rate: float = 1e-3) -> Experiment:
+    """A condition of the catalogue under "all", with the parts of its scores kept by epoch.
+
+    It has as many steps as the profile's training. Where that has fewer epochs than `WATCHED`, it
+    is cut into shorter ones of new sequences, so that a rise within one of them can be seen.
+    """
+    training, finer = sizes.training, -(-WATCHED // sizes.training.epochs)
+    update: dict[str, Any] = {"learning_rate": learning_rate}
+    if finer > 1:
+        sequences, epochs = -(-training.sequences // finer), training.epochs * finer
+        held_out = -(-training.held_out // 2)
+        update |= {"sequences": sequences, "epochs": epochs, "data": "fresh", "held_out": held_out}
+    experiment = catalogue(sizes)[name].under.get("all")
+    if not isinstance(experiment, Experiment):
+        raise TypeError(f"name: {name!r} is no training under 'all'")
+    update = {"training": training.model_copy(update=update), "probing": "mechanism"}
+    return experiment.model_copy(update=update)
+
+
+def small_control(sizes: Profile) -> dict[str, Experiment]:
+    """The plain four-layer Transformer, "near" and "far", at a size and a rate it can learn at.
+
+    Sequences of three eighths of the profile's length over a quarter of its tokens, the far
+    evidence half of a sequence away; new sequences in every epoch, and three times the learning
+    rate. Ours: the paper's own control is `plain-near` and `plain-far`.
+    """
+    full = sizes.evidence
+    length, vocabulary = max(3 * full.length // 8, 32), max(full.vocabulary // 4, 16)
+    update = {"length": length, "vocabulary": vocabulary, "min_distance": length // 2}
+    task = full.model_copy(update=update)
+    training = sizes.settled.model_copy(update={"data": "fresh", "learning_rate": 3e-3})
+    return {
+        where: Experiment(
+            task=task.model_copy(update={"near": where == "near"}),
+            width=sizes.width,
+            representation=Attention(layers=4),
+            router=None,
+            training=training,
+        )
+        for where in ("near", "far")
+    }

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fcilib.ledger.agreement import DEVIATIONS, RULE, TOLERANCE, reproduction
+from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, RULE, TOLERANCE, reproduction
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims, contradictions
 from fcilib.study.notation import percent
@@ -200,6 +200,8 @@ def test_what_is_claimed_of_an_epoch_is_read_off_at_its_share(paper):
 
 # The rule.
 
+RELATIONS = ("equals", "at most", "at least")
+
 
 def test_the_rule_is_what_its_legend_says():
     assert f"{100 * TOLERANCE:.0f} points or {DEVIATIONS} s.d." == RULE
@@ -277,6 +279,17 @@ def test_numbers_are_compared_as_they_are_written():
     assert 0.05 - 0.03 > 0.02
     assert claim(value=0.03).agrees(0.05)
     assert claim(value=0.1 + 0.2, tolerance=0).agrees(0.3)
+
+
+def test_a_difference_as_large_as_the_rounding_is_none():
+    at = {relation: claim(value=0.0, relation=relation, tolerance=0) for relation in RELATIONS}
+    assert [at[relation].agrees(ROUNDING) for relation in RELATIONS] == [True, True, True]
+    assert [at[relation].agrees(2 * ROUNDING) for relation in RELATIONS] == [False, False, True]
+    above = {
+        relation: claim(value=ROUNDING, relation=relation, tolerance=0) for relation in RELATIONS
+    }
+    assert [above[relation].agrees(0.0) for relation in RELATIONS] == [True, True, True]
+    assert [above[relation].agrees(-ROUNDING) for relation in RELATIONS] == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 
 from fcilib.model.by_hand import rank_one_by_hand
 from fcilib.model.mechanism import mechanism
-from fcilib.representations import Embedding
+from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RandomRouter, SegmentRouter
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
@@ -67,6 +67,38 @@ def test_the_parts_do_not_depend_on_the_batch():
     model, held_out = identity_model(), SMOKE.evidence.draw(50, 0, "test")
     whole = mechanism(model, held_out)
     assert mechanism(model, held_out, batch=7) == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "representation",
+    [
+        Embedding(),
+        Embedding(positions="none"),
+        Attention(layers=2),
+        Flow(layers=1, bidirectional=True),
+    ],
+)
+@pytest.mark.parametrize("normalisation", ["layer", "none"])
+def test_tokens_positions_and_layers_add_up_to_the_match_with_itself(representation, normalisation):
+    torch.manual_seed(0)
+    model = experiment(representation=representation, normalisation=normalisation).build()
+    with torch.no_grad():
+        for weights in model.norm.parameters():
+            weights.add_(0.3 * torch.randn_like(weights))
+    measured = mechanism(model, SMOKE.evidence.draw(32, 0, "test"))
+    parts = [measured[f"self_{name}"] for name in ("token", "position", "layers")]
+    assert sum(parts) == pytest.approx(measured["self_match"], abs=1e-4)
+    if isinstance(representation, Embedding):
+        assert parts[2] == pytest.approx(0, abs=1e-5)
+    if representation.positions == "none":
+        assert parts[1] == 0
+
+
+def test_without_a_norm_the_query_and_its_evidence_are_alike_in_their_token():
+    measured = mechanism(
+        experiment(normalisation="none").build(), SMOKE.evidence.draw(32, 0, "test")
+    )
+    assert measured["self_token"] == 0
 
 
 def test_weights_by_hand_give_their_evidence_more_than_the_query():

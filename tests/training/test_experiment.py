@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from torch.nn import Identity, LayerNorm
 
 from fcilib.backbones import TRANSFORMER_3M
+from fcilib.model.council import Council
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Frozen
 from fcilib.routers import BM25Index, Investigator, RankOne
 from fcilib.study.profiles import PROFILES, profile
@@ -195,3 +197,23 @@ def test_an_index_has_no_tokens_to_read_on_a_frozen_backbone():
     frozen = Frozen(backbone=TRANSFORMER_3M)
     with pytest.raises(ValidationError, match="router: an index reads tokens"):
         Experiment(task=Evidence(), representation=frozen, router=BM25Index())
+
+
+@pytest.mark.parametrize(("normalisation", "norm"), [("layer", LayerNorm), ("none", Identity)])
+def test_a_model_is_built_as_it_is_described(normalisation, norm):
+    spec = Experiment(
+        task=PROFILES["smoke"].evidence,
+        width=24,
+        representation=Embedding(positions="none"),
+        router=Investigator(candidates="others", k=2),
+        normalisation=normalisation,
+        council=Council(slots="learned"),
+    )
+    model = spec.build()
+    assert type(model.norm) is norm
+    assert model.router_spec == spec.router
+    assert model.head.weight.shape == (spec.task.vocabulary, 24)
+    assert model.council.slots.shape == (2 * (1 + 1), 24)  # two picks, each with its neighbour
+    tokens = spec.task.draw(2, 0).tokens
+    assert model.represent(tokens).shape == (2, spec.task.length, 24)
+    assert Experiment(**{**dict(spec), "router": None}).build().router is None
