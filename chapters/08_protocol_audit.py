@@ -479,6 +479,10 @@ glue("largest gap", f"{100 * gap:.0f}", display=False)
 # Of {glue:text}`shared` points {glue:text}`corner` lie in the paper's corner. Attention leads raw embeddings by
 # {glue:text}`largest gap` points at most. What makes raw embeddings fail makes one layer of attention fail as well: the tie,
 # the missing loss, too few steps.
+#
+# One gap in this grid matters: its learning rates are a factor of ten apart. [Chapter 1](01_phase_transition.ipynb) has one
+# in between, at which attention has stopped picking the query when training ends and raw embeddings have not. That is the
+# nearest to the paper's figure that we know, and it ends with more steps.
 
 # %% [markdown]
 # ## Fixed or fresh sequences, and training until the curve is flat

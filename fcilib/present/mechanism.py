@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -91,7 +92,7 @@ def mechanism_figure(results: Results, names: Sequence[str]) -> Figure:
         for left, right in axes:
             left.set_ylabel("sequences (%)")
             right.set_ylabel("s.d. of scores")
-        handles: dict[str, object] = {}
+        handles: dict[str, Artist] = {}
         for ax in axes.flat:
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
