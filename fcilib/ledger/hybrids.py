@@ -37,7 +37,9 @@ from fcilib.study.profiles import Profile
 from fcilib.training.experiment import Experiment
 
 Prediction = Literal["routes", "fails", "open"]
-ROUTES, FAILS, OPEN = "routes", "fails", "open"
+ROUTES: Prediction = "routes"
+FAILS: Prediction = "fails"
+OPEN: Prediction = "open"
 
 SUCCESS, FAILURE = 0.8, 0.35
 """Precision from which a method has routed, and up to which it has failed: the lowest success and
@@ -85,11 +87,18 @@ def representations(sizes: Profile) -> list[Method]:
         methods.append(Method(label, spec, pairwise, FAILS, ONE_WAY))
         methods.append(Method(f"{label}, both ways", both, pairwise, ROUTES, BOTH_WAYS))
     window = max(2, sizes.ladder.length // 4)
-    based = Based(window=window)
-    both = Based(window=window, bidirectional=True)
-    methods.append(Method("Based", based, pairwise, OPEN, f"{ATTENTION}; {WINDOW}"))
-    methods.append(Method("Based, both ways", both, pairwise, ROUTES, BOTH_WAYS))
-    return methods
+    why = f"{ATTENTION}; {WINDOW}"
+    return [
+        *methods,
+        Method("Based", Based(window=window), pairwise, OPEN, why),
+        Method(
+            "Based, both ways",
+            Based(window=window, bidirectional=True),
+            pairwise,
+            ROUTES,
+            BOTH_WAYS,
+        ),
+    ]
 
 
 def routers() -> list[Method]:
