@@ -15,20 +15,19 @@
 # %% [markdown]
 # # 2. The latent subspace
 #
-# **The claim.** Attention does not make matching tokens alike: behind one Transformer layer, query and
-# evidence have a cosine 0.154 below that of random pairs. The signal lies in a subspace, 34 of 128
-# dimensions of $W_q W_k^\top$, that only the learned projections reach: with random ones in their place
-# routing drops from 98.4% to 2.6% {cite:p}`basu2026routing` (§4.2, Fig. 3).
+# **The claim.** Attention does not make the query and the evidence alike: behind one Transformer layer their cosine is
+# 0.154 *below* that of random pairs. The signal lies in a subspace, 34 of 128 dimensions of $W_q W_k^\top$. Only the
+# learned projections reach it: with random ones in their place routing drops from 98.4% to 2.6%
+# {cite:p}`basu2026routing` (§4.2, Fig. 3).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
 # **To run it again.** `.venv/bin/fci run 02 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# In this notebook we look inside trained models: how alike query and evidence are, what is left of
-# routing when its projections are replaced, projected or cut, and what their spectrum says. Each
-# number has its control: an untrained model, one trained on shuffled targets, a random router. Numbers
-# follow whatever profile and seeds are run; the sentences around them were written for the profile
-# `quick`, which is far smaller than the paper's.
+# We look inside trained models. How alike are query and evidence? What is left of routing when the projections are
+# replaced or cut? Each number stands beside its control: an untrained model, one trained on shuffled targets, or a
+# router that picks at random. The query is the position that asks, the evidence the position to be picked
+# ([notation](notation.md)). Numbers follow whatever profile and seeds are run; the sentences were written for `quick`.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -68,10 +67,10 @@ from fcilib.study.notation import NONE, number, percent, spread, texts
 # %% [markdown]
 # ## Are matching tokens alike?
 #
-# The cosine gap is the mean cosine of $x_q$ and $x_a$ less that of $x_q$ and a random position: positive
-# if matching tokens are more alike than others. Every model here is one of chapters
-# [1](01_phase_transition.ipynb) and [6](06_escape_routes.ipynb); their records hold the gap. Its floor is
-# the random router's: embeddings that no routing loss has touched.
+# The *cosine gap* is the mean cosine of $x_q$ and $x_a$, the vectors of query and evidence, minus that of $x_q$ and a
+# random position. It is positive if matching tokens are more alike than others. The models are those of chapters
+# [1](01_phase_transition.ipynb) and [6](06_escape_routes.ipynb). The floor is the random router's gap: its embeddings
+# were trained without any routing loss.
 
 
 # %%
@@ -108,24 +107,27 @@ for c, summary in gap.items():
         glue(f"gap {name}, {c}", text, display=False)
 
 # %% [markdown]
-# Behind one layer of attention the gap is {glue:text}`gap attention, 1 layer, others` with the query
-# excluded and {glue:text}`gap attention, 1 layer, all` with it among the candidates; for raw embeddings
-# {glue:text}`gap raw embeddings, others` and {glue:text}`gap raw embeddings, all`; for vectors of the token
-# alone, which are equal where tokens are, {glue:text}`gap content-only, others`. The random router's
-# embeddings have {glue:text}`gap random router, others`, attention before any training
-# {glue:text}`gap untrained`: two equal tokens are alike before any routing is learned. Training the pairwise
-# router raises the gap in most models, less so under `"all"`, where it also has to tell the two copies of the token
-# apart; the rank-1 router's stays where it was ({glue:text}`gap bidirectional Mamba, rank-1, others`). No model whose
-# router finds more than positions do has a negative one. (The paper's "answer" may be the value at $a + 1$; the
-# text around it speaks of matching tokens, and so do we.)
+# **Matching tokens are more alike than others, in every model that routes.** Behind one layer of attention the gap is
+# {glue:text}`gap attention, 1 layer, others`, where the paper has a negative one. Raw embeddings have
+# {glue:text}`gap raw embeddings, others`.
+#
+# Two equal tokens are alike before any routing is learned: attention has {glue:text}`gap untrained` before training, and
+# the random router's embeddings have {glue:text}`gap random router, others`. Training the pairwise router raises the gap.
+# It raises it less under `"all"`, where the router also has to tell the two copies of the token apart
+# ({glue:text}`gap attention, 1 layer, all` behind attention). The rank-1 router does not raise it
+# ({glue:text}`gap bidirectional Mamba, rank-1, others`).
+#
+# The paper compares the query with the "answer", which may mean the value at $a + 1$. The text around it speaks of
+# matching tokens, and so do we.
 
 # %% [markdown]
 # ## What do random projections destroy?
 #
-# Two readings of "random". The paper's: new Gaussian matrices in place of $W_q$ and $W_k$, here of the same
-# Frobenius norm, over {glue:text}`draws` draws. The other: the trained form $W_q^\top W_k$ seen through a
-# random orthogonal projection $P$ onto $r$ of the $d$ dimensions, $P\, W_q^\top W_k P$, for every $r$.
-# Beside these, the form with nothing but its $r$ largest singular values, and with all but those.
+# "Random" can be read in two ways. We take the paper's first: new Gaussian matrices replace $W_q$ and $W_k$, with the same
+# Frobenius norm, over {glue:text}`draws` draws. The second keeps the trained form $W_q^\top W_k$ and looks at it through a
+# random orthogonal projection onto $r$ of the $d$ dimensions.
+#
+# Beside both we cut the form along its own directions: we keep only its $r$ largest singular values, or all but those.
 
 # %%
 sizes = study.sizes
@@ -156,7 +158,7 @@ inside = study.run(
 chance = results["others"].summary("precision").loc[CHANCE, "mean"]
 
 
-# %% mystnb={"figure": {"caption": "Routing precision of trained models against the number r of dimensions that are left of the form, held-out sequences: mean over seeds, with one standard deviation. Left: its r largest singular values alone (solid) and all but those (dashed). Right: the form between random orthogonal projections onto r dimensions. The grey dashed line is chance, measured with a random router.", "name": "fig-projections"}, "image": {"alt": "Precision against r for raw embeddings, content-only and one layer of attention: rising within a few singular directions on the left, slowly and only near full dimension on the right."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision of trained models against the number r of dimensions that are left of the form, held-out sequences: mean over seeds, with one standard deviation. Above: its r largest singular values alone (solid) and all but those (dashed). Below: the form between random orthogonal projections onto r dimensions. The grey dashed line is chance, measured with a random router.", "name": "fig-projections"}, "image": {"alt": "Precision against r for raw embeddings, content-only and one layer of attention: rising within a few singular directions above, slowly and only near full dimension below."}} tags=["remove-input", "nbval-ignore-output"]
 def by_rank(name, probe):
     part = inside.probe(probe).query("condition == @name")
     return part.groupby("index")[probe].agg(["mean", "std"])
@@ -164,7 +166,7 @@ def by_rank(name, probe):
 
 SHOWN = ("raw embeddings", "content-only", "attention, 1 layer")
 with figures.look():
-    fig, axes = figures.panels({"singular": 0, "random": 0})
+    fig, axes = figures.panels(("singular", "random"), stacked=True)
     left, right = axes[0]
     for name in SHOWN:
         for ax, probe, line in (
@@ -189,12 +191,13 @@ with figures.look():
         figures.chance_line(ax, chance)
     left.set_xlabel("singular directions r, kept or cut")
     right.set_xlabel("dimensions r of a random projection")
-    left.set_ylabel("routing precision (%)")
-    left.set_ylim(-4, 104)
+    for ax in (left, right):
+        ax.set_ylabel("routing precision (%)")
+        ax.set_ylim(-4, 104)
     fig.legend(
         *right.get_legend_handles_labels(),
         loc="outside upper center",
-        ncols=4,
+        ncols=2,
     )
 plt.show()
 
@@ -245,23 +248,23 @@ glue("d", width, display=False)
 glue("chance", percent(chance), display=False)
 
 # %% [markdown]
-# Random matrices take one layer of attention from {glue:text}`precision attention, 1 layer, trained` to
-# {glue:text}`random_form_precision attention, 1 layer, trained` and raw embeddings from
-# {glue:text}`precision raw embeddings, trained` to {glue:text}`random_form_precision raw embeddings, trained`;
-# chance is {glue:text}`chance`. So far as the paper says. A random projection onto {glue:text}`half` of the
-# {glue:text}`d` dimensions leaves {glue:text}`seen attention, 1 layer, trained` behind attention,
-# {glue:text}`seen raw embeddings, trained` with raw embeddings and
-# {glue:text}`seen content-only, trained` with content-only ones. The match degrades with what is taken
-# away, and is lost nowhere at once: a random projection keeps a part of every direction, of those that
-# matter too. Which ones those are, the left panel shows.
+# **Random matrices destroy routing, with and without attention.** They take one layer of attention from
+# {glue:text}`precision attention, 1 layer, trained` to {glue:text}`random_form_precision attention, 1 layer, trained`, and
+# raw embeddings from {glue:text}`precision raw embeddings, trained` to
+# {glue:text}`random_form_precision raw embeddings, trained`. Chance is {glue:text}`chance`. The paper is right that they
+# do; attention is not the reason.
+#
+# **A random projection harms gradually.** Onto {glue:text}`half` of the {glue:text}`d` dimensions it leaves
+# {glue:text}`seen attention, 1 layer, trained` behind attention and {glue:text}`seen raw embeddings, trained` on raw
+# embeddings. It keeps a part of every direction, including those that matter. The upper panel shows which ones matter.
 
 # %% [markdown]
 # ## Is "34 of 128" few?
 #
-# The count of singular values that hold 90% of the energy, the sum of their squares, means something
-# only beside that of a form that has learned nothing. Two such forms: one as it was initialised, and one
-# trained on targets that belong to other sequences, which can learn where evidence tends to stand, but
-# meets the match no more often than positions account for.
+# The paper counts the singular values that hold 90% of the energy, which is the sum of their squares. Such a count means
+# something only beside that of a form that has learned no match. We have two. One is a form as it was initialised. The
+# other was trained on *shuffled targets*, the evidence and labels of other sequences: it can learn where evidence tends to
+# stand, but not that equal tokens match.
 
 # %% mystnb={"figure": {"caption": "Share of the energy of the form in its r largest singular values, against r, as a share of d: mean over seeds, with one standard deviation. Solid, trained; dashed, trained on shuffled targets; dotted, untrained. The horizontal line is 90%; the hollow circle is the paper's 34 of 128.", "name": "fig-spectrum"}, "image": {"alt": "Cumulative energy curves for attention and raw embeddings in two panels, each trained, untrained and with shuffled targets."}} tags=["remove-input", "nbval-ignore-output"]
 LINES = {"trained": "-", "shuffled targets": "--", "untrained": ":"}
@@ -271,7 +274,7 @@ total = values.groupby(["condition", "seed"]).energy
 values["share"] = total.cumsum() / total.transform("sum")
 energy = values.groupby(["condition", "index"]).share.agg(["mean", "std"])
 with figures.look():
-    fig, axes = figures.panels(representations)
+    fig, axes = figures.panels(representations, stacked=True)
     for ax, name in zip(axes[0], representations, strict=True):
         for how, line in LINES.items():
             curve = energy.loc[f"{name}, {how}"]
@@ -290,7 +293,8 @@ with figures.look():
         ax.plot(paper, 90, "o", mfc="white", mec="#333333", ms=9)
         ax.set_xlabel(f"share of the dimensions, {name}")
         ax.legend(loc="lower right")
-    axes[0][0].set_ylabel("share of the energy (%)")
+    for ax in axes[0]:
+        ax.set_ylabel("share of the energy (%)")
 plt.show()
 
 # %% tags=["remove-input"]
@@ -306,31 +310,30 @@ spectrum = pd.DataFrame(
 labelled(spectrum, "model")
 
 # %% [markdown]
-# The dimensions are those that hold 90% of the energy; then precision with only those of them, without them, and
-# with a random projection onto as many. Chance is {glue:text}`chance` in each column of precision. The
-# trained form of one layer of attention holds 90% of its energy in
-# {glue:text}`rank_90 attention, 1 layer, trained` dimensions
-# ({glue:text}`rank_share attention, 1 layer, trained` of $d$), the untrained one in
-# {glue:text}`rank_90 attention, 1 layer, untrained`
-# ({glue:text}`rank_share attention, 1 layer, untrained`), the one with shuffled targets in
-# {glue:text}`rank_90 attention, 1 layer, shuffled targets`
-# ({glue:text}`rank_share attention, 1 layer, shuffled targets`). The paper's 34 of 128 is
-# {glue:text}`paper share`. By itself the count cannot tell a match from a habit: shuffled targets, in which a match is a
-# rare accident, concentrate the form as well. What can tell is routing with those directions and nothing else. The
-# large directions suffice in every trained model, and as many random ones do not: behind attention
-# {glue:text}`kept attention, 1 layer, trained` against {glue:text}`drawn attention, 1 layer, trained`, with raw
-# embeddings {glue:text}`kept raw embeddings, trained` against {glue:text}`drawn raw embeddings, trained`. They are not
-# all of it. Without them {glue:text}`cut attention, 1 layer, trained` is left behind attention,
-# {glue:text}`cut raw embeddings, trained` with raw embeddings, and with content-only ones
-# {glue:text}`cut content-only, trained`, nearly everything. So there is a small subspace that suffices, as the paper
-# says, with or without attention; it is where the signal is largest, not the only place where it is.
+# A row says how many dimensions hold 90% of the energy. Then it gives the precision with only those dimensions, without
+# them, and with a random projection onto as many. Chance is {glue:text}`chance` in every column of precision.
+#
+# **The trained form is concentrated, and so is one that learned no match.** Behind one layer of attention
+# {glue:text}`rank_90 attention, 1 layer, trained` dimensions hold 90% of the energy, which is
+# {glue:text}`rank_share attention, 1 layer, trained` of $d$; the paper's 34 of 128 are {glue:text}`paper share`. Untrained
+# it takes {glue:text}`rank_share attention, 1 layer, untrained`, and with shuffled targets
+# {glue:text}`rank_share attention, 1 layer, shuffled targets`. The count alone therefore does not show that a match was
+# learned.
+#
+# **A few directions suffice.** What shows the match is routing with those directions alone. Behind attention they keep
+# {glue:text}`kept attention, 1 layer, trained`, where as many random directions keep
+# {glue:text}`drawn attention, 1 layer, trained`. On raw embeddings it is {glue:text}`kept raw embeddings, trained` against
+# {glue:text}`drawn raw embeddings, trained`. The small subspace of the paper exists, and does not need attention.
+#
+# **They are not all of the signal.** Without them {glue:text}`cut attention, 1 layer, trained` is left behind attention, and
+# {glue:text}`cut content-only, trained`, nearly everything, on vectors that hold the token alone.
 
 # %% tags=["remove-cell"]
 glue("paper share", percent(claims()["rank-90"].value), display=False)
 
 # %% [markdown]
-# The count of an untrained form needs no model at all. It is that of two matrices as they are initialised,
-# multiplied; here at the paper's width.
+# The count of an untrained form needs no model at all. It is the count of two matrices as they are initialised,
+# multiplied. At the paper's width:
 
 # %%
 torch.manual_seed(0)
@@ -338,22 +341,19 @@ form = PairwiseScores(width=128, heads=4).form()
 values = torch.linalg.svdvals(form)
 energy = (values**2).cumsum(0) / (values**2).sum()
 count = int((energy < 0.9).sum()) + 1
-glue("count", count, display=False)
 print(f"{count} of {len(values)} dimensions hold 90% of the energy, untrained")
-
-# %% [markdown]
-# That is {glue:text}`count` of 128.
 
 # %% [markdown]
 # ## What is the rank of the scores?
 #
-# The paper's Table 2 has a column "rank", 1.6 behind attention and 240 for raw embeddings, and does not define it.
-# It falls as precision rises; 240 is near the middle of 512 positions; and a rank-1 router, whose score matrix has
-# rank one, is given 1.6. That reads as the mean place of the evidence in the router's order, not as the rank of a
-# matrix, and we hold nothing against it here. What rank the scores have is a question of its own: the effective
-# rank, the exponential of the entropy of the normalised singular values {cite:p}`roy2007effective`, of the matrix
-# of all scores of a sequence, and of its softmax by row. The scores are $X W_q^\top W_k X^\top$ with a form of
-# $d \times d$ in the middle, so that neither their rank nor their effective rank can pass $d$.
+# The paper's Table 2 has a column "rank", 1.6 behind attention and 240 for raw embeddings, and does not define it. It falls
+# as precision rises, 240 is near the middle of 512 positions, and a rank-1 router, whose score matrix has rank one, is
+# given 1.6. We therefore read it as the mean *place* of the evidence in the router's order ([chapter 7](07_scale.ipynb)),
+# and not as the rank of a matrix.
+#
+# The rank of the scores is a question of its own. We measure the *effective rank*, the exponential of the entropy of the
+# normalised singular values {cite:p}`roy2007effective`, of the matrix of all scores of a sequence and of its softmax by
+# row. The scores are $X W_q^\top W_k X^\top$ with a form of $d \times d$ in the middle, so that their rank cannot pass $d$.
 
 # %%
 TABLE_2 = {
@@ -396,19 +396,17 @@ for name in representations:
     glue(f"bare {name}", bare["scores"][f"{name}, untrained"], display=False)
 
 # %% [markdown]
-# With the query excluded, the scores behind attention have effective rank
-# {glue:text}`scores attention, 1 layer, others` (softmaxed, {glue:text}`softmax attention, 1 layer, others`),
-# those of raw embeddings {glue:text}`scores raw embeddings, others`
-# ({glue:text}`softmax raw embeddings, others`); before training, {glue:text}`bare attention, 1 layer` and
-# {glue:text}`bare raw embeddings`. Both route. A rank near one would say that a single direction carries
-# the scores, as in a rank-1 router, whose own rank is one by construction; nothing else here comes near it.
+# **Both forms route, with scores of very different rank.** With the query excluded, the effective rank is
+# {glue:text}`scores attention, 1 layer, others` behind attention and {glue:text}`scores raw embeddings, others` on raw
+# embeddings. Before training the two had {glue:text}`bare attention, 1 layer` and {glue:text}`bare raw embeddings`. A rank
+# near one would mean that a single direction carries the scores. Only the rank-1 router has that, by construction.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The statements of §4.2. "Control" is what the same number is where nothing was learned: the random router's
-# cosine gap, the random router's precision, the untrained form's dimensions. A share agrees within two
-# points or two standard deviations over seeds, whichever is more; the cosine gap within 0.05.
+# The statements of §4.2. The control is the same number where nothing was learned: the random router's cosine gap, the
+# random router's precision, the untrained form's dimensions. A share agrees within two points or two standard deviations
+# over seeds, whichever is more; the cosine gap within 0.05.
 
 # %%
 STATEMENTS = {
@@ -452,18 +450,17 @@ linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement")
 
 # %% tags=["remove-cell"]
 shown = over_seeds("rank_share")
+kept_text = over_seeds("kept")["attention, 1 layer, trained"]
+destroyed = inside.summary("random_form_precision")["mean"]
 verdict = (
-    f"Reproduced under both protocols: {sum(v == 'reproduced' for v in verdicts.values())} of the {len(verdicts)} "
-    f"numbers held against the paper. Random matrices do "
-    f"destroy routing ({percent(inside.summary('random_form_precision').loc['attention, 1 layer, trained', 'mean'])}, "
-    f"chance {percent(chance)}), on raw embeddings as behind attention. Query and evidence are alike, not apart: "
-    f"the cosine gap behind one layer of attention is "
-    f"{texts(gap['all'], number)['attention, 1 layer']} or, with the query excluded, "
-    f"{texts(gap['others'], number)['attention, 1 layer']} (paper: {claims()['cosine-gap']}). 90% of the energy lies in "
-    f"{shown['attention, 1 layer, trained']} of the dimensions (untrained: "
-    f"{shown['attention, 1 layer, untrained']}; shuffled targets: {shown['attention, 1 layer, shuffled targets']}; paper: "
-    f"{percent(claims()['rank-90'].value)}), and these alone route at "
-    f"{over_seeds('kept')['attention, 1 layer, trained']}. Measured at profile {study.profile}, seeds: {study.seeds}."
+    "Query and evidence are alike, not apart, and a few directions carry the routing, with attention or without. "
+    f"The cosine gap behind one layer of attention is {texts(gap['others'], number)['attention, 1 layer']} "
+    f"(paper: {claims()['cosine-gap']}). "
+    f"Random matrices destroy routing: {percent(destroyed['attention, 1 layer, trained'])} are left, chance is "
+    f"{percent(chance)}; on raw embeddings it is the same. "
+    f"90% of the energy lies in {shown['attention, 1 layer, trained']} of the dimensions "
+    f"(paper: {percent(claims()['rank-90'].value)}), and these alone route at {kept_text}. "
+    f"Measured at profile {study.profile}, seeds: {study.seeds}."
 )
 earlier = sum(len(r.frame) for r in results.values()) // study.seeds
 closing.close(
@@ -481,22 +478,19 @@ closing.close(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **The cosine.** Two positions that hold one token share its vector, in every representation that keeps
-#   the token, so their cosine starts far above that of a random pair. For the paper's negative gap a
-#   model would have to undo that. An untrained identity on token vectors finds the match by the dot
-#   product alone ([chapter 1](01_phase_transition.ipynb)): the signal is not "invisible to cosine
-#   similarity" here.
-# * **Random matrices** show that routing needs the projections it was trained with. They show it of raw
-#   embeddings too, where there is no layer whose hidden work they could reveal.
-# * **A subspace.** Few directions suffice, fewer than the paper reports, also of the width. That is a property of
-#   the learned form, not of attention: forms on raw embeddings concentrate the same way. Content-only embeddings
-#   hold the match nearly everywhere at once.
-# * **$W_q W_k^\top$** is the paper's notation for the form; with vectors as columns, as in Eq. 1, it is
-#   $W_q^\top W_k$. The singular values are those of the latter.
-# * **What is not comparable.** $d$ is {glue:text}`d` here and 128 in the paper, training is shorter, and
-#   the effective rank of an $L \times L$ matrix depends on $L$.
+# * **The cosine.** Two positions with the same token share its vector, so their cosine starts far above that of a random
+#   pair. For the paper's negative gap a model would have to undo that. Even the untrained identity finds the match by the
+#   dot product ([chapter 1](01_phase_transition.ipynb)), so the signal is not "invisible to cosine similarity" here.
+# * **Random matrices** show that routing needs the projections it was trained with. They show it on raw embeddings too,
+#   where no layer's hidden work could be revealed.
+# * **A subspace.** Few directions suffice, fewer than the paper reports. That is a property of the learned form and not of
+#   attention: forms on raw embeddings concentrate in the same way.
+# * **Notation.** The paper writes $W_q W_k^\top$ for the form. With vectors as columns, as in its Eq. 1, it is
+#   $W_q^\top W_k$, and the singular values are those of the latter.
+# * **What is not comparable.** $d$ is {glue:text}`d` here and 128 in the paper, training is shorter, and the effective rank
+#   of an $L \times L$ matrix depends on $L$.
 #
-# The projections of the second section, in full:
+# The code that cuts and projects the form:
 
 # %% tags=["remove-input"]
 Code(inspect.getsource(probes._subspace), language="python")

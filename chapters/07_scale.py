@@ -15,20 +15,20 @@
 # %% [markdown]
 # # 7. Scale
 #
-# **The claim.** The divide holds at scale: a router on frozen Pythia-1B reaches 35% and on frozen
-# Mamba-1.4B 28.7%; one bidirectional layer on top of Pythia lifts it to 99.4%, so "pre-trained causal
-# representations already contain the information routing needs". End to end, causal attention matches
-# bidirectional at every depth {cite:p}`basu2026routing` (§4.7, Tables 2 and 3).
+# **The claim.** The divide between routers that succeed and routers that fail holds at scale. A router on frozen Pythia-1B
+# reaches 35% and on frozen Mamba-1.4B 28.7%. One bidirectional layer on top of Pythia lifts it to 99.4%, so "pre-trained
+# causal representations already contain the information routing needs". End to end, causal attention matches
+# bidirectional attention at every depth {cite:p}`basu2026routing` (§4.7, Tables 2 and 3).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
 # **To run it again.** `.venv/bin/fci run 07 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# In this notebook we put the router on language models that are not trained any further: two of our own,
-# a Transformer and a Mamba pretrained alike, and two from packages, a causal and a bidirectional one.
-# Each gets the bridge of the paper, two that it left untested, and the controls that it lacks: the same
-# bridge on the backbone's token embeddings, and on the backbone before any pretraining. At the end stand
-# the paper's two tables, assembled from the records of all chapters.
+# We put the router on language models that are not trained any further: *frozen backbones*. Two are our own, a Transformer
+# and a Mamba pretrained alike; two come from packages, one causal and one bidirectional. Each gets the paper's *bridge*,
+# one trained layer on top, and the controls that the paper lacks: the same bridge on the backbone's token embeddings, and
+# on the backbone before any pretraining. The paper's two tables, from the records of all chapters, stand at the end. The
+# query is excluded throughout.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -86,9 +86,9 @@ from fcilib.study.notation import NONE, number, percent, spread, texts
 # %% [markdown]
 # ## Does direction matter, end to end?
 #
-# Same model, same training, only the mask differs: a position sees all others, or only those before it.
-# In this task the query stands before the evidence, so under the causal mask the evidence has seen the
-# query and not the other way round. Four causal layers get at most two seeds.
+# Same model, same training, another mask: a position sees all others, or only those before it. In this task the query
+# stands before the evidence. Under the causal mask the evidence has therefore seen the query, and the query has not seen
+# the evidence. Four causal layers get at most two seeds.
 
 # %%
 DEPTHS = (1, 2, 4)
@@ -149,20 +149,20 @@ for name, text in texts(depths.summary("precision")).items():
     glue(name, text, display=False)
 
 # %% [markdown]
-# The paper's bidirectional row has two numbers for three columns; we read them as one and two layers.
-# Causal attention reaches {glue:text}`causal, depth 1`, {glue:text}`causal, depth 2` and
-# {glue:text}`causal, depth 4` with one, two and four layers, bidirectional attention
-# {glue:text}`bidirectional, depth 1`, {glue:text}`bidirectional, depth 2` and
-# {glue:text}`bidirectional, depth 4`. With none at all it is {glue:text}`raw embeddings`; positions alone give
-# {glue:text}`positions only`, and chance is {glue:text}`random router`.
+# **Direction makes no difference here, and neither does having no layer.** Four causal layers reach
+# {glue:text}`causal, depth 4`, four bidirectional ones {glue:text}`bidirectional, depth 4`, and raw embeddings, without any
+# layer, {glue:text}`raw embeddings`. An ablation in which leaving everything out changes nothing can't tell what direction
+# does; a task that can is in [chapter 9](09_context_ladder.ipynb). Positions alone give {glue:text}`positions only`, and
+# chance is {glue:text}`random router`. The paper's bidirectional row has two numbers for three columns; we read them as one
+# and two layers.
 
 # %% [markdown]
 # ## A pair of language models, pretrained alike
 #
-# The paper compares Pythia-1B with Mamba-370M and Mamba-1.4B, of other sizes, and does not name the
-# checkpoints. Here is a pair that is matched in size as well: a causal Transformer (GPT-NeoX, Pythia's
-# architecture) and a Mamba of about as many parameters, on the same bytes, of the source of Python's
-# standard library, in the same order and for the same number of steps. Their weights lie beside the records.
+# The paper compares Pythia-1B with Mamba-370M and Mamba-1.4B, which differ in size, and does not name the checkpoints. Here
+# is a pair matched in size: a causal Transformer of Pythia's architecture and a Mamba of about as many parameters, trained
+# on the same bytes in the same order for the same number of steps. The text is the source of Python's standard library.
+# Their weights lie beside the records.
 
 # %%
 transformer, mamba = study.sizes.byte_lms
@@ -192,7 +192,7 @@ labelled(
 
 # %% mystnb={"figure": {"caption": "Training loss of the two language models, in nats per byte, against bytes seen: means over equal stretches. The dashed line is the loss of a model that holds all 256 bytes to be equally likely.", "name": "fig-pretraining"}, "image": {"alt": "Two falling curves, training loss of the Transformer and of the Mamba against bytes seen."}} tags=["remove-input", "nbval-ignore-output"]
 with figures.look():
-    fig, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    fig, ax = plt.subplots(figsize=(figures.NARROW, 3.4), layout="constrained")
     for name, p in PAIR.items():
         stretch = p.tokens / len(p.curve)
         seen = [stretch * (i + 0.5) / 1e6 for i in range(len(p.curve))]
@@ -213,21 +213,21 @@ glue("parameters", f"{corpus.parameters / 1e6:.1f}", display=False)
 glue("seen", f"{corpus.tokens / 1e6:.1f}", display=False)
 
 # %% [markdown]
-# On files that neither was trained on, the Transformer needs {glue:text}`our Transformer loss` nats for a
-# byte and the Mamba {glue:text}`our Mamba loss` ({glue:text}`our Transformer bits` and
-# {glue:text}`our Mamba bits` bits). They have seen {glue:text}`seen` of the corpus's {glue:text}`corpus`
-# million bytes: small models in an early stage, alike in size, data and steps, but not in what they have
-# learned, and no substitute for what the paper used. Each was pretrained once; a ± below is over routers only.
+# Both are small models in an early stage, and no substitute for what the paper used. They have seen {glue:text}`seen` of the
+# corpus's {glue:text}`corpus` million bytes. They are alike in size, data and steps, but not in what they have learned: on
+# new files the Transformer needs {glue:text}`our Transformer bits` bits for a byte and the Mamba
+# {glue:text}`our Mamba bits`. Each was pretrained once, so that a ± below is over routers only.
 
 # %% [markdown]
 # ## Frozen, with and without a bridge
 #
-# Each token of the task becomes a token of the backbone's own vocabulary, a word or a character, chosen
-# at random once; the backbone reads the sequence; its last layer's states are kept. Router, Council and
-# head are trained on those states, seen through one linear map to the width of all other models here.
-# SmolLM2-135M {cite:p}`allal2025smollm2` is a causal Transformer, all-MiniLM-L6-v2
-# {cite:p}`reimers2019sentence` a bidirectional one. The bridge is one Transformer block with full attention,
-# with the paper's sparse pattern, or with rank-1 scores, $s_i s_j$ for $s_i = v^\top x_i$ in each head.
+# Each token of the task becomes a token of the backbone's own vocabulary, a word or a character, chosen at random once. The
+# backbone reads the sequence, and its last layer's states are kept. Router, Council and head are trained on those states,
+# seen through one linear map to the width of all other models here.
+#
+# SmolLM2-135M {cite:p}`allal2025smollm2` is a causal Transformer, all-MiniLM-L6-v2 {cite:p}`reimers2019sentence` a
+# bidirectional one. The bridge is one Transformer block with full attention, with the paper's sparse pattern, or with
+# rank-1 scores, $s_i s_j$ for $s_i = v^\top x_i$ in each head.
 
 
 # %%
@@ -264,10 +264,12 @@ bridged = {
 }
 
 # %% [markdown]
-# The two bridges that the paper left untested are for its own kind of backbone, causal ones. The
-# controls: the bridge on the backbone's *token embeddings*, which are as wide and as pretrained and
-# have no context; on the same architecture with *random weights*, which has read nothing; and, with as
-# many sequences, attention and raw embeddings trained end to end.
+# The paper left two bridges untested, sparse and rank-1; we put them on its own kind of backbone, causal ones. There are
+# three controls:
+#
+# * the bridge on the backbone's *token embeddings*, which are as wide and as pretrained, and have no context;
+# * the same architecture with *random weights*, which has read nothing;
+# * attention and raw embeddings trained end to end, with as many sequences.
 
 # %%
 CAUSAL = ("our Transformer", "our Mamba", "SmolLM2-135M")
@@ -292,8 +294,8 @@ same_data = others(
 same_data[CHANCE] = chance_of(same_data["raw embeddings, end to end"])
 
 # %% [markdown]
-# The paper's own backbones come from the hub. They are run where their records are missing and
-# `FCI_HUB=1` asks for them; a machine that can't have them says so, and goes on without.
+# The paper's own backbones come from the hub of Hugging Face. They are run where their records are missing and `FCI_HUB=1`
+# asks for them; a machine that can't have them says so, and goes on without.
 
 # %%
 HUB = {
@@ -332,37 +334,28 @@ main = compare(
 figures.claims_figure(main)
 plt.show()
 
-# %% tags=["remove-input"]
-labelled(
-    pd.DataFrame(
-        {
-            text: [measured.get(f"{name}, {text}", NONE) for name in BACKBONES]
-            for text in BRIDGES
-        },
-        index=list(BACKBONES),
-    ),
-    f"chance {measured[CHANCE]}",
-)
-
 # %% [markdown]
-# Without a bridge the router reaches {glue:text}`frozen our Transformer, no bridge` on our Transformer,
-# {glue:text}`frozen our Mamba, no bridge` on our Mamba, {glue:text}`frozen SmolLM2-135M, no bridge` on
-# SmolLM2 and {glue:text}`frozen MiniLM-L6, no bridge` on MiniLM, which reads in both directions. A full bridge
-# makes of that {glue:text}`frozen our Transformer, full bridge`, {glue:text}`frozen our Mamba, full bridge`,
-# {glue:text}`frozen SmolLM2-135M, full bridge` and {glue:text}`frozen MiniLM-L6, full bridge`. Chance is
-# {glue:text}`frozen random router`.
+# **Without a bridge the router finds more here than the paper's 35% and 28.7%, on other backbones than the paper's.** It
+# reaches {glue:text}`frozen our Transformer, no bridge` on our Transformer, {glue:text}`frozen our Mamba, no bridge` on our Mamba,
+# {glue:text}`frozen SmolLM2-135M, no bridge` on SmolLM2 and {glue:text}`frozen MiniLM-L6, no bridge` on MiniLM, which reads
+# in both directions. Chance is {glue:text}`frozen random router`.
+#
+# **A full bridge changes little within so few steps.** The change is {glue:text}`our Transformer gain` points on our
+# Transformer, {glue:text}`our Mamba gain` on our Mamba, {glue:text}`SmolLM2-135M gain` on SmolLM2 and
+# {glue:text}`MiniLM-L6 gain` on MiniLM.
 
 # %% [markdown]
 # ## How soon?
 #
-# The paper's bridge is at 95% by epoch 6 and near 99% by epoch 29, of 40 epochs of 250 steps each.
+# The paper's bridge is at 95% by epoch 6 and near 99% by epoch 29, of 40 epochs of 250 steps each. Ours is trained on fewer
+# sequences for more epochs.
 
-# %% mystnb={"figure": {"caption": "Routing precision by epoch with a full bridge (solid) and without a bridge (dotted) on each frozen backbone, on held-out sequences: mean over seeds, with one standard deviation for the bridge. The dashed line is chance; hollow squares are the paper's two numbers for its bridge, at the same share of all training; in steps, all of it lies before the first of them.", "name": "fig-bridge-epochs"}, "image": {"alt": "Learning curves of four backbones with a full bridge and without one, with the paper's two points and chance."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision by epoch with a full bridge (solid) and without a bridge (dotted) on each frozen backbone, on held-out sequences: mean over seeds, with one standard deviation for the bridge. The dashed line is chance; hollow squares are the paper's two numbers for its bridge, at the same share of all training. Our whole training has fewer steps than the paper's had at the first square.", "name": "fig-bridge-epochs"}, "image": {"alt": "Learning curves of four backbones with a full bridge and without one, with the paper's two points and chance."}} tags=["remove-input", "nbval-ignore-output"]
 curves = results.curves.groupby(["condition", "epoch"]).precision
 curves = curves.agg(["mean", "std"])
 epochs = study.sizes.frozen.epochs
 with figures.look():
-    fig, ax = plt.subplots(figsize=(8, 4.4), layout="constrained")
+    fig, ax = plt.subplots(figsize=(figures.NARROW, 4.6), layout="constrained")
     for name in BACKBONES:
         curve = curves.loc[f"{name}, full bridge"]
         figures.band(ax, curve.index, curve["mean"], curve["std"], name, ms=4)
@@ -378,9 +371,7 @@ with figures.look():
     ax.set_xlabel(f"epoch, of {epochs}")
     ax.set_ylabel("routing precision (%)")
     ax.set_ylim(-4, 104)
-    ax.legend(
-        loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3, fontsize=9
-    )
+    fig.legend(loc="outside upper left", ncols=2, fontsize=9)
 plt.show()
 
 
@@ -403,11 +394,9 @@ glue("epochs", epochs, display=False)
 glue("steps", steps, display=False)
 
 # %% [markdown]
-# Of {glue:text}`epochs` epochs of {glue:text}`steps` steps, the first whose mean is at 95% or above is, with a full
-# bridge on our Transformer, on our Mamba, on SmolLM2 and on MiniLM: {glue:text}`our Transformer epoch 0.95`,
-# {glue:text}`our Mamba epoch 0.95`, {glue:text}`SmolLM2-135M epoch 0.95` and
-# {glue:text}`MiniLM-L6 epoch 0.95`; at 99%: {glue:text}`our Transformer epoch 0.99`,
-# {glue:text}`our Mamba epoch 0.99`, {glue:text}`SmolLM2-135M epoch 0.99` and {glue:text}`MiniLM-L6 epoch 0.99`.
+# Which epoch, of {glue:text}`epochs` epochs of {glue:text}`steps` steps, is the first whose mean is at 95%? With a full bridge
+# it is {glue:text}`our Transformer epoch 0.95` on our Transformer, {glue:text}`our Mamba epoch 0.95` on our Mamba,
+# {glue:text}`SmolLM2-135M epoch 0.95` on SmolLM2 and {glue:text}`MiniLM-L6 epoch 0.95` on MiniLM.
 
 # %% [markdown]
 # ## What does the pretraining contribute?
@@ -434,27 +423,25 @@ labelled(
 )
 
 # %% [markdown]
-# Token embeddings, without any context, give the router
+# **The token embeddings, without any context, already route.** They give
 # {glue:text}`frozen our Transformer, token embeddings, no bridge` where the states of our Transformer give
-# {glue:text}`frozen our Transformer, no bridge`; for SmolLM2 it is
-# {glue:text}`frozen SmolLM2-135M, token embeddings, no bridge` against
-# {glue:text}`frozen SmolLM2-135M, no bridge`. With random weights our Transformer gives
-# {glue:text}`frozen our Transformer, random weights, no bridge` without a bridge and
-# {glue:text}`frozen our Transformer, random weights, full bridge` with one; our Mamba
-# {glue:text}`frozen our Mamba, random weights, no bridge` and
-# {glue:text}`frozen our Mamba, random weights, full bridge`. Trained end to end on as many sequences,
-# attention reaches {glue:text}`frozen attention, end to end` and raw embeddings
-# {glue:text}`frozen raw embeddings, end to end`.
+# {glue:text}`frozen our Transformer, no bridge`, and {glue:text}`frozen SmolLM2-135M, token embeddings, no bridge` where the
+# states of SmolLM2 give {glue:text}`frozen SmolLM2-135M, no bridge`. What a frozen backbone's last states lack was there
+# before its first layer.
+#
+# **Before pretraining, our Transformer's states keep the token and our Mamba's do not.** With random weights and no bridge
+# the router reaches {glue:text}`frozen our Transformer, random weights, no bridge` and
+# {glue:text}`frozen our Mamba, random weights, no bridge`. Trained end to end on as many sequences, attention reaches
+# {glue:text}`frozen attention, end to end` and raw embeddings {glue:text}`frozen raw embeddings, end to end`.
 
 # %% [markdown]
 # ## Rank
 #
-# Table 2 has a column "rank" that the paper does not define. [Chapter 2](02_latent_subspace.ipynb) argues that
-# its 240 and its ">130" cannot be ranks of scores at the paper's width; we read them as the mean *place* of the
-# evidence in the router's order, whose chance level is the middle. Both are here; the paper's are of
-# sequences four times as long as those of profile `quick`, where a place of 240 does not exist. A place
-# agrees within a tenth of the paper's number. The rank-1 router is trained as in the other chapters, all
-# others on the smaller budget of this one.
+# Table 2 has a column "rank" that the paper does not define. [Chapter 2](02_latent_subspace.ipynb) argues that its 240 and
+# its ">130" cannot be ranks of scores. We read them as the mean *place* of the evidence in the router's order, whose chance
+# level is the middle. A place agrees within a tenth of the paper's number. The paper's sequences are four times as long as
+# those of `quick`, where a place of 240 does not exist. The rank-1 router is trained as in the other chapters, all others
+# on the smaller budget of this one.
 
 # %%
 rank_one = study.run(others({"Rank-1 bidir projection": "attention-rank-one"}))
@@ -503,12 +490,9 @@ for name, place in places.items():
     glue(f"place {name}", place, display=False)
 
 # %% [markdown]
-# A router that finds the evidence nearly always has it near place one,
-# {glue:text}`place attention, end to end` with one layer of attention; a random router has it at
-# {glue:text}`place random router`, the middle. Frozen and without a bridge it stands at
-# {glue:text}`place our Transformer, no bridge` on our Transformer, {glue:text}`place our Mamba, no bridge` on our
-# Mamba and {glue:text}`place SmolLM2-135M, no bridge` on SmolLM2; raw embeddings have it at
-# {glue:text}`place raw embeddings, end to end`, where the paper's 240 of 512 is near the middle. The rank-1 router on
+# A router that nearly always finds the evidence has it near place one: {glue:text}`place attention, end to end` with one layer
+# of attention. A random router has it in the middle, at {glue:text}`place random router`. Raw embeddings have it at
+# {glue:text}`place raw embeddings, end to end`, where the paper's 240 is near the middle of 512. The rank-1 router on
 # bidirectional attention has it at {glue:text}`place Rank-1 bidir projection`, where the paper has 1.6.
 
 # %% [markdown]
@@ -636,20 +620,23 @@ glue("questions of BM25", retrieved.questions.note, display=False)
 glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 
 # %% [markdown]
-# A row reproduces within two points or two standard deviations over seeds, whichever is more. The largest gaps are the
-# rows without preprocessing and those of Flow, which route, and the rank-1 routers, which do not within so few steps
-# ([chapter 6](06_escape_routes.ipynb) gives them more):
-# {glue:text}`table rank-1 on attention` on bidirectional attention and {glue:text}`table rank-1 on Mamba` on
-# bidirectional Mamba. Fourier mixing, at {glue:text}`table Fourier`, is no better than positions alone
-# ({glue:text}`positions only`): that it fails is confirmed, if not the number. Segment rows count one pick; with
-# {glue:text}`picks`, chance is {glue:text}`segment at k`, the height of the paper's 25.6%. Most rows of Table 2 stand in
-# Table 3 again. The questions of BM25's row: {glue:text}`questions of BM25`
+# A row reproduces within two points or two standard deviations over seeds, whichever is more. Most rows of Table 2 stand in
+# Table 3 again.
+#
+# * **The largest gaps** are the rows without preprocessing and those of Flow, which route here, and the rank-1 routers,
+#   which do not within so few steps: {glue:text}`table rank-1 on attention` on bidirectional attention,
+#   {glue:text}`table rank-1 on Mamba` on bidirectional Mamba. [Chapter 6](06_escape_routes.ipynb) gives them more steps.
+# * **Fourier mixing fails**, as the paper says, though with another number: it has {glue:text}`table Fourier`, no more than
+#   positions alone ({glue:text}`positions only`).
+# * **Segment rows count one pick.** With {glue:text}`picks` picks, chance is {glue:text}`segment at k`, the height of the
+#   paper's 25.6%.
+# * **The questions of BM25's row.** {glue:text}`questions of BM25`
 
 # %% [markdown]
 # ### Further statements of this section
 #
-# What the paper says of an epoch is read off the curve, at the same share of training. The rest of the column "rank"
-# is here as well.
+# What the paper says of an epoch is read off the curve, at the same share of training. The rest of the column "rank" is here
+# as well.
 
 # %% tags=["remove-input"]
 further(
@@ -687,19 +674,18 @@ by_mask = {
 }
 embedded = [mean[f"{name}, token embeddings, no bridge"] for name in CAUSAL]
 verdict = (
-    f"End to end, causal attention of one, two and four layers routes at {', '.join(by_mask['causal'])}, "
-    f"bidirectional at {', '.join(by_mask['bidirectional'])}, raw embeddings at {direct['raw embeddings']}. On "
-    f"frozen backbones the router reaches {mean['our Transformer, no bridge']} (our Transformer), "
-    f"{mean['our Mamba, no bridge']} (our Mamba), {mean['SmolLM2-135M, no bridge']} (SmolLM2-135M) and "
-    f"{mean['MiniLM-L6, no bridge']} (MiniLM, bidirectional); with the paper's bridge "
-    f"{mean['our Transformer, full bridge']}, {mean['our Mamba, full bridge']}, "
-    f"{mean['SmolLM2-135M, full bridge']} and {mean['MiniLM-L6, full bridge']}, after {trained_for} steps to the "
-    f"paper's 10,000; on token embeddings, which no layer has touched, without any bridge "
-    f"{', '.join(embedded)} (the first three). Chance is "
-    f"{mean[CHANCE]}. Of the {len(tested['Table 2'])} rows of Table 2 that could be tested, "
-    f"{held['Table 2']} reproduce; of the {len(tested['Table 3'])} of Table 3, {held['Table 3']}. Rows on "
-    f"Pythia-1B and Mamba need a network. Measured at profile {study.profile}, query excluded; seeds: "
-    f"{study.seeds}, for SmolLM2 {min(study.seeds, 2)}."
+    "On the frozen backbones that we could run, token embeddings, which no layer has touched, route better than "
+    "the last states, and these route more often than the paper reports of its own. "
+    f"Without a bridge the router reaches {mean['our Transformer, no bridge']} on our Transformer, "
+    f"{mean['our Mamba, no bridge']} on our Mamba, {mean['SmolLM2-135M, no bridge']} on SmolLM2-135M and "
+    f"{mean['MiniLM-L6, no bridge']} on MiniLM; on the token embeddings of the first three "
+    f"{', '.join(embedded)}. Chance is {mean[CHANCE]}. "
+    f"End to end, four causal layers route at {by_mask['causal'][-1]}, four bidirectional ones at "
+    f"{by_mask['bidirectional'][-1]}, and raw embeddings at {direct['raw embeddings']}. "
+    f"Of the {len(tested['Table 2'])} rows of Table 2 that could be tested {held['Table 2']} reproduce, of the "
+    f"{len(tested['Table 3'])} of Table 3 {held['Table 3']}; Pythia-1B and the large Mambas need a network and were not "
+    f"run. Measured at profile {study.profile}, {trained_for:,} steps to the paper's 10,000; seeds: {study.seeds}, "
+    f"for SmolLM2 {min(study.seeds, 2)}."
 )
 closing.close(
     "07_scale",
@@ -716,7 +702,7 @@ closing.close(
 )
 
 # %% [markdown]
-# How a task's tokens become states, for any backbone:
+# The code by which a task's tokens become a backbone's states:
 
 # %% tags=["remove-input"]
 Code(inspect.getsource(FrozenBackbone.states), language="python")
@@ -724,33 +710,28 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 # %% [markdown]
 # ## What differs, and why
 #
-# * **What a bridge is for.** Within {glue:text}`trained for` steps a full bridge changes the router's precision by
-#   {glue:text}`our Transformer gain` points on our Transformer, {glue:text}`our Mamba gain` on our Mamba,
-#   {glue:text}`SmolLM2-135M gain` on SmolLM2 and {glue:text}`MiniLM-L6 gain` on MiniLM. The paper's had 10,000 steps, and
-#   95% after 1,500. The curves of our Mamba and of SmolLM2 flatten as the learning rate runs out; whether a bridge
-#   recovers what is missing there is not settled. What is settled is that token embeddings need none.
-# * **Where the token is.** The task asks for an equal token, and in the token embeddings equal tokens are equal
-#   vectors. Why the last states give less was not tested; that those of a causal model serve the *next* token
-#   is one possibility. As initialised, our Transformer's states keep the token and our Mamba's do not. With one
-#   initialisation of each, architecture and scale of the initial weights are not told apart.
-# * **Our pair.** The Mamba has the lower loss and the worse states for this. The Transformer may only be closer to
-#   its untrained self, which routes best; a pair of equal loss would be needed.
-# * **Bridges that the paper left untested.** On the three causal backbones the sparse and the rank-1 bridge lie
-#   within a few points of the full one.
-# * **Direction.** End to end a causal mask is no obstacle in this task. Nor is having no layer at all, so that this
-#   ablation cannot say what direction does. For pretrained backbones the question is open: our one bidirectional
-#   encoder routes best, and it differs from the causal ones in much more than its mask.
+# * **What a bridge is for.** Ours had {glue:text}`trained for` steps; the paper's had 10,000, and 95% after 1,500. The curves
+#   of our Mamba and of SmolLM2 flatten as the learning rate runs out. Whether a bridge recovers what is missing there is
+#   not settled. What is settled is that token embeddings need none.
+# * **Where the token is.** The task asks for an equal token, and in the token embeddings equal tokens are equal vectors. We
+#   did not test why the last states give less. A causal model's last states serve the *next* token, which is one
+#   possibility.
+# * **Our pair.** The Mamba has the lower loss and the worse states for this task. The Transformer may only be closer to its
+#   untrained self, which routes best. A pair of equal loss would be needed to tell.
+# * **Bridges that the paper left untested.** On the three causal backbones the sparse and the rank-1 bridge lie within a few
+#   points of the full one.
+# * **Direction.** For pretrained backbones the question is open. Our one bidirectional encoder routes best, and it differs
+#   from the causal ones in much more than its mask.
 # * **What is not comparable.** Our pair has seen {glue:text}`seen` million bytes and has {glue:text}`parameters` million
-#   parameters; SmolLM2 is quantised to four bits, and tuned to follow instructions. The paper's tokens, layer and
-#   projection are not known. Pythia-1B and the two Mambas can be run with the command above, through the code that
-#   runs everything here; that has not been done.
+#   parameters. SmolLM2 is quantised to four bits, and tuned to follow instructions. The paper's tokens, layer and
+#   projection are not known. Pythia-1B and the two Mambas can be run with the command above, through the code that runs
+#   everything here; that has not been done.
 #
 # ## Exercises
 #
-# 1. Take a layer from the middle: `frozen(SMOLLM2, layer=15)`. Where in the network is the token lost
-#    that the embeddings still have?
-# 2. Of the variance of a backbone's states (`load` in `fcilib.backbones`, `FrozenBackbone.states`), which
-#    share do the means by token explain? Compare it with the router's precision.
+# 1. Take a layer from the middle: `frozen(SMOLLM2, layer=15)`. Where in the network is the token lost that the embeddings
+#    still have?
+# 2. Of the variance of a backbone's states (`load` in `fcilib.backbones`, `FrozenBackbone.states`), which share do the means
+#    by token explain? Compare it with the router's precision.
 # 3. Tell the bridge positions: `frozen(transformer, "full", positions="learned")`. Which bridge gains?
-# 4. Put a model of your own behind the router: `frozen(HubModel(name="path/or/name"), "full")` (from
-#    `fcilib.backbones`).
+# 4. Put a model of your own behind the router: `frozen(HubModel(name="path/or/name"), "full")` (from `fcilib.backbones`).

@@ -15,21 +15,18 @@
 # %% [markdown]
 # # 10. Cost
 #
-# **The claim.** The preprocessing in front of the router can be linear in the length n of the sequence,
-# the pairwise router itself costs O(n²), and a rank-1 router brings it down to O(n) at inference, though
-# training still needs the n × n matrix of scores; what limits the recurrent models is their sequential
-# scan in Python {cite:p}`basu2026routing` (§4.4, §4.6, §6).
+# **The claim.** The preprocessing in front of the router can be linear in the length n of the sequence. The pairwise router
+# costs O(n²), and a rank-1 router brings that down to O(n) at inference, though training still needs the n × n matrix of
+# scores. What limits the recurrent models is their sequential scan in Python {cite:p}`basu2026routing` (§4.4, §4.6, §6).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
 # **To run it again.** `.venv/bin/fci run 10 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# In this notebook we measure time and memory of every representation and router of the book against n,
-# one sequence at a time on one thread, up to a million tokens where they fit; then the routing loss; then
-# the selective scan with its back ends and its peers. Nothing is trained: a *seed* is a repetition of the
-# whole measurement. Curves end where the next length would pass the limits printed below. Timings
-# are of one machine and of these implementations; slopes and ratios travel, milliseconds do not. The
-# sentences were written for the profile `quick`.
+# We measure time and memory of every representation and router of the book against n, one sequence at a time on one thread;
+# then the routing loss; then the selective scan with its back ends and its peers. Nothing is trained: a *seed* is a
+# repetition of the whole measurement. Curves end where the next length would pass the limits printed below. Timings are of
+# one machine: slopes and ratios travel, milliseconds do not. The sentences were written for the profile `quick`.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -127,21 +124,21 @@ figures.growth_figure(preprocessing)
 plt.show()
 
 # %% [markdown]
-# All slopes stand in {numref}`fig-slopes-10` and the table under it. Attention has
-# {glue:text}`slope attention`; bidirectional Mamba {glue:text}`slope bidirectional Mamba`, sparse attention
-# {glue:text}`slope sparse attention`, one hub {glue:text}`slope Perceiver, 1 hub`. A slope says nothing of the
-# height of its line: at n = {glue:text}`mid`, raw embeddings take {glue:text}`ms raw embeddings` ms, one hub
-# {glue:text}`ms Perceiver, 1 hub`, bidirectional Mamba {glue:text}`ms bidirectional Mamba` and sparse attention
-# {glue:text}`ms sparse attention`. Full attention is the cheaper of the two attentions up to about
+# **Everything but full attention is linear.** Attention has slope {glue:text}`slope attention`, bidirectional Mamba
+# {glue:text}`slope bidirectional Mamba` and sparse attention {glue:text}`slope sparse attention`. All slopes stand in
+# {numref}`fig-slopes-10`.
+#
+# **A slope says nothing about height.** At n = {glue:text}`mid` raw embeddings take {glue:text}`ms raw embeddings` ms and
+# bidirectional Mamba {glue:text}`ms bidirectional Mamba`. Full attention is cheaper than sparse attention up to about
 # n = {glue:text}`crossing sparse attention`, and cheaper than bidirectional Mamba up to about
 # n = {glue:text}`crossing bidirectional Mamba`.
 
 # %% [markdown]
 # ## What does a router cost?
 #
-# One question in the sequence, as in the paper's task: the router scores n candidates for one query and
-# picks k. Or a question at every position, as in a layer of a language model: n times n candidates. The
-# paper's O(n²) for the Investigator is the second; its task asks for the first.
+# That depends on the number of questions. In the paper's task there is one question in a sequence: the router scores n
+# candidates for one query and picks k. In a layer of a language model there is a question at every position: n times n
+# candidates. The paper's O(n²) for its pairwise router, the Investigator, is of the second kind; its task is of the first.
 
 # %%
 QUERIES = {"one query": "one", "every query": "all"}
@@ -169,16 +166,16 @@ figures.growth_figure(routing)
 plt.show()
 
 # %% [markdown]
-# With a query at every position the Investigator has slope {glue:text}`slope Investigator, every query` in
-# time, and in memory {glue:text}`memory Investigator, every query`; rank one has
-# {glue:text}`slope rank-1, every query`. With one query both are linear:
-# {glue:text}`slope Investigator, one query` and {glue:text}`slope rank-1, one query`. At
-# n = {glue:text}`longest` they take {glue:text}`longest Investigator, one query` and
-# {glue:text}`longest rank-1, one query` ms, the random router {glue:text}`longest random router`.
+# **With one query both routers are linear.** The Investigator has slope {glue:text}`slope Investigator, one query` and rank
+# one {glue:text}`slope rank-1, one query`. At n = {glue:text}`longest` they take
+# {glue:text}`longest Investigator, one query` and {glue:text}`longest rank-1, one query` ms.
+#
+# **With a query at every position the Investigator is quadratic**, in time ({glue:text}`slope Investigator, every query`)
+# and in memory ({glue:text}`memory Investigator, every query`). Rank one has {glue:text}`slope rank-1, every query`.
 
 # %% [markdown]
-# Rank one, for every position: only two answers exist, one for each sign of the query's fingerprint. That
-# is what makes it cheap, and also what it cannot do ([chapter 6](06_escape_routes.ipynb)).
+# Rank one is cheap because it has only two answers in a sequence, one for each sign of the query's number. That is also
+# what it cannot do: different queries get the same picks ([chapter 6](06_escape_routes.ipynb)).
 
 # %%
 module = FingerprintScores(width)
@@ -193,9 +190,8 @@ Code(inspect.getsource(FingerprintScores.route_all), language="python")
 # %% [markdown]
 # ## Does training need all pairs?
 #
-# The paper says that it does, for the routing loss. But the loss is a cross-entropy over the candidates
-# of one query, CE(s_q, a): one row of the matrix. We take its gradient from that row alone, and from the
-# row as cut out of the whole matrix.
+# The paper says so, for the routing loss. But that loss is a cross-entropy over the candidates of one query, CE(s_q, a),
+# which is one row of the matrix. We take its gradient from that row alone, and from the row as cut out of the whole matrix.
 
 # %%
 training_costs = study.measure(
@@ -219,8 +215,8 @@ figures.growth_figure(training)
 plt.show()
 
 # %% [markdown]
-# From the row the Investigator's loss has slope {glue:text}`slope Investigator, the query's row`, from all
-# pairs {glue:text}`slope Investigator, all pairs`. It is the same loss:
+# **One row is enough.** From the row the Investigator's loss has slope {glue:text}`slope Investigator, the query's row`, from
+# all pairs {glue:text}`slope Investigator, all pairs`. It is the same loss:
 
 # %%
 module = Investigator().build(Size(vocabulary=64, length=512, width=width))
@@ -231,13 +227,16 @@ torch.testing.assert_close(row, whole)
 # %% [markdown]
 # ## What does the scan cost?
 #
-# The paper ran its recurrent models with a sequential scan in Python. A loop need not be slow for being a
-# loop: sliced at each step, its backward pass is quadratic in L, because the gradient of a slice is as
-# long as the sequence; unbound once, it is linear. The same recurrence as compiled loops that keep one
-# state in eight and recompute the rest is `numba`, what `fcilib` uses on a CPU; `torch` is that algorithm
-# without a compiler. mambapy's is a parallel scan. Forward and backward, skip, gate and softplus included,
-# at the batch and width of the table, two threads. The arithmetic limit is a loop that does nothing but as
-# many multiply-adds as the recurrence needs instructions, timed in the same rounds.
+# The paper ran its recurrent models with a sequential scan in Python. A loop is not slow for being a loop:
+#
+# * **sliced at each step**, its backward pass is quadratic in L, because the gradient of a slice is as long as the sequence;
+# * **unbound once**, it is linear (`reference`);
+# * **compiled** (`numba`, what `fcilib` uses on a CPU), it keeps one state in eight and recomputes the rest; `torch` is that
+#   algorithm without a compiler;
+# * **mambapy's** is a parallel scan.
+#
+# The figure has forward and backward passes, with skip, gate and softplus, on two threads. The *arithmetic limit* is a loop
+# that does nothing but as many multiply-adds as the recurrence needs instructions, timed in the same rounds.
 
 # %%
 scans_costs = study.measure(
@@ -289,19 +288,18 @@ for name, value in here.times.items():
     glue(f"times {name}", f"{value:.1f}", display=False)
 
 # %% [markdown]
-# At L = {glue:text}`at` the slicing loop takes {glue:text}`times slicing loop` times as long as the compiled
-# scan, the parallel scan {glue:text}`times mambapy pscan` times, the unbound loop
-# {glue:text}`times reference (unbind)` times; the arithmetic alone would take {glue:text}`times arithmetic limit`
-# of its time. Freed memory stays in the process here, as it does in training; `fci bench` leaves
-# that as it is in any program. Anyone's own figures: `fci bench scan`, and `fci bench block` for a whole Mamba block.
+# **The paper's kind of loop costs {glue:text}`times slicing loop` times as much as the compiled scan**, at
+# L = {glue:text}`at`. The parallel scan takes {glue:text}`times mambapy pscan` times as long, the unbound loop
+# {glue:text}`times reference (unbind)` times. The arithmetic alone would take {glue:text}`times arithmetic limit` of the
+# compiled scan's time. Freed memory stays in the process here, as it does in training. To measure your own machine:
+# `fci bench scan`, and `fci bench block` for a whole Mamba block.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The slope is the power p in cost = c nᵖ, by least squares over the upper half of the lengths that a curve
-# reached. Set beforehand: a slope within 0.1 of that of the claimed growth over the same lengths agrees.
-# Beside it, in place of a chance level, the cost of the *random router* (for preprocessing: of *raw
-# embeddings*), which does nothing with what it is given.
+# The slope is the power p in cost = c nᵖ, by least squares over the upper half of the lengths that a curve reached. A slope
+# within 0.1 of that of the claimed growth over the same lengths agrees; this margin was set beforehand. In place of a
+# chance level stands the cost of what does nothing with its input: the random router, and for preprocessing raw embeddings.
 
 # %%
 CLAIMS = {
@@ -355,13 +353,10 @@ labelled(
     pd.DataFrame(
         {
             "paper": slopes.claim,
-            "its slope": slopes.expected.map("{:.2f}".format),
-            "measured": [
-                plus_minus(*row) for row in slopes[["mean", "sd"]].to_numpy()
-            ],
-            "floor": slopes.chance.map("{:.2f}".format),
-            "memory": memory["mean"].loc[slopes.index].map("{:.2f}".format),
-            "verdict": [
+            "slope of memory": memory["mean"]
+            .loc[slopes.index]
+            .map("{:.2f}".format),
+            "verdict on time": [
                 "reproduced" if agrees else "not reproduced"
                 for agrees in slopes.agrees
             ],
@@ -373,8 +368,8 @@ labelled(
 # %% [markdown]
 # ## What this means for choosing a router
 #
-# A system pays for its preprocessing and for its routing. The sum, for one question in a sequence of n
-# tokens, and the router's share of it:
+# A system pays for its preprocessing and for its routing. For one question in a sequence of n tokens, the sum and the
+# router's share of it:
 
 # %%
 SYSTEMS = {
@@ -446,17 +441,15 @@ for router in routers:
     glue(f"share {router}", text, display=False)
 
 # %% [markdown]
-# In front of one question the router hardly matters. At n = {glue:text}`mid` it takes
-# {glue:text}`share Investigator` (Investigator) or {glue:text}`share rank-1` (rank-1) of the time of a system
-# with bidirectional Mamba. So:
+# **With one question the router hardly matters.** At n = {glue:text}`mid` it takes {glue:text}`share Investigator`
+# (Investigator) or {glue:text}`share rank-1` (rank-1) of the time of a system with bidirectional Mamba. Therefore:
 #
-# * **One question per sequence** (retrieval, reading comprehension, the paper's task): choose the router by
-#   its precision and the preprocessing by its cost. Pairwise comparison with one query is linear already.
-# * **A question at every position** (a layer of a language model): the Investigator's n × n scores cost about
-#   what full attention costs, and their memory ends first. Here a cheaper router pays; rank one pays with having
-#   only two answers per sequence.
-# * **Training**: score the queries that have a label, and no n × n matrix is needed.
-# * **Recurrence**: its scan need not be slow, nor the parallel one fast; look at the implementation.
+# * **One question per sequence** (retrieval, reading comprehension, the paper's task): choose the router by its precision
+#   and the preprocessing by its cost.
+# * **A question at every position** (a layer of a language model): the Investigator's n × n scores cost about what full
+#   attention costs, and its memory ends first. A cheaper router pays here; rank one pays with having two answers.
+# * **Training**: score the queries that have a label. No n × n matrix is needed.
+# * **Recurrence**: its scan need not be slow. Look at the implementation.
 
 # %% tags=["remove-cell"]
 agreeing = slopes[slopes.agrees]
@@ -465,11 +458,11 @@ differing = "; ".join(
     for name, row in slopes[~slopes.agrees].iterrows()
 )
 verdict = (
-    f"Of {len(slopes)} costs, {len(agreeing)} grow as the paper says. Not so: {differing}. For the one question "
-    "of the paper's task the full pairwise router is linear, in training too; it is quadratic only where every "
-    f"position asks (slope {every_slope.loc['Investigator, every query', 'mean']:.2f}). At L = {at} a compiled "
-    f"scan takes {100 / here.times['slicing loop']:.1f}% of the time of a loop that slices. Measured at profile "
-    f"{study.profile}; growth in one sequence of width {width} on one thread, the scan on two; "
+    "For the one question of the paper's task the pairwise router is linear, in training too; it is quadratic only "
+    "where every position asks. "
+    f"Of {len(slopes)} costs {len(agreeing)} grow as the paper says. These do not: {differing}. "
+    f"A compiled scan takes {100 / here.times['slicing loop']:.1f}% of the time of a loop that slices, at L = {at}. "
+    f"Measured at profile {study.profile}, one sequence of width {width} on one thread, the scan on two; "
     f"repetitions: {study.seeds}."
 )
 costs = preprocessing_costs + routing_costs + training_costs + scans_costs
@@ -485,20 +478,17 @@ closing.close(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **What O(n²) is about.** The paper counts the scores of all pairs, and its task asks one question. The
-#   Investigator with one query never forms a pair it does not need, and neither does its loss. Its
-#   statement that the total cost stays quadratic holds where every position asks.
-# * **Constants.** A slope of one is not cheap by itself: linear preprocessing overtakes attention, whose
-#   products are what a processor does best, only at the lengths given above. On a GPU those lengths
-#   are others.
-# * **Memory.** Full attention is computed in tiles and holds no n × n matrix; its memory is linear, as
-#   FlashAttention's is, and time is what ends its curve. For the Investigator with every query it is
-#   memory.
-# * **Bends.** The lines of what does little with each vector have a step on their way. We take it for the
-#   lengths at which the vectors outgrow a cache; that was not measured.
-# * **What was not measured.** No GPU: the kernels for one are written and checked without it (the README
-#   in `fcilib/scan` says how far). No training step of a whole model; every record of the other chapters
-#   holds the seconds of its run.
+# * **What O(n²) is about.** The paper counts the scores of all pairs, and its task asks one question. The Investigator with
+#   one query never forms a pair that it does not need, and neither does its loss. The paper's statement holds where every
+#   position asks.
+# * **Constants.** A slope of one is not cheap by itself. Attention's products are what a processor does best, and linear
+#   preprocessing overtakes it only at the lengths given above. On a GPU those lengths are others.
+# * **Memory.** Full attention is computed in tiles and holds no n × n matrix. Its memory is linear, as FlashAttention's is,
+#   and time ends its curve. Memory ends that of the Investigator with every query.
+# * **Bends.** The lines of what does little with each vector have a step. We take it for the lengths at which the vectors
+#   outgrow a cache; that was not measured.
+# * **What was not measured.** A GPU, and a training step of a whole model; every record of the other chapters holds the
+#   seconds of its run.
 
 # %% [markdown]
 # ## Exercises

@@ -83,9 +83,9 @@ class MetricScores(RouterModule):
 # %% [markdown]
 # ## Does it do what we mean?
 #
-# Before anything is trained, two questions that cost nothing. Is the nearest token the one that we hid? In random
-# vectors we make two alike, and both untrained and trained such a router has to find the second by the first. And is
-# the gradient that of the formula? PyTorch compares it with finite differences.
+# Two checks cost nothing before anything is trained. Is the nearest token the one that we hid? We make two random vectors
+# alike; such a router has to find the second by the first, trained or not. And is the gradient that of the formula?
+# PyTorch compares it with finite differences.
 
 # %%
 torch.manual_seed(0)
@@ -102,10 +102,10 @@ print("the nearest is the one we hid, and the gradient is right")
 # %% [markdown]
 # ## On the bench
 #
-# An experiment names its parts, and sizes come from the profile. Two representations: embeddings, in which no token
-# knows of another, and one layer of attention. Two sets of candidates: all tokens, the query among them, as the paper's
-# text has it, and all others. Chance is measured, not computed: `chance_of` gives the same experiment with a router
-# that draws its scores at random.
+# An experiment names its parts, and sizes come from the profile. There are two representations: embeddings, in which no
+# token knows of another, and one layer of attention. There are two sets of candidates: all tokens, with the query among
+# them, as the paper's text has it, and all others. Chance is measured and not computed: `chance_of` gives the same
+# experiment with a router that draws its scores at random.
 #
 # Our records go into a folder of their own, `own`, so that those of the paper's claims stay what they are.
 
@@ -171,19 +171,20 @@ for name, row in rows.items():
         glue(text, row[column], display=False)
 
 # %% [markdown]
-# Among the others, the evidence is the nearest token in {glue:text}`precision metric, embeddings, others` of the
-# sequences on embeddings, and in {glue:text}`precision metric, attention, others` on attention. Among all it is so in
-# {glue:text}`precision metric, embeddings, all` and {glue:text}`precision metric, attention, all`: nothing is nearer to
-# the query than the query itself, at distance zero, whatever $W$ is. The evidence still is among the k nearest, in
-# {glue:text}`among k metric, embeddings, all` and {glue:text}`among k metric, attention, all`. So one router is
-# below chance, or far above it, by who may be picked and by what is counted. A product has no such blind spot: its
-# $W_q$ and $W_k$ can differ.
+# **Without the query among the candidates it routes.** The evidence is the nearest token in
+# {glue:text}`precision metric, embeddings, others` of the sequences on embeddings, and in
+# {glue:text}`precision metric, attention, others` on attention.
+#
+# **With the query among them it can't.** It drops to {glue:text}`precision metric, embeddings, all` on embeddings: nothing is
+# nearer to the query than the query itself, at distance zero, whatever $W$ is. The evidence is still among the k nearest,
+# in {glue:text}`among k metric, embeddings, all`. The same router is far above chance or at nothing, depending on who may be
+# picked and on what is counted. A product has no such blind spot, since its $W_q$ and $W_k$ can differ.
 
 # %% [markdown]
 # ## In the landscape
 #
-# Every claim of the paper names the experiments that decide it; here are those of chapter 3, a few of each kind. They
-# were trained for that chapter and are only read.
+# Every claim of the paper names the experiments that decide it. Here are those of chapter 3, a few of each kind. They were
+# trained for that chapter and are only read.
 
 # %%
 import matplotlib.pyplot as plt
@@ -247,10 +248,10 @@ spent = closing.trained(
 glue("cost", spent, display=False)
 
 # %% [markdown]
-# Of {glue:text}`rows` rows, by the mean, ours on embeddings is number {glue:text}`place metric, embeddings`, and ours on
-# attention number {glue:text}`place metric, attention`. Rows that lie within each other's spread have no order; and a
-# router that is good here has shown that it finds an equal token, no more. [Chapter 9](09_context_ladder.ipynb) has
-# harder questions: give an experiment `task=Ladder(…)`.
+# By the mean, ours on embeddings is number {glue:text}`place metric, embeddings` of {glue:text}`rows` rows, and ours on
+# attention number {glue:text}`place metric, attention`. Rows that lie within each other's spread have no order. A router
+# that is good here has shown that it finds an equal token, and no more. [Chapter 9](09_context_ladder.ipynb) has harder
+# questions: give an experiment `task=Ladder(…)`.
 
 # %% [markdown]
 # ## Keep it, and share it

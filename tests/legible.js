@@ -23,6 +23,23 @@
     if (luminance(ground(image)) < 0.8) tell(`${image.alt.slice(0, 40)}: not on white`);
   }
 
+  const named = (node) => `<${node.localName} class="${node.className}"> ${node.textContent.trim().slice(0, 40)}`;
+  if (innerWidth >= 1280) // nothing is cut off: no text, table or code scrolls sideways
+    for (const node of document.querySelectorAll(".bd-article *")) {
+      if (!node.clientWidth || node.closest("mjx-container, .math, svg, details:not([open])")) continue;
+      if (getComputedStyle(node).overflowX !== "visible" && node.scrollWidth > node.clientWidth + 1)
+        tell(`${named(node)}: ${node.scrollWidth - node.clientWidth} pixels cut off`);
+    }
+  else // what holds the paper's numbers against ours is seen whole
+    for (const figure of document.querySelectorAll(".bd-article figure")) {
+      const image = figure.querySelector("img");
+      if (!image || !/measured \(filled|Filled circle/.test(figure.textContent)) continue;
+      if (image.getBoundingClientRect().right > innerWidth) tell(`${image.alt.slice(0, 40)}: cut off`);
+    }
+  const inked = getComputedStyle(document.querySelector(".bd-article")).color;
+  for (const caption of document.querySelectorAll(".bd-article figcaption, .bd-article .caption-text"))
+    if (getComputedStyle(caption).color !== inked) tell(`${named(caption)}: paler than the text`);
+
   const texts = document.createTreeWalker(document.querySelector(".bd-article"), NodeFilter.SHOW_TEXT);
   const aside = "script, style, noscript, mjx-container, option, .headerlink";
   while (texts.nextNode()) {

@@ -55,7 +55,9 @@ def local(name: str) -> bool:
     return name.startswith(("nvidia-", "cuda-")) or name == "triton"
 
 
-@pytest.mark.parametrize("group", ["core", "book", "test", "edit", "scale", "cluster", "mutants"])
+@pytest.mark.parametrize(
+    "group", ["core", "book", "test", "edit", "scale", "cluster", "mutants", "oracles"]
+)
 def test_every_dependency_is_pinned(group: str) -> None:
     lines = PROJECT["dependencies"] if group == "core" else EXTRAS[group]
     names = {canonicalize_name(Requirement(line).name) for line in lines}

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fcilib.cli import app
+from fcilib.ledger.ledger import whole_ledger
 from fcilib.present import ledger_page
 from fcilib.publish.sweep_cost import write_sweep_cost
 from fcilib.storage.sealed import seal, unseal
@@ -51,7 +52,7 @@ def test_a_record_of_an_unknown_kind_stops_no_page_and_no_command(records, tmp_p
         for name in ("plain", "book")
     )
     assert page == plain
-    ledger_page.write_ledger_pages(tmp_path / "book", folder)
+    ledger_page.write_ledger_pages(tmp_path / "book", whole_ledger(folder))
     at = ["--records", str(folder)]
     assert fci("claims", *at).exit_code == 0
     audited = fci("audit", *at, "--sample", "7", "--most", "0.001")

@@ -311,6 +311,46 @@ def test_the_ledger_can_be_searched_and_filtered(chromium: browser.Browser) -> N
     assert {"raw"} <= set(found["chapter"]) < set(found["tested"])
 
 
+CARDS = """(() => {
+    const row = document.querySelector('#ledger tbody tr');
+    const order = [...row.children].sort((a, b) =>
+        a.getBoundingClientRect().top - b.getBoundingClientRect().top);
+    const label = (cell) => getComputedStyle(cell, '::before').content.replaceAll('"', '').trim();
+    return [order.map(label),
+        Math.max(...order.map((cell) => cell.getBoundingClientRect().right)) <= innerWidth];
+})()"""
+
+
+def test_on_a_phone_a_claim_is_a_card_with_its_verdict_first(chromium: browser.Browser) -> None:
+    address = (HTML / "book" / "claims.html").as_uri()
+    labels, whole = chromium.visit(address, ask=CARDS, width=390).answer
+    assert whole
+    assert labels[1:4] == ["ours, paper’s sizes:", "ours, quick:", "paper:"]
+    assert len(labels) == 5
+
+
+def test_the_first_page_shows_the_figure_and_leads_to_rows_of_the_ledger() -> None:
+    soup = soup_of(HTML / "book" / "intro.html")
+    (figure,) = soup.select("figure#fig-headlines img")
+    assert (HTML / "book" / figure["src"]).resolve().is_file()
+    ledger = tags_of(HTML / "book" / "claims.html").anchors
+    rows = [a["href"] for a in soup.select("article table a[href^='claims.html#']")]
+    assert "claims.html#raw" in rows
+    assert {row.partition("#")[2] for row in rows} <= ledger
+
+
+def test_pages_come_in_reading_order() -> None:
+    """The introduction, the chapters, the verdicts, the reference."""
+    links = soup_of(HTML / "book" / "intro.html").select("nav.bd-links a.reference.internal")
+    names = [link["href"].removesuffix(".html") for link in links if link["href"] != "#"]
+    chapters = [source.stem for source in CHAPTERS]
+    assert names[: len(chapters)] == chapters
+    after = names[len(chapters) :]
+    assert after.index("claims") < after.index("silences") < after.index("on-a-cluster")
+    reference = ["on-a-cluster", "architecture", "api", "variables", "status", "bibliography"]
+    assert after[-len(reference) :] == reference
+
+
 def test_a_link_to_a_claim_opens_it(chromium: browser.Browser) -> None:
     address = (HTML / "book" / "claims.html").as_uri() + "#closed-loop"
     ask = "[...document.querySelectorAll('#ledger details[open]')].map((d) => d.closest('tr').id)"
@@ -329,7 +369,7 @@ SLIDE = """(() => {
     const choose = (name, text) => {
         form[name].value = [...form[name].options].find((o) => o.text === text).value;
     };
-    const said = {};
+    const said = {'opens at': form.epoch.value};
     choose('condition', 'raw embeddings');
     for (const protocol of ['all', 'others'])
         for (const epoch of [0, Number(form.epoch.max)]) {
@@ -347,7 +387,8 @@ SLIDE = """(() => {
 def test_scores_can_be_followed_from_epoch_to_epoch(width: int, chromium: browser.Browser) -> None:
     page = HTML / "book" / "01_phase_transition.html"
     said = chromium.visit(page.as_uri(), ask=SLIDE, width=width).answer
-    assert set(said) == {"all 0", "all 5", "others 0", "others 5"}
+    assert set(said) == {"opens at", "all 0", "all 5", "others 0", "others 5"}
+    assert said["opens at"] == "5"
     for protocol in ("all", "others"):
         measured = quick(
             representation=Embedding(), router=Investigator(candidates=protocol)

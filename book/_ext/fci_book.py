@@ -12,15 +12,24 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from docutils.nodes import document
+from docutils.nodes import Node, document, system_message
+from docutils.nodes import reference as link
+from docutils.parsers.rst.states import Inliner
 from sphinx.application import Sphinx
 
 import fcilib
+from fcilib.ledger.ledger import BOOK, Entry, whole_ledger
 from fcilib.present import ledger_page
+from fcilib.present.first_screen import write_first_screen
+from fcilib.present.rungs import rung_text
+from fcilib.present.sizes import measured_text, write_sizes
 from fcilib.publish.project import Project
 from fcilib.publish.status import write_status
 from fcilib.publish.sweep_cost import write_sweep_cost
 from fcilib.storage.files import write_atomic
+
+ENTRIES: dict[str, dict[str, Entry]] = {}
+"""The ledger's entries by profile, for `measured`."""
 
 COLON = "\ufdd0"
 """A character that is none, in a colon's place."""
@@ -31,10 +40,43 @@ def write_parts(app: Sphinx) -> None:
     root = Path(app.srcdir)
     names = [chapter.name for chapter in Project(root).chapters()]
     write_status(root / "book", names, root / "records")
-    ledger_page.write_ledger_pages(root / "book", root / "records")
+    ENTRIES.update(whole_ledger(root / "records"))
+    ledger_page.write_ledger_pages(root / "book", ENTRIES)
+    write_first_screen(root, ENTRIES)
+    write_sizes(root / "book", ENTRIES)
     write_sweep_cost(root / "book", root / "records")
     write_atomic(root / "book" / "_generated" / "api.md", reference())
     write_atomic(root / "book" / "_generated" / "wings.md", wings(root))
+
+
+def measured(
+    name: str,
+    raw: str,
+    text: str,
+    line: int,
+    inliner: Inliner,
+    options: Any = None,
+    content: Any = (),
+) -> tuple[list[Node], list[system_message]]:
+    """The role "measured", of CLAIM PROFILE PROTOCOL: the number, behind a link to its row."""
+    claim, profile, protocol = text.split()
+    shown = measured_text(ENTRIES[profile][claim], protocol)
+    return [link(raw, shown, refuri=f"claims.html#{claim}")], []
+
+
+def rung(
+    name: str,
+    raw: str,
+    text: str,
+    line: int,
+    inliner: Inliner,
+    options: Any = None,
+    content: Any = (),
+) -> tuple[list[Node], list[system_message]]:
+    """The role "rung", of RUNG REPRESENTATION: precision among look-alikes, linked to chapter 9."""
+    where, _, what = text.partition(" ")
+    records = Path(inliner.document.settings.env.srcdir) / "records" / BOOK
+    return [link(raw, rung_text(records, where, what), refuri="09_context_ladder.html")], []
 
 
 def reference() -> str:
@@ -101,6 +143,31 @@ def edit_the_source(
             button["tooltip"] = "Suggest an edit of the chapter's source"
 
 
+WIDE = 600
+"""Pixels: an image that is wider can't be read whole on a phone."""
+
+
+def mark_wide_images(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: document | None
+) -> None:
+    """Give the class `fci-wide` to images that a phone must not shrink to its width."""
+    sources = {name: Path(app.srcdir) / path for path, name in app.builder.images.items()}
+
+    def marked(match: re.Match[str]) -> str:
+        path = sources.get(match["name"])
+        wide = path is not None and path.suffix == ".png" and png_width(path) > WIDE
+        return match[0].replace("<img ", '<img class="fci-wide" ', 1) if wide else match[0]
+
+    if "body" in context:
+        found = re.compile(r'<img (?![^>]*class=)[^>]*src="[^"]*_images/(?P<name>[^"]+)"[^>]*>')
+        context["body"] = found.sub(marked, context["body"])
+
+
+def png_width(path: Path) -> int:
+    """The width in pixels, from the head of a PNG file."""
+    return int.from_bytes(path.read_bytes()[16:20], "big")
+
+
 def leave_thebe_out(app: Sphinx) -> None:
     """Take sphinx-thebe, which Jupyter Book always loads, off the pages.
 
@@ -121,8 +188,11 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx; after the theme (501), which makes the buttons."""
     app.connect("builder-inited", leave_thebe_out, priority=1)
     app.connect("builder-inited", write_parts)
+    app.add_role("measured", measured)
+    app.add_role("rung", rung)
     app.connect("autodoc-process-docstring", for_sphinx, priority=1)
     app.connect("autodoc-process-docstring", with_colons, priority=900)
     app.connect("autodoc-process-signature", no_fields_in_signature)
     app.connect("html-page-context", edit_the_source, priority=600)
+    app.connect("html-page-context", mark_wide_images)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

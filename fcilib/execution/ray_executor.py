@@ -127,13 +127,48 @@ def _reach(address: str) -> None:
                 "executor: no Ray cluster runs on this machine; start one (ray start --head), "
                 "or write its address"
             ) from None
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    scheme, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
     if not port.isdigit():
+        if scheme in ("", "ray") and address not in ("", "local"):
+            example = "ray://HOST:10001" if scheme else "HOST:6379"
+            raise ConnectionError(
+                f"executor: a Ray cluster's address ends in a port, as {example} does; "
+                f"{address!r} has none"
+            )
         return
-    target = host.strip("[]"), int(port)
-    fault = within(ANSWER_SECONDS, lambda: socket.create_connection(target, ANSWER_SECONDS).close())
+    fault = within(ANSWER_SECONDS, lambda: _knock(host.strip("[]"), int(port)))
     if fault:
         raise ConnectionError(f"executor: no Ray cluster answers at {address} ({fault})")
+
+
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a client opens HTTP/2, which Ray's servers speak: the preface and empty settings."""
+
+
+def _knock(host: str, port: int) -> None:
+    """Return if a server of HTTP/2 listens there; it answers a greeting with its settings.
+
+    Raises:
+        OSError: nothing listens there, or something else does.
+    """
+    with socket.create_connection((host, port), ANSWER_SECONDS) as connection:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return  # the greeting would have to be encrypted
+        connection.settimeout(ANSWER_SECONDS)
+        connection.sendall(HTTP2_GREETING)
+        answer = b""
+        while len(answer) < 4:
+            piece = connection.recv(64)
+            if not piece:
+                break
+            answer += piece
+    if answer[3:4] != b"\x04":  # the type of a frame, behind the three bytes of its length
+        raise NotRayError("something that is not Ray listens there")
+
+
+class NotRayError(OSError):
+    """A server that does not speak as Ray's do."""
 
 
 class _Sweep:

@@ -40,6 +40,8 @@ class MambaBlock(nn.Module):
         dt_rank: rank of the step-size projection; "auto" is `ceil(width / 16)`.
         reverse: read from right to left: convolution and scan both look only at what comes after.
             Equal to `flip(block(flip(x)))` without the flips.
+        scan: False leaves the recurrence out, and its parameters with it. What is left is a short
+            convolution with a gate, which sees the last `conv` tokens and no others.
 
     Raises:
         ValueError: a size that is not a positive integer.
@@ -53,6 +55,7 @@ class MambaBlock(nn.Module):
         expand: int = 2,
         dt_rank: int | Literal["auto"] = "auto",
         reverse: bool = False,
+        scan: bool = True,
     ) -> None:
         super().__init__()
         sizes = {"width": width, "state": state, "conv": conv, "expand": expand}
@@ -63,15 +66,17 @@ class MambaBlock(nn.Module):
                 raise ValueError(f"{name} must be a positive integer, got {size!r}")
         rank = math.ceil(width / 16) if dt_rank == "auto" else dt_rank
         inner = expand * width
-        self.state, self.dt_rank, self.reverse = state, rank, reverse
+        self.state, self.dt_rank, self.reverse, self.scan = state, rank, reverse, scan
         self.in_proj = nn.Linear(width, 2 * inner, bias=False)
         self.conv1d = nn.Conv1d(inner, inner, conv, groups=inner, padding=conv - 1)
-        self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
-        self.dt_proj = nn.Linear(rank, inner)
-        self.A_log = nn.Parameter(torch.empty(inner, state))
-        self.D = nn.Parameter(torch.empty(inner))
+        if scan:
+            self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
+            self.dt_proj = nn.Linear(rank, inner)
+            self.A_log = nn.Parameter(torch.empty(inner, state))
+            self.D = nn.Parameter(torch.empty(inner))
         self.out_proj = nn.Linear(inner, width, bias=False)
-        self.reset_scan_parameters()
+        if scan:
+            self.reset_scan_parameters()
 
     @torch.no_grad()
     def reset_scan_parameters(self) -> None:
@@ -94,6 +99,8 @@ class MambaBlock(nn.Module):
         u = causal_conv_silu(u, taps, bias, reverse=self.reverse)
         if mask is not None:  # the convolution has carried its bias and what came before there
             u = u * mask[:, :, None].to(u.dtype)
+        if not self.scan:
+            return self.out_proj(u * F.silu(z))
         delta, B, C = self.x_proj(u).split([self.dt_rank, self.state, self.state], dim=-1)
         y = selective_scan(
             u,

@@ -114,7 +114,9 @@ def judge(
     """The verdict on a claim by what was found under each reading of the protocol.
 
     A reading agrees if every condition of the claim has a fair trial that agrees. It differs as
-    soon as one condition has a fair trial that does not. In between it is open.
+    soon as one condition has a fair trial that does not. In between it is open. Where every reading
+    differs, the statement behind the number decides; where an interval lies on both sides of it,
+    the claim is open too.
 
     Args:
         claim: which reading is literal, and what the statement behind the number is.
@@ -140,10 +142,21 @@ def judge(
         parts = {p: findings[p] for p in open_ones}
         return Judgement(OPEN, _missing(claim, parts, rule), conditions)
     deciding = tuple(dict.fromkeys(a for a in answers.values() if isinstance(a, str)))
-    stands = claim.direction and any(
-        all(directed(claim.direction, f) for f in findings[p]) for p in first
-    )
-    return Judgement(SUBSTANCE if stands else CONTRADICTED, (), deciding)
+    if not claim.direction:
+        return Judgement(CONTRADICTED, (), deciding)
+    sides = {p: [directed(claim.direction, f) for f in findings[p]] for p in first}
+    if any(all(part) for part in sides.values()):
+        return Judgement(SUBSTANCE, (), deciding)
+    unsure = {p: findings[p] for p, part in sides.items() if False not in part}
+    if unsure:
+        names = dict.fromkeys(
+            f.experiment
+            for part in unsure.values()
+            for f in part
+            if directed(claim.direction, f) is None
+        )
+        return Judgement(OPEN, tuple(f"a narrower interval of {n}" for n in names), conditions)
+    return Judgement(CONTRADICTED, (), deciding)
 
 
 def _answer(claim: Claim, part: Sequence[Finding], rule: Rule) -> bool | str | None:

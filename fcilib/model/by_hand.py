@@ -14,7 +14,7 @@ from torch import nn
 
 from fcilib.model.council import Council
 from fcilib.model.fci import FCI
-from fcilib.representations import Attention, Flow
+from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RankOne
 from fcilib.routers.router import Candidates
 from fcilib.specs.size import Size
@@ -115,10 +115,91 @@ def neighbour_by_hand(task: Task, step: int) -> FCI:
     key[place, place] = torch.eye(n)
     value[other, own] = torch.eye(v)
     block.mix.out.weight[:] = torch.eye(size.width)
-    for weights in (model.router.query.weight, model.router.key.weight):
-        weights[own, own] = torch.eye(v)
-        weights[other, other] = 0.2 * torch.eye(v)
+    _match_with_neighbours(model.router, own, other)
     return model
+
+
+@torch.no_grad()
+def token_by_hand(task: Task) -> FCI:
+    """No layer at all: one-hot tokens, and a router that compares them."""
+    size = Size(task.vocabulary, task.length, width=task.vocabulary)
+    router = Investigator(heads=1, candidates="others")
+    model = FCI(size, Embedding(positions="none"), router, Council(heads=1)).eval()
+    layers: Any = model.representation
+    layers[0].token.weight[:] = torch.eye(task.vocabulary)
+    for weights in (model.router.query.weight, model.router.key.weight):
+        weights[:] = torch.eye(task.vocabulary)
+    return model
+
+
+@torch.no_grad()
+def convolution_by_hand(task: Task, step: int) -> FCI:
+    """A short convolution that copies the token before (`step=-1`) or after (`step=1`).
+
+    A Mamba block without its scan: two taps, of which the farther is 1, and a gate that is open
+    everywhere. The router is that of `neighbour_by_hand`.
+
+    Raises:
+        ValueError: the step is another.
+    """
+    if step not in (-1, 1):
+        raise ValueError(f"step: {step} is neither -1 nor 1")
+    v = task.vocabulary
+    size = Size(v, task.length, width=2 * v)
+    router = Investigator(heads=1, candidates="others")
+    representation = Flow(layers=1, bidirectional=step > 0, positions="none", conv=2, scan=False)
+    model = FCI(size, representation, router, Council(heads=1)).eval()
+    layers: Any = model.representation
+    embedding, flow = layers
+    _clear(embedding, *flow.scans, model.router)
+    own, other = slice(0, v), slice(v, 2 * v)
+    embedding.token.weight[:, own] = torch.eye(v)
+    block = flow.scans[-1]  # the one that reads right to left, where there are two
+    inner = len(block.conv1d.bias)
+    block.in_proj.weight[own, own] = torch.eye(v)
+    block.in_proj.weight[inner : inner + v, own] = 1  # every token has one entry that is not zero
+    block.conv1d.weight[own, 0, 0] = 1
+    block.out_proj.weight[other, own] = torch.eye(v)
+    _match_with_neighbours(model.router, own, other)
+    return model
+
+
+@torch.no_grad()
+def meaning_by_hand(task: Task) -> FCI:
+    """One layer of attention that leads from a token to its other occurrence, for the rung `hop`.
+
+    Each position attends to the position that holds the same token and is not itself, and copies
+    its place. The query k then holds the place of k in its definition, `[A] k m`, and the evidence
+    m the place of m in it. Those differ by one, and the router compares them.
+    """
+    v, n = task.vocabulary, task.length
+    size = Size(v, n, width=v + 2 * n)
+    router = Investigator(heads=1, candidates="others")
+    model = FCI(size, Attention(heads=1), router, Council(heads=1)).eval()
+    layers: Any = model.representation
+    embedding, block = layers
+    _clear(embedding, block.mix, block.feed_forward, model.router)
+    own, place, other = slice(0, v), slice(v, v + n), slice(v + n, v + 2 * n)
+    embedding.token.weight[:, own] = torch.eye(v)
+    embedding.position.weight[:, place] = torch.eye(n)
+    query, key, value = block.mix.qkv.weight.chunk(3)
+    query[own, own] = 100 * torch.eye(v)
+    query[place, place] = -200 * torch.eye(n)
+    key[own, own] = torch.eye(v)
+    key[place, place] = torch.eye(n)
+    value[other, place] = torch.eye(n)
+    block.mix.out.weight[:] = torch.eye(size.width)
+    model.router.query.weight[other, other] = torch.eye(n).roll(1, dims=0)
+    model.router.key.weight[other, other] = torch.eye(n)
+    return model
+
+
+def _match_with_neighbours(router: Any, own: slice, other: slice) -> None:
+    """Scores that add up the match of tokens and, weighted by 0.04, of their neighbours."""
+    for weights in (router.query.weight, router.key.weight):
+        size = own.stop - own.start
+        weights[own, own] = torch.eye(size)
+        weights[other, other] = 0.2 * torch.eye(size)
 
 
 def _clear(*parts: Any) -> None:

@@ -12,6 +12,7 @@ from fcilib.model.council import Council
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers.router import RouterSpec, pick
 from fcilib.specs.size import Size
+from fcilib.tasks import Batch
 
 Normalisation = Literal["layer", "none"]
 
@@ -67,6 +68,12 @@ class FCI(nn.Module):
     def represent(self, tokens: torch.Tensor) -> torch.Tensor:
         """What the router looks at: `(B, L)` tokens to `(B, L, d)`, normalised if asked for."""
         return self.norm(self.representation(tokens))
+
+    def pretrain(self, data: Batch) -> None:
+        """What parts do on the training sequences before training: representation, then router."""
+        self.representation.pretrain(data)
+        if self.router is not None:
+            self.router.pretrain(self.represent, data)
 
     def forward(
         self, tokens: torch.Tensor, query: torch.Tensor, evidence: torch.Tensor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from fcilib.routers import pick
 from fcilib.routers.router import TIE
 from fcilib.tasks import Batch
 
-Probing = Literal["standard", "thorough", "by-epoch", "mechanism"]
+Probing = Literal["standard", "thorough", "by-epoch", "mechanism", "answer"]
 
 RANDOM_DRAWS = 5
 """Random replacements of the routing form that a precision is averaged over."""
@@ -53,6 +54,9 @@ def measure(
     `precision_top`, `precision_rest`: with the r largest singular values of the form alone, and
         with all but those; with none left the latter is set to 0.
 
+    Answer, besides: `cosine_gap_answer`, as `cosine_gap` with the token after the evidence, which
+    is the answer, in the evidence's place.
+
     By epoch and mechanism are the standard ones. What is kept besides, before training and after
     each epoch, is measured by `fcilib.model.film` and `fcilib.model.mechanism`.
     """
@@ -64,6 +68,10 @@ def measure(
         measured |= _places(model, x, held_out)
     if probing == "thorough":
         measured |= _match_probes(x, held_out)
+    if probing == "answer":
+        draws = torch.Generator().manual_seed(seed)
+        after = replace(held_out, evidence=held_out.evidence + 1)
+        measured["cosine_gap_answer"] = _cosine_gap(x, after, draws)
     form = None if model.router is None else model.router.form()
     if form is None:
         return measured

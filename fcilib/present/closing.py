@@ -1,7 +1,8 @@
-"""What a chapter ends with: its verdict, also for the book's first page, and what it costs."""
+"""What a chapter ends with: its verdict, the answer for the book's first page, what it costs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from fcilib.study.results import Results
@@ -11,19 +12,26 @@ TRAINED = "trains {models} models; a seed took {minutes} core-minutes at profile
 
 
 def close(chapter: str, title: str, verdict: str, cost: str) -> None:
-    """Glue "verdict", "finding" (the verdict behind a link to the chapter) and "cost".
+    """Glue "verdict", "finding" (its first sentence behind a link to the chapter) and "cost".
 
     Args:
         chapter: the chapter's file name, without its ending.
         title: the chapter's title, the text of the link.
+        verdict: its first sentence is the chapter's answer, and stands on the first page too.
     """
     from IPython.display import HTML  # both of the extra "book"
     from myst_nb import glue  # type: ignore[import-untyped]
 
     link = f'<a href="{chapter}.html">{title}</a>'
     glue("verdict", verdict, display=False)
-    glue("finding", HTML(f"<p>{link}. {verdict}</p>"), display=False)
+    glue("finding", HTML(f"<p>{link}. {first_sentence(verdict)}</p>"), display=False)
     glue("cost", cost, display=False)
+
+
+def first_sentence(text: str) -> str:
+    """The text up to the first full stop that a space and a capital letter follow."""
+    found = re.match(r".*?[.!?](?=\s+[^\W\d_a-z])", text, re.DOTALL)
+    return found[0] if found else text
 
 
 def trained(study: Study, results: Iterable[Results], text: str = TRAINED) -> str:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -50,7 +51,11 @@ METRICS = {
     "any_hit": "any hit",
 }
 
-CANDIDATES = {"all": 'candidates "all"', "others": 'candidates "others"'}
+NARROW = 5.0
+"""Inches: the width of a figure that a phone can show whole, at no less than 0.6 of its size."""
+
+MEASURED = ("o", "s", "D")
+"""Marks of what was measured, by protocol, the last protocol's first."""
 
 
 @contextmanager
@@ -86,65 +91,82 @@ def claims_figure(
 ) -> Figure:
     """The signature figure: paper (hollow), measured (filled, with its spread), chance (tick).
 
+    A row per condition, sorted by what was measured under the last protocol, with the largest on
+    top. Protocols share a row, one below the other, each with its own mark. The line from paper to
+    measured is blue where they agree and orange where they do not. What the paper makes no claim
+    about is black, without a hollow mark. The figure is narrow enough to be read on a phone.
+
     Args:
-        comparison: as `compare` gives it. A panel per protocol, a row per condition, sorted
-            by what was measured under the last protocol; the line from paper to measured is blue
-            where they agree and orange where they do not. What the paper makes no claim about is
-            black, without a hollow mark.
+        comparison: as `compare` gives it.
         scale: what values are multiplied by; 100 for percent.
         label: of the axis; the metric's, in percent, if left out.
         rule: within what the two agree, for the legend.
     """
-    protocols = list(dict.fromkeys(comparison.protocol))
-    last = comparison[comparison.protocol == protocols[-1]]
-    order = list(last.sort_values("mean", kind="stable").condition)
+    protocols = list(dict.fromkeys(comparison.protocol))[::-1]
+    first = comparison[comparison.protocol == protocols[0]]
+    order = list(first.sort_values("mean", kind="stable").condition)
+    step = 0.36 if len(protocols) == 1 else 0.42
     with look():
-        fig, axes = plt.subplots(
-            1,
-            len(protocols),
-            sharey=True,
-            squeeze=False,
-            figsize=(9, 1.3 + 0.32 * len(order)),
-            layout="constrained",
-        )
-        for ax, protocol in zip(axes[0], protocols, strict=True):
+        fig, ax = plt.subplots(figsize=(NARROW, 1.5 + step * len(order)), layout="constrained")
+        for i, protocol in enumerate(protocols):
             part = comparison[comparison.protocol == protocol].set_index("condition").loc[order]
-            _claims_panel(ax, part, scale)
-            if label is None:
-                ax.set_xlim(-4, 104)
-            metric = label or f"{METRICS[comparison.metric.iloc[0]]} (%)"
-            ax.set_xlabel(", ".join(filter(None, (metric, CANDIDATES.get(protocol, protocol)))))
-        axes[0][0].set_yticks(range(len(order)), order)
-        _claims_legend(fig, rule)
+            shift = 0.0 if len(protocols) == 1 else 0.2 - 0.4 * i / (len(protocols) - 1)
+            _claims_lines(ax, part, scale, shift, MEASURED[i % len(MEASURED)])
+        if label is None:
+            ax.set_xlim(-4, 104)
+        ax.set_xlabel(label or f"{METRICS[comparison.metric.iloc[0]]} (%)")
+        ax.set_ylim(-0.6, len(order) - 0.4)
+        ax.set_yticks(range(len(order)), [fill(name, 24) for name in order], fontsize=9)
+        ax.grid(axis="y", visible=False)
+        _claims_legend(fig, comparison, protocols, rule)
     return fig
 
 
-def _claims_panel(ax: Axes, part: pd.DataFrame, scale: float) -> None:
-    for y, line in enumerate(part.itertuples()):
+def _claims_lines(ax: Axes, part: pd.DataFrame, scale: float, shift: float, marker: str) -> None:
+    """The lines of one protocol, `shift` above the middle of their rows."""
+    for row, line in enumerate(part.itertuples()):
+        y = row + shift
         color = UNCLAIMED if line.agrees is None else AGREES if line.agrees else DISAGREES
         paper, mean, chance = (scale * value for value in (line.paper, line.mean, line.chance))
         ax.plot([paper, mean], [y, y], color=color, lw=2, alpha=0.6)
         ax.plot(paper, y, "o", mfc="white", mec=color, ms=8, mew=1.6)
         error = 0 if np.isnan(line.sd) else scale * line.sd
-        ax.errorbar(mean, y, xerr=error, fmt="o", color=color, ms=6, capsize=3)
-        ax.plot(chance, y, "|", color="#555555", ms=13, mew=1.6)
-    ax.set_ylim(-0.6, len(part) - 0.4)
-    ax.grid(axis="y", visible=False)
+        ax.errorbar(mean, y, xerr=error, fmt=marker, color=color, ms=5.5, capsize=3)
+        ax.plot(chance, y, "|", color="#555555", ms=9, mew=1.6)
 
 
-def _claims_legend(fig: Figure, rule: str) -> None:
-    handles = [
-        Line2D([], [], marker="o", mfc="white", mec=UNCLAIMED, ls="", ms=8, mew=1.6, label="paper"),
-        Line2D([], [], marker="o", color=UNCLAIMED, ls="", ms=6, label="measured ± s.d."),
-        Line2D([], [], marker="|", color="#555555", ls="", ms=13, mew=1.6, label="chance"),
-        Line2D([], [], color=AGREES, lw=3, label=f"agree within {rule}"),
-        Line2D([], [], color=DISAGREES, lw=3, label="do not"),
-    ]
-    fig.legend(handles=handles, loc="outside upper center", ncols=5)
+def _claims_legend(fig: Figure, comparison: pd.DataFrame, protocols: list[str], rule: str) -> None:
+    """The marks that occur."""
+    agrees = set(comparison.agrees)
+    spread = " ± s.d." if comparison.sd.notna().any() else ""
+    handles = []
+    if comparison.paper.notna().any():
+        hollow: dict[str, Any] = {
+            "marker": "o",
+            "mfc": "white",
+            "mec": UNCLAIMED,
+            "ls": "",
+            "ms": 8,
+            "mew": 1.6,
+        }
+        handles.append(Line2D([], [], label="paper", **hollow))
+    for protocol, marker in zip(protocols, MEASURED, strict=False):
+        name = ", ".join(filter(None, (f"measured{spread}", protocol and f"“{protocol}”")))
+        handles.append(Line2D([], [], marker=marker, color=UNCLAIMED, ls="", ms=5.5, label=name))
+    if comparison.chance.notna().any():
+        tick: dict[str, Any] = {"color": "#555555", "ms": 11, "mew": 1.6}
+        handles.append(Line2D([], [], marker="|", ls="", label="chance", **tick))
+    for answer, color, text in (
+        (True, AGREES, f"agree within {rule}"),
+        (False, DISAGREES, "differ"),
+    ):
+        if answer in agrees:
+            handles.append(Line2D([], [], color=color, lw=3, label=text))
+    fig.legend(handles=handles, loc="outside upper left", ncols=2, fontsize=9)
 
 
 def growth_figure(measured: pd.DataFrame, length: str = "n") -> Figure:
-    """Time and memory against length, both axes logarithmic, a line per workload.
+    """Time and, below it, memory against length, all axes logarithmic, a line per workload.
 
     Args:
         measured: as `fcilib.cost.report.frame` gives it; points are means over repetitions, the
@@ -152,7 +174,7 @@ def growth_figure(measured: pd.DataFrame, length: str = "n") -> Figure:
         length: the symbol of the length, for the axis.
     """
     with look():
-        fig, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+        fig, axes = plt.subplots(2, 1, figsize=(NARROW, 8.2), layout="constrained")
         for ax, quantity, scale, unit in (
             (axes[0], "seconds", 1000, "time (ms)"),
             (axes[1], "megabytes", 1, "peak memory of tensors (MB)"),
@@ -170,7 +192,7 @@ def growth_figure(measured: pd.DataFrame, length: str = "n") -> Figure:
             ax.set_xlabel(f"length {length}")
             ax.set_ylabel(unit)
         handles, labels = axes[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
+        fig.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
     return fig
 
 
@@ -182,17 +204,22 @@ def inline(figure: Figure, alt: str) -> str:
     return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}" />'
 
 
-def panels(protocols: Mapping[str, object], rows: int = 1) -> tuple[Figure, np.ndarray]:
-    """A grid of axes, a column per protocol, sharing both scales: figure and `(rows, columns)`."""
-    return plt.subplots(
-        rows,
-        len(protocols),
-        sharex=True,
-        sharey="row",
-        squeeze=False,
-        figsize=(9, 0.6 + 2.7 * rows),
-        layout="constrained",
+def panels(
+    protocols: Mapping[str, object] | Sequence[str], rows: int = 1, stacked: bool = False
+) -> tuple[Figure, np.ndarray]:
+    """A grid of axes, a column per protocol, sharing both scales: figure and `(rows, columns)`.
+
+    With `stacked` the panels stand one below the other, in a figure that a phone can show whole;
+    the axes come in the same grid.
+    """
+    columns = len(protocols)
+    shape, size = (rows, columns), (9.0, 0.6 + 2.7 * rows)
+    if stacked:
+        shape, size = (rows * columns, 1), (NARROW, 0.6 + 2.5 * rows * columns)
+    fig, axes = plt.subplots(
+        *shape, sharex=True, sharey="row", squeeze=False, figsize=size, layout="constrained"
     )
+    return fig, axes.reshape(rows, columns)
 
 
 def band(ax: Axes, x: Any, mean: pd.Series, sd: pd.Series, name: str, **more: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from fcilib.ledger import catalogue as catalogue_module
 from fcilib.ledger.claims import Claim, Contradiction, contradictions
 from fcilib.ledger.findings import Finding
-from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary, whole_ledger
+from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER
 from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
 from fcilib.present.ledger_rule import rule_page
@@ -35,17 +35,14 @@ STYLES = {
 """The class, after `ledger-`, of whatever shows a kind of verdict."""
 
 
-def write_ledger_pages(book: Path, records: Path) -> None:
+def write_ledger_pages(book: Path, entries: Mapping[str, Entries]) -> None:
     """Make the parts that pages of the book include, in `book/_generated/`.
 
     Args:
         book: the folder of pages and executed chapters.
-        records: the folder of all profiles' records.
-
-    Raises:
-        RecordError: a record can't be trusted.
+        entries: the ledger's, by profile, as `whole_ledger` gives them.
     """
-    entries, folder = whole_ledger(records), book / "_generated"
+    folder = book / "_generated"
     decided = decisive(entries)
     parts = {
         "rule.md": rule_page(decided),
@@ -154,9 +151,11 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
         f'<span class="ledger-place">{escape(claim.place)}</span>'
         f'<details><summary><a href="#{name}"><code>{name}</code></a> {cells}</summary>'
         f"<p>{_rule(claim)}</p>{note}{runs}</details></td>"
-        f"<td>{escape(str(claim))}</td>"
-        f'<td class="{_css(judgement.kind)}">{escape(judgement.verdict)}{missing}</td>'
-        f"<td>{_shown(paper)}</td><td>{_shown(book)}</td></tr>"
+        f'<td class="ledger-paper" data-label="paper:">{escape(str(claim))}</td>'
+        f'<td class="ledger-verdict {_css(judgement.kind)}">'
+        f"{escape(judgement.verdict)}{missing}</td>"
+        f'<td class="ledger-measured" data-label="ours, paper’s sizes:">{_shown(paper)}</td>'
+        f'<td class="ledger-measured" data-label="ours, {BOOK}:">{_shown(book)}</td></tr>'
     )
 
 

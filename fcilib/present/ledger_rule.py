@@ -28,14 +28,17 @@ SAID_WHEN = {
     SUBSTANCE: "Every reading differs, and the statement behind the number holds under the literal "
     "protocol: what is said to fail fails, or what is said to succeed succeeds.",
     CONTRADICTED: "Every reading differs, and the statement behind the number fails too.",
-    OPEN: "A trial was not fair, an interval is too wide, or the paper leaves the method "
-    "undefined. What is missing stands beside the verdict.",
+    OPEN: "A trial was not fair, an interval is too wide or lies on both sides of the statement’s "
+    "line, or the paper leaves the method undefined. What is missing stands beside the verdict.",
     NOT_HERE: "It needs weights that can't be had offline. The command that would test it stands "
     "beside the verdict.",
 }
 
 EXAMPLES = ("raw", "one-layer", "hotpotqa-random")
 """Claims whose verdicts are worked out on the page."""
+
+FAILS, SUCCEEDS = 0.35, 0.8
+"""The lines of `direction` in `claims.yaml`: what the paper calls a failure, and a success."""
 
 REASONS = {
     "hotpotqa-random": "A question has two supporting segments or more, and one of them among the "
@@ -73,6 +76,13 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
 | --- | --- |
 {verdicts}
 
+**The statement behind a number.** The paper says that a router *succeeds* or *fails*, and gives a
+number for it. The number may differ while the statement holds, so the rule needs a line for each,
+and takes both from the paper. It says of its failures that they fall "below 35%" (§5); a failure is
+therefore at most {FAILS:.0%}. The lowest of the successes in its Table 3 are the indices that learn
+nothing, at 82% to 91%; a success is therefore at least {SUCCEEDS:.0%}. Between the two lines
+neither is said. {_lines(entries)}
+
 Three examples, computed from the records:
 
 {examples}
@@ -80,13 +90,55 @@ Three examples, computed from the records:
 Other rules would be reasonable too. These verdicts would change:
 
 {changes}
+
+{_undecided(entries)}
 """
+
+
+def _lines(entries: Mapping[str, Entry]) -> str:
+    """How many claims each line decides, and which have a line of their own."""
+    ends = {n: e.claim.direction.value for n, e in entries.items() if e.claim.direction}
+    own = [_link(n) for n, value in ends.items() if value not in (FAILS, SUCCEEDS)]
+    fails, succeeds = (sum(v == line for v in ends.values()) for line in (FAILS, SUCCEEDS))
+    return (
+        f"{fails} claims have the first line and {succeeds} the second. Others have a line that "
+        f"their own statement names: {', '.join(own)}."
+    )
+
+
+def _undecided(entries: Mapping[str, Entry]) -> str:
+    """Why claims stay open under the widest margin that a narrower one decides."""
+    narrow, wide = ALTERNATIVES
+    names = [
+        name
+        for name, entry in entries.items()
+        if entry.judged(narrow).kind != OPEN and entry.judged(wide).kind == OPEN
+    ]
+    if not names:
+        return "No claim that the first of these rules decides stays open under the second."
+    entry = entries[names[0]]
+    claim, (finding, *_) = entry.claim, entry.by_protocol[entry.claim.literal or ""]
+    agreeing, _ = zone(claim, finding, wide)
+    decided, ours = entry.judged(narrow).verdict, claim.write(finding.mean, finding.sd)
+    others = ", ".join(map(_link, names[1:])) or "no other"
+    return f"""A wider margin can leave open what a narrower one decides. The first of these rules
+decides {_link(names[0])} (*{decided}*), and under the second it stays open. Under
+`{finding.protocol}`, the literal reading, {finding.n} seeds gave {ours}, with an interval from
+{_reach(claim, finding.interval)}. With two points all of it lies outside what agrees, so that the
+literal reading differs. With five points what agrees begins at
+{claim.write(agreeing.low, math.nan)}, inside the interval and above its mean. The number is then
+neither near enough to agree nor far enough to differ, and a claim whose literal reading is
+undecided stays open. The same goes for {others}, which rest on the same runs."""
+
+
+def _link(name: str) -> str:
+    return f'<a href="#{name}"><code>{name}</code></a>'
 
 
 def _changed(entries: Mapping[str, Entry], other: Rule) -> str:
     """The verdicts that another rule would change, each behind a link to its row."""
     verdicts = sensitive(entries, other).items()
-    rows = [f'<a href="#{name}"><code>{name}</code></a> ({verdict})' for name, verdict in verdicts]
+    rows = [f"{_link(name)} ({verdict})" for name, verdict in verdicts]
     return f"If {other.name}: {', '.join(rows) or 'none'}."
 
 

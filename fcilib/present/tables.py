@@ -12,7 +12,7 @@ import pandas as pd
 from fcilib.ledger.claims import Claim, claims
 from fcilib.ledger.findings import Finding
 from fcilib.ledger.ledger import Entry
-from fcilib.study.notation import NONE
+from fcilib.study.notation import NONE, spread
 
 
 def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -73,20 +73,25 @@ def linked(
 
 
 def comparison_table(comparison: pd.DataFrame, title: str = "condition") -> Linked:
-    """A comparison of claims for readers: a row per condition; paper, measured and chance."""
+    """A comparison for readers: a row per condition; paper, measured and chance.
+
+    A condition without a claim is a share; its paper's number and verdict are dashes.
+    """
     rows = {}
     for condition, part in comparison.groupby("condition", sort=False):
-        claim = claims()[part.name.iloc[0]]
-        by_chance = [claim.write(c, math.nan) for c in part.chance]
-        if claim.unit == "share":  # one sign for all
+        claim = claims()[part.name.iloc[0]] if isinstance(part.name.iloc[0], str) else None
+        write = claim.write if claim else spread
+        by_chance = [write(c, math.nan) for c in part.chance]
+        if claim is None or claim.unit == "share":  # one sign for all
             by_chance = [*(text.rstrip("%") for text in by_chance[:-1]), by_chance[-1]]
         rows[condition] = {
             "paper": part.claim.iloc[0],
-            **{f"“{p.protocol}”": claim.write(p.mean, p.sd) for p in part.itertuples()},
+            **{f"“{p.protocol}”": write(p.mean, p.sd) for p in part.itertuples()},
             f"chance ({' / '.join(part.protocol)})": " / ".join(by_chance),
             "verdict": part.verdict.iloc[0],
         }
-    names = dict(zip(comparison.condition, comparison.name, strict=True))
+    named = comparison[comparison.name.notna()]
+    names = dict(zip(named.condition, named.name, strict=True))
     return linked(pd.DataFrame.from_dict(rows, orient="index"), names, title)
 
 

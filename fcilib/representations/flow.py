@@ -29,6 +29,9 @@ class Flow(StackSpec):
     """Taps of the depthwise causal convolution."""
     expand: int = Field(2, ge=1)
     """The scan runs over `expand * d` channels."""
+    scan: bool = True
+    """False: the convolution and its gate alone, without the recurrence. A control of ours, as is
+    `conv=1`, which leaves the scan alone: a convolution of one tap sees no other token."""
 
     @property
     def depth(self) -> int:
@@ -45,7 +48,7 @@ class FlowLayer(nn.Module):
         super().__init__()
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.scans = nn.ModuleList(
-            MambaBlock(width, spec.state, spec.conv, spec.expand, reverse=reverse)
+            MambaBlock(width, spec.state, spec.conv, spec.expand, reverse=reverse, scan=spec.scan)
             for reverse in ([False, True] if spec.bidirectional else [False])
         )
 

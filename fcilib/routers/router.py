@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -10,8 +11,12 @@ from torch import nn
 
 from fcilib.specs.size import Size
 from fcilib.specs.spec import Spec
+from fcilib.tasks import Batch
 
 Candidates = Literal["all", "others"]
+
+Represent = Callable[[torch.Tensor], torch.Tensor]
+"""What a router is given of tokens `(B, L)`: their vectors `(B, L, d)`, normalised."""
 
 TIE = 1e-5
 """Scores closer than this, relative to the largest in size, are one score: below it the order is
@@ -139,6 +144,9 @@ class RouterModule(nn.Module):
             drawn = torch.randn(parameter.shape, generator=generator)
             factors.append(drawn * (parameter.detach().norm() / drawn.norm()))
         return factors[0], factors[-1]
+
+    def pretrain(self, represent: Represent, data: Batch) -> None:
+        """Train on the prepared training sequences alone, before the model is trained."""
 
     def observe(
         self, x: torch.Tensor, query: torch.Tensor, scores: torch.Tensor, evidence: torch.Tensor

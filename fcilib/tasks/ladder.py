@@ -6,8 +6,13 @@
     hop      [Q] k .   ...  m v .     m2 v2 .    m3 v3 .    m4 v4 .         a definition tells:
                        ...  [A] k m   [A] k2 m2  [A] k3 m3  [A] k4 m4
 
+A fifth, `alias`, is a lesson for `hop`: the definitions stand alone, and m, k's meaning, is to be
+found.
+
+    alias    [Q] k .   ...  [A] k m   [A] k2 m2  [A] k3 m3  [A] k4 m4
+
 Each line is a sequence's pieces, which stand at random places among filler. `[Q]` is token 0 and
-`[A]` token 1; all others are drawn from `[2, V)`. The label is v.
+`[A]` token 1; all others are drawn from `[2, V)`. The label is v; with `alias` it is m.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ PIECE = 3
 LOOKALIKES = 4
 """Tokens that could be the evidence, itself included: 25% is chance among them."""
 
-Rung = Literal["token", "left", "right", "hop"]
+Rung = Literal["token", "left", "right", "hop", "alias"]
 
 
 class Ladder(Task):
@@ -38,7 +43,8 @@ class Ladder(Task):
 
     The evidence and its look-alikes are told apart by: the token itself (`token`); the token
     before it, or after it, which is that before, or after, the query (`left`, `right`); or a
-    definition elsewhere, `[A] k m`, by which the query k stands for the evidence m (`hop`). Filler
+    definition elsewhere, `[A] k m`, by which the query k stands for the evidence m (`hop`). With
+    `alias` the evidence is the m of that definition itself, and the token before it tells. Filler
     is never one of the sequence's keys, so nothing else looks alike. Impossible layouts raise a
     `ValueError` that names the field.
     """
@@ -66,7 +72,10 @@ class Ladder(Task):
 
     def _keys(self) -> int:
         """Tokens that are no filler of a sequence."""
-        return {"token": LOOKALIKES, "left": 1, "right": 1, "hop": 2 * LOOKALIKES}[self.rung]
+        double = 2 * LOOKALIKES
+        return {"token": LOOKALIKES, "left": 1, "right": 1, "hop": double, "alias": double}[
+            self.rung
+        ]
 
     def examples(self, count: int, rng: torch.Generator) -> Batch:
         places = self._places(count, rng)
@@ -88,11 +97,11 @@ class Ladder(Task):
                 at = (places[:, piece] + step).unsqueeze(1)
                 tokens.scatter_(1, at, token if isinstance(token, int) else token.unsqueeze(1))
 
-        query = {
+        asking = {
             "left": (contexts[:, 0], keys[:, 0]),
             "right": (keys[:, 0], contexts[:, 0]),
         }.get(self.rung, (keys[:, 0],))
-        write(0, MARKER, *query)
+        write(0, MARKER, *asking)
         for i in range(LOOKALIKES):
             piece, value = 1 + i, values[:, i]
             if self.rung == "token":
@@ -101,12 +110,17 @@ class Ladder(Task):
                 write(piece, contexts[:, i], keys[:, 0], value)
             elif self.rung == "right":
                 write(piece, keys[:, 0], contexts[:, i], value)
+            elif self.rung == "alias":
+                write(piece, ALIAS, keys[:, i], keys[:, LOOKALIKES + i])
             else:
                 write(piece, keys[:, LOOKALIKES + i], value)
                 write(piece + LOOKALIKES, ALIAS, keys[:, i], keys[:, LOOKALIKES + i])
-        after = int(self.rung == "left")
-        lookalikes = places[:, 1 : 1 + LOOKALIKES] + after
-        return Batch(tokens, places[:, 0] + 1 + after, lookalikes[:, 0], values[:, 0], lookalikes)
+        # Places of the look-alikes in their pieces, and of the query after its marker.
+        where = {"left": 1, "alias": 2}.get(self.rung, 0)
+        lookalikes = places[:, 1 : 1 + LOOKALIKES] + where
+        query = places[:, 0] + 1 + int(self.rung == "left")
+        label = keys[:, LOOKALIKES] if self.rung == "alias" else values[:, 0]
+        return Batch(tokens, query, lookalikes[:, 0], label, lookalikes)
 
     def _places(self, count: int, rng: torch.Generator) -> torch.Tensor:
         """Where each piece begins, `(B, pieces)`: any layout without overlap, as likely as any."""

@@ -57,6 +57,13 @@ class Training(Spec):
         return self
 
 
+class Lesson(Spec):
+    """Another task of the same sizes, which the first epochs of a training are made of."""
+
+    task: Annotated[Task, ByKind()]
+    epochs: int = Field(ge=1)
+
+
 class Experiment(Numerical):
     """One training run, fully specified.
 
@@ -76,10 +83,25 @@ class Experiment(Numerical):
     """What is done to the representation before router and Council see it: a LayerNorm, or none."""
     council: Council = Council()
     training: Training = Training()
+    lesson: Lesson | None = None
+    """What is practised first, in a curriculum; None for a training on the task from the start."""
     seed: int = Field(0, ge=0)
     """Seeds the data, the initial weights and the order of the batches."""
     probing: Probing = "standard"
     """How much is measured inside the trained model; see `fcilib.model.probes`."""
+
+    @model_validator(mode="after")
+    def _a_lesson_fits(self) -> Experiment:
+        if self.lesson is None:
+            return self
+        first = self.lesson.task
+        if (first.length, first.vocabulary) != (self.task.length, self.task.vocabulary):
+            raise ValueError("lesson: its task has another length or vocabulary")
+        if self.training.data == "fixed":
+            raise ValueError(
+                "lesson: needs data='fresh'; sequences that stay the same leave no room"
+            )
+        return self
 
     @model_validator(mode="after")
     def _an_index_has_tokens(self) -> Experiment:

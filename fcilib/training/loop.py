@@ -88,7 +88,7 @@ def train(
         begins = checkpoint is None or not checkpoint.exists()
         if begins:
             with place:
-                model.representation.pretrain(data)
+                model.pretrain(data)
         optimizer = torch.optim.AdamW(
             [p for p in model.parameters() if p.requires_grad],
             lr=spec.learning_rate,
@@ -233,8 +233,9 @@ def _loss(output: Output, batch: Batch, weight: float | torch.Tensor) -> torch.T
 
 def _sequences(experiment: Experiment, epoch: int) -> Batch:
     """The sequences of an epoch, as they are drawn; the first epoch's are those of fixed data."""
-    spec, seed = experiment.training, experiment.seed
-    data = experiment.task.draw(spec.sequences, _mix(seed, epoch) if epoch else seed, "train")
+    spec, seed, lesson = experiment.training, experiment.seed, experiment.lesson
+    task = lesson.task if lesson is not None and epoch < lesson.epochs else experiment.task
+    data = task.draw(spec.sequences, _mix(seed, epoch) if epoch else seed, "train")
     if spec.targets == "true":
         return data
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))

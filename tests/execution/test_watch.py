@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,15 @@ from fcilib.execution.progress import VARIABLE, Progress, Running, State
 
 def write(path: Path, **state: object) -> None:
     path.write_text(json.dumps(state), encoding="utf-8")
+
+
+def until(condition: Callable[[], bool], shown: watch.Watch) -> None:
+    """Wait for what the watching thread will print: a minute, and no longer than it lives."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert shown._thread.is_alive()
+        assert time.monotonic() < end, shown.stream.getvalue()
+        time.sleep(0.005)
 
 
 RUN = {"name": "flow", "epoch": 4, "epochs": 10, "precision": 0.612}
@@ -63,8 +74,7 @@ def test_a_line_whenever_a_run_is_done(tmp_path: Path, monkeypatch: pytest.Monke
         for done in range(3):
             write(tmp_path / "p.new", done=done, total=2, running=[])
             (tmp_path / "p.new").rename(tmp_path / "p")
-            while done and f"{done}/2" not in stream.getvalue():
-                assert shown._thread.is_alive()
+            until(lambda text=f"{done}/2": text == "0/2" or text in stream.getvalue(), shown)
     assert [line.split(",")[0] for line in stream.getvalue().splitlines()] == [
         "01_x: 1/2 runs",
         "01_x: 2/2 runs",
@@ -83,7 +93,6 @@ def test_bars_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     stream = Terminal()
     write(tmp_path / "p", done=1, total=2, running=[RUN])
     with watch.Watch("01_x", tmp_path / "p", stream) as shown:
-        while "61.2%" not in stream.getvalue():
-            assert shown._thread.is_alive()
+        until(lambda: "precision 61%" in stream.getvalue(), shown)
     assert "flow" in stream.getvalue()
     assert "4/10" in stream.getvalue()

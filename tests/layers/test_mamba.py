@@ -146,3 +146,40 @@ def test_bad_size_is_named(name, size):
     sizes = {"width": 8, name: size}
     with pytest.raises(ValueError, match=f"^{name} must be a positive integer"):
         MambaBlock(**sizes)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_without_the_scan_it_is_the_block_whose_scan_takes_nothing_in(reverse):
+    """Weights of the whole block with B = C = 0 and D = 1: y is the convolution's own output."""
+    torch.manual_seed(0)
+    whole, alone = (
+        MambaBlock(WIDTH, reverse=reverse),
+        MambaBlock(WIDTH, reverse=reverse, scan=False),
+    )
+    with torch.no_grad():
+        whole.x_proj.weight.zero_()
+    state = whole.state_dict()
+    alone.load_state_dict({name: state[name] for name in alone.state_dict()}, strict=True)
+    x = sequences(19)
+    found = results(alone, x)
+    expected = results(whole, x)
+    assert_same(found, {name: expected[name] for name in found})
+
+
+@pytest.mark.parametrize("taps", [1, 2, 4])
+def test_without_the_scan_a_token_reaches_as_far_as_the_convolution(taps):
+    torch.manual_seed(0)
+    block = MambaBlock(WIDTH, conv=taps, scan=False)
+    x = sequences(20).detach()
+    changed = x.clone()
+    changed[:, 10] += 1
+    with torch.no_grad():
+        moved = (block(x) != block(changed)).any(dim=2).any(dim=0)
+    assert moved.nonzero().squeeze(1).tolist() == list(range(10, 10 + taps))
+
+
+def test_one_tap_leaves_the_scan_alone_as_transformers_has_it():
+    theirs = mixer(conv_kernel=1)
+    ours = MambaBlock(WIDTH, state=8, conv=1)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    assert_same(results(ours, sequences(17)), results(theirs, sequences(17)))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fcilib.ledger.agreement import DEVIATIONS, RULE, TOLERANCE, reproduction
+from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, RULE, TOLERANCE, reproduction
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims, contradictions
 from fcilib.study.notation import percent
@@ -89,6 +89,38 @@ def test_no_name_and_no_field_stands_twice_in_the_file():
 def test_an_ill_formed_claim_is_refused_by_its_field(field, fields):
     with pytest.raises(ValidationError, match=field):
         claim(**fields)
+
+
+@pytest.mark.parametrize(
+    ("reason", "fields"),
+    [
+        ("value: 1.01 is no share", {"value": 1.01}),
+        (
+            "tolerance: a number that is no share needs one of its own",
+            {"unit": "number", "value": 130.0},
+        ),
+        (
+            "direction: a bound is a statement by itself",
+            {"direction": {"relation": "at least", "value": 0.8}, "relation": "at least"},
+        ),
+        (
+            "untested: a claim that nothing decides needs a reason",
+            {"decided_by": []},
+        ),
+    ],
+)
+def test_a_claim_is_refused_with_the_reason(reason, fields):
+    with pytest.raises(ValidationError) as caught:
+        claim(**fields)
+    (error,) = caught.value.errors()
+    assert error["msg"] == f"Value error, {reason}"
+
+
+def test_a_claim_may_have_what_does_not_contradict_itself():
+    assert [claim(value=value).value for value in (0.0, 1.0)] == [0.0, 1.0]
+    assert claim(direction={"relation": "at most", "value": 0.35}).direction.value == 0.35
+    assert claim(decided_by=[], untested="It would take a cluster.").untested
+    assert claim(unit="number", value=130.0, tolerance=0).tolerance == 0
 
 
 @given(st.floats(allow_nan=False).filter(lambda v: not 0 <= v <= 1))
@@ -200,6 +232,8 @@ def test_what_is_claimed_of_an_epoch_is_read_off_at_its_share(paper):
 
 # The rule.
 
+RELATIONS = ("equals", "at most", "at least")
+
 
 def test_the_rule_is_what_its_legend_says():
     assert f"{100 * TOLERANCE:.0f} points or {DEVIATIONS} s.d." == RULE
@@ -277,6 +311,17 @@ def test_numbers_are_compared_as_they_are_written():
     assert 0.05 - 0.03 > 0.02
     assert claim(value=0.03).agrees(0.05)
     assert claim(value=0.1 + 0.2, tolerance=0).agrees(0.3)
+
+
+def test_a_difference_as_large_as_the_rounding_is_none():
+    at = {relation: claim(value=0.0, relation=relation, tolerance=0) for relation in RELATIONS}
+    assert [at[relation].agrees(ROUNDING) for relation in RELATIONS] == [True, True, True]
+    assert [at[relation].agrees(2 * ROUNDING) for relation in RELATIONS] == [False, False, True]
+    above = {
+        relation: claim(value=ROUNDING, relation=relation, tolerance=0) for relation in RELATIONS
+    }
+    assert [above[relation].agrees(0.0) for relation in RELATIONS] == [True, True, True]
+    assert [above[relation].agrees(-ROUNDING) for relation in RELATIONS] == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,17 @@ def test_a_condition_may_have_its_own_chance_or_no_claim(results):
     assert len(claims_figure(comparison).axes) == 2
 
 
+def test_a_claim_is_held_against_its_own_metric(results):
+    """Whatever the others are shown by: the paper's gap of cosines is -0.154."""
+    rows = compare({"raw embeddings": "cosine-gap", "global mean": None}, results)
+    assert list(rows.metric) == ["cosine_gap"] * 2 + ["precision"] * 2
+    assert list(rows["mean"]) == pytest.approx([0.55, -0.155, 0.02, 0.5])
+    assert list(rows.chance) == pytest.approx([0.4, 0.1, 0.02, 0.03])
+    assert list(rows.claim) == ["-0.154"] * 2 + [NONE] * 2
+    assert list(rows.agrees) == [False, True, None, None]
+    assert list(rows.verdict) == ["only under others"] * 2 + [NONE] * 2
+
+
 def test_a_claim_that_is_none_is_no_row_of_a_comparison(results):
     with pytest.raises(KeyError, match="rww"):
         compare({"raw embeddings": "rww"}, results)

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims
@@ -95,6 +97,53 @@ def test_without_a_fair_trial_it_is_open_and_says_what_is_missing(finding, missi
     judgement = judge(claim(), {"all": [finding]})
     assert judgement.verdict == OPEN
     assert judgement.missing[0].startswith(missing)
+
+
+def test_a_number_that_differs_on_no_sure_side_of_its_statement_is_open():
+    """Four seeds stand; one more that agrees widens the interval across the statement's line."""
+    it = claim(0.012, **FAILS)
+    assert judge(it, {"all": [found(0.3, 0.3, 0.3, 0.3)]}).verdict == SUBSTANCE
+    judgement = judge(it, {"all": [found(0.3, 0.3, 0.3, 0.3, 0.012)]})
+    assert (judgement.verdict, judgement.missing) == (OPEN, ("a narrower interval of raw",))
+    both = {"all": [found(0.3, 0.3, 0.3, 0.3, 0.012)], "others": [found(0.3, 0.3, 0.3)]}
+    assert judge(claim(0.012, literal=None, **FAILS), both).verdict == SUBSTANCE
+
+
+SHARES = st.floats(0, 1).map(lambda x: round(x, 3))
+
+
+@given(
+    st.sampled_from(["equals", "at most", "at least"]),
+    SHARES,
+    st.booleans(),
+    st.one_of(
+        st.lists(SHARES, min_size=1, max_size=8),
+        st.builds(lambda value, n: [value] * n, SHARES, st.integers(1, 8)),
+    ),
+    st.lists(st.floats(0, 1), min_size=1, max_size=6),
+    st.one_of(st.none(), st.lists(SHARES, min_size=1, max_size=4)),
+)
+@example("equals", 0.012, True, [0.3] * 4, [0.5], None)
+def test_more_seeds_that_agree_never_turn_a_verdict_to_contradicted(
+    relation, value, directed, values, places, other
+):
+    fields = {"relation": relation}
+    if directed and relation == "equals":
+        line = {"relation": "at most", "value": 0.35} if value <= 0.35 else None
+        line = {"relation": "at least", "value": 0.8} if value >= 0.8 else line
+        fields["direction"] = line
+    it = claim(value, **fields)
+    before = found(*values)
+    agreeing, _ = zone(it, before, STANDARD)
+    low, high = max(agreeing.low, 0.0), min(agreeing.high, 1.0)
+    if fields.get("direction"):
+        end = fields["direction"]["value"]
+        low, high = (low, min(high, end)) if value <= 0.35 else (max(low, end), high)
+    more = [low + place * (high - low) for place in places]
+    rest = {} if other is None else {"others": [found(*other)]}
+    verdict = judge(it, {"all": [before], **rest}).verdict
+    after = judge(it, {"all": [found(*values, *more)], **rest}).verdict
+    assert verdict == CONTRADICTED or after != CONTRADICTED
 
 
 def test_what_does_not_draw_needs_one_seed():

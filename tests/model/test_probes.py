@@ -1,6 +1,7 @@
 """Probes against matrices whose answers are known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 from fcilib.model import metrics
 from fcilib.model.probes import effective_rank, linear_probe, measure, random_rotation
 from fcilib.representations import Embedding
-from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.routers import BM25Index, Investigator, RandomRouter, RankOne
+from fcilib.routers.router import RouterModule
 from fcilib.tasks import Evidence
 from fcilib.training.experiment import Experiment
 
@@ -59,6 +61,131 @@ def test_rank_one_has_one_direction():
 def test_a_router_without_a_form_has_no_spectrum():
     found = measure(build(RandomRouter()), TASK.draw(50, 0, "test"), seed=0)
     assert set(found) == {"cosine_gap", "found_within", "place"}
+
+
+class Fixed(torch.nn.Module):
+    """A representation `(B, L, d)` that was said beforehand, in the order of the sequences."""
+
+    def __init__(self, x):
+        super().__init__()
+        self.x, self.done = x, 0
+
+    def forward(self, tokens):
+        self.done += len(tokens)
+        return self.x[self.done - len(tokens) : self.done]
+
+
+class Told(RouterModule):
+    """A router whose scores `(B, C)` were said beforehand."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, x, query):
+        return self.scores
+
+
+PLACES = [
+    # Scores of the first candidates (further ones score -9), the evidence, its place, and the share
+    # of picks that find it when one, two, three and four are picked.
+    ([5, 4, 3, 2], 0, 1, [1, 1, 1, 1]),
+    ([5, 4, 3, 2], 3, 4, [0, 0, 0, 1]),
+    ([7, 4, 4, 4], 1, 3, [0, 1 / 3, 2 / 3, 1]),
+    ([0, 0, -1, -1], 0, 1.5, [1 / 2, 1, 1, 1]),  # around zero only what is equal ties
+    ([-6, -6, 1, -7], 1, 2.5, [0, 1 / 2, 1, 1]),
+    ([1000, 1000.005, 999.995, 900], 0, 2, [1 / 3, 2 / 3, 1, 1]),  # a tie: less than 1e-5 apart
+    ([1000, 1000.02, 999.98, 900], 0, 2, [0, 1, 1, 1]),  # none: more than 1e-5 apart
+    ([-9, -9, -9, -9], 2, 16.5, [1 / 32, 2 / 32, 3 / 32, 4 / 32]),
+]
+
+
+@pytest.mark.parametrize(("scores", "evidence", "place", "within"), PLACES)
+def test_the_place_of_the_evidence_by_hand(scores, evidence, place, within):
+    model, held_out = build(Investigator()), TASK.draw(1, 0, "test")
+    row = torch.full((1, 32), -9.0)
+    row[0, :4] = torch.tensor(scores)
+    model.router = Told(row)
+    held_out = replace(held_out, query=torch.tensor([20]), evidence=torch.tensor([evidence]))
+    found = measure(model, held_out, seed=0)
+    assert found["place"] == place
+    assert found["found_within"][:4] == pytest.approx(within)
+    assert len(found["found_within"]) == 16
+
+
+def test_places_of_several_sequences_are_averaged_and_never_above_one():
+    model, drawn = build(Investigator()), TASK.draw(len(PLACES), 0, "test")
+    rows = torch.full((len(PLACES), 32), -9.0)
+    for row, (scores, *_) in zip(rows, PLACES, strict=True):
+        row[:4] = torch.tensor(scores)
+    model.router = Told(rows)
+    evidence = torch.tensor([evidence for _, evidence, *_ in PLACES])
+    found = measure(model, replace(drawn, query=0 * drawn.query + 20, evidence=evidence), seed=0)
+    assert found["place"] == np.mean([place for *_, place, _ in PLACES])
+    # All but the last are found among four; that, among p of 32, in p of 32 cases.
+    assert found["found_within"][:4] == pytest.approx(np.mean([w for *_, w in PLACES], axis=0))
+    assert found["found_within"][4:] == pytest.approx([(7 + p / 32) / 8 for p in range(5, 17)])
+
+
+def test_the_query_is_no_candidate_of_its_own_among_others():
+    """Its score is the largest, and the evidence comes next."""
+    drawn = TASK.draw(1, 0, "test")
+    held_out = replace(drawn, query=torch.tensor([20]), evidence=torch.tensor([3]))
+    row = torch.zeros(1, 32)
+    row[0, 20], row[0, 3] = 2, 1
+    for candidates, place in (("all", 2), ("others", 1)):
+        model = build(Investigator(candidates=candidates))
+        model.router = Told(row)
+        assert measure(model, held_out, seed=0)["place"] == place
+
+
+def test_what_is_found_within_fewer_candidates_than_are_kept_ends_at_their_number():
+    """Segments of four tokens: eight candidates, of which the sixth is the evidence's."""
+    model = build(RandomRouter(segment=4, k=1))
+    model.router = Told(torch.tensor([[8.0, 7, 6, 5, 4, 3, 2, 1]]))
+    drawn = TASK.draw(1, 0, "test")
+    held_out = replace(drawn, query=torch.tensor([30]), evidence=torch.tensor([22]))
+    found = measure(model, held_out, seed=0)
+    assert found == {
+        "cosine_gap": found["cosine_gap"],
+        "place": 6,
+        "found_within": [0] * 5 + [1] * 3,
+    }
+
+
+def test_the_places_of_an_index_are_read_off_the_tokens():
+    found = measure(build(BM25Index(segment=4, candidates="others")), TASK.draw(50, 0, "test"), 0)
+    assert found["place"] == 1
+    assert found["found_within"] == [1.0] * 8
+
+
+def test_a_router_that_is_told_the_segment_is_measured_within_it():
+    """A random form is zero on average, so that each of eight tokens is as likely its best."""
+    task = Evidence(length=64, vocabulary=200, min_distance=16, distractors=2)
+    torch.manual_seed(0)
+    router = Investigator(within=8)
+    raw = Embedding(positions="none")
+    model = Experiment(task=task, width=64, representation=raw, router=router).build()
+    found = measure(weigh(model, torch.eye(64)), task.draw(500, 0, "test"), 0)
+    assert found["place"] == 1
+    assert found["random_form_precision"] == pytest.approx(1 / 8, abs=0.04)
+
+
+def test_the_gap_of_cosines_by_hand():
+    """Vectors with a cosine of 1/2, but the evidence, which equals the query.
+
+    The other position is one of 32, and thus twice in 32 one of these two.
+    """
+    x = torch.cat([torch.ones(32, 1), torch.eye(32)], dim=1).expand(3000, 32, 33).clone()
+    held_out = TASK.draw(3000, 0, "test")
+    rows = torch.arange(3000)
+    x[rows, held_out.evidence] = x[rows, held_out.query]
+    model = build(None, width=33)
+    model.representation, model.norm = Fixed(x), torch.nn.Identity()
+    gap = measure(model, held_out, seed=0)["cosine_gap"]
+    share = 2 / 32
+    error = (share * (1 - share) / 3000) ** 0.5 / 2
+    assert gap == pytest.approx((1 - share) / 2, abs=4 * error)
 
 
 @pytest.mark.parametrize("probing", ["standard", "thorough"])
@@ -152,7 +279,7 @@ def test_a_rank_one_router_has_all_its_precision_in_one_direction():
 def test_fewer_projected_dimensions_find_less():
     model = weigh(build(Investigator(candidates="others")), torch.eye(32))
     found = measure(model, TASK.draw(300, 0, "test"), 0, "thorough")["precision_projected"]
-    assert found[0] < 0.3
+    assert 1 / 31 < found[0] < 0.3
     assert found[0] < found[3] < found[7] < found[15] + 0.01
     assert found[-1] > 0.99
 
@@ -167,6 +294,21 @@ def test_a_random_rotation_is_orthogonal_and_of_its_generator(width):
         assert not torch.equal(one, next_one)
     torch.testing.assert_close(one.T @ one, torch.eye(width), atol=1e-5, rtol=0)
     torch.testing.assert_close(one @ one.T, torch.eye(width), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("width", [1, 3, 8])
+def test_a_random_rotation_is_a_gaussian_matrix_orthogonalised(width):
+    """By Gram and Schmidt, column by column, of the doubles that records were drawn from."""
+    gaussian = torch.randn(
+        width, width, generator=torch.Generator().manual_seed(5), dtype=torch.float64
+    )
+    columns = []
+    for column in gaussian.numpy().T:
+        rest = column - sum(((column @ other) * other for other in columns), np.zeros(width))
+        columns.append(rest / np.linalg.norm(rest))
+    found = random_rotation(width, torch.Generator().manual_seed(5))
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), np.array(columns).T, atol=1e-6)
 
 
 def test_random_rotations_favour_no_direction():
@@ -210,6 +352,34 @@ def test_a_linear_probe_is_numpys_ridge_regression(ridge):
     assert 0.6 < expected < 0.9
 
 
+def test_a_linear_probe_has_a_ridge_of_one_unless_told_otherwise():
+    fit, test = classes(6, 8, 1.0, 0) / 2, classes(500, 8, 1.0, 1) / 2
+    assert linear_probe(fit, test) == linear_probe(fit, test, 1.0)
+    assert linear_probe(fit, test) not in {linear_probe(fit, test, r) for r in (0.5, 2.0)}
+
+
+def test_a_linear_probe_that_cannot_decide_is_half_right():
+    """Fitted on 1 and -1 it says the sign of a number, and of nought nothing."""
+    fit = torch.tensor([[1.0], [-1.0]])
+    assert linear_probe(fit, torch.tensor([[0.0], [1.0], [-1.0], [0.0]])) == 0.75
+    assert linear_probe(fit, torch.zeros(6, 1)) == 0.5
+    assert linear_probe(fit, torch.tensor([[-1.0], [0.0], [2.0], [-3.0]])) == 0.375
+
+
+def test_classes_of_a_half_stand_at_the_same_positions():
+    """Vectors that are their position alone; even and odd sequences have other positions."""
+    rows = torch.arange(400)
+    evidence = rows // 2 % 5 + 5 * (rows % 2)
+    drawn = TASK.draw(400, 0, "test")
+    held_out = replace(drawn, query=0 * drawn.query + 20, evidence=evidence)
+    model = build(None)
+    model.representation = Fixed(torch.eye(32).expand(400, 32, 32))
+    model.norm = torch.nn.Identity()
+    found = measure(model, held_out, 0, "thorough")
+    # What was fitted on other positions can't tell these apart.
+    assert found["match_in_evidence"] == found["match_by_chance"] == 0.5
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_match_of_contents_shows_in_products_and_not_in_the_evidence(seed):
     task = Evidence(length=64, vocabulary=100, min_distance=24, distractors=2)
@@ -240,3 +410,22 @@ def test_what_marks_the_evidence_shows_in_it_alone():
     assert found["match_in_evidence"] > 0.95
     assert found["match_in_pair"] > 0.95
     assert found["match_by_chance"] == pytest.approx(0.5, abs=0.2)
+
+
+def test_the_answers_cosine_is_that_of_the_token_after_the_evidence():
+    """With positions left out and one-hot tokens, query and answer are as alike as two tokens."""
+    model, held_out = build(Investigator(), "none", 200), TASK.draw(200, 0, "test")
+    with torch.no_grad():
+        model.representation[0].token.weight[:] = torch.eye(200)
+    model.norm = torch.nn.Identity()
+    measured = measure(model, held_out, 0, "answer")
+    rows = torch.arange(200)
+    asked, label = held_out.tokens[rows, held_out.query], held_out.label
+    assert (held_out.tokens[rows, held_out.evidence + 1] == label).all()
+    # A one-hot cosine is 1 for the same token and 0 for another.
+    same = (asked == label).float().mean().item()
+    other = torch.randint(TASK.length, (200,), generator=torch.Generator().manual_seed(0))
+    random = (held_out.tokens[rows, other] == asked).float().mean().item()
+    assert measured["cosine_gap_answer"] == pytest.approx(same - random, abs=1e-6)
+    assert measured["cosine_gap"] > 0.9
+    assert "cosine_gap_answer" not in measure(model, held_out, 0)

@@ -34,11 +34,25 @@ def test_a_condition_counts_once_with_its_mean_over_seeds_however_many_it_has():
     assert closing.trained(STUDY, iter([one]), "{profile}: {minutes}, {models}") == "quick: 4, 1"
 
 
-def test_the_verdict_is_glued_alone_and_behind_a_link(glued):
+def test_the_verdict_is_glued_whole_and_its_first_sentence_behind_a_link(glued):
     pytest.importorskip("IPython")
-    closing.close("01_a", "A title", "It holds.", "trains nothing.")
+    closing.close("01_a", "A title", "It holds at 1.2% of 4. Here is more.", "trains nothing.")
     names, values, displays = zip(*glued, strict=True)
     assert names == ("verdict", "finding", "cost")
     assert not any(displays)
-    assert (values[0], values[2]) == ("It holds.", "trains nothing.")
-    assert values[1].data == '<p><a href="01_a.html">A title</a>. It holds.</p>'
+    assert (values[0], values[2]) == ("It holds at 1.2% of 4. Here is more.", "trains nothing.")
+    assert values[1].data == '<p><a href="01_a.html">A title</a>. It holds at 1.2% of 4.</p>'
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("One alone.", "One alone."),
+        ("It is at 98.4% (chance 0.2%). Measured here.", "It is at 98.4% (chance 0.2%)."),
+        ("Does it? Öfter als nicht. Ja.", "Does it?"),
+        ("No stop at all", "No stop at all"),
+        ("On L = 512. of two. Then", "On L = 512. of two."),
+    ],
+)
+def test_a_first_sentence_ends_where_the_next_one_begins(text, first):
+    assert closing.first_sentence(text) == first

@@ -105,9 +105,9 @@ def test_the_rule_is_stated_with_its_numbers_three_examples_and_other_rules(entr
     assert all(f"If {rule.name}:" in text for rule in ALTERNATIVES)
 
 
-def test_every_part_of_the_page_is_written(tmp_path):
+def test_every_part_of_the_page_is_written(entries, tmp_path):
     (tmp_path / "book").mkdir()
-    ledger_page.write_ledger_pages(tmp_path / "book", ROOT / "records")
+    ledger_page.write_ledger_pages(tmp_path / "book", entries)
     written = {path.name for path in (tmp_path / "book" / "_generated").iterdir()}
     page = (ROOT / "book" / "claims.md").read_text(encoding="utf-8")
     included = set(re.findall(r"_generated/([\w.]+)", page))

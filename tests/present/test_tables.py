@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fcilib.ledger.comparison import compare
-from fcilib.present.figures import claims_figure
+from fcilib.present.figures import NARROW, claims_figure
 from fcilib.present.tables import anchor_of, comparison_table, linked
 from fcilib.study.notation import number, texts
 
@@ -30,9 +30,39 @@ def test_comparison_table_and_figure(results):
     assert list(shown.loc["global mean"]) == [
         "1.9%", "2.0 ± 0.1%", "50.0 ± 0.0%", "2.0 / 3.0%", "only under all",
     ]  # fmt: skip
+    (axes,) = (figure := claims_figure(comparison)).axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["raw embeddings", "global mean"]
+    assert axes.get_xlabel() == "routing precision (%)"
+    assert _legend(figure) == [
+        "paper", "measured ± s.d., “others”", "measured ± s.d., “all”", "chance",
+        "agree within 2 points or 2 s.d.", "differ",
+    ]  # fmt: skip
+    # Two lines a row, the last protocol's above: from the paper's number to ours.
+    lines = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    for ends in ((1.2, 91.0), (1.9, 2.0), (1.9, 50.0)):
+        assert any(line == pytest.approx(ends) for line in lines)
+
+
+def test_a_condition_without_a_claim_has_dashes_in_a_table(results):
+    comparison = compare({"raw embeddings": "raw", "global mean": None}, results)
+    shown = comparison_table(comparison)
+    assert list(shown.frame.loc["global mean"]) == [
+        "–", "2.0 ± 0.1%", "50.0 ± 0.0%", "2.0 / 3.0%", "–",
+    ]  # fmt: skip
+    assert shown.html.count("<a ") == 1
+
+
+def test_a_figures_legend_has_no_mark_that_does_not_occur(results):
+    comparison = compare({"raw embeddings": None}, {"others": results["others"]})
     figure = claims_figure(comparison)
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-1] in shown.index
-    assert figure.axes[1].get_xlabel() == 'routing precision (%), candidates "others"'
+    assert _legend(figure) == ["measured ± s.d., “others”", "chance"]
+    agreeing = compare({"global mean": "global-mean"}, {"all": results["all"]})
+    assert "differ" not in _legend(claims_figure(agreeing))
+    assert figure.get_figwidth() == NARROW
+
+
+def _legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 # Rows that lead to the ledger.

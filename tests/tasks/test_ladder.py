@@ -22,9 +22,15 @@ from fcilib.tasks.ladder import ALIAS, LOOKALIKES, MARKER, PIECE
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.loop import train
 
-RUNGS = ("token", "left", "right", "hop")
+RUNGS = ("token", "left", "right", "hop", "alias")
 
-SMALLEST = {"token": (15, 10), "left": (15, 7), "right": (15, 7), "hop": (27, 14)}
+SMALLEST = {
+    "token": (15, 10),
+    "left": (15, 7),
+    "right": (15, 7),
+    "hop": (27, 14),
+    "alias": (15, 14),
+}
 """Length and vocabulary below which there is no layout, counted by hand: 3 tokens a piece; the two
 special tokens, the keys, and four more, for four different contexts or for filler."""
 
@@ -46,11 +52,15 @@ def found_by(rung, tokens, query):
     defined = [i for i, token in enumerate(tokens) if token == ALIAS]
     (meant,) = [tokens[i + 2] for i in defined if tokens[i + 1] == key]
     defining = {i + 2 for i in defined}
+    if rung == "alias":
+        return [i for i in defining if tokens[i] == meant]
     return [i for i in range(len(tokens)) if tokens[i] == meant and i not in defining]
 
 
 def label_of(rung, tokens, evidence):
-    """What stands right after what identifies the evidence."""
+    """What stands right after what identifies the evidence; with `alias` the evidence itself."""
+    if rung == "alias":
+        return tokens[evidence]
     return tokens[evidence + (2 if rung == "right" else 1)]
 
 
@@ -70,7 +80,7 @@ def check(task, count, seed):
         assert [i for i, token in enumerate(tokens) if token == MARKER] == [
             query - (2 if rung == "left" else 1)
         ]
-        assert tokens.count(ALIAS) == (LOOKALIKES if rung == "hop" else 0)
+        assert tokens.count(ALIAS) == (LOOKALIKES if rung in ("hop", "alias") else 0)
         assert set(tokens) - {MARKER, ALIAS} <= set(held)
         assert lookalikes[0] == evidence
         assert len({*lookalikes, query}) == LOOKALIKES + 1
@@ -95,8 +105,9 @@ def looks_alike(rung, tokens, query, lookalikes):
     assert sorted(meaning.values()) == sorted(keys)
     assert len({*meaning, *keys}) == 2 * LOOKALIKES
     assert meaning[key] == keys[0]
-    # Each stands once by itself and once in its definition; of the defined only the query's again.
-    assert [tokens.count(k) for k in keys] == [2, 2, 2, 2]
+    # Each stands once in its definition, and with `hop` once by itself; of the defined only the
+    # query's again.
+    assert {tokens.count(k) for k in keys} == {2 if rung == "hop" else 1}
     assert sorted(tokens.count(k) for k in meaning) == [1, 1, 1, 2]
 
 
@@ -120,6 +131,7 @@ def test_so_it_does_where_filler_is_scarce_and_pieces_touch(rung):
         ([7, 0, 4, 7, 7, 7], 3, "left", []),
         ([0, 7, 4, 7, 5, 7, 4, 9, 7], 1, "right", [5]),
         ([0, 7, 3, 8, 9, 1, 7, 8, 1, 6, 5], 1, "hop", [3]),
+        ([0, 7, 3, 8, 9, 1, 7, 8, 1, 6, 5], 1, "alias", [7]),
     ],
 )
 def test_the_reader_reads(tokens, query, rung, expected):
@@ -203,7 +215,7 @@ def test_same_seed_same_bytes_whatever_was_built_before():
     torch.rand(1000)
     assert [drawn_bytes(rung) for rung in reversed(RUNGS)][::-1] == before
     # Of this version, on any machine: a change of the generator's use calls for a new NUMERICS.
-    digest = hashlib.sha256(b"".join(before)).hexdigest()
+    digest = hashlib.sha256(b"".join(before[:4])).hexdigest()
     assert digest == "648389999794d2dbdd179d64032457bd9f91de3c90e883d7eab552db2b585f4e"
 
 
@@ -299,9 +311,11 @@ def test_query_and_evidence_stand_where_a_uniform_layout_has_them(rung, length):
     pieces = SMALLEST[rung][0] // PIECE
     shares = shares_of_begins(length, pieces)
     np.testing.assert_allclose(shares, shares[::-1])  # either end alike
-    after = int(rung == "left")  # of a piece's beginning
+    # After a piece's beginning: the query's marker, and what stands before a look-alike.
+    asking, after = int(rung == "left"), {"left": 1, "alias": 2}.get(rung, 0)
     batch = Ladder(rung=rung, length=length).draw(10 * COUNT, 0)
-    for places in (batch.evidence - after, batch.query - 1 - after, batch.lookalikes[:, 3] - after):
+    begins = (batch.evidence - after, batch.query - 1 - asking, batch.lookalikes[:, 3] - after)
+    for places in begins:
         counts = places.bincount(minlength=len(shares)).numpy()
         assert len(counts) == len(shares)
         assert chisquare(counts, shares * len(places)).pvalue > 1e-3
@@ -354,7 +368,7 @@ def test_the_label_tells_nothing_of_the_key(rung):
     assert chisquare(np.delete(counts[2:], 5)).pvalue > 1e-3
 
 
-@every_rung
+@pytest.mark.parametrize("rung", RUNGS[:4])
 def test_the_label_is_to_be_read_at_the_evidence_and_nowhere_else(rung):
     """It is what stands beside the query, or after a look-alike, no more often than any filler."""
     task = Ladder(rung=rung, length=40, vocabulary=20)

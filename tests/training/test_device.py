@@ -24,6 +24,7 @@ from fcilib.routers import (
     Budgeted,
     ClosedLoop,
     Investigator,
+    KMeans,
     LinUCB,
     MemoryBank,
     RankOne,
@@ -57,7 +58,7 @@ def experiment(representation, router, **more):
 ODD = (Frozen, Hybrid)
 """Representations without defaults; a frozen backbone's states are drawn before training."""
 
-EAGER = (BM25Index, LinUCB, ThompsonSampling, OFUL, Budgeted)
+EAGER = (BM25Index, LinUCB, ThompsonSampling, OFUL, Budgeted, KMeans)
 """Routers that can't be captured: their step runs as it stands on every device."""
 
 SIZES = {SegmentRouter: {"segment": 2}, BloomIndex: {"bits": 16, "segment": 2, "k": 4}}

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from torch.nn import Identity, LayerNorm
 
 from fcilib.backbones import TRANSFORMER_3M
+from fcilib.model.council import Council
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Frozen
-from fcilib.routers import BM25Index, Investigator, RankOne
+from fcilib.routers import BloomIndex, BM25Index, Investigator, RankOne, SegmentRouter
 from fcilib.study.profiles import PROFILES, profile
 from fcilib.tasks import Evidence, Ladder
 from fcilib.training.experiment import Experiment, Training
@@ -195,3 +197,110 @@ def test_an_index_has_no_tokens_to_read_on_a_frozen_backbone():
     frozen = Frozen(backbone=TRANSFORMER_3M)
     with pytest.raises(ValidationError, match="router: an index reads tokens"):
         Experiment(task=Evidence(), representation=frozen, router=BM25Index())
+
+
+@pytest.mark.parametrize(("normalisation", "norm"), [("layer", LayerNorm), ("none", Identity)])
+def test_a_model_is_built_as_it_is_described(normalisation, norm):
+    spec = Experiment(
+        task=PROFILES["smoke"].evidence,
+        width=24,
+        representation=Embedding(positions="none"),
+        router=Investigator(candidates="others", k=2),
+        normalisation=normalisation,
+        council=Council(slots="learned"),
+    )
+    model = spec.build()
+    assert type(model.norm) is norm
+    assert model.router_spec == spec.router
+    assert model.head.weight.shape == (spec.task.vocabulary, 24)
+    assert model.council.slots.shape == (2 * (1 + 1), 24)  # two picks, each with its neighbour
+    tokens = spec.task.draw(2, 0).tokens
+    assert model.represent(tokens).shape == (2, spec.task.length, 24)
+    assert Experiment(**{**dict(spec), "router": None}).build().router is None
+    placed = Experiment(**{**dict(spec), "representation": Embedding()}).build()
+    assert placed.represent(tokens).shape == (2, spec.task.length, 24)
+
+
+def described(**parts):
+    return Experiment(**{**dict(BASE), **parts})
+
+
+SHARES = SegmentRouter(segment=4)
+
+
+@pytest.mark.parametrize(
+    ("reason", "parts"),
+    [
+        (
+            "router: an index reads tokens, and a frozen backbone hands on states",
+            {"representation": Frozen(backbone=TRANSFORMER_3M), "router": BloomIndex()},
+        ),
+        (
+            "probing: 'by-epoch' keeps a router's scores, and there is no router",
+            {"probing": "by-epoch", "router": None},
+        ),
+        (
+            "probing: 'mechanism' keeps a router's scores, and there is no router",
+            {"probing": "mechanism", "router": None},
+        ),
+        (
+            "probing: 'by-epoch' needs 2 held-out sequences",
+            {"probing": "by-epoch", "training": Training(held_out=1)},
+        ),
+        (
+            "probing: 'mechanism' needs a router of tokens, not of segments",
+            {"probing": "mechanism", "router": SHARES},
+        ),
+        (
+            "probing: 'mechanism' needs a router of tokens, not of segments",
+            {"probing": "mechanism", "router": SegmentRouter(segment=2)},
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_with_the_reason(reason, parts):
+    with pytest.raises(ValidationError) as caught:
+        described(**parts)
+    assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {reason}"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"router": BloomIndex()},
+        {"representation": Frozen(backbone=TRANSFORMER_3M)},
+        {"probing": "standard", "router": None},
+        {"probing": "thorough", "router": None},
+        {"probing": "by-epoch", "training": Training(held_out=2)},
+        {"probing": "by-epoch", "router": SHARES},
+        {"probing": "mechanism", "training": Training(held_out=1)},
+        {"probing": "mechanism", "router": SegmentRouter(segment=1)},
+        {"probing": "thorough", "router": SHARES, "training": Training(held_out=1)},
+    ],
+)
+def test_parts_that_fit_are_taken(parts):
+    whole = described(**parts)
+    assert all(getattr(whole, name) == part for name, part in parts.items())
+
+
+@pytest.mark.parametrize(
+    ("weights", "decay", "lowest"),
+    [
+        ((1.0, -0.1), "linear", "-0.1"),
+        ((-2.0, 0.1), "linear", "-2"),
+        ((0.0, 0.1), "exponential", "0"),
+        ((1.0, 0.0), "exponential", "0"),
+        ((-0.5, 0.1), "exponential", "-0.5"),
+    ],
+)
+def test_weights_that_nothing_can_go_between_are_refused_with_the_reason(weights, decay, lowest):
+    with pytest.raises(ValidationError) as caught:
+        Training(routing_weight=weights, routing_decay=decay)
+    reason = f"routing_weight: {lowest} is no weight to begin or end at ({decay})"
+    assert caught.value.errors()[0]["msg"] == f"Value error, {reason}"
+
+
+@pytest.mark.parametrize("weights", [(0.0, 0.1), (1.0, 0.0), (0.0, 0.0), (0.5, 0.5)])
+def test_a_weight_may_be_nothing_where_it_goes_in_a_line(weights):
+    assert Training(routing_weight=weights).routing_weight == weights
+    if min(weights) > 0:
+        Training(routing_weight=weights, routing_decay="exponential")

@@ -124,7 +124,7 @@ def test_routers(router):
     if capturable(spec.build()):
         step(spec)
     else:
-        assert router.kind in {"bm25", "linucb", "thompson", "oful", "budgeted"}
+        assert router.kind in {"bm25", "linucb", "thompson", "oful", "budgeted", "k-means"}
 
 
 @pytest.mark.parametrize("task", TASKS, ids=ids)

@@ -7,8 +7,9 @@ import pytest
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
 from fcilib.study.profiles import PROFILES
-from fcilib.training.experiment import Experiment, Training
-from fcilib.training.loop import train
+from fcilib.tasks import Ladder
+from fcilib.training.experiment import Experiment, Lesson, Training
+from fcilib.training.loop import evaluate, train
 
 SMOKE = PROFILES["smoke"]
 
@@ -58,3 +59,42 @@ def test_a_stopped_run_draws_the_same_again(tmp_path, targets):
 def test_old_descriptions_keep_their_identity():
     assert "data" not in experiment().canonical()
     assert "fresh" in experiment(data="fresh").canonical()
+
+
+def climbing(lesson: int = 0, rung: str = "hop", **training) -> Experiment:
+    """A training on a rung; the first `lesson` epochs are of the rung `alias`."""
+    sizes = {"length": 32, "vocabulary": 16}
+    first = Lesson(task=Ladder(rung="alias", **sizes), epochs=lesson) if lesson else None
+    return experiment(data="fresh", **training).model_copy(
+        update={"task": Ladder(rung=rung, **sizes), "lesson": first}
+    )
+
+
+def test_a_lesson_is_the_first_epochs_on_another_task():
+    """Its losses are those of a training on that task, until the lesson ends."""
+    taught, plain, alias = (
+        [epoch["loss"] for epoch in train(run).curve]
+        for run in (climbing(2), climbing(), climbing(rung="alias"))
+    )
+    assert taught[:2] == alias[:2]
+    assert taught[2] != alias[2]
+    assert taught[0] != plain[0]
+
+
+def test_what_is_measured_is_the_task_and_not_the_lesson():
+    taught, alias = (train(run) for run in (climbing(3), climbing(rung="alias")))
+    assert taught.curve[-1]["loss"] == alias.curve[-1]["loss"]
+    held_out = climbing().task.draw(SMOKE.training.held_out, 0, "test")
+    again = evaluate(alias.model, held_out, climbing().training)
+    assert taught.metrics == again
+
+
+def test_a_lesson_that_does_not_fit_is_refused():
+    task, raw = Ladder(rung="hop", length=32, vocabulary=16), Embedding()
+    longer = Lesson(task=Ladder(rung="alias", length=40, vocabulary=16), epochs=1)
+    fits = Lesson(task=Ladder(rung="alias", length=32, vocabulary=16), epochs=1)
+    parts = {"task": task, "representation": raw, "router": Investigator()}
+    for lesson, data, name in ((longer, "fresh", "length"), (fits, "fixed", "fresh")):
+        with pytest.raises(ValueError, match=f"lesson.*{name}"):
+            Experiment(**parts, lesson=lesson, training=Training(data=data))
+    assert "lesson" not in Experiment(**parts).canonical()

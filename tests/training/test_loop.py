@@ -6,6 +6,7 @@ import statistics
 import pytest
 import torch
 
+from fcilib.model.fci import Output
 from fcilib.model.film import FILM, FILMED, film_group, shares
 from fcilib.representations import Attention, Contrastive, Embedding, Flow, Perceiver
 from fcilib.routers import (
@@ -23,7 +24,7 @@ from fcilib.routers import (
     ThompsonSampling,
 )
 from fcilib.study.profiles import PROFILES
-from fcilib.tasks import Evidence
+from fcilib.tasks import Batch, Evidence
 from fcilib.training import loop as training
 from fcilib.training.experiment import Experiment, Training
 from fcilib.training.loop import DivergedError, evaluate, routing_weight, train
@@ -186,6 +187,96 @@ def test_routing_weight_goes_from_one_end_to_the_other():
     assert routing_weight(spec, 0.5) == pytest.approx(0.55)
     spec = Training(routing_weight=(1.0, 0.1), routing_decay="exponential")
     assert routing_weight(spec, 0.5) == pytest.approx(math.sqrt(0.1))
+    spec = Training(routing_weight=(4.0, 1.0), routing_decay="exponential")
+    assert [routing_weight(spec, p) for p in (0, 0.5, 1)] == pytest.approx([4, 2, 1])
+
+
+class Answering:
+    """A model whose answers were said beforehand; it keeps what it is asked."""
+
+    def __init__(self, batch, logits, scores, picks, k):
+        self.answers = {tuple(row.tolist()): n for n, row in enumerate(batch.tokens)}
+        self.logits, self.scores, self.picks = logits, scores, picks
+        self.router_spec = None if k is None else Investigator(k=k, neighbours=0)
+        self.asked, self.mode = [], None
+
+    def eval(self):
+        self.mode = "eval"
+
+    def __call__(self, tokens, query, evidence):
+        assert not torch.is_grad_enabled()
+        self.asked.append((query.tolist(), evidence.tolist()))
+        rows = [self.answers[tuple(row.tolist())] for row in tokens]
+        if self.scores is None:
+            return Output(self.logits[rows], None, None)
+        return Output(self.logits[rows], self.scores[rows], self.picks[rows])
+
+
+def held_out_by_hand():
+    """Five sequences of four tokens, and what a model says of them: right on four, three, three."""
+    batch = Batch(
+        tokens=torch.arange(20).view(5, 4),
+        query=torch.tensor([3, 3, 3, 3, 0]),
+        evidence=torch.tensor([0, 1, 2, 0, 1]),
+        label=torch.tensor([0, 1, 2, 0, 1]),
+    )
+    logits = torch.eye(3)[torch.tensor([0, 1, 2, 0, 2])]
+    scores = torch.tensor([[9.0, 1, 2, 0], [1, 9, 0, 2], [1, 3, 2, 0], [4, 4, 1, 0], [5, 1, 2, 3]])
+    picks = torch.tensor([[0, 2, 1], [1, 3, 0], [1, 2, 0], [1, 0, 2], [0, 3, 2]])
+    return batch, logits, scores, picks
+
+
+def test_metrics_are_means_over_all_held_out_sequences():
+    batch, logits, scores, picks = held_out_by_hand()
+    model = Answering(batch, logits, scores, picks, k=2)
+    measured = evaluate(model, batch, Training(batch=2))
+    # Two sequences at a time; the last is alone.
+    assert model.asked == [([3, 3], [0, 1]), ([3, 3], [2, 0]), ([0], [1])]
+    assert model.mode == "eval"
+    assert measured == {
+        "accuracy": pytest.approx(4 / 5),
+        "precision": pytest.approx((1 + 1 + 0 + 1 / 2 + 0) / 5),
+        "precision_tie_lost": pytest.approx(2 / 5),
+        "precision_tie_won": pytest.approx(3 / 5),
+        "precision_at_k": pytest.approx(4 / 5),
+        "picked_query": pytest.approx(1 / 5),
+    }
+    alone = Answering(batch, logits, scores, picks, k=1)
+    assert evaluate(alone, batch, Training(batch=2))["precision_at_k"] == pytest.approx(2 / 5)
+    assert evaluate(alone, batch, Training(batch=50)) == pytest.approx(
+        {**measured, "precision_at_k": 2 / 5}
+    )
+
+
+def test_without_a_router_there_is_the_answer_alone():
+    batch, logits, *_ = held_out_by_hand()
+    model = Answering(batch, logits, None, None, None)
+    assert evaluate(model, batch, Training(batch=3)) == {"accuracy": pytest.approx(4 / 5)}
+
+
+def test_in_training_a_router_is_told_where_the_evidence_was():
+    batch, seen = SMOKE.evidence.draw(4, 0), []
+    model = experiment().build()
+    model.register_forward_pre_hook(lambda _, told: seen.append(told))
+    training._forward(model, Training(), batch, 1.0)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(seen[0], (batch.tokens, batch.query, batch.evidence), strict=True)
+    )
+
+
+def test_each_seed_and_epoch_has_a_random_state_of_its_own():
+    """What records hold was drawn so: a million and three for a seed, one for an epoch."""
+    assert [training._mix(0, epoch) for epoch in (0, 1, 5)] == [1, 2, 6]
+    assert training._mix(1, 0) == 1_000_004
+    assert training._mix(3, 7) == 3_000_017
+    # 2^62 times an odd number is 2^62 more than a multiple of 2^63.
+    assert training._mix(2**62, 0) == 2**62 + 1
+
+
+def test_on_a_cpu_a_run_needs_no_mode_that_names_devices(monkeypatch):
+    monkeypatch.setattr(training, "OnDevice", lambda _: pytest.fail("a mode for another device"))
+    assert not train(experiment(Embedding(), epochs=1)).captured
 
 
 def test_bf16_runs_and_is_close():
@@ -246,6 +337,60 @@ def test_progress_is_reported_with_live_precision():
     done, total, precision = seen[-1]
     assert done == total == 8
     assert 0 <= precision <= 1
+
+
+def test_live_precision_is_an_average_that_forgets(monkeypatch):
+    """A new batch counts for a fifth; the first one is all there is."""
+    hits = iter([1.0, 0.0, 0.5, 1.0])
+    monkeypatch.setattr(training, "hit_rate", lambda *_: torch.tensor(next(hits)))
+    told = []
+    train(experiment(epochs=1), report=lambda *state: told.append(state))
+    assert told == [
+        (1, 4, 1.0),
+        (2, 4, pytest.approx(0.8)),
+        (3, 4, pytest.approx(0.74)),
+        (4, 4, pytest.approx(0.792)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sequences", "steps"),
+    [
+        (99, list(range(1, 199))),
+        (101, [*range(2, 101, 2), *range(103, 202, 2)]),
+        (150, list(range(3, 301, 3))),
+    ],
+)
+def test_progress_is_reported_some_fifty_times_an_epoch(sequences, steps):
+    spec = experiment(Embedding(), sequences=sequences, batch=1, epochs=2)
+    told = []
+    train(spec, report=lambda *state: told.append(state))
+    assert [done for done, *_ in told] == steps
+    assert {total for _, total, _ in told} == {2 * sequences}
+
+
+@pytest.mark.parametrize(
+    ("sequences", "epochs", "weights"),
+    [
+        (32, 1, [1.0]),
+        (40, 1, [1.0, 0.1]),
+        (40, 2, [1.0, 0.7, 0.4, 0.1]),
+        (96, 1, [1.0, 0.55, 0.1]),
+    ],
+)
+def test_the_routing_weight_is_the_first_at_the_first_step_and_the_last_at_the_last(
+    monkeypatch, sequences, epochs, weights
+):
+    seen = []
+    forward = training._forward
+
+    def look(model, spec, batch, weight):
+        seen.append(weight)
+        return forward(model, spec, batch, weight)
+
+    monkeypatch.setattr(training, "_forward", look)
+    train(experiment(Embedding(), sequences=sequences, epochs=epochs))
+    assert seen == pytest.approx(weights)
 
 
 # The untrained, the misled, and those without a gradient.

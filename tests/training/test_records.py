@@ -10,6 +10,7 @@ from fcilib.ledger.audit import draw
 from fcilib.ledger.estimates import Estimates
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
+from fcilib.specs.identity import NUMERICS
 from fcilib.storage.sealed import UnknownKindError, seal
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
@@ -94,6 +95,34 @@ def test_a_foreign_record_is_refused(store, tmp_path):
     moved.path(other).write_bytes(store.path(SPEC).read_bytes())
     with pytest.raises(RecordError, match="another experiment"):
         moved.find(other)
+
+
+def test_a_record_under_another_name_is_refused_as_it_is_read(store, tmp_path):
+    for name in (f"{SPEC.with_seed(1).identity}.json", "copy.json"):
+        path = tmp_path / name
+        path.write_bytes(store.path(SPEC).read_bytes())
+        with pytest.raises(RecordError, match=f"{name}: holds another experiment than its name"):
+            Records(tmp_path).read(path)
+        path.unlink()
+
+
+@pytest.mark.parametrize("field", ["identity", "experiment"])
+def test_a_record_of_other_numerics_has_a_name_that_nobody_here_can_check(store, tmp_path, field):
+    """With these numerics, what it says of itself has to fit its name."""
+    content = json.loads(store.path(SPEC).read_text())
+    content.pop("checksum")
+    changed = {"identity": "0" * 16, "experiment": {**content["experiment"], "seed": 5}}[field]
+    path = tmp_path / store.path(SPEC).name
+    path.write_bytes(seal({**content, field: changed, "numerics": NUMERICS + 1}))
+    assert Records(tmp_path).read(path).numerics == NUMERICS + 1
+    path.write_bytes(seal({**content, field: changed}))
+    with pytest.raises(RecordError, match="another experiment"):
+        Records(tmp_path).read(path)
+
+
+def test_a_run_works_in_a_hidden_folder_of_its_own(store):
+    assert store.workspace(SPEC) == store.folder / ".cache" / SPEC.identity
+    assert store.workspace(SPEC.with_seed(1)) != store.workspace(SPEC)
 
 
 def test_a_well_formed_record_of_other_fields_is_refused(store, tmp_path):

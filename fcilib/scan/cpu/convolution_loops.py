@@ -14,10 +14,12 @@ from fcilib.scan.cpu.lanes import (
     full,
     inlined,
     load,
+    put,
     read,
     read_or_zero,
     sigmoid,
     store,
+    total,
     write,
 )
 
@@ -33,8 +35,11 @@ def _response(x, x_row, t, taps, filters, shift, count):
 
 
 @compiled
-def conv_forward(first, last, length, width, taps, x: Rows, weight, bias, out: Rows, work):
-    """Tasks `first` to `last`. `weight` is `(blocks, K, LANES)`; no workspace is needed."""
+def conv_forward(first, last, length, width, taps, x: Rows, weight, bias, out: Rows, alarm, work):
+    """Tasks `first` to `last`. `weight` is `(blocks, K, LANES)`; no workspace is needed.
+
+    `alarm`, one number per task, is 0, or NaN where an output is not finite.
+    """
     blocks = (width + LANES - 1) // LANES
     for task in range(first, last):
         batch, channel = task // blocks, task % blocks * LANES
@@ -42,18 +47,23 @@ def conv_forward(first, last, length, width, taps, x: Rows, weight, bias, out: R
         filters = weight + FLOAT * (task % blocks) * taps * LANES
         shift = read_or_zero(bias, channel, count)
         x_row = batch * x[1] + channel
+        heard = full(0.0)
         for t in range(length):
             value = _response(x, x_row, t, taps, filters, shift, count)
-            write(out[0], batch * out[1] + t * out[2] + channel, value * sigmoid(value), count)
+            y = value * sigmoid(value)
+            heard = heard + y * full(0.0)
+            write(out[0], batch * out[1] + t * out[2] + channel, y, count)
+        put(alarm, task, total(heard))
 
 
 @compiled
 def conv_backward(
     first, last, length, width, taps, x: Rows, weight, bias,
-    dout: Rows, dx: Rows, dweight, dbias, ring,
+    dout: Rows, dx: Rows, dweight, dbias, alarm, ring,
 ):  # fmt: skip
     """Tasks `first` to `last`. `dweight`: `(tasks, K, LANES)`, `dbias`: `(tasks, LANES)`.
 
+    `alarm` as in `conv_forward`, of the gradients before the SiLU.
     Workspace: `ring`, the last K gradients, `(K, LANES)`.
     """
     blocks = (width + LANES - 1) // LANES
@@ -68,6 +78,7 @@ def conv_backward(
             store(slopes, k * LANES, full(0.0))
             store(ring, k * LANES, full(0.0))
         dshift = full(0.0)
+        heard = full(0.0)
         for t in range(length + taps - 1):
             grad = full(0.0)
             if t < length:
@@ -76,6 +87,7 @@ def conv_backward(
                 grad = read(dout[0], batch * dout[1] + t * dout[2] + channel, count)
                 grad = grad * s * (full(1.0) + value * (full(1.0) - s))
                 dshift = dshift + grad
+                heard = heard + grad * full(0.0)
                 for k in range(max(0, taps - 1 - t), taps):
                     past = read(x[0], x_row + (t - (taps - 1) + k) * x[2], count)
                     store(slopes, k * LANES, load(slopes, k * LANES) + grad * past)
@@ -87,3 +99,4 @@ def conv_backward(
                     dvalue = dvalue + load(filters, k * LANES) * load(ring, (t - k) % taps * LANES)
                 write(dx[0], batch * dx[1] + back * dx[2] + channel, dvalue, count)
         store(dbias, task * LANES, dshift)
+        put(alarm, task, total(heard))

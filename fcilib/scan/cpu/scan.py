@@ -1,10 +1,15 @@
-"""The CPU back end: fused forward and backward passes, compiled by numba (see README.md)."""
+"""The CPU back end: fused forward and backward passes, compiled by numba (see README.md).
+
+The loops are exact for finite numbers alone, and raise an alarm where they meet others; the call is
+then done again by `plain_torch`, which treats infinity and NaN as the reference does.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from fcilib.scan import plain_torch
 from fcilib.scan.backend import ScanInputs, first_derivative, in_memory
 from fcilib.scan.cpu.convolution import causal_conv_silu
 from fcilib.scan.cpu.lanes import LANES, LOG2_E
@@ -21,6 +26,7 @@ from fcilib.scan.cpu.tensors import (
     blocks_of,
     dense,
     empty,
+    raised,
     rows,
     single,
     sum_first,
@@ -32,6 +38,9 @@ __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
+_LARGEST_EXPONENT = 87.0
+"""The loops' exponential saturates a little above; exp(88.7) is the largest float32."""
+
 
 def supports(tensor: Tensor) -> bool:
     """float32 and narrower on the CPU; all arithmetic is float32."""
@@ -41,8 +50,24 @@ def supports(tensor: Tensor) -> bool:
 def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
     """`(B, L, d)`, and the last state, `(B, d, N)`, or None if it is not wanted."""
     *tensors, delta_softplus, reverse = inputs
+    if _explodes(inputs):
+        return plain_torch.selective_scan(inputs, want_last)
     out, last = _Scan.apply(*map(single, tensors), delta_softplus, reverse, want_last)
     return out.to(inputs.u.dtype), last
+
+
+@torch.no_grad()
+def _explodes(inputs: ScanInputs) -> bool:
+    """Whether some exp(delta A) may lie beyond the range of the loops' exponential."""
+    _, delta, A, *_, delta_bias, _, use_softplus, _ = inputs
+    if delta.numel() == 0 or A.numel() == 0 or (use_softplus and bool(A.amax() <= 0)):
+        return False
+    steps = torch.stack(delta.aminmax()).float()
+    if delta_bias is not None:
+        steps = steps + torch.stack(delta_bias.aminmax()).float()
+    steps = torch.nn.functional.softplus(steps) if use_softplus else steps
+    exponents = steps[:, None] * torch.stack(A.aminmax()).float()
+    return bool(exponents.amax() > _LARGEST_EXPONENT)
 
 
 class _Scan(torch.autograd.Function):
@@ -54,6 +79,7 @@ class _Scan(torch.autograd.Function):
     ):  # fmt: skip
         batch, length, width = u.shape
         states = A.shape[1]
+        given = ScanInputs(u, delta, A, B, C, D, z, delta_bias, initial, use_softplus, reverse)
         A = blocked(A * LOG2_E)
         u, delta, B, C, D, z, delta_bias = map(dense, (u, delta, B, C, D, z, delta_bias))
         blocks = blocks_of(width)
@@ -64,7 +90,7 @@ class _Scan(torch.autograd.Function):
         kept[:, 0] = 0.0 if initial is None else blocked(initial).flatten(0, 1)
         kept_task = kept.stride(0)
         kept_chunk = kept.stride(1) if differentiate else 0
-        out = empty(batch, length, width)
+        out, alarm = empty(batch, length, width), empty(tasks)
         common = (
             length, width, states, use_softplus,
             rows(u, reverse), rows(delta, reverse), A.data_ptr(), rows(B, reverse),
@@ -74,13 +100,16 @@ class _Scan(torch.autograd.Function):
             scan_forward,
             tasks,
             FORWARD_FLOATS,
-            (*common, rows(out, reverse), kept.data_ptr(), kept_chunk, kept_task),
+            (*common, rows(out, reverse), kept.data_ptr(), kept_chunk, kept_task, address(alarm)),
         )
+        ctx.alarm = raised(alarm)
         if differentiate:
-            ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, kept)
+            rates = given.A  # as they came: from those of the loops they do not come back exactly
+            ctx.save_for_backward(u, delta, A, B, C, D, z, delta_bias, kept, rates, initial)
             ctx.use_softplus, ctx.reverse = use_softplus, reverse
-            ctx.initial = initial is not None
             ctx.set_materialize_grads(False)
+        if ctx.alarm:
+            return plain_torch.selective_scan(given, want_last)
         if not want_last:
             return out, None
         return out, unblocked(kept[:, -1].view(batch, blocks, states, LANES), width)
@@ -88,8 +117,13 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @first_derivative
     def backward(ctx, dout, dlast):
-        u, delta, A, B, C, D, z, delta_bias, kept = ctx.saved_tensors
+        u, delta, A, B, C, D, z, delta_bias, kept, rates, initial = ctx.saved_tensors
         reverse = ctx.reverse
+        given = ScanInputs(
+            u, delta, rates, B, C, D, z, delta_bias, initial, ctx.use_softplus, reverse
+        )
+        if ctx.alarm:
+            return _plain_gradients(given, dout, dlast)
         batch, length, width = u.shape
         blocks, states, _ = A.shape
         tasks = batch * blocks
@@ -100,7 +134,7 @@ class _Scan(torch.autograd.Function):
         dz = None if z is None else empty(batch, length, width)
         dB, dC = (empty(blocks, batch, length, states) for _ in range(2))
         dA = torch.zeros(tasks, states, LANES)
-        dD, dbias = empty(tasks, LANES), empty(tasks, LANES)
+        dD, dbias, alarm = empty(tasks, LANES), empty(tasks, LANES), empty(tasks)
         spread_over_threads(
             scan_backward,
             tasks,
@@ -112,11 +146,13 @@ class _Scan(torch.autograd.Function):
                 kept.data_ptr(), kept.stride(1), kept.stride(0), rows(dout, reverse),
                 address(carry), rows(du, reverse), rows(ddelta, reverse), rows(dz, reverse),
                 (*rows(dB[0], reverse), dB.stride(0)), (*rows(dC[0], reverse), dC.stride(0)),
-                dA.data_ptr(), dD.data_ptr(), dbias.data_ptr(),
+                dA.data_ptr(), dD.data_ptr(), dbias.data_ptr(), address(alarm),
             ),
         )  # fmt: skip
+        if raised(alarm):
+            return _plain_gradients(given, dout, dlast)
         dinitial = None
-        if ctx.initial:
+        if initial is not None:
             dinitial = unblocked(carry.view(batch, blocks, states, LANES), width)
         return (
             du,
@@ -132,3 +168,19 @@ class _Scan(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _plain_gradients(
+    inputs: ScanInputs, dout: Tensor | None, dlast: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """What `_Scan.backward` returns, by `plain_torch`, from its forward pass on."""
+    *tensors, use_softplus, reverse = inputs
+    leaves = [t if t is None else t.detach().requires_grad_() for t in tensors]
+    with torch.enable_grad():
+        both = plain_torch.selective_scan(ScanInputs._make([*leaves, use_softplus, reverse]), True)
+    pairs = [
+        (part, grad) for part, grad in zip(both, (dout, dlast), strict=True) if grad is not None
+    ]
+    parts, cotangents = zip(*pairs, strict=True)
+    found = iter(torch.autograd.grad(parts, [t for t in leaves if t is not None], cotangents))
+    return *(t if t is None else next(found) for t in leaves), None, None, None

@@ -43,6 +43,7 @@ from fcilib.scan.cpu.lanes import (
 STEPS = 8
 CHUNK = STEPS * LANES
 
+LARGEST = 3.4e38  # about the largest float
 LARGEST_STEP = 1e30  # in an exponent, where an infinite one would be lost
 
 
@@ -78,12 +79,13 @@ def _task(task, width, A, D, delta_bias, states):
 def scan_forward(
     first, last, length, width, states, use_softplus,
     u: Rows, delta: Rows, A, B: Rows, C: Rows, D, z: Rows, delta_bias,
-    out: Rows, kept, kept_chunk, kept_task, work,
+    out: Rows, kept, kept_chunk, kept_task, alarm, work,
 ):  # fmt: skip
     """Tasks `first` to `last`. `kept`: per task, the state before each chunk, then the last one.
 
     The first is there already. With `kept_chunk` 0 (nothing will be differentiated) there is one
-    place, written over.
+    place, written over. `alarm`, one number per task, is 0, or NaN where an output or a step size
+    is not finite or a step size is cut: these loops are then not to be trusted.
     """
     steps_at = work
     inputs_at = steps_at + FLOAT * CHUNK
@@ -91,6 +93,7 @@ def scan_forward(
     for task in range(first, last):
         batch, _, channel, count, rates, bias, skip = _task(task, width, A, D, delta_bias, states)
         state_at = kept + FLOAT * task * kept_task
+        heard = full(0.0)
         for start in range(0, length, STEPS):
             steps = min(STEPS, length - start)
             for s in range(steps):
@@ -108,6 +111,7 @@ def scan_forward(
                     use_softplus,
                 )
                 value = read(u[0], batch * u[1] + t * u[2] + channel, count)
+                heard = heard + step * full(LARGEST / LARGEST_STEP) * full(0.0)
                 store(steps_at, s * LANES, clamp(step, LARGEST_STEP))
                 store(inputs_at, s * LANES, step * value)
                 store(sums_at, s * LANES, skip * value)
@@ -131,7 +135,9 @@ def scan_forward(
                 if z[0] != 0:
                     gate = read(z[0], batch * z[1] + t * z[2] + channel, count)
                     y = y * gate * sigmoid(gate)
+                heard = heard + y * full(0.0)
                 write(out[0], batch * out[1] + t * out[2] + channel, y, count)
+        put(alarm, task, total(heard))
 
 
 @compiled
@@ -139,14 +145,14 @@ def scan_backward(
     first, last, length, width, states, use_softplus,
     u: Rows, delta: Rows, A, B: Rows, C: Rows, D, z: Rows, delta_bias,
     kept, kept_chunk, kept_task, dout: Rows, carry,
-    du: Rows, ddelta: Rows, dz: Rows, dB: PartialRows, dC: PartialRows, dA, dD, dbias, work,
+    du: Rows, ddelta: Rows, dz: Rows, dB: PartialRows, dC: PartialRows, dA, dD, dbias, alarm, work,
 ):  # fmt: skip
     """Tasks `first` to `last`, against the direction of the scan.
 
     `carry`, `(tasks, N, LANES)`, holds the gradient of the last state and is left with that of the
     first. `dB`, `dC` are partial sums `(blocks, B, L, N)`; `dA` `(tasks, N, LANES)`, zeros at
     first, `dD`, `dbias` `(tasks, LANES)`: each cell belongs to one task, so no order of the tasks
-    can change a sum.
+    can change a sum. `alarm` as in `scan_forward`, of the gradients of u.
     """
     steps_at = work
     inputs_at = steps_at + FLOAT * CHUNK
@@ -166,6 +172,7 @@ def scan_backward(
         carries = carry + FLOAT * task * states * LANES
         dskip = full(0.0)
         dshift = full(0.0)
+        heard = full(0.0)
         chunks = (length + STEPS - 1) // STEPS
         for chunk in range(chunks - 1, -1, -1):
             start = chunk * STEPS
@@ -245,6 +252,7 @@ def scan_backward(
                 dskip = dskip + grad * value
                 dshift = dshift + dstep
                 du_t = dinput * step + skip * grad
+                heard = heard + du_t * full(0.0)
                 write(du[0], batch * du[1] + t * du[2] + channel, du_t, count)
                 write(ddelta[0], batch * ddelta[1] + t * ddelta[2] + channel, dstep, count)
                 if z[0] != 0:
@@ -256,3 +264,4 @@ def scan_backward(
                     write(dz[0], batch * dz[1] + t * dz[2] + channel, grad * y * slope, count)
         store(dD, task * LANES, dskip)
         store(dbias, task * LANES, dshift)
+        put(alarm, task, total(heard))

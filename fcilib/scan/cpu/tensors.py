@@ -43,6 +43,16 @@ def rows(tensor: Tensor | None, reverse: bool) -> Rows:
     return tensor.data_ptr() + FLOAT * step * (tensor.shape[1] - 1), batch, -step
 
 
+def raised(alarm: Tensor) -> bool:
+    """Whether a loop met a number that is not finite: its alarms are 0 or NaN, one per task."""
+    return alarm.sum().item() != 0.0
+
+
+def all_finite(*tensors: Tensor | None) -> bool:
+    """Whether no number is infinite or NaN; for small tensors, for it reads them once more."""
+    return all(tensor is None or bool(tensor.isfinite().all()) for tensor in tensors)
+
+
 def blocked(matrix: Tensor) -> Tensor:
     """`(…, d, N)` as the loops hold it: `(…, blocks, N, LANES)`, zeros in the last lanes."""
     *outer, width, states = matrix.shape

@@ -1,0 +1,204 @@
+"""What a reader sees first, on the book's first page and in the README, made from the ledger."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
+from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, SUBSTANCE, UNDER
+from fcilib.present.headlines import HEADLINES, headlines, headlines_alt, headlines_svg
+from fcilib.present.ledger_files import Entries
+from fcilib.storage.files import write_atomic
+from fcilib.study.profiles import PROFILES
+
+PICTURE = "headlines.svg"
+"""The figure's file among the book's static files; it is tracked, since the README shows it."""
+
+SEQUENCE = """\
+[Q] 42   7 31   9 5   …   42 17   …
+    │    └ distractors    │  └ answer
+    └ query               └ evidence"""
+"""The task, drawn."""
+
+TASK = (
+    "**The task.** The marker `[Q]` asks about the token after it: which value follows the other "
+    "copy of that token, 200 or more positions away?"
+)
+
+STANDS, FALLS, OPEN_STILL, UNKNOWABLE = "Stands", "Falls", "Is open", "Can’t be known"
+
+BEGIN, END = "<!-- first screen: made from the records by `fci book` -->", "<!-- end -->"
+"""Between these two lines the README is made; the rest of it is written."""
+
+Link = Callable[[str, str], str]
+"""A link in the page's own form, from the claim's name and a text."""
+
+
+def write_first_screen(root: Path, entries: Mapping[str, Entries]) -> None:
+    """Write the figure, the part that the first page includes, and the README's part.
+
+    Args:
+        root: the repository. A README without the two marks is left as it is.
+        entries: the ledger's, by profile.
+    """
+    book = root / "book"
+    write_atomic(book / "_static" / PICTURE, headlines_svg(headlines(entries)))
+    write_atomic(book / "_generated" / "first_screen.md", page_part(entries))
+    readme = root / "README.md"
+    if readme.is_file():
+        write_atomic(readme, with_part(readme.read_text(encoding="utf-8"), readme_part(entries)))
+
+
+def finding(entries: Mapping[str, Entries]) -> str:
+    """The finding in one sentence, for as long as the ledger says that the claim `raw` falls.
+
+    Raises:
+        ValueError: it does not say so any more, so that another sentence has to be written.
+    """
+    entry = entries[PAPER]["raw"]
+    if entry.judgement.kind != CONTRADICTED:
+        raise ValueError(f"the first page's sentence: `raw` is {entry.judgement.verdict}")
+    (others,), (among_all,) = entry.by_protocol["others"], entry.by_protocol["all"]
+    ours, with_itself = (entry.claim.write(f.mean, f.sd) for f in (others, among_all))
+    return (
+        "On the paper’s own task the router needs nothing in front of it: on raw embeddings, which "
+        f"the paper says fail at {entry.claim}, it picks the right token in {ours} of the "
+        f"sequences, or in {with_itself} if it may also pick the query itself (chance "
+        f"{entry.claim.write(others.chance_here, math.nan)}; the paper’s sizes, {others.n} seeds)."
+    )
+
+
+def standing(entry: Entry) -> str:
+    """In which of the four rows of the table a claim is counted."""
+    kind = entry.judgement.kind
+    if kind in (HOLDS, UNDER, SUBSTANCE):
+        return STANDS
+    if kind == CONTRADICTED:
+        return FALLS
+    return UNKNOWABLE if kind == NOT_HERE or entry.claim.undefined else OPEN_STILL
+
+
+def standing_table(entries: Entries, link: Link) -> str:
+    """What stands, falls, is open and can't be known: a Markdown table with a row for each.
+
+    Args:
+        entries: of every claim the one that decides.
+        link: makes a link to a claim's row of the ledger.
+    """
+    rows: dict[str, list[Entry]] = {s: [] for s in (STANDS, FALLS, OPEN_STILL, UNKNOWABLE)}
+    for entry in entries.values():
+        rows[standing(entry)].append(entry)
+    lines = ["| | claims | which |", "| --- | --: | --- |"]
+    for title, part in rows.items():
+        lines.append(f"| **{title}** | {len(part)} | {_which(title, part, link)} |")
+    return "\n".join(lines)
+
+
+def _which(title: str, part: list[Entry], link: Link) -> str:
+    if title in (STANDS, FALLS):
+        named = [
+            link(e.name, e.claim.statement.rstrip(".")) + f" ({e.claim}){_under(e)}" for e in part
+        ]
+        return "; ".join(named) or "none"
+    if title == OPEN_STILL:
+        few = sum(_lacks_seeds_alone(e) for e in part)
+        named = [link(e.name, e.claim.statement.rstrip(".")) for e in part if e.name in HEADLINES]
+        return (
+            f"{few} lack nothing but seeds, the others runs of the paper’s sizes or steps. Among "
+            f"them: {'; '.join(named) or 'none of the five above'}"
+        )
+    weights = sum(e.judgement.kind == NOT_HERE for e in part)
+    methods = dict.fromkeys(e.claim.undefined for e in part if e.claim.undefined)
+    return (
+        f"{weights} need weights that are not here; {len(part) - weights} rest on what the paper "
+        f"does not define: {'; '.join(filter(None, methods))}"
+    )
+
+
+def _under(entry: Entry) -> str:
+    return f", {entry.judgement.verdict}" if entry.judgement.kind == UNDER else ""
+
+
+def _lacks_seeds_alone(entry: Entry) -> bool:
+    missing = entry.judgement.missing
+    return bool(missing) and all(re.match(r"\d+ seeds", text) for text in missing)
+
+
+def page_part(entries: Mapping[str, Entries]) -> str:
+    """The part of the first page, in MyST."""
+    table = standing_table(decisive(entries), _html)
+    return f"""::::::{{grid}} 1 1 2 2
+:gutter: 3
+
+:::::{{grid-item}}
+**What we found.** {finding(entries)}
+
+{TASK}
+
+```text
+{SEQUENCE}
+```
+:::::
+
+:::::{{grid-item}}
+```{{figure}} _static/{PICTURE}
+:name: fig-headlines
+:alt: {headlines_alt(headlines(entries))}
+:class: fci-first
+
+{caption(entries)}
+```
+:::::
+::::::
+
+{table}
+"""
+
+
+def caption(entries: Mapping[str, Entries]) -> str:
+    """What the marks of the figure are."""
+    at = {}
+    for profile in (PAPER, BOOK):
+        seeds = sorted({r.sizes[profile].n for r in headlines(entries) if profile in r.sizes})
+        if seeds:
+            count = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+            at[profile] = f"{PROFILES[profile].evidence.length} tokens, {count} seeds"
+    small = f"; square: the book’s small size, {at[BOOK]}" if BOOK in at else ""
+    large = f" Filled circle: ours at the paper’s sizes, {at[PAPER]}" if PAPER in at else ""
+    return (
+        f"Five headlines of the paper. Hollow: its number.{large}{small}; bars: one standard "
+        "deviation. Tick: chance. On the right: the ledger’s verdict. The query itself may not "
+        "be picked."
+    )
+
+
+def readme_part(entries: Mapping[str, Entries]) -> str:
+    """The same for the README, in plain Markdown."""
+    table = standing_table(decisive(entries), lambda name, text: text)
+    return f"""**What we found.** {finding(entries)}
+
+{TASK}
+
+```text
+{SEQUENCE}
+```
+
+![{headlines_alt(headlines(entries))}](book/_static/{PICTURE})
+
+{caption(entries)}
+
+{table}"""
+
+
+def with_part(text: str, part: str) -> str:
+    """A README with what stands between its two marks replaced; without them, as it is."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{part}\n{END}{after}" if begin and end else text
+
+
+def _html(name: str, text: str) -> str:
+    return f'<a href="claims.html#{name}">{text}</a>'

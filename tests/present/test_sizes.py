@@ -1,0 +1,99 @@
+"""What both sizes answer alike, and numbers on pages that are not chapters."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from fcilib.ledger.claims import claims
+from fcilib.ledger.ledger import whole_ledger
+from fcilib.present import rungs, sizes
+from fcilib.publish.project import find_project
+from fcilib.study import Study
+from fcilib.study.notation import percent
+
+ROOT = find_project(Path(__file__).parent).root
+
+
+@pytest.fixture(scope="module")
+def entries():
+    return whole_ledger(ROOT / "records")
+
+
+def test_a_side_is_said_only_where_the_whole_interval_is_on_it(entries):
+    met = set()
+    for (name, experiment, protocol), answers in sizes.sides(entries).items():
+        claim = claims()[name]
+        for profile, answer in zip(("quick", "paper"), answers, strict=True):
+            (found,) = (
+                f
+                for f in entries[profile][name].findings
+                if (f.experiment, f.protocol) == (experiment, protocol)
+            )
+            if not claim.direction:
+                continue
+            low, high, end = found.interval.low, found.interval.high, claim.direction.value
+            within = high <= end if claim.direction.relation == "at most" else low >= end
+            beyond = low > end if claim.direction.relation == "at most" else high < end
+            assert (within, beyond) == (answer == "stands", answer == "fails")
+            met.add(answer)
+    assert met == {"stands", "fails"}
+
+
+def test_tables_hold_every_comparison_once_and_count_them(entries):
+    found = sizes.sides(entries)
+    text = sizes.size_tables(entries)
+    same = sum(a == b for a, b in found.values())
+    assert text.startswith(f"{len(found)} comparisons")
+    assert f"{same} of them both sizes give the same answer; in {len(found) - same} the" in text
+    alike, turned = text.split("**Changed by the paper's sizes**".replace("'", "’"))
+    rows = re.findall(r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): ', alike)
+    assert {(n, a) for n, a, _ in rows} == {(k[0], v[0]) for k, v in found.items() if v[0] == v[1]}
+    assert all(a == b for _, a, b in rows)
+    rows = re.findall(r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): ', turned)
+    assert {n for n, *_ in rows} == {k[0] for k, v in found.items() if v[0] != v[1]}
+    assert all(a != b for _, a, b in rows)
+
+
+def test_undefined_methods_lead_to_every_claim_that_waits(entries):
+    table = sizes.undefined_table(entries["paper"])
+    linked = re.findall(r"claims\.html#([\w.-]+)", table)
+    assert sorted(linked) == sorted(n for n, c in claims().items() if c.undefined)
+
+
+def test_a_number_on_a_page_is_the_ledgers(entries):
+    entry = entries["paper"]["raw"]
+    (found,) = entry.by_protocol["others"]
+    assert sizes.measured_text(entry, "others") == entry.claim.write(found.mean, found.sd)
+    assert sizes.measured_text(entry, "no such") == "–"
+
+
+def test_a_rung_is_what_its_chapter_measured():
+    folder = ROOT / "records" / "quick"
+    parameters = {"profile": "quick", "seeds": 3, "executor": "inline", "records": ""}
+    study = Study.from_parameters(parameters)
+    base = study.experiment(
+        task=study.sizes.ladder.model_copy(update={"rung": "left"}),
+        representation=rungs.representations(study.sizes)["Flow"],
+        router=rungs.Investigator(candidates="others"),
+        training=study.sizes.climbing,
+    )
+    values = [
+        study.records.find(base.with_seed(s)).metrics["precision_lookalike"] for s in range(3)
+    ]
+    text = rungs.rung_text(folder, "left", "Flow")
+    assert text.startswith(percent(math.fsum(values) / 3).rstrip("%"))
+    assert "±" in text
+
+
+@pytest.mark.parametrize(("rung", "label"), [("left", "no such"), ("nowhere", "Flow")])
+def test_a_rung_that_was_not_measured_is_refused(rung, label):
+    with pytest.raises((KeyError, ValueError)):
+        rungs.rung_text(ROOT / "records" / "quick", rung, label)
+
+
+def test_a_rung_without_records_is_refused(tmp_path):
+    (tmp_path / "quick").mkdir()
+    with pytest.raises(KeyError, match="Flow on left: no record"):
+        rungs.rung_text(tmp_path / "quick", "left", "Flow")
