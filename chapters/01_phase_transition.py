@@ -214,7 +214,7 @@ WATCHED = {
 }
 SEEDS_OF = {
     "raw embeddings": 3,
-    "attention, 1 layer": 2,
+    "attention, 1 layer": 3,
     "Flow, 2 layers": 1,
     "bidirectional Flow, 1 layer": 1,
 }
