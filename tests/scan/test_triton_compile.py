@@ -178,7 +178,7 @@ def check(launches, capability, dtype, folder):
 
 @pytest.mark.parametrize("capability", CARDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=TRITON_NAMES.get)
-@pytest.mark.parametrize("batch", [32, 2], ids=["wide", "narrow"])
+@pytest.mark.parametrize("batch", [32, 2, 1], ids=["wide", "wide-segments", "narrow-segments"])
 def test_scan_compiles_without_spills(batch, dtype, capability, backend, launches, tmp_path):
     run_scan(backend, dtype, batch)
     names = [launch[0].__name__ for launch in launches]
@@ -189,8 +189,8 @@ def test_scan_compiles_without_spills(batch, dtype, capability, backend, launche
         expected = ["states", "join", "states"]
         expected += slabs * ["states", "carry", "join", "carry", "gradient"]
     assert names == [f"scan_{name}_kernel" for name in expected]
-    blocks = {"wide": backend.WIDE[0], "narrow": backend.NARROW[0]}
-    assert launches[0][2]["BLOCK"] == blocks["wide" if batch == 32 else "narrow"]
+    tile = backend.NARROW if batch == 1 else backend.WIDE
+    assert launches[0][2]["BLOCK"] == tile[0]
     check(launches, capability, dtype, tmp_path)
 
 

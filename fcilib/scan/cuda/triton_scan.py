@@ -25,10 +25,10 @@ __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 # depend on timings.
 SEGMENT = 128  # steps between the states kept from forward to backward: N / 128 floats per entry
 CHUNK = 8  # steps differentiated at a time: 2 N / 8 floats per entry of u that is in a slab
-# The backward pass goes slab by slab, so that what chunks need is held for one slab at a time. Six:
-# fewer would take more memory than the official kernel in half precision, more would only add
-# launches; one where there is little to hold.
-SLABS, SMALL_SLAB = 6, 2**24  # the latter in entries of u times N, 20 MB of memory
+# The backward pass goes slab by slab, so that what chunks need is held for one slab at a time:
+# fewer slabs would take more memory than the official kernel in half precision, more would only add
+# launches. A small one, in entries of u times N, takes 8 MB and nearly fills a large card.
+SLABS, SMALL_SLAB = 16, 3 * 2**21
 # Channels per program of a walk and steps read at a time: one channel per thread, or four threads
 # per channel, which then has less to do while the next steps come and looks further ahead.
 WIDE, NARROW = (32, 4), (8, 8)
