@@ -266,12 +266,12 @@ labelled(
 # %% tags=["remove-cell"]
 for council, values in by_council.items():
     for name, value in values.items():
-        glue(f"{council}: {name}", percent(value), display=False)
+        glue(f"{council}, {name}", percent(value), display=False)
 
 # %% [markdown]
-# What the Council is told decides. Marked picks lift attention from {glue:text}`8 picks: attention, 1 layer` to
-# {glue:text}`8 picks, ranks marked: attention, 1 layer`, and the hubs from {glue:text}`8 picks: Perceiver, 16 hubs` to
-# {glue:text}`8 picks, ranks marked: Perceiver, 16 hubs`, at the same routing. No Council here gives the paper's pattern, in
+# What the Council is told decides. Marked picks lift attention from {glue:text}`8 picks, attention, 1 layer` to
+# {glue:text}`8 picks, ranks marked, attention, 1 layer`, and the hubs from {glue:text}`8 picks, Perceiver, 16 hubs` to
+# {glue:text}`8 picks, ranks marked, Perceiver, 16 hubs`, at the same routing. No Council here gives the paper's pattern, in
 # which attention and hubs answer twice as many questions as a recurrence. (The recurrence was not tried with marks.)
 
 # %% [markdown]
