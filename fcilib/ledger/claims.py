@@ -26,8 +26,8 @@ class Direction(Spec):
 class Reading(Spec):
     """Another sensible reading of a protocol: the same runs, counted in another way."""
 
-    protocol: str = Field(min_length=1)
-    """The protocol of the runs."""
+    protocol: str
+    """The protocol of the runs; "" where there is one."""
     metric: str = Field(min_length=1)
     """The column that takes the place of the claim's."""
 

@@ -115,8 +115,8 @@ def judge(
 
     A reading agrees if every condition of the claim has a fair trial that agrees. It differs as
     soon as one condition has a fair trial that does not. In between it is open. Where every reading
-    differs, the statement behind the number decides; where an interval lies on both sides of it,
-    the claim is open too.
+    differs, the statement behind the number decides, by fair trials too: it holds if that of every
+    condition is on its side, and fails by one that is not. In between the claim is open.
 
     Args:
         claim: which reading is literal, and what the statement behind the number is.
@@ -144,24 +144,28 @@ def judge(
     deciding = tuple(dict.fromkeys(a for a in answers.values() if isinstance(a, str)))
     if not claim.direction:
         return Judgement(CONTRADICTED, (), deciding)
-    sides = {p: [directed(claim.direction, f) for f in findings[p]] for p in first}
-    if any(all(part) for part in sides.values()):
+    fair = {p: _fair(claim, findings[p], rule) for p in first}
+    sides = {p: [directed(claim.direction, f) for f in part] for p, part in fair.items()}
+    if any(all(part) and len(part) == len(conditions) for part in sides.values()):
         return Judgement(SUBSTANCE, (), deciding)
     unsure = {p: findings[p] for p, part in sides.items() if False not in part}
     if unsure:
         names = dict.fromkeys(
-            f.experiment
-            for part in unsure.values()
-            for f in part
-            if directed(claim.direction, f) is None
+            f.experiment for p in unsure for f in fair[p] if directed(claim.direction, f) is None
         )
-        return Judgement(OPEN, tuple(f"a narrower interval of {n}" for n in names), conditions)
+        narrower = tuple(f"a narrower interval of {n}" for n in names)
+        return Judgement(OPEN, narrower or _missing(claim, unsure, rule), conditions)
     return Judgement(CONTRADICTED, (), deciding)
+
+
+def _fair(claim: Claim, part: Sequence[Finding], rule: Rule) -> list[Finding]:
+    """The findings that decide; all of them where the number follows by counting."""
+    return [f for f in part if claim.counted or is_fair(f, rule)]
 
 
 def _answer(claim: Claim, part: Sequence[Finding], rule: Rule) -> bool | str | None:
     """True if a reading agrees; the condition that differs, if one does; None if it is open."""
-    fair = [f for f in part if claim.counted or is_fair(f, rule)]
+    fair = _fair(claim, part, rule)
     sides = {f.experiment: compared(claim, f, rule) for f in fair}
     against = [name for name, side in sides.items() if side is False]
     if against:

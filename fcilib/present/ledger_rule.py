@@ -27,7 +27,8 @@ SAID_WHEN = {
     f"{UNDER} …": "The literal protocol differs, and the readings that are named agree.",
     SUBSTANCE: "Every reading differs, and the statement behind the number holds under the literal "
     "protocol: what is said to fail fails, or what is said to succeed succeeds.",
-    CONTRADICTED: "Every reading differs, and the statement behind the number fails too.",
+    CONTRADICTED: "Every reading differs, and under the literal protocol the statement behind the "
+    "number fails too.",
     OPEN: "A trial was not fair, an interval is too wide or lies on both sides of the statement’s "
     "line, or the paper leaves the method undefined. What is missing stands beside the verdict.",
     NOT_HERE: "It needs weights that can't be had offline. The command that would test it stands "
@@ -42,7 +43,8 @@ FAILS, SUCCEEDS = 0.35, 0.8
 
 REASONS = {
     "hotpotqa-random": "A question has two supporting segments or more, and one of them among the "
-    "two picks is enough: 2 of 16 would be the chance for a single one."
+    "two picks is a hit. 2 of 16 is the chance of any single one, which is what segment recall "
+    "counts."
 }
 """What an example needs said besides its numbers."""
 
@@ -59,8 +61,9 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
 
 1. **An interval.** A mean over seeds gets a 95% interval that joins two errors: of the seeds
    (Student's) and of the finite test sets (Wilson's).
-2. **Agreement.** Two numbers agree if the interval comes within {_points(STANDARD.margin)} of the
-   paper's number. A number within {_points(STANDARD.near)} of chance is compared by its distance
+2. **Agreement.** Two numbers agree if our mean lies within {_points(STANDARD.margin)} of the
+   paper's number; they differ if no part of our interval does. A number
+   within {_points(STANDARD.near)} of chance is compared by its distance
    from chance: the paper's from chance at its size, ours from chance at ours. The margin is then no
    wider than our chance level. A bound agrees on its side. Ranks, ratios and cosines have a margin
    of their own. An interval that reaches farther than {STANDARD.widest:g} margins from its mean
@@ -70,7 +73,11 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
    about several conditions holds if a fair trial of each agrees, and fails by one that does not.
    What follows by counting needs no trial.
 4. **Readings.** Every sensible reading of the protocol counts. Under `all`, the paper's literal
-   text, the query itself may be picked; under `others` it may not.
+   text, the query itself may be picked; under `others` it may not. A reading of which there are no
+   runs decides nothing, but for the literal one, without which nothing is contradicted.
+
+Claims share runs, seeds and test sets. Their verdicts are therefore not independent, and some
+of many intervals at 95% miss by chance.
 
 | verdict | said when |
 | --- | --- |
@@ -80,8 +87,8 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
 number for it. The number may differ while the statement holds, so the rule needs a line for each,
 and takes both from the paper. It says of its failures that they fall "below 35%" (§5); a failure is
 therefore at most {FAILS:.0%}. The lowest of the successes in its Table 3 are the indices that learn
-nothing, at 82% to 91%; a success is therefore at least {SUCCEEDS:.0%}. Between the two lines
-neither is said. {_lines(entries)}
+nothing, at 82% to 91%; a success is therefore at least {SUCCEEDS:.0%}, rounded down. Between the
+two lines neither is said. {_lines(entries)}
 
 Three examples, computed from the records:
 

@@ -167,6 +167,23 @@ def test_of_several_conditions_each_has_to_agree_and_one_is_enough_to_differ():
     assert (judgement.verdict, judgement.deciding) == (CONTRADICTED, ("flow-1",))
 
 
+def test_the_statement_too_is_decided_by_fair_trials_of_every_condition():
+    it = claim(decided_by=["raw", "flow-1"], **SUCCEEDS)
+    unfair, fair = found(0.5, name="flow-1"), found(0.5, 0.5, 0.5, name="flow-1")
+    few = judge(it, {"all": [LESS, unfair]})
+    assert (few.verdict, few.missing) == (OPEN, ("3 seeds (here 1)",))
+    absent = judge(it, {"all": [LESS]})
+    assert (absent.verdict, absent.missing) == (OPEN, ("runs of flow-1 under all",))
+    assert judge(it, {"all": [LESS, fair]}).verdict == CONTRADICTED
+    same = found(0.85, 0.85, 0.85, name="flow-1")
+    assert judge(it, {"all": [LESS, same]}).verdict == SUBSTANCE
+
+
+def test_two_of_sixteen_segments_are_the_chance_of_segment_recall():
+    entry = ledger(Records(ROOT / "records" / "quick"), PROFILES["quick"])["hotpotqa-random"]
+    assert entry.judgement.verdict == "holds under segment recall"
+
+
 def test_an_open_reading_leaves_it_open_unless_the_literal_one_holds():
     one = found(0.9)
     assert judge(claim(), {"all": [GOOD], "others": [one]}).verdict == HOLDS
