@@ -562,5 +562,6 @@ def test_a_chapter_takes_its_conditions_from_the_catalogue(number):
     code = "\n".join(line for line in text.split("\n") if not line.startswith("#"))
     assert "catalogue(" in code or "conditions(" in code
     own = {"01": "an untrained embedding", "06": "a longer training", "07": "frozen backbones"}
+    own["04"] = "projections pretrained to match"
     own["11"] = "a router of one's own"
     assert code.count("study.experiment(") == (number in own)
