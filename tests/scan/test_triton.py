@@ -118,64 +118,6 @@ def check_a_scan_from_an_initial_state(shape, reverse, backend):
     )
 
 
-# Around the borders of segments: one step before, at, and one after; several, the last one cut
-LONG_CASES = [
-    ((1, 15, 2, 1), 8, 3, True),
-    ((2, 16, 1, 2), 8, 1, True),
-    ((1, 17, 2, 1), 8, 3, False),
-    ((1, 25, 9, 1), 8, 1, False),
-    ((1, 33, 1, 2), 16, 3, False),
-]
-
-
-@pytest.mark.parametrize(("shape", "segment", "slabs", "reverse"), LONG_CASES, ids=str)
-def check_segments_at_once_and_slabs(shape, segment, slabs, reverse, backend, monkeypatch):
-    """A long sequence, cut: with an initial state, a gradient of the last, and every option."""
-    monkeypatch.setattr(backend, "SEGMENT", segment)
-    monkeypatch.setattr(backend, "ENOUGH_SEGMENTS", 2)
-    monkeypatch.setattr(backend, "SLABS", slabs)
-    monkeypatch.setattr(backend, "SMALL_SLAB", 1)
-    joined = []
-    join = backend._join
-    monkeypatch.setattr(backend, "_join", lambda *a, **k: (joined.append(k), join(*a, **k)))
-
-    def results(dtype, name):
-        inputs = cases.draw(*shape, dtype=dtype)
-        B, _, d, N = shape
-        state = torch.linspace(-1, 1, B * d * N, dtype=torch.float64).bfloat16().to(dtype)
-        inputs["initial_state"] = state.view(B, d, N).requires_grad_()
-        return cases.results(inputs, name, reverse=reverse)
-
-    cases.assert_same(results(torch.float32, "triton"), results(torch.float64, "reference"), CLOSE)
-    assert {"backward": False} in joined
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def check_segments_and_slabs_in_half_precision(dtype, backend, monkeypatch):
-    whole = cases.results(cases.draw(2, 20, 3, 2, dtype=dtype), "triton")
-    monkeypatch.setattr(backend, "SEGMENT", 8)
-    monkeypatch.setattr(backend, "SMALL_SLAB", 1)
-    cut = cases.results(cases.draw(2, 20, 3, 2, dtype=dtype), "triton")
-    cases.assert_same({"h": cut["h"]}, {"h": whole["h"]}, CLOSE)
-    cases.assert_same(cut, whole, tolerance=1e-2)
-    cases.assert_equal(cases.results(cases.draw(2, 20, 3, 2, dtype=dtype), "triton"), cut)
-
-
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.integers(1, 70), st.integers(1, 5000), st.integers(1, 10**6))
-def check_slabs_hold_every_step_once_and_later_ones_first(batch, length, cells):
-    from fcilib.scan.cuda import triton_scan
-
-    slabs = triton_scan._slabs(batch, length, cells)
-    segments = -(-length // triton_scan.SEGMENT)
-    met = np.zeros((batch, segments), int)
-    for sequences, part in slabs:
-        assert met[sequences, part.stop :].all()
-        met[sequences, part] += 1
-    assert (met == 1).all()
-    assert len(slabs) <= 2 * triton_scan.SLABS
-
-
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     st.tuples(st.integers(1, 2), st.integers(1, 20), st.integers(1, 12), st.integers(1, 4)),

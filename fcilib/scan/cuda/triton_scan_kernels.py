@@ -118,7 +118,7 @@ def _step_sizes(deltas, bias, left, SOFTPLUS: tl.constexpr, STEPS: tl.constexpr)
 def scan_states_kernel(
     u, u_b, u_t, u_d, delta, delta_b, delta_t, delta_d, A, B, B_b, B_t, B_n,
     C, C_b, C_t, C_n, D, D_d, z, z_b, z_t, z_d, bias, bias_d,
-    y, y_b, y_t, y_d, last, totals, start, kept,
+    y, y_b, y_t, y_d, last, start, kept,
     length, width, blocks, segments, places, N: tl.constexpr,
     SOFTPLUS: tl.constexpr, SEGMENT: tl.constexpr, EVERY: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr, STATES: tl.constexpr,
@@ -129,9 +129,6 @@ def scan_states_kernel(
     sequence if there is one segment, and begins with the state in `start`, `(B, segments, N, d)`,
     or else with zeros. The state before every EVERY-th reading goes to `kept`,
     `(B, places, N, d)`; outputs and the last state, `(B, N, d)`, go to `y` and `last`.
-
-    With `totals`, `(B, segments, d)`, segments are walked for what they add to the state: `last`
-    is then `(B, segments, N, d)`, and `totals` the sums of the step sizes.
 
     The tile of the state is (STATES, BLOCK), channels along the lanes of a single warp, so that
     the sum over n stays within a thread (BLOCK 32) or a few neighbours (BLOCK 8) and there is no
@@ -157,7 +154,6 @@ def scan_states_kernel(
         z += batch * z_b + t * z_t + d * z_d
 
     h = tl.zeros((STATES, BLOCK), tl.float32)
-    total = tl.zeros((BLOCK,), tl.float32)
     readings = tl.cdiv(length, STEPS) - segment * SEGMENT
     if start is not None:
         h = load(start + (batch * segments + segment) * N * width + cell, both)
@@ -187,8 +183,6 @@ def scan_states_kernel(
         for k in tl.static_range(STEPS):
             row_B = load(B, real & (k < left))
             B += B_t
-            if totals is not None:
-                total += steps[k]
             h = tl.exp2(steps[k][None, :] * rate) * h + row_B[:, None] * (steps[k] * us[k])[None, :]
             if y is not None:
                 row_C = load(C, real & (k < left))
@@ -208,82 +202,30 @@ def scan_states_kernel(
         if z is not None:
             zs = next_zs
         left -= STEPS
-    if totals is not None:
-        at = batch * segments + segment
-        tl.store(totals + at * width + d, total, mask=here)
-        tl.store(last + at * N * width + cell, h, mask=both)
-    elif last is not None:
-        tl.store(last + batch * N * width + cell, h, mask=both & (segment == segments - 1))
-
-
-@triton.jit(do_not_specialize=SIZES)
-def scan_join_kernel(
-    parts, totals, A, start, length, width, blocks, segments,
-    N: tl.constexpr, BACKWARD: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """From what each segment adds to what each begins with, in place: `(B, segments, N, d)`.
-
-    A segment multiplies what it begins with by exp of A times its `totals`, `(B, segments, d)`.
-    The first begins with `start`, `(B, N, d)`, or zeros; going BACKWARD that is the last segment.
-    A program is one sequence, one n and BLOCK channels; STEPS segments are read at a time, since
-    no read waits for another.
-    """
-    program = tl.program_id(0).to(tl.int64)
-    d = program % blocks * BLOCK + tl.arange(0, BLOCK)
-    n = program // blocks % N
-    batch = program // blocks // N
-    here = d < width
-    rate = load(A + n * width + d, here) * LOG2E
-    q = tl.zeros((BLOCK,), tl.float32)
-    if start is not None:
-        q = load(start + (batch * N + n) * width + d, here)
-    first = batch * segments
-    turn = 1
-    if BACKWARD:
-        first += segments - 1
-        turn = -1
-    for reading in range(tl.cdiv(segments, STEPS)):
-        left = segments - reading * STEPS
-        decays, added = (), ()
-        for k in tl.static_range(STEPS):
-            at = first + turn * (reading * STEPS + k)
-            total = load(totals + at * width + d, here & (k < left))
-            decays = decays + (tl.exp2(total * rate),)
-            added = added + (load(parts + (at * N + n) * width + d, here & (k < left)),)
-        for k in tl.static_range(STEPS):
-            at = first + turn * (reading * STEPS + k)
-            tl.store(parts + (at * N + n) * width + d, q, mask=here & (k < left))
-            q = decays[k] * q + added[k]
+    if last is not None:
+        tl.store(last + batch * N * width + cell, h, mask=both)
 
 
 @triton.jit(do_not_specialize=_WALK_SIZES)
 def scan_carry_kernel(
     delta, delta_b, delta_t, delta_d, A, C, C_b, C_t, C_n, z, z_b, z_t, z_d,
-    bias, bias_d, dy, dy_b, dy_t, dy_d, start, ends, totals, carry,
-    length, width, blocks, segments, chunks, N: tl.constexpr,
-    SOFTPLUS: tl.constexpr, SEGMENT: tl.constexpr, EVERY: tl.constexpr,
+    bias, bias_d, dy, dy_b, dy_t, dy_d, dlast, carry,
+    length, width, blocks, chunks, N: tl.constexpr,
+    SOFTPLUS: tl.constexpr, EVERY: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
     """Walk backward: what each chunk receives from those after it, to `carry`, `(B, chunks, N, d)`.
 
     A chunk is EVERY readings of STEPS steps. The carry of a step is a_t h̄_t, which the step before
-    adds to its own C s̄. Tiles as in `scan_states_kernel`, and like there a program is one segment,
-    here of SEGMENT chunks, or all of the sequence. It begins with what the segment receives,
-    `start`, `(B, segments, N, d)`, or zeros. With `totals` there is no `carry`, but to `ends`,
-    `(B, segments, N, d)`, goes what a segment sends to the one before it.
+    adds to its own C s̄. Tiles as in `scan_states_kernel`.
     """
     program = tl.program_id(0).to(tl.int64)
     block = program % blocks
-    segment = program // blocks % segments
-    batch = program // blocks // segments
-    own = chunks - segment * SEGMENT
-    if segments > 1:
-        own = tl.minimum(own, SEGMENT)
-    after = segment * SEGMENT + own  # the first chunk that is not this program's
+    batch = program // blocks
     n, d, here, real, both, cell = _tile(block, width, N, BLOCK, STATES)
     rate = load(A + cell, both) * LOG2E
     offset = _offset(bias, bias_d, d, here, BLOCK)
-    t = (after.to(tl.int64) * EVERY - 1) * STEPS
+    t = (chunks.to(tl.int64) * EVERY - 1) * STEPS
     delta += batch * delta_b + t * delta_t + d * delta_d
     dy += batch * dy_b + t * dy_t + d * dy_d
     C += batch * C_b + (t + STEPS - 1) * C_t + n * C_n
@@ -291,24 +233,19 @@ def scan_carry_kernel(
         z += batch * z_b + t * z_t + d * z_d
 
     q = tl.zeros((STATES, BLOCK), tl.float32)
-    total = tl.zeros((BLOCK,), tl.float32)
-    if start is not None:
-        q = load(start + (batch * segments + segment) * N * width + cell, both)
+    if dlast is not None:
+        q = load(dlast + batch * N * width + cell, both)
     size = N * width.to(tl.int64)
-    readings = own * EVERY
-    if totals is None:
-        carry += (batch * chunks + after) * size + cell
-        readings -= EVERY
+    carry += (batch + 1) * chunks * size + cell
     left = length - t
     deltas = _rows(delta, delta_t, left, here, STEPS)
     dys = _rows(dy, dy_t, left, here, STEPS)
     if z is not None:
         zs = _rows(z, z_t, left, here, STEPS)
-    for reading in range(readings):
-        if totals is None:
-            if reading % EVERY == 0:
-                carry -= size
-                tl.store(carry, q, mask=both)
+    for reading in range((chunks - 1) * EVERY):
+        if reading % EVERY == 0:
+            carry -= size
+            tl.store(carry, q, mask=both)
         delta -= STEPS * delta_t
         next_deltas = _rows(delta, delta_t, left + STEPS, here, STEPS)
         dy -= STEPS * dy_t
@@ -320,8 +257,6 @@ def scan_carry_kernel(
         for k in tl.static_range(STEPS - 1, -1, -1):
             row_C = load(C, real & (k < left))
             C -= C_t
-            if totals is not None:
-                total += steps[k]
             ds = dys[k]
             if z is not None:
                 ds *= zs[k] * sigmoid(zs[k])
@@ -330,12 +265,7 @@ def scan_carry_kernel(
         if z is not None:
             zs = next_zs
         left += STEPS
-    if totals is None:
-        tl.store(carry - size, q, mask=both)
-    else:
-        at = batch * segments + segment
-        tl.store(totals + at * width + d, total, mask=here)
-        tl.store(ends + at * N * width + cell, q, mask=both)
+    tl.store(carry - size, q, mask=both)
 
 
 @triton.jit(do_not_specialize=SIZES)
