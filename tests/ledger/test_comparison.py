@@ -32,7 +32,7 @@ def test_a_condition_may_have_its_own_chance_or_no_claim(results):
     assert mean.paper.isna().all()
     assert set(mean.verdict) == set(mean.claim) == {NONE}
     assert set(mean.agrees) == {None}
-    assert len(claims_figure(comparison).axes) == 2
+    assert len(claims_figure(comparison).axes) == 1
 
 
 def test_a_claim_is_held_against_its_own_metric(results):
