@@ -411,7 +411,8 @@ glue(
 )
 
 # %% [markdown]
-# The claim that raw embeddings fail holds in {glue:text}`raw held` trainings with ties shared, for three reasons only.
+# The claim that raw embeddings fail holds in {glue:text}`raw held` trainings if ties share their credit. It holds in more
+# if they count as lost. There are three reasons, and no others.
 #
 # * **Ties count as lost.** Without positions the query and the evidence are the same vector. If the query may be picked
 #   and a tie is a failure, none of the {glue:text}`raw lost count` such trainings is above {glue:text}`raw lost`.
@@ -428,7 +429,7 @@ glue(
 # ## Is there a protocol under which the two part?
 #
 # The phase transition is two numbers under one protocol: low without a layer, high with one. Every protocol that both
-# were run under is a point, four for each training; the paper's would lie in the upper left corner.
+# were run under gives four points, one for each way of counting; the paper's would lie in the upper left corner.
 
 # %% mystnb={"figure": {"caption": "Precision with one layer of attention against precision without any, a point for each protocol and way of counting that both were run under. The hollow circle is the paper's; the shaded corner is where both of its claims hold, below 35% without a layer and 98% or more with one. One seed.", "name": "fig-audit-both"}, "image": {"alt": "A scatter plot of the precision of attention against that of raw embeddings, with the paper's corner at the upper left shaded."}} tags=["remove-input", "nbval-ignore-output"]
 shared = [*CHOICES, "counted"]
@@ -481,8 +482,8 @@ glue("largest gap", f"{100 * gap:.0f}", display=False)
 # the missing loss, too few steps.
 #
 # One gap in this grid matters: its learning rates are a factor of ten apart. [Chapter 1](01_phase_transition.ipynb) has one
-# in between, at which attention has stopped picking the query when training ends and raw embeddings have not. That is the
-# nearest to the paper's figure that we know, and it ends with more steps.
+# in between. When training ends there, attention no longer picks the query itself, and raw embeddings still do. That is
+# the nearest to the paper's figure that we know, and with more steps it goes away.
 
 # %% [markdown]
 # ## Fixed or fresh sequences, and training until the curve is flat
@@ -594,20 +595,22 @@ glue("not yet", "; ".join(missing) or "none", display=False)
 # {glue:text}`precision raw embeddings, "all", fresh` on fresh ones. Segments, to which the paper gives 29% at most, reach
 # {glue:text}`precision segments of embeddings, mean, fresh` on fresh sequences.
 #
-# **For the rank-1 router the data decide.** [Chapter 6](06_escape_routes.ipynb) has its trainings: it needs new sequences,
-# where the pairwise router does not.
+# **For the rank-1 router the data decide.** [Chapter 6](06_escape_routes.ipynb) has its trainings: it needs new sequences or a
+# higher learning rate, where the pairwise router needs neither.
 #
 # **What the Council is told decides the answers.** One layer of attention answers
 # {glue:text}`accuracy attention, 1 layer, fresh` of the questions on fresh sequences, and
 # {glue:text}`accuracy attention, 1 layer, ranked picks, fresh` if the Council knows which pick came first. This one choice
-# spans all of the paper's accuracies, from 30.6% to 75.6%: they can't be read as a property of the representation.
+# moves accuracy by more than the paper's accuracies of working routes lie apart, 30.6% to 75.6%. They can't be read as a
+# property of the representation.
 # Not yet run under both kinds of data at this size: {glue:text}`not yet`.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The claims that the five approaches stand for: whether each holds under the two sets of candidates in the other chapters
-# (three seeds, the ledger's rule), and in how many of this page's trainings. Chance stands in the table above.
+# The table says of each claim whether it holds in the other chapters, under either set of candidates (three seeds, at this
+# size), and in how many of this page's trainings. [The ledger](claims.md) asks for more: the paper's sizes. Chance stands
+# in the table above.
 
 # %%
 entries = ledger(study.records, study.sizes)

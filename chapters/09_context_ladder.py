@@ -303,7 +303,7 @@ for way, result in {"left": one_way, "right": two_ways}.items():
 # %% [markdown]
 # ## Was the training too short?
 #
-# A representation that stays at chance may only be slow. So some of what failed gets more: new sequences in every epoch,
+# A representation that stays at chance may only be slow. So one layer of attention on `left`, and the stack on `hop`, get more: new sequences in every epoch,
 # so that nothing can be learned by heart, and {glue:text}`twice` or {glue:text}`four times` steps. One seed. On `left`
 # attention is also tried with sines and cosines for positions, in which "one to the left" is the same rotation everywhere.
 #
@@ -449,7 +449,7 @@ glue(
 # {glue:text}`longer bidirectional Flow, then attention, after a lesson hop`. We have not shown that another
 # lesson, or more of this one, would not.
 #
-# The last epoch is not always the best. Of the {glue:text}`trained` shorter runs {glue:text}`falls` end more than two
+# The last epoch is not always the best. Of the {glue:text}`trained` shorter runs, random routers included, {glue:text}`falls` end more than two
 # points below their best epoch, by {glue:text}`largest fall` points at most. No conclusion here rests on that difference.
 
 # %% [markdown]
@@ -497,9 +497,9 @@ labelled(
 # %% [markdown]
 # One layer of attention is enough for `left` and `right`: each position attends to its neighbour and copies the
 # neighbour's token. It is enough for `hop` as well, and this is worth a second look, because `hop` seems to chain two
-# facts. Each token attends to *the other occurrence of itself* and copies its place. The query k then holds the place of k
-# in its definition, and the evidence m the place of m in the same definition. The two places differ by one, and the
-# router compares them. The comparison in the router is the second step of the chain.
+# facts. Each token attends to *the other occurrence of itself* and copies its place. Say that the definition "k means m" has k at
+# position 5 and m at position 6. The query k then holds 5 and the evidence m holds 6. The two places differ by one, and
+# the router compares them. The comparison in the router is the second step of the chain.
 #
 # So attention over all positions fails on these rungs in training, not for want of capacity. For Flow on `right` no such
 # weights exist: its vector at a candidate is a function of what stands before it.
@@ -559,22 +559,22 @@ best_hop = max(
 )
 verdict = (
     f"A vector has to hold what tells the evidence from its look-alikes, and no more. If the token itself tells, raw "
-    f"embeddings suffice ({mean.loc['raw embeddings', 'token']}). If the token before tells, left-to-right "
-    f"recurrence suffices ({mean.loc['Flow', 'left']}; raw embeddings {mean.loc['raw embeddings', 'left']}, chance "
-    f"{mean.loc[CHANCE, 'left']}). If the token after tells, it does not ({mean.loc['Flow', 'right']}), and recurrence "
+    f"embeddings suffice ({mean.loc['raw embeddings', 'token']}). If the token before tells, a left-to-right "
+    f"Mamba block suffices ({mean.loc['Flow', 'left']}; raw embeddings {mean.loc['raw embeddings', 'left']}, chance "
+    f"{mean.loc[CHANCE, 'left']}). If the token after tells, it does not ({mean.loc['Flow', 'right']}), and one "
     f"in both directions does ({mean.loc['bidirectional Flow', 'right']}). The block's short convolution does "
     f"this alone ({part['left']['convolution alone']} and {part['right']['convolution alone']}). So “both sides” is not "
     f"the ingredient. "
-    f"One layer of attention over all positions learns neither; for the token before it is still at {percent(longest)} after "
+    f"One layer of attention over all positions learns neither. On `left` it is still at {percent(longest)} after "
     f"{4 * steps:,} steps, although weights set by hand give "
-    f"{percent(controls['left', 'attention, 1 layer'])}; within a window it learns both. A definition elsewhere is "
-    f"learned by nothing that we trained: the best is {percent(best_hop)}, while one layer of attention, set by hand, "
+    f"{percent(controls['left', 'attention, 1 layer'])}; within a window it learns both. If a definition "
+    f"elsewhere tells, the best that we trained is at {percent(best_hop)}, while one layer of attention, set by hand, "
     f"reaches {percent(controls['hop', 'attention, 1 layer'])}. Why training does not find these weights is open."
 )
 sure = (
     f"Measured at profile {study.profile}, on {base.length} tokens of {base.vocabulary} kinds, {steps:,} steps of "
     f"{budget.batch} sequences, seeds: {study.seeds}; one seed for what is dear, which the text names. The learning rate "
-    f"ends at zero, so every curve is flat at its end; what failed was given up to four times the steps. No run is "
+    f"ends at zero, so every curve is flat at its end for that reason alone; two of those that failed were given up to four times the steps. No run is "
     f"of the paper's sizes, and the paper has no such task."
 )
 glue("sure", sure, display=False)
@@ -691,8 +691,8 @@ glue("two findings", HTML(both_findings + picture), display=False)
 # * **The mixers are not alike.** On the paper's task six ways to provide context look the same, because none of them is
 #   needed. On `left` and `right` they part: a convolution or a window learns at once; hubs, and one layer of attention
 #   over all positions, do not learn.
-# * **A recurrence was not needed.** What Flow does on these rungs, its short convolution does. Rungs on which only a state
-#   helps would have to be farther apart than four tokens.
+# * **A recurrence was not needed.** What Flow does on these rungs, its short convolution does. A state would be needed if
+#   the token that tells stood farther away than the convolution's four taps.
 # * **Reachable is not learned.** Attention over all positions can hold a neighbour's token, and did not learn to from one
 #   query per sequence. A language model has a target at every position; this router has one per sequence. Whether
 #   more supervised positions would teach it was not tested.
@@ -714,8 +714,8 @@ glue("two findings", HTML(both_findings + picture), display=False)
 #    in the router.
 # 4. Do not expect a router's loss alone to teach attention over everything where to look: one layer was still at chance after
 #    {glue:text}`four times` steps on `left`. Give it a window, and test on your own task that it learned what you need.
-# 5. For definitions that stand elsewhere (`hop`) we have no advice. The weights exist, and nothing that we trained found
-#    them all.
+# 5. For definitions that stand elsewhere (`hop`) we have no advice. The weights exist, and training did not
+#    find them.
 #
 # ## Exercises
 #
