@@ -486,7 +486,7 @@ linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
 
 # %% mystnb={"figure": {"caption": "Task accuracy of the plain four-layer Transformer by epoch, on the smaller task, with the evidence near (within 20 tokens) and far (at least half of the sequence away). Dashed: chance, a value at random. One seed.", "name": "fig-control"}, "image": {"alt": "Two learning curves of a plain Transformer, for near and for far evidence, against epochs, with chance as a dashed line."}} tags=["remove-input", "nbval-ignore-output"]
 with figures.look():
-    fig, ax = plt.subplots(figsize=(5.2, 2.8), layout="constrained")
+    fig, ax = plt.subplots(figsize=(5.0, 2.8), layout="constrained")
     for (name, line), color in zip(
         small.curves.groupby("condition", sort=False),
         ("#0072B2", "#D55E00"),

@@ -158,17 +158,17 @@ bandit = ["LinUCB", "Thompson sampling", "OFUL"]
 KINDS = {
     "a token, pairs compared": list(pairs),
     "a token, no pairs": [n for n in no_pairs if n not in by_segment + bandit],
-    "a token of a given segment": bandit,
-    "one segment of sixteen": by_segment + list(indices),
-    "a token, matched by class": list(by_meaning),
+    "a token of its segment": bandit,
+    "a segment of sixteen": by_segment + list(indices),
+    "a token, by class": list(by_meaning),
 }
 assert {n for names in KINDS.values() for n in names} == set(approaches)
 precision = landscape.summary("precision")
 FLOORS = {
     "a token, pairs compared": "positions only",
     "a token, no pairs": "positions only",
-    "a token of a given segment": "LinUCB, positions only",
-    "one segment of sixteen": "positions only, segments",
+    "a token of its segment": "LinUCB, positions only",
+    "a segment of sixteen": "positions only, segments",
 }
 
 # %% mystnb={"figure": {"caption": "Every approach of the paper's \u00a74.3, by what it picks: paper (hollow), measured (filled, with one standard deviation over seeds). Dashed: chance of that kind of pick; dotted: what positions alone give. Where the paper gives a bound (\u2264), its mark stands at the bound. The line between paper and measured is blue where the two agree, within two points or two standard deviations, and orange where they do not; black rows have no number in the paper.", "name": "fig-landscape"}, "image": {"alt": "Thirty-one rows in five groups with the paper's precision and the measured one; each group has its own chance and its own floor of positions."}} tags=["remove-input", "nbval-ignore-output"]

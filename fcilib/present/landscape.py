@@ -42,7 +42,7 @@ def landscape_figure(
             1,
             sharex=True,
             squeeze=False,
-            figsize=(5.2, 1.2 + 0.3 * sum(heights)),
+            figsize=(5.0, 1.2 + 0.3 * sum(heights)),
             gridspec_kw={"height_ratios": heights},
             layout="constrained",
         )
