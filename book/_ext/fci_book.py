@@ -14,8 +14,8 @@ from typing import Any
 
 from docutils.nodes import Node, document, system_message
 from docutils.nodes import reference as link
-from docutils.parsers.rst.states import Inliner
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxRole
 
 import fcilib
 from fcilib.ledger.ledger import BOOK, Entry, whole_ledger
@@ -49,34 +49,22 @@ def write_parts(app: Sphinx) -> None:
     write_atomic(root / "book" / "_generated" / "wings.md", wings(root))
 
 
-def measured(
-    name: str,
-    raw: str,
-    text: str,
-    line: int,
-    inliner: Inliner,
-    options: Any = None,
-    content: Any = (),
-) -> tuple[list[Node], list[system_message]]:
+class Measured(SphinxRole):
     """The role "measured", of CLAIM PROFILE PROTOCOL: the number, behind a link to its row."""
-    claim, profile, protocol = text.split()
-    shown = measured_text(ENTRIES[profile][claim], protocol)
-    return [link(raw, shown, refuri=f"claims.html#{claim}")], []
+
+    def run(self) -> tuple[list[Node], list[system_message]]:
+        claim, profile, protocol = self.text.split()
+        shown = measured_text(ENTRIES[profile][claim], protocol)
+        return [link(self.rawtext, shown, refuri=f"claims.html#{claim}")], []
 
 
-def rung(
-    name: str,
-    raw: str,
-    text: str,
-    line: int,
-    inliner: Inliner,
-    options: Any = None,
-    content: Any = (),
-) -> tuple[list[Node], list[system_message]]:
+class Rung(SphinxRole):
     """The role "rung", of RUNG REPRESENTATION: precision among look-alikes, linked to chapter 9."""
-    where, _, what = text.partition(" ")
-    records = Path(inliner.document.settings.env.srcdir) / "records" / BOOK
-    return [link(raw, rung_text(records, where, what), refuri="09_context_ladder.html")], []
+
+    def run(self) -> tuple[list[Node], list[system_message]]:
+        where, _, what = self.text.partition(" ")
+        shown = rung_text(Path(self.env.srcdir) / "records" / BOOK, where, what)
+        return [link(self.rawtext, shown, refuri="09_context_ladder.html")], []
 
 
 def reference() -> str:
@@ -188,8 +176,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx; after the theme (501), which makes the buttons."""
     app.connect("builder-inited", leave_thebe_out, priority=1)
     app.connect("builder-inited", write_parts)
-    app.add_role("measured", measured)
-    app.add_role("rung", rung)
+    app.add_role("measured", Measured())
+    app.add_role("rung", Rung())
     app.connect("autodoc-process-docstring", for_sphinx, priority=1)
     app.connect("autodoc-process-docstring", with_colons, priority=900)
     app.connect("autodoc-process-signature", no_fields_in_signature)

@@ -15,6 +15,9 @@ from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE, reproductio
 from fcilib.specs.spec import Spec
 from fcilib.study.notation import number, percent, spread
 
+FAILURE, SUCCESS = 0.35, 0.8
+"""The usual lines of a `direction`: what the paper calls a failure, and a success (section 5)."""
+
 
 class Direction(Spec):
     """The side on which the statement behind a number holds, whatever the number."""

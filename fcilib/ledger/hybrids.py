@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fcilib.ledger.claims import FAILURE, SUCCESS
 from fcilib.representations import (
     Based,
     DeltaNet,
@@ -40,10 +41,6 @@ Prediction = Literal["routes", "fails", "open"]
 ROUTES: Prediction = "routes"
 FAILS: Prediction = "fails"
 OPEN: Prediction = "open"
-
-SUCCESS, FAILURE = 0.8, 0.35
-"""Precision from which a method has routed, and up to which it has failed: the lowest success and
-the highest failure that the paper names (section 5), as for the directions of its claims."""
 
 HUBS = (1, 2, 4, 8, 16, 32)
 """The sweep over hubs; HubRouter's paper reports 8 to 14 of 1 to 32 as reliable."""

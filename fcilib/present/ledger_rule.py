@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from fcilib.ledger.claims import Claim
+from fcilib.ledger.claims import FAILURE, SUCCESS, Claim
 from fcilib.ledger.intervals import Interval
 from fcilib.ledger.ledger import Entry, sensitive
 from fcilib.ledger.verdict import (
@@ -37,9 +37,6 @@ SAID_WHEN = {
 
 EXAMPLES = ("raw", "one-layer", "hotpotqa-random")
 """Claims whose verdicts are worked out on the page."""
-
-FAILS, SUCCEEDS = 0.35, 0.8
-"""The lines of `direction` in `claims.yaml`: what the paper calls a failure, and a success."""
 
 REASONS = {
     "hotpotqa-random": "A question has two supporting segments or more, and one of them among the "
@@ -86,8 +83,8 @@ of many intervals at 95% miss by chance.
 **The statement behind a number.** The paper says that a router *succeeds* or *fails*, and gives a
 number for it. The number may differ while the statement holds, so the rule needs a line for each,
 and takes both from the paper. It says of its failures that they fall "below 35%" (§5); a failure is
-therefore at most {FAILS:.0%}. The lowest of the successes in its Table 3 are the indices that learn
-nothing, at 82% to 91%; a success is therefore at least {SUCCEEDS:.0%}, rounded down. Between the
+therefore at most {FAILURE:.0%}. The lowest of the successes in its Table 3 are the indices that
+learn nothing, at 82% to 91%; a success is therefore at least {SUCCESS:.0%}, rounded down. Between the
 two lines neither is said. {_lines(entries)}
 
 Three examples, computed from the records:
@@ -105,8 +102,8 @@ Other rules would be reasonable too. These verdicts would change:
 def _lines(entries: Mapping[str, Entry]) -> str:
     """How many claims each line decides, and which have a line of their own."""
     ends = {n: e.claim.direction.value for n, e in entries.items() if e.claim.direction}
-    own = [_link(n) for n, value in ends.items() if value not in (FAILS, SUCCEEDS)]
-    fails, succeeds = (sum(v == line for v in ends.values()) for line in (FAILS, SUCCEEDS))
+    own = [_link(n) for n, value in ends.items() if value not in (FAILURE, SUCCESS)]
+    fails, succeeds = (sum(v == line for v in ends.values()) for line in (FAILURE, SUCCESS))
     return (
         f"{fails} claims have the first line and {succeeds} the second. Others have a line that "
         f"their own statement names: {', '.join(own)}."

@@ -20,6 +20,7 @@ from fcilib.scan.cpu.tensors import (
     blocks_of,
     dense,
     empty,
+    gradients_by_autograd,
     raised,
     rows,
     single,
@@ -91,8 +92,8 @@ def _reference_gradients(
     x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool, dout: Tensor
 ) -> tuple[Tensor | None, ...]:
     """What `_Conv.backward` returns, by autograd."""
-    leaves = [t if t is None else t.detach().requires_grad_() for t in (x, weight, bias)]
-    with torch.enable_grad():
-        out = reference.causal_conv_silu(*leaves, reverse)
-    found = iter(torch.autograd.grad(out, [t for t in leaves if t is not None], dout))
-    return *(t if t is None else next(found) for t in leaves), None
+
+    def forward(*inputs: Tensor) -> list[Tensor]:
+        return [reference.causal_conv_silu(*inputs, reverse)]
+
+    return *gradients_by_autograd(forward, (x, weight, bias), [dout]), None

@@ -26,6 +26,7 @@ from fcilib.scan.cpu.tensors import (
     blocks_of,
     dense,
     empty,
+    gradients_by_autograd,
     raised,
     rows,
     single,
@@ -175,12 +176,8 @@ def _plain_gradients(
 ) -> tuple[Tensor | None, ...]:
     """What `_Scan.backward` returns, by `plain_torch`, from its forward pass on."""
     *tensors, use_softplus, reverse = inputs
-    leaves = [t if t is None else t.detach().requires_grad_() for t in tensors]
-    with torch.enable_grad():
-        both = plain_torch.selective_scan(ScanInputs._make([*leaves, use_softplus, reverse]), True)
-    pairs = [
-        (part, grad) for part, grad in zip(both, (dout, dlast), strict=True) if grad is not None
-    ]
-    parts, cotangents = zip(*pairs, strict=True)
-    found = iter(torch.autograd.grad(parts, [t for t in leaves if t is not None], cotangents))
-    return *(t if t is None else next(found) for t in leaves), None, None, None
+
+    def forward(*leaves: Tensor) -> tuple[Tensor, Tensor | None]:
+        return plain_torch.selective_scan(ScanInputs._make([*leaves, use_softplus, reverse]), True)
+
+    return *gradients_by_autograd(forward, tensors, [dout, dlast]), None, None, None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -51,6 +53,26 @@ def raised(alarm: Tensor) -> bool:
 def all_finite(*tensors: Tensor | None) -> bool:
     """Whether no number is infinite or NaN; for small tensors, for it reads them once more."""
     return all(tensor is None or bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+def gradients_by_autograd(
+    function: Callable[..., Sequence[Tensor | None]],
+    inputs: Sequence[Tensor | None],
+    cotangents: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """The gradient of each input, from the function's own operations; None for None.
+
+    Args:
+        function: from the inputs to outputs.
+        cotangents: one for each output; None where nothing comes back.
+    """
+    leaves = [t if t is None else t.detach().requires_grad_() for t in inputs]
+    with torch.enable_grad():
+        outputs = function(*leaves)
+    pairs = [pair for pair in zip(outputs, cotangents, strict=True) if pair[1] is not None]
+    parts, received = zip(*pairs, strict=True)
+    found = iter(torch.autograd.grad(parts, [t for t in leaves if t is not None], received))
+    return [t if t is None else next(found) for t in leaves]
 
 
 def blocked(matrix: Tensor) -> Tensor:
