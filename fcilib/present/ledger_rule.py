@@ -84,8 +84,8 @@ of many intervals at 95% miss by chance.
 number for it. The number may differ while the statement holds, so the rule needs a line for each,
 and takes both from the paper. It says of its failures that they fall "below 35%" (§5); a failure is
 therefore at most {FAILURE:.0%}. The lowest of the successes in its Table 3 are the indices that
-learn nothing, at 82% to 91%; a success is therefore at least {SUCCESS:.0%}, rounded down. Between the
-two lines neither is said. {_lines(entries)}
+learn nothing, at 82% to 91%; a success is therefore at least {SUCCESS:.0%}, rounded down. Between
+the two lines neither is said. {_lines(entries)}
 
 Three examples, computed from the records:
 
