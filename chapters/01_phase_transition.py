@@ -179,7 +179,7 @@ for name in ties:
     glue(f"content-only {name}", percent(content[name]), display=False)
 
 # %% [markdown]
-# Content-only embeddings are a case for this table alone. Under `"all"` they give
+# Content-only embeddings show how much a tie can decide. Under `"all"` they give
 # {glue:text}`content-only precision_tie_lost` if ties count as lost, {glue:text}`content-only precision` if they are shared,
 # and {glue:text}`content-only precision_tie_won` if they count as won. An `argmax` that returns the first of equal entries
 # loses each of them here, since the query stands before the evidence. Among its {glue:text}`k` picks the router has the
@@ -200,8 +200,8 @@ for name in ties:
 # \end{aligned}
 # $$
 #
-# To beat other tokens it is enough to like equal tokens. To beat the query there is no use in tokens: they drop out
-# of the last line. The router has to prefer the evidence's *place* to the query's own. So we watched both at once:
+# To beat other tokens it is enough to like equal tokens. To beat the query, tokens are of no use: query and evidence hold
+# the same one, and it drops out of the last line. The router has to prefer the evidence's *place* to the query's own. So we watched both at once:
 # how often the evidence is picked, how often the query itself, how often the evidence would be if the query were taken
 # out, and the differences above, split into what tokens, positions and layers contribute.
 
@@ -256,12 +256,12 @@ for label in WATCHED:
 # %% [markdown]
 # **First every model learns that tokens are to be equal, and picks the query; then it learns the place, and leaves it.**
 # With raw embeddings the query itself is picked in {glue:text}`peak raw embeddings` of the sequences after
-# {glue:text}`peak step raw embeddings` steps. Taken out of the candidates at that moment, it would leave the evidence in
-# {glue:text}`peak others raw embeddings`. What jumps afterwards is the part of the positions: it goes from
+# {glue:text}`peak step raw embeddings` steps. Without the query among the candidates, the evidence would have been
+# picked at that moment in {glue:text}`peak others raw embeddings`. What jumps afterwards is the part of the positions: it goes from
 # {glue:text}`peak position raw embeddings` to {glue:text}`last position raw embeddings` standard deviations, while the match of
 # tokens has long been there.
 #
-# The position vectors need not repel themselves for that. The form on position vectors still has a positive diagonal at
+# Positions may go on preferring themselves meanwhile. The form on position vectors still has a positive diagonal at
 # the end ({glue:text}`last position_form raw embeddings` standard deviations above the rest, where tokens have
 # {glue:text}`last token_form raw embeddings`): it is enough that far places count for more than near ones.
 #
@@ -346,9 +346,9 @@ for label, rate in runs:
 # %% [markdown]
 # {glue:text}`answer`, within {glue:text}`steps` steps. At 3e-4 raw embeddings
 # still pick the query in {glue:text}`picked_query raw embeddings, 0.0003` of the sequences when training ends, and attention
-# is right in {glue:text}`precision attention, 1 layer, 0.0003`. So a figure like the paper's can be had, and its cause is
-# known: the same raw embeddings would be right in {glue:text}`others raw embeddings, 0.0003` if the query were taken out.
-# Flow leaves the query earlier still ({glue:text}`precision Flow, 2 layers, 0.0003`), so that the paper's failure of
+# is right in {glue:text}`precision attention, 1 layer, 0.0003`. So these two curves can look like the paper's,
+# and here we know why: the same raw embeddings would be right in {glue:text}`others raw embeddings, 0.0003` if the query were
+# taken out. Flow leaves the query earlier still ({glue:text}`precision Flow, 2 layers, 0.0003`), so that the paper's failure of
 # recurrent layers is not explained by this.
 
 # %% [markdown]
@@ -385,8 +385,8 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 
 # %% [markdown]
 # There too every condition first picks itself and leaves the query within one to three epochs. Flow and attention leave it
-# before raw embeddings do. A training that was stopped in between would have shown attention at the top and raw embeddings
-# near zero, though not Flow near zero beside attention, as the paper has it.
+# before raw embeddings do. A training that was stopped in between would have shown raw embeddings near zero beside
+# attention, as in the paper. It would have shown Flow above both, where the paper has it near zero.
 #
 # ### What the router looks at meanwhile
 #
@@ -430,8 +430,8 @@ interactive.film(
 # answers 100% when the evidence is near and 1.9% when it is far (§3.1). How near, the paper does not say; here it is within
 # 20 tokens.
 #
-# At the size of this page the plain model learns neither half within the steps that the others get, so that nothing
-# follows. We made it learn by making the task smaller: a quarter of the tokens and three eighths of the length, new
+# At the size of this page the plain model learns neither the near nor the far task within the steps that the others get.
+# Those runs decide nothing. We made it learn by making the task smaller: a quarter of the tokens and three eighths of the length, new
 # sequences in each epoch, three times the learning rate and four times the steps (one seed). Then the far control got
 # the same recipe.
 
@@ -562,11 +562,11 @@ verdict = (
     f"One layer routes, and so do none: with the query taken out of the candidates, raw embeddings reach "
     f"{percent(zero['raw embeddings'])} and one layer of attention {percent(zero['attention, depth 1'])} "
     f"(positions alone: {percent(zero['positions only'])}; chance: {percent(zero[CHANCE])}). "
-    f"There is a jump, and it is not one of matching: every model first picks the query itself, and then learns to "
-    f"prefer the evidence's place. This holds at profile {study.profile} (seeds: {study.seeds}) and at the paper's "
+    f"If the query may be picked, there is a jump, and it is not one of matching: every model that we watched first "
+    f"picks the query itself, and then learns to prefer the evidence's place. This holds at profile {study.profile} (seeds: {study.seeds}) and at the paper's "
     f"size, where raw embeddings reach {at_paper['others']} with the query excluded and {at_paper['all']} with it. "
-    f"Of the section's {len(agreeing)} statements on final precision, {agreeing.sum()} reproduce under both sets of "
-    f"candidates. Why the paper's raw embeddings fail we do not know."
+    f"Of the {len(agreeing)} claims on final precision, some of which cover several rows of the table, {agreeing.sum()} "
+    f"reproduce at this size under both sets of candidates. Why the paper's raw embeddings fail we do not know."
 )
 closing.close(
     "01_phase_transition",

@@ -675,7 +675,7 @@ by_mask = {
 embedded = [mean[f"{name}, token embeddings, no bridge"] for name in CAUSAL]
 verdict = (
     "On the frozen backbones that we could run, token embeddings, which no layer has touched, route better than "
-    "the last states, and these route more often than the paper reports of its own. "
+    "the last states, and our last states route more often than the paper's did. "
     f"Without a bridge the router reaches {mean['our Transformer, no bridge']} on our Transformer, "
     f"{mean['our Mamba, no bridge']} on our Mamba, {mean['SmolLM2-135M, no bridge']} on SmolLM2-135M and "
     f"{mean['MiniLM-L6, no bridge']} on MiniLM; on the token embeddings of the first three "

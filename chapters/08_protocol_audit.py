@@ -643,7 +643,7 @@ linked(pd.DataFrame.from_dict(answers, orient="index"), names, "claim")
 
 # %% tags=["remove-cell"]
 verdict = (
-    "In none of the protocols that both were run under do raw embeddings fail where one layer of attention succeeds."
+    "In none of this grid's protocols do raw embeddings fail where one layer of attention succeeds."
     if not len(corner)
     else f"Raw embeddings fail and one layer of attention succeeds in {len(corner)} of {len(both)} protocols."
 )
