@@ -32,6 +32,9 @@ DEATHS = 3
 POLL = 0.5
 """Seconds between two ticks."""
 
+PATIENCE = 10
+"""Seconds that an interrupted run has to tidy up once nobody waits for its worker any more."""
+
 
 def in_pool(
     experiments: Iterator[Experiment],
@@ -148,13 +151,14 @@ class _Worker:
     """What this process does, if it is a worker."""
 
     gate = threading.Lock()
-    busy = False
+    idle = threading.Event()
     dismissed = False
 
 
 def _become_worker(driver: Connection) -> None:
     """Have one thread, and end with the driver, which holds the other end of this pipe."""
     torch.set_num_threads(1)
+    _Worker.idle.set()
     threading.Thread(target=_end_when_dismissed, args=(driver,), daemon=True).start()
 
 
@@ -165,9 +169,10 @@ def _end_when_dismissed(driver: Connection) -> None:
     wait_for([driver, parent.sentinel])  # a forked worker holds the other end of the pipe itself
     with _Worker.gate:
         _Worker.dismissed = True
-        if _Worker.busy:
+        if not _Worker.idle.is_set():
             _thread.interrupt_main()
     parent.join()
+    _Worker.idle.wait(PATIENCE)
     os._exit(1)
 
 
@@ -176,7 +181,7 @@ def _call(packed: bytes) -> Exception | None:
     with _Worker.gate:
         if _Worker.dismissed:
             raise KeyboardInterrupt
-        _Worker.busy = True
+        _Worker.idle.clear()
     try:
         pickle.loads(packed)()
         return None
@@ -184,4 +189,4 @@ def _call(packed: bytes) -> Exception | None:
         return portable(error)
     finally:
         with _Worker.gate:
-            _Worker.busy = False
+            _Worker.idle.set()
