@@ -15,7 +15,9 @@
 # %% [markdown]
 # # 1. The phase transition
 #
-# **The claim.** Without a Transformer layer the router is right in 2.5% of the sequences at most, however long it
+# **The question.** How many layers must stand in front of a router before it can find the token that matters?
+#
+# **The claim.** One. Without a Transformer layer the router is right in 2.5% of the sequences at most, however long it
 # trains. One layer lifts it to 98.4%, further layers add nothing, and the change comes within one epoch
 # {cite:p}`basu2026routing` (§4.1, Fig. 2).
 #
@@ -24,14 +26,10 @@
 # **To run it again.** `.venv/bin/fci run 01 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # The *query* is the position that asks, the *evidence* the position to be picked; the two hold the same token. The
-# *router* scores every candidate position and picks the best. Two sets of candidates are run throughout: all positions,
-# as the paper's equations read (`"all"`), and all but the query itself (`"others"`). *Chance* is a router that picks
-# at random.
-#
-# ```{note}
-# Everything on this page has the sizes printed below and three seeds, unless a table says otherwise. The paper's
-# sequences are four times as long; what was run at its sizes is marked so.
-# ```
+# *router* scores every candidate position and picks the best; *precision* is the share of sequences in which it picks the
+# evidence. Two sets of candidates are run throughout: all positions, as the paper's equations read (`"all"`), and all
+# but the query itself (`"others"`). *Chance* is a router that picks at random. *Flow* is the paper's name for layers of a
+# left-to-right recurrence (Mamba).
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -41,10 +39,11 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
+from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
-print(study)
+banner(study)
 
 # %% tags=["hide-input"]
 import inspect
@@ -79,9 +78,9 @@ from fcilib.study.notation import NONE, percent, texts
 # ## How many layers does the router need?
 #
 # With zero layers the router sees the embeddings themselves: token plus position ("raw"), or the token alone
-# ("content-only"). Recurrent layers (Flow) or attention layers are stacked on the raw embeddings. Router, training and
-# everything behind them stay the same. One control sees positions and no token: the evidence does not stand everywhere
-# equally often, and a router can profit from that without any content.
+# ("content-only"). Layers of Flow or of attention are stacked on the raw embeddings. All else stays the same. One
+# control sees positions and no token: evidence stands in some places more often than in others, and a router can profit
+# from that without any content.
 
 # %%
 DEPTHS = (1, 2, 4)
@@ -153,9 +152,9 @@ print(
 )
 
 # %% [markdown]
-# That is {glue:text}`untrained` with nothing in front of the router. If the query is a candidate too, the same two vectors
-# make a tie, whatever the matrices are: only something that differs between the two positions can break it. The number
-# that is reported then depends on how a tie is counted.
+# That is {glue:text}`untrained` with nothing in front of the router. If the query is a candidate too, it ties with the
+# evidence: their vectors are the same, so that no matrices can tell them apart. The number that is reported then depends
+# on how a tie is counted.
 
 # %% tags=["remove-input"]
 router = Investigator()
@@ -182,15 +181,16 @@ for name in ties:
 # Content-only embeddings show how much a tie can decide. Under `"all"` they give
 # {glue:text}`content-only precision_tie_lost` if ties count as lost, {glue:text}`content-only precision` if they are shared,
 # and {glue:text}`content-only precision_tie_won` if they count as won. An `argmax` that returns the first of equal entries
-# loses each of them here, since the query stands before the evidence. Among its {glue:text}`k` picks the router has the
-# evidence in {glue:text}`content-only precision_at_k` of the sequences.
+# loses all of them, since the query stands first. The evidence is among the router's {glue:text}`k` best in
+# {glue:text}`content-only precision_at_k` of the sequences.
 
 # %% [markdown]
 # ## What jumps?
 #
-# The paper sees precision rise from 2.8% to 99.4% within one epoch. A jump there is, and it is not matching that jumps.
-# Write a candidate's vector as the sum of its token's and its position's, $x_j = t_j + p_j$, and the router's matrices
-# as one form $M$. For another token $j$, and for the query itself, whose token $t_q = t_a$ is the evidence's own,
+# The paper sees precision rise from 2.8% to 99.4% within one epoch. We see such a jump as well, if the query may be
+# picked, and what jumps is not the matching of tokens. Write a candidate's vector as the sum of its token's and its
+# position's, $x_j = t_j + p_j$, and the router's matrices as one form $M$. The evidence $a$ competes with other tokens
+# $j$, and with the query itself, which has the same token, $t_q = t_a$:
 #
 # $$
 # \begin{aligned}
@@ -200,10 +200,10 @@ for name in ties:
 # \end{aligned}
 # $$
 #
-# To beat other tokens it is enough to like equal tokens. To beat the query, tokens are of no use: query and evidence hold
-# the same one, and it drops out of the last line. The router has to prefer the evidence's *place* to the query's own. So we watched both at once:
-# how often the evidence is picked, how often the query itself, how often the evidence would be if the query were taken
-# out, and the differences above, split into what tokens, positions and layers contribute.
+# To beat other tokens it is enough to prefer equal tokens. To beat the query, tokens are of no use: the common token drops
+# out of the last line. The router has to prefer the evidence's *place* to the query's. We therefore measured during
+# training how often the evidence is picked, how often the query itself, and how often the evidence would be picked if the
+# query were taken out. We also measured the differences above, split into what tokens, positions and layers contribute.
 
 # %%
 WATCHED = {
@@ -254,30 +254,26 @@ for label in WATCHED:
         glue(f"last {share} {label}", percent(last[share]), display=False)
 
 # %% [markdown]
-# **First every model learns that tokens are to be equal, and picks the query; then it learns the place, and leaves it.**
-# With raw embeddings the query itself is picked in {glue:text}`peak raw embeddings` of the sequences after
-# {glue:text}`peak step raw embeddings` steps. Without the query among the candidates, the evidence would have been
-# picked at that moment in {glue:text}`peak others raw embeddings`. What jumps afterwards is the part of the positions: it goes from
-# {glue:text}`peak position raw embeddings` to {glue:text}`last position raw embeddings` standard deviations, while the match of
-# tokens has long been there.
+# **First every model learns to prefer equal tokens, and picks the query itself. Then it learns to prefer the evidence's
+# place.** With raw embeddings the query itself is picked in {glue:text}`peak raw embeddings` of the sequences after
+# {glue:text}`peak step raw embeddings` steps. Were the query taken out,
+# the evidence would be picked at that moment in {glue:text}`peak others raw embeddings`. The match of tokens is there
+# already. What jumps afterwards is the contribution of the positions: from {glue:text}`peak position raw embeddings` to
+# {glue:text}`last position raw embeddings` standard deviations of the scores.
 #
-# Positions may go on preferring themselves meanwhile. The form on position vectors still has a positive diagonal at
-# the end ({glue:text}`last position_form raw embeddings` standard deviations above the rest, where tokens have
-# {glue:text}`last token_form raw embeddings`): it is enough that far places count for more than near ones.
-#
-# **A layer lets the places part sooner.** Behind one layer of attention and behind two of Flow the same happens, in fewer
-# steps. There it is the layers' part that puts the evidence ahead, {glue:text}`last layers attention, 1 layer` and
-# {glue:text}`last layers Flow, 2 layers` standard deviations at the end, and hardly the positions'
-# ({glue:text}`last position attention, 1 layer` and {glue:text}`last position Flow, 2 layers`). A layer writes into each vector
-# something of what stands around it, so that two places differ in more than their position vectors. That is what context
-# adds here. It does not find the match; it tells the two copies of it apart.
+# **A layer makes the two places differ sooner.** With one layer of attention or two of Flow the same happens in fewer
+# steps. There it is the layers that put the evidence ahead at the end, by {glue:text}`last layers attention, 1 layer` and
+# {glue:text}`last layers Flow, 2 layers` standard deviations; the positions contribute
+# {glue:text}`last position attention, 1 layer` and {glue:text}`last position Flow, 2 layers`. A layer writes into each
+# vector something of what stands around it. In this task context does not find the match. It tells the two copies of the
+# token apart.
 
 # %% [markdown]
 # ### Is there a learning rate at which attention jumps and raw embeddings do not?
 #
-# If attention leaves the query earlier, a training that ends in between would show the paper's figure. Here is the same
-# number of steps at smaller rates, with one seed. "Half" is the first measurement at which more than half of the
-# sequences are right.
+# If attention stops picking the query earlier than raw embeddings do, a training that ends in between would show the
+# paper's figure. Here is the same number of steps at smaller rates, with one seed. "Half" is the first step at which more
+# than half of the sequences are right.
 
 # %%
 RATES = {
@@ -344,17 +340,18 @@ for label, rate in runs:
     glue(f"others {name}", percent(others.iloc[-1]), display=False)
 
 # %% [markdown]
-# {glue:text}`answer`, within {glue:text}`steps` steps. At 3e-4 raw embeddings
-# still pick the query in {glue:text}`picked_query raw embeddings, 0.0003` of the sequences when training ends, and attention
-# is right in {glue:text}`precision attention, 1 layer, 0.0003`. So these two curves can look like the paper's,
-# and here we know why: the same raw embeddings would be right in {glue:text}`others raw embeddings, 0.0003` if the query were
-# taken out. Flow leaves the query earlier still ({glue:text}`precision Flow, 2 layers, 0.0003`), so that the paper's failure of
-# recurrent layers is not explained by this.
+# {glue:text}`answer`, within {glue:text}`steps` steps. At 3e-4 attention is right in
+# {glue:text}`precision attention, 1 layer, 0.0003` of the sequences when training ends, and raw embeddings still pick the
+# query in {glue:text}`picked_query raw embeddings, 0.0003`. These two curves look like the paper's, and here we know why:
+# the same raw embeddings would be right in {glue:text}`others raw embeddings, 0.0003` if the query were taken out. It does
+# not explain why recurrent layers fail in the paper: here Flow stops picking the query even earlier than attention
+# ({glue:text}`precision Flow, 2 layers, 0.0003`).
 
 # %% [markdown]
 # ### And at the paper's size?
 #
-# The same two numbers by epoch, from the records at the paper's sizes (40 epochs of 250 steps, candidates `"all"`).
+# Here is precision by epoch at the paper's sizes (40 epochs of 250 steps, candidates `"all"`). The last column is the
+# largest share of sequences in which the query itself was picked.
 
 # %% tags=["remove-input"]
 LARGE = {
@@ -384,9 +381,9 @@ for label, name in LARGE.items():
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 
 # %% [markdown]
-# There too every condition first picks itself and leaves the query within one to three epochs. Flow and attention leave it
-# before raw embeddings do. A training that was stopped in between would have shown raw embeddings near zero beside
-# attention, as in the paper. It would have shown Flow above both, where the paper has it near zero.
+# There too every model first picks the query itself, and stops within one to three epochs. Flow and attention stop before
+# raw embeddings do. A training that ended in between would have shown raw embeddings near zero beside attention, as in
+# the paper. It would also have shown Flow above both, where the paper has it near zero.
 #
 # ### What the router looks at meanwhile
 #
@@ -427,13 +424,12 @@ interactive.film(
 # ## Does the task need far-away content?
 #
 # The paper's control is a plain four-layer Transformer without any router, which predicts the value at the query. It
-# answers 100% when the evidence is near and 1.9% when it is far (§3.1). How near, the paper does not say; here it is within
+# answers 100% when the evidence is near and 1.9% when it is far (§3.1). The paper does not say how near; here it is within
 # 20 tokens.
 #
-# At the size of this page the plain model learns neither the near nor the far task within the steps that the others get.
-# Those runs decide nothing. We made it learn by making the task smaller: a quarter of the tokens and three eighths of the length, new
-# sequences in each epoch, three times the learning rate and four times the steps (one seed). Then the far control got
-# the same recipe.
+# At the size of this page the plain model learns neither task, so that those runs decide nothing. We made it learn by
+# making the task smaller: a quarter of the kinds of tokens, three eighths of the length, new sequences in each epoch,
+# three times the learning rate and four times the steps (one seed). Near and far evidence got the same recipe.
 
 # %%
 plain = {
@@ -508,10 +504,9 @@ plt.show()
 # %% [markdown]
 # **Once the size and the rate let the plain Transformer learn, far evidence is no harder for it than near evidence.** It
 # answers {glue:text}`reached small, far` of the far questions and {glue:text}`reached small, near` of the near ones
-# (chance: {glue:text}`chance small, far`); the near curve rises later. Nothing cleverer was needed than fewer tokens, shorter sequences, new data and a
-# larger rate: no curriculum, one question per sequence, learned positions. The two trainings took
-# {glue:text}`control minutes` minutes beside other work. So a failure on far evidence is no property of the task. Whether the paper's 1.9%
-# would go away with more steps, at its size, is open.
+# (chance: {glue:text}`chance small, far`); the near curve rises later.
+# Failing on far evidence is therefore no property of the task. Whether the paper's 1.9% would go away with more steps, at
+# its size, is open.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -529,8 +524,8 @@ glue("vocabulary", study.sizes.evidence.vocabulary, display=False)
 # ### Further statements of this section
 #
 # A statement about several experiments reproduces if each of them agrees; the lowest and the highest of their numbers
-# are shown. A rise is counted from zero. The paper's chance of an answer, 1.6%, is one in 64; its vocabulary has 256 tokens,
-# the one used here {glue:text}`vocabulary`.
+# are shown. A rise is counted from zero. The paper's chance of a right answer, 1.6%, is one in 64, and yet its vocabulary
+# has 256 tokens; the one used here has {glue:text}`vocabulary`.
 
 # %% tags=["remove-input"]
 further(
@@ -559,14 +554,14 @@ at_paper = {
     for c in ("all", "others")
 }
 verdict = (
-    f"One layer routes, and so do none: with the query taken out of the candidates, raw embeddings reach "
-    f"{percent(zero['raw embeddings'])} and one layer of attention {percent(zero['attention, depth 1'])} "
+    f"No layer is needed: if the query itself may not be picked, raw embeddings route at "
+    f"{percent(zero['raw embeddings'])} and one layer of attention at {percent(zero['attention, depth 1'])} "
     f"(positions alone: {percent(zero['positions only'])}; chance: {percent(zero[CHANCE])}). "
-    f"If the query may be picked, there is a jump, and it is not one of matching: every model that we watched first "
-    f"picks the query itself, and then learns to prefer the evidence's place. This holds at profile {study.profile} (seeds: {study.seeds}) and at the paper's "
-    f"size, where raw embeddings reach {at_paper['others']} with the query excluded and {at_paper['all']} with it. "
-    f"Of the {len(agreeing)} claims on final precision, some of which cover several rows of the table, {agreeing.sum()} "
-    f"reproduce at this size under both sets of candidates. Why the paper's raw embeddings fail we do not know."
+    f"At the paper's size raw embeddings reach {at_paper['others']}, or {at_paper['all']} if the query may be picked. "
+    f"In that case there is a jump, and it is not one of matching: every model that we watched first "
+    f"picks the query itself, and then learns to prefer the evidence's place. "
+    f"Of the {len(agreeing)} claims on final precision {agreeing.sum()} reproduce here under both sets of candidates. "
+    f"We do not know why the paper's raw embeddings fail."
 )
 closing.close(
     "01_phase_transition",
@@ -587,8 +582,8 @@ closing.close(
 #   second does not follow: $s_{51,350}$ compares two vectors that hold the same token.
 # * **The query as its own candidate.** It explains why precision starts near zero and jumps. It does not explain the
 #   paper's 1.2% at the end of training: our raw embeddings route under either set of candidates.
-# * **The key stands twice and no more.** We draw filler so that it does (`collisions=False`). Could filler repeat the
-#   key, no router could come near the paper's 98%; its own numbers imply the same choice.
+# * **The query's token stands exactly twice.** We draw all other tokens so that they do not repeat it
+#   (`collisions=False`). If they could, no router would come near the paper's 98%. Its numbers imply the same choice.
 # * **Not comparable at this size:** task accuracy, and the number of epochs before the jump.
 #
 # The router that all of this rests on, in full:

@@ -15,19 +15,21 @@
 # %% [markdown]
 # # 2. The latent subspace
 #
-# **The claim.** Attention does not make the query and the evidence alike: behind one Transformer layer their cosine is
-# 0.154 *below* that of random pairs. The signal lies in a subspace, 34 of 128 dimensions of $W_q W_k^\top$. Only the
-# learned projections reach it: with random ones in their place routing drops from 98.4% to 2.6%
+# **The question.** Where in the vectors is the signal that a router finds?
+#
+# **The claim.** Not in their similarity: behind one Transformer layer the cosine of query and evidence is 0.154 *below* that
+# of random pairs. The signal lies in a subspace, 34 of the 128 dimensions of $W_q W_k^\top$, the product of the router's two
+# matrices. Only the learned projections reach it: with random ones in their place routing drops from 98.4% to 2.6%
 # {cite:p}`basu2026routing` (§4.2, Fig. 3).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
 # **To run it again.** `.venv/bin/fci run 02 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# We look inside trained models. How alike are query and evidence? What is left of routing when the projections are
-# replaced or cut? Each number stands beside its control: an untrained model, one trained on shuffled targets, or a
-# router that picks at random. The query is the position that asks, the evidence the position to be picked
-# ([notation](notation.md)). Numbers follow whatever profile and seeds are run; the sentences were written for `quick`.
+# We look inside trained models. The *query* is the position that asks, the *evidence* the position to be picked; both hold
+# the same token ([notation](notation.md)). How alike are their vectors? What is left of routing when the projections are
+# replaced or cut? Each number stands beside its control: an untrained model, one trained on shuffled targets, or a router
+# that picks at random.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -37,10 +39,11 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
+from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
-print(study)
+banner(study)
 
 # %% tags=["hide-input"]
 import inspect
@@ -69,8 +72,8 @@ from fcilib.study.notation import NONE, number, percent, spread, texts
 #
 # The *cosine gap* is the mean cosine of $x_q$ and $x_a$, the vectors of query and evidence, minus that of $x_q$ and a
 # random position. It is positive if matching tokens are more alike than others. The models are those of chapters
-# [1](01_phase_transition.ipynb) and [6](06_escape_routes.ipynb). The floor is the random router's gap: its embeddings
-# were trained without any routing loss.
+# [1](01_phase_transition.ipynb) and [6](06_escape_routes.ipynb). The control is the random router, whose embeddings were
+# trained without any routing loss. As there, `"all"` and `"others"` say whether the router may pick the query itself.
 
 
 # %%
@@ -123,9 +126,9 @@ for c, summary in gap.items():
 # %% [markdown]
 # ## What do random projections destroy?
 #
-# "Random" can be read in two ways. We take the paper's first: new Gaussian matrices replace $W_q$ and $W_k$, with the same
-# Frobenius norm, over {glue:text}`draws` draws. The second keeps the trained form $W_q^\top W_k$ and looks at it through a
-# random orthogonal projection onto $r$ of the $d$ dimensions.
+# "Random" can be read in two ways. In the paper's, new Gaussian matrices replace $W_q$ and $W_k$, with the same Frobenius
+# norm; we take the mean over {glue:text}`draws` draws. The second keeps the product $W_q^\top W_k$, the *form*, and looks at it
+# through a random orthogonal projection onto $r$ of the $d$ dimensions.
 #
 # Beside both we cut the form along its own directions: we keep only its $r$ largest singular values, or all but those.
 
@@ -261,10 +264,10 @@ glue("chance", percent(chance), display=False)
 # %% [markdown]
 # ## Is "34 of 128" few?
 #
-# The paper counts the singular values that hold 90% of the energy, which is the sum of their squares. Such a count means
-# something only beside that of a form that has learned no match. We have two. One is a form as it was initialised. The
-# other was trained on *shuffled targets*, the evidence and labels of other sequences: it can learn where evidence tends to
-# stand, but not that equal tokens match.
+# The paper counts the singular values that hold 90% of the energy, which is the sum of their squares. That count has to
+# be compared with a form that has learned no match. We have two. One is a form as it was initialised. The other was
+# trained on *shuffled targets*, the evidence and labels of other sequences: it can learn where evidence tends to stand,
+# but not that equal tokens match.
 
 # %% mystnb={"figure": {"caption": "Share of the energy of the form in its r largest singular values, against r, as a share of d: mean over seeds, with one standard deviation. Solid, trained; dashed, trained on shuffled targets; dotted, untrained. The horizontal line is 90%; the hollow circle is the paper's 34 of 128.", "name": "fig-spectrum"}, "image": {"alt": "Cumulative energy curves for attention and raw embeddings in two panels, each trained, untrained and with shuffled targets."}} tags=["remove-input", "nbval-ignore-output"]
 LINES = {"trained": "-", "shuffled targets": "--", "untrained": ":"}
@@ -456,11 +459,10 @@ verdict = (
     "Query and evidence are alike, not apart, and a few directions carry the routing, with attention or without. "
     f"The cosine gap behind one layer of attention is {texts(gap['others'], number)['attention, 1 layer']} "
     f"(paper: {claims()['cosine-gap']}). "
-    f"Random matrices destroy routing: {percent(destroyed['attention, 1 layer, trained'])} are left, chance is "
-    f"{percent(chance)}; on raw embeddings it is the same. "
+    f"Random matrices destroy routing, with attention or without: {percent(destroyed['attention, 1 layer, trained'])} are "
+    f"left, and chance is {percent(chance)}. "
     f"90% of the energy lies in {shown['attention, 1 layer, trained']} of the dimensions "
-    f"(paper: {percent(claims()['rank-90'].value)}), and these alone route at {kept_text}. "
-    f"Measured at profile {study.profile}, seeds: {study.seeds}."
+    f"(paper: {percent(claims()['rank-90'].value)}), and these alone route at {kept_text}."
 )
 earlier = sum(len(r.frame) for r in results.values()) // study.seeds
 closing.close(

@@ -15,24 +15,23 @@
 # %% [markdown]
 # # 3. The landscape
 #
-# **The claim.** Of twenty ways to route, only those that compare pairs of tokens succeed. Everything else clusters at 1% to
-# 29%: segments stop at a ceiling of about 25%, bandits find 0.7% to 3.6%, feedback from the Council 1.7%
+# **The question.** Must a router compare pairs of tokens, or is there another way to find the one that matters?
+#
+# **The claim.** Of twenty ways to route, only those that compare pairs succeed. Everything else clusters at 1% to 29%:
+# segments stop at about 25%, bandits find 0.7% to 3.6%, and feedback from the Council, the part that answers, gives 1.7%
 # {cite:p}`basu2026routing` (§4.3, Fig. 4).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
 # **To run it again.** `.venv/bin/fci run 03 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# We train every approach that §4.3 names, on the same task and with the same loop. A precision means little without its
-# *chance*, and chance depends on what is picked: a token of the sequence, a segment, or a token of a segment that is
-# given. It also means little without its *floor*: evidence does not stand everywhere equally often, and a router can
-# profit from positions without looking at any token.
+# We train every approach that §4.3 names, on the same task. A precision means little without two others beside it.
+# *Chance* depends on what is picked: a token of the sequence, a segment, or a token of a given segment. *Positions alone*
+# is what a router finds that looks at no token, since evidence stands in some places more often than in others. The query
+# itself may not be picked ([chapter 1](01_phase_transition.ipynb)).
 #
-# ```{note}
-# Everything on this page has the sizes printed below and three seeds. The query itself is no candidate
-# (`candidates="others"`; [chapter 1](01_phase_transition.ipynb) shows what that changes). MF-OFUL, DOL, the memory bank
-# and the anchors are names in the paper and no definitions: what stands here are our readings ([](silences.md)).
-# ```
+# The paper names MF-OFUL, DOL, the memory bank and the anchors without defining them. What stands here are our readings
+# ([](silences.md)).
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -42,10 +41,11 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
+from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
-print(study)
+banner(study)
 
 # %% tags=["hide-input"]
 import inspect
@@ -74,9 +74,9 @@ from fcilib.tasks import Evidence
 # %% [markdown]
 # ## Which approaches find the evidence?
 #
-# Where the paper names a representation, it is in front. Where it names none, raw embeddings are: the pairwise router
-# finds nearly everything on those, so that a router which fails there fails by itself. A segment is a sixteenth of the
-# sequence. A bandit is given a stretch of 32 tokens that holds the evidence. Both are as in the paper, and so is chance.
+# Each router stands on the representation that the paper names, or else on raw embeddings. The pairwise router finds
+# nearly everything on those, so that a router which fails there fails by itself. A segment is a sixteenth of the sequence.
+# A bandit chooses among the 32 tokens of a segment that holds the evidence. Both are as in the paper, and so is chance.
 
 # %%
 sizes = study.sizes
@@ -203,19 +203,20 @@ glue(
 )
 
 # %% [markdown]
-# **A divide is there, and it is not at 29%.** Of {glue:text}`unpaired` learned approaches that compare no pairs of tokens,
-# none is above {glue:text}`best 1`, and {glue:text}`above` lie above the paper's 29% by more than two points or two standard
-# deviations. {glue:text}`in segments` of those pick
-# segments, and most of what they find is the dotted line: positions.
+# **There is a divide, and it is not at 29%.** Of {glue:text}`unpaired` learned approaches that compare no pairs of tokens,
+# {glue:text}`above` lie above the paper's 29% by more than two points or two standard deviations. The best is at
+# {glue:text}`best 1`. Of those {glue:text}`above`, {glue:text}`in segments` pick segments, and most of what they find is
+# explained by positions alone (the dotted line).
 #
-# **Comparing pairs is not enough.** The global mean and Fourier mixing leave no token behind that could be compared. The
-# rank-1 router needs more steps than it gets here ([chapter 6](06_escape_routes.ipynb)).
+# **Comparing pairs is not enough.** After the global mean and Fourier mixing no token is left that could be compared. The
+# rank-1 router, which has one number per token, needs more steps than it gets here
+# ([chapter 6](06_escape_routes.ipynb)).
 
 # %% [markdown]
 # ## What do positions alone give in the paper?
 #
-# With the query first, and places drawn as ours are, the best that a router can do without looking at any token follows
-# by counting, at the paper's own sizes:
+# If the paper places query and evidence as we do, the best that a router can do without looking at any token follows by
+# counting. At the paper's own sizes:
 
 # %%
 paper_task = Evidence()
@@ -261,9 +262,9 @@ for name, (_, text, _) in floors.items():
     glue(f"floor {name}", text, display=False)
 
 # %% [markdown]
-# What the paper reports for raw embeddings, recurrent states, contrastive pretraining, DOL and random matrices, 1.2% to
-# 2.6%, is about what positions alone give: {glue:text}`floor token, of 512`. Its 24% for segments is less than they give,
-# {glue:text}`floor segment, of 16`. If its data are drawn otherwise, these floors are others.
+# **Much of what fails in the paper finds what positions alone give.** Its numbers for raw embeddings, recurrent states,
+# contrastive pretraining, DOL and random matrices are 1.2% to 2.6%, and positions give {glue:text}`floor token, of 512`.
+# Its 24% for segments is below what they give, {glue:text}`floor segment, of 16`.
 
 # %% [markdown]
 # ## Is 25% a ceiling?
@@ -313,13 +314,12 @@ glue("best 1", first[top], display=False)
 glue("best 4", among[top], display=False)
 
 # %% [markdown]
-# **No line has a ceiling near 25%, and the random one passes it at $m = 4$.** With one segment picked, chance is
-# {glue:text}`m1 random segment` and positions alone give {glue:text}`m1 positions only, segments`. The best router,
-# {glue:text}`best`, finds {glue:text}`best 1`. How high a line starts depends on the segment's length: a mean over few tokens
-# keeps more of each than a mean over many.
+# **No router stops near 25%.** With one segment picked, chance is {glue:text}`m1 random segment`, positions alone give
+# {glue:text}`m1 positions only, segments`, and the best router ({glue:text}`best`) finds {glue:text}`best 1`. With $m = 4$
+# segments even a random choice reaches 25%.
 #
-# A mean still holds its tokens, each weighed by one over their number. A dot product with a segment's mean is the mean of
-# the dot products with its tokens: comparing with a summary is a comparison with every token in it, blurred.
+# A segment's mean still holds its tokens, each with a small weight. The dot product with the mean is the mean of the dot
+# products with the tokens, so that this router compares tokens after all, in a blurred way:
 
 # %%
 router = SegmentRouter(segment=4).build(
@@ -339,8 +339,8 @@ assert torch.allclose(
 #
 # A bandit chooses a token of a given segment and is told whether it was right. LinUCB {cite:p}`li2010linucb`, Thompson
 # sampling {cite:p}`agrawal2013thompson` and OFUL {cite:p}`abbasi2011oful` explore differently, and all assume that the
-# reward is *linear* in the features of a choice. With $x_q$ and $x_j$ side by side as features, a linear reward has a term
-# for each and none for the two together. With the products $x_{q,i}\, x_{j,i}$ as features, it has.
+# reward is *linear* in the features of a choice. If the features are $x_q$ and $x_j$ side by side, a linear reward cannot
+# depend on whether the two match. If they are the products $x_{q,i}\, x_{j,i}$, it can.
 
 
 # %% tags=["remove-input"]
@@ -373,17 +373,17 @@ glue("arms", sizes.arms, display=False)
 glue("one in arms", percent(1 / sizes.arms), display=False)
 
 # %% [markdown]
-# **They lack a product.** Side by side, they find no more than positions alone do. The same LinUCB on the same embeddings,
-# given products, finds {glue:text}`LinUCB, products`. It is neither the learning algorithm nor, as the paper has it, "the
+# **They lack a product.** With the two vectors side by side they find no more than positions alone do. The same LinUCB,
+# on products of the same embeddings, finds {glue:text}`LinUCB, products`. It is neither the learning algorithm nor, as the paper has it, "the
 # quality of the representations". The paper's 3.6% is near {glue:text}`one in arms`, one of {glue:text}`arms`; its 0.7% is
 # below.
 
 # %% [markdown]
 # ## Can half of the comparisons be spared?
 #
-# In our reading of MF-OFUL a bandit looks at each token by itself and chooses which half, or quarter, of the positions the
-# query is compared with; the rest cannot be found. Beside it stand a half drawn at random, and the likeliest positions,
-# counted from the training sequences without any model.
+# In our reading of MF-OFUL a bandit looks at each token by itself and chooses half, or a quarter, of the positions. The
+# query is compared with those, and evidence elsewhere cannot be found. The last two columns say how often the evidence
+# lies in a part chosen without any model: at random, or where it lay most often in training.
 
 # %%
 drawn = [
@@ -430,16 +430,15 @@ budget = {
 labelled(pd.DataFrame.from_dict(budget, orient="index"), "compared with")
 
 # %% [markdown]
-# **A budget buys what its choice of positions covers**, and our bandit chooses worse than a count does. No threshold shows
-# between a half and a quarter. At the paper's sizes positions alone would cover
+# **What a budget finds depends on where it looks.** Our bandit chooses its positions worse than a count does. No threshold shows between a half and a quarter. At the paper's sizes positions alone would cover
 # {glue:text}`floor half of the positions` with one half: its 91.2% needs no more. Its 1.6% at a quarter is less than a
 # quarter drawn at random would hold.
 
 # %% [markdown]
 # ## Does feedback help?
 #
-# In our reading of DOL each token has a score of its own, learned from the routing loss, and what the Council makes of
-# the picks raises or lowers them for the next round. In the first round no score depends on the query.
+# In our reading of DOL each token has a score of its own, learned from the routing loss. The Council reads the picks and
+# raises or lowers their scores for the next round. In the first round no score depends on the query.
 
 # %% tags=["remove-input"]
 ROUNDS = {
@@ -452,8 +451,8 @@ ROUNDS = {
 small_table(ROUNDS, "DOL", "among k", among)
 
 # %% [markdown]
-# **It does not, and hardly could.** All picks of a round get the same number, so that feedback can reject them together
-# and cannot tell them apart. All three stand where positions alone do, as the paper's 1.7% does at its sizes.
+# **It does not.** In our reading all picks of a round get the same feedback, which can reject them together and cannot
+# tell them apart. All three rows find what positions alone do, and so does the paper's 1.7% at its sizes.
 
 # %% [markdown]
 # ## Is matching by meaning another matter?
@@ -481,9 +480,8 @@ accuracy = texts(landscape.summary("accuracy"))
 small_table(CLASSES, "matched by class", "task accuracy", accuracy)
 
 # %% [markdown]
-# **Raw embeddings learn the classes.** A bilinear form can hold any table of which token goes with which, and with a small
-# vocabulary the table can be learned by example. Meaning in a vocabulary that training does not cover is another
-# question, which this task does not ask.
+# **Raw embeddings learn the classes.** The router's product can hold a table of which token goes with which, and a small
+# table can be learned by example. This task does not ask about tokens that training does not cover.
 
 # %% [markdown]
 # ## What does a filter get wrong?
@@ -547,8 +545,9 @@ linked(table, CLAIMS, "approach")
 # %% [markdown]
 # ### Further statements of this section
 #
-# A statement about several approaches reproduces if each of them agrees; the lowest and the highest of their numbers are
-# shown, and those that disagree are named.
+# A statement about several approaches reproduces if each of them agrees. The lowest and the highest of their numbers are
+# shown, and those that disagree are named. The paper counts contrastive pretraining
+# among what avoids comparing pairs, and that is the 100% below; here the router behind it compares pairs.
 
 # %% tags=["remove-input"]
 further(
@@ -567,14 +566,13 @@ further(
 claimed = comparison[comparison.verdict != NONE]
 held = claimed[claimed.verdict == "reproduced"]
 verdict = (
-    f"Most approaches that compare pairs of tokens are above those that do not, but the line is not at 29%. "
-    f"{len(above)} of {len(unpaired)} learned approaches without pairs lie clearly above it, the best at {first[top]}, and most "
-    f"of that is knowing where evidence stands (positions alone: {first['positions only, segments']} of segments; "
+    f"Most approaches that compare pairs of tokens find more than those that do not, but the line is not at 29%. "
+    f"Without pairs {len(above)} of {len(unpaired)} learned approaches lie clearly above it, the best at {first[top]}; "
+    f"knowing where evidence stands gives most of that ({first['positions only, segments']}; "
     f"chance: {first['random segment']}). "
-    f"Bandits fail until their features hold a product ({first['LinUCB']}, then {first['LinUCB, products']}). "
-    f"At the paper's own sizes a router that sees positions and no token would reach {floors['token, of 512'][1]}, the "
-    f"level of what the paper says fails. Of {len(claimed)} approaches with a number in the paper, {len(held)} agree "
-    f"with it. Measured at profile {study.profile}, seeds: {study.seeds}; four approaches are our readings of a name."
+    f"A bandit needs a product among its features: without one LinUCB finds {first['LinUCB']}, with one "
+    f"{first['LinUCB, products']}. Of {len(claimed)} approaches with a number in the paper, {len(held)} agree "
+    f"with it; four approaches are our readings of a name."
 )
 closing.close(
     "03_landscape",
@@ -591,13 +589,13 @@ closing.close(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **What is counted.** A precision near 25%, or near one in thirty, is a success or a failure only beside its chance. The
-#   paper's segment routers and its best bandits lie at chance, or at what positions give.
-# * **What compares.** A dot product with a mean is a mean of comparisons. A bandit compares if its features do. A memory bank
-#   that is addressed by content compares through its slots. What fails for want of a comparison is what never lets the query
-#   meet the tokens: DOL in our reading, bandits on vectors side by side.
-# * **What precedes the router.** With raw embeddings routing as well as anything, the routers of this chapter were given
-#   those. Where the paper had something else in front, it does not say what.
+# * **Chance.** The paper's segment routers and its best bandits lie at chance, or at what positions give. Beside their
+#   chance they are no sign of a partial success.
+# * **What compares.** A dot product with a mean is a mean of comparisons. A bandit compares if its features do, and a memory
+#   bank through its slots. What fails for want of a comparison never lets the query meet the tokens: DOL in our reading,
+#   and bandits on vectors side by side.
+# * **What precedes the router.** Our routers without pairs stand on raw embeddings. The paper does not say what its own
+#   stood on.
 #
 # A segment router, in full:
 

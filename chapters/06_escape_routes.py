@@ -17,21 +17,21 @@
 #
 # **The question.** If a router needs vectors with context, must attention make them, or does something cheaper do?
 #
-# **The claim.** What stands in front of the pairwise router need not be attention: bidirectional Mamba
-# and a Perceiver, even one of a single hub, give it 98.8% to 99.5% routing precision, while a global
-# mean and Fourier mixing leave it below 2% and unidirectional recurrence at 2.2%. A rank-1 router on
-# bidirectional Mamba is the best of all, 99.7% at linear cost {cite:p}`basu2026routing` (§4.6).
+# **The claim.** Something cheaper does. Bidirectional Mamba and a Perceiver, which passes everything through a few *hubs*
+# or a single one, give the pairwise router a precision of 98.8% to 99.5%. A global mean and Fourier mixing leave it below
+# 2%, and left-to-right recurrence at 2.2%. The best is a *rank-1* router, which has one number per token, on bidirectional
+# Mamba: 99.7% at linear cost {cite:p}`basu2026routing` (§4.6).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
-# **How sure.** {glue:text}`sure` Runs at that size are in the [ledger](claims.md).
+# **How sure.** {glue:text}`sure`
 #
 # **To run it again.** `.venv/bin/fci run 06 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# In this notebook the nine entries of the paper's table, and its "no preprocessing" of Table 3, stand in front of the
-# same router and the same Council, the attention that reads what the router picked and answers. Some rows are ours: the
-# two mixers that fail, with their residual connection put back, and positions without any token. The router may pick any
-# position, the query's own included (`"all"`, the paper's literal text), or any other position (`"others"`);
+# The nine entries of the paper's table, and no preprocessing at all ("raw embeddings"), stand in front of the same router.
+# The same *Council*, the attention that reads what the router picked, gives the answer. Some rows are ours: the two mixers
+# that fail, with their residual connection put back, and positions without any token. The router may pick any position,
+# the query's own included (`"all"`, the paper's literal text), or any other (`"others"`);
 # [chapter 1](01_phase_transition.ipynb) shows what that changes.
 
 # %% tags=["parameters"]
@@ -42,10 +42,11 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
+from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
-print(study)
+banner(study)
 
 # %% tags=["hide-input"]
 import inspect
@@ -74,8 +75,8 @@ from fcilib.training.loop import evaluate
 # %% [markdown]
 # ## Which preprocessing lets the router succeed?
 #
-# The paper does not say how deep its bidirectional Mamba is. Ours has one block in each direction: as
-# many scans as the control, two layers of unidirectional Flow.
+# The paper does not say how deep its bidirectional Mamba is. Ours has one block in each direction, and so as many blocks
+# as the control, two layers of left-to-right Mamba ("Flow").
 
 # %%
 CONDITIONS = conditions(
@@ -99,7 +100,7 @@ CONDITIONS = conditions(
 )
 results = study.run_protocols(by_protocol(CONDITIONS))
 
-# %%
+# %% tags=["hide-input"]
 CLAIMS = {label: c.claim for label, c in CONDITIONS.items() if c.claim}
 CLAIMS["attention, 1 layer"] = "bidirectional-attention"
 routing = compare(CLAIMS, results)
@@ -118,12 +119,12 @@ for candidates in results:
         glue(f"accuracy {name}, {candidates}", text, display=False)
 
 # %% [markdown]
-# With the query excluded, every working route of the paper works: bidirectional Mamba reaches
-# {glue:text}`bidirectional Mamba, others`, a single hub {glue:text}`Perceiver, 1 hub, others`. Two routes that failed in
-# the paper work here as well: the unidirectional control reaches {glue:text}`Flow, 2 layers, others`, and no
+# **With the query excluded, every pairwise route that works in the paper works here.** Bidirectional Mamba reaches
+# {glue:text}`bidirectional Mamba, others`, a single hub {glue:text}`Perceiver, 1 hub, others`. Two that fail in
+# the paper work here as well: left-to-right Flow reaches {glue:text}`Flow, 2 layers, others`, and no
 # preprocessing at all {glue:text}`raw embeddings, others`. Chance is {glue:text}`random router, others`. A router
-# that sees positions and no token reaches {glue:text}`positions only, others`, because the evidence cannot stand
-# everywhere.
+# that sees positions and no token reaches {glue:text}`positions only, others`, because evidence stands in some places more
+# often than in others.
 #
 # The rank-1 router has {glue:text}`bidirectional Mamba, rank-1, others` after these few epochs. The last section trains it
 # for longer, and then it routes.
@@ -131,11 +132,10 @@ for candidates in results:
 # %% [markdown]
 # ## Why do the mean and the Fourier transform fail?
 #
-# The paper says that they destroy what tells tokens apart. Taken alone, as we read it, they do: the mean
-# gives every token the same vector. Every Transformer has a residual connection, and FNet itself
-# {cite:p}`leethorp2022fnet` has one too. With it the token is there again, next to whatever the mixing wrote. An
-# unscaled Fourier transform is much larger than the token that it is added to, since its entries are sums over all
-# positions and all of the width; the orthonormal transform has the token's size.
+# The paper says that they destroy what tells tokens apart. Taken alone they do: the mean gives every token the same
+# vector. A Transformer adds a residual connection, and so does FNet {cite:p}`leethorp2022fnet`, where Fourier mixing comes
+# from. With it the token is there again, next to what the mixing wrote. An unscaled Fourier transform sums over all
+# positions and is much larger than the token that it is added to; the orthonormal transform has the token's size.
 
 # %% tags=["remove-input"]
 ablations = {
@@ -171,10 +171,9 @@ labelled(
 # %% [markdown]
 # ## Routing is not reasoning
 #
-# The paper's second column: at equal routing its bidirectional Mamba answers 32.2% of the questions and
-# its 16 hubs 73.0%, which it puts down to the richer representation. All conditions share one Council
-# and one head. The Council is handed the eight best positions and what follows each, and has to find the value among
-# them.
+# In the paper bidirectional Mamba and 16 hubs route equally well, and answer 32.2% and 73.0% of the questions. It explains
+# this by the richer representation. Here all conditions share one Council, which reads the eight best positions and the
+# token after each, and has to find the value among them.
 
 # %%
 answers = compare(
@@ -191,7 +190,7 @@ figures.claims_figure(answers)
 plt.show()
 
 # %% [markdown]
-# A gap of the paper's size between recurrence and hubs does not show. One layer of attention answers
+# **A gap of the paper's size between recurrence and hubs does not show.** One layer of attention answers
 # {glue:text}`accuracy attention, 1 layer, others` of the questions, bidirectional Mamba
 # {glue:text}`accuracy bidirectional Mamba, others`, the 16 hubs {glue:text}`accuracy Perceiver, 16 hubs, others`, and raw
 # embeddings {glue:text}`accuracy raw embeddings, others`. A Council that reads random tokens answers
@@ -269,7 +268,7 @@ for council, values in by_council.items():
         glue(f"{council}, {name}", percent(value), display=False)
 
 # %% [markdown]
-# What the Council is told decides. Marked picks lift attention from {glue:text}`8 picks, attention, 1 layer` to
+# **What the Council is told decides.** Marked picks lift attention from {glue:text}`8 picks, attention, 1 layer` to
 # {glue:text}`8 picks, ranks marked, attention, 1 layer`, and the hubs from {glue:text}`8 picks, Perceiver, 16 hubs` to
 # {glue:text}`8 picks, ranks marked, Perceiver, 16 hubs`, at the same routing. In the paper
 # attention and hubs answer twice as many questions as a recurrence. Without marks there is no such gap here; with marks
@@ -325,8 +324,8 @@ labelled(
 # ## Rank one, in linear time
 #
 # The rank-1 router has one number per token, the fingerprint $s_i = v^\top h_i$, and scores a pair by the product of
-# two. A query with a positive fingerprint likes the largest fingerprints best, a query with a negative one the smallest.
-# So `route` multiplies nothing. It picks what the scores of training would pick:
+# two. For a query with a positive fingerprint the largest fingerprints are best, and for a negative one the smallest. At
+# inference no product is needed:
 
 # %%
 router = FingerprintScores(study.sizes.width)
@@ -343,15 +342,14 @@ Code(inspect.getsource(FingerprintScores.route), language="python")
 # %% [markdown]
 # One number per token ranks all candidates the same way for every query of a sequence, or the opposite way. The router
 # itself therefore cannot compare a query with a token. It can only find tokens that the representation has marked
-# beforehand. A sequence of this task holds one question, and a recurrence that has read the question can do the marking:
-# the comparison then happens in the layer in front of the router.
+# beforehand. A sequence of this task holds one question. A recurrence that has read it can mark the token that matches,
+# so that the comparison happens in the layer in front of the router.
 #
 # ### Can it be done at all?
 #
 # Yes, and with less than the paper uses. Below, the weights of one *left-to-right* Mamba block are set by
-# hand; nothing is trained. The step size opens only where the token before is the marker, so that the state takes up a
-# code of the query's token and nothing else. Every later token reads the state with its own code. What comes out is
-# the inner product of two codes, which is largest for the same token. `fcilib/model/by_hand.py` has every weight.
+# hand; nothing is trained. The block's state stores a code of the query's token and nothing else. Every later token
+# reads the state with its own code. What comes out is the inner product of two codes, which is largest for equal tokens. `fcilib/model/by_hand.py` has every weight.
 
 # %%
 by_hand = {}
@@ -366,9 +364,9 @@ for candidates in ("all", "others"):
 # %% [markdown]
 # ### What does it reach without comparing?
 #
-# Two floors, by counting. A rule that sees positions alone picks the last position that evidence can have. A
-# fingerprint without context adds one bit: its sign, which splits the tokens into two halves. The best such rule picks
-# the last candidate of the query's half. Whatever lies above the second floor has compared tokens.
+# Two levels follow by counting. A rule that sees positions alone picks the last position that evidence can have. A
+# fingerprint without context adds one bit, its sign, which splits the tokens into two halves; the best rule then picks the
+# last candidate of the query's half. Whatever lies above the second level has compared tokens.
 
 
 # %%
@@ -490,23 +488,19 @@ glue(
 )
 
 # %% [markdown]
-# Set by hand, the rank-1 router reaches {glue:text}`by hand`. After the {glue:text}`epochs` epochs of this chapter's
-# first table it has {glue:text}`bidirectional Mamba, rank-1, others`, no more than the rule with one bit,
-# {glue:text}`by sign`.
-#
-# After {glue:text}`settled` epochs it routes in all trials but one. On fixed sequences at the paper's learning rate, 0.001,
-# it stays at {glue:text}`lowest fixed`, between the two floors. *The paper's 99.7% appears without positions, at the
-# higher rate*: {glue:text}`no positions fixed` on fixed sequences and {glue:text}`no positions fresh` on fresh ones. With
-# positions, fresh sequences or the higher rate bring it close, {glue:text}`with positions`. With the query among the
-# candidates the rank-1 router was trained for the few epochs of the first table only
+# **After {glue:text}`settled` epochs it routes in all trials but one.** On fixed sequences at the paper's learning rate,
+# 0.001, it stays at {glue:text}`lowest fixed`, near the rule with one bit ({glue:text}`by sign`). With fresh sequences, or
+# at the higher rate, it reaches {glue:text}`with positions`. Without positions and at the higher rate it reaches the
+# paper's 99.7%: {glue:text}`no positions fixed` on fixed sequences and {glue:text}`no positions fresh` on fresh ones. With
+# the query among the candidates it was trained only for the few epochs of the first table
 # ({glue:text}`bidirectional Mamba, rank-1, all`); the weights set by hand show that it can route there too.
 #
-# The curves are flat for the first epochs and then rise within a few. Whoever stops on the flat part sees a router that
-# cannot learn. (The loss in the table also counts the answers. On fixed sequences they are learned by heart, on fresh
-# ones hardly at all, whether the router routes or not.)
+# The curves are flat for the first epochs and then rise within a few. Training that stops on the flat part shows a router
+# that does not learn. (The loss in the table also counts the answers, which are learned by heart on fixed sequences and
+# hardly at all on fresh ones.)
 #
-# The claim that one number per token suffices thus holds in this form: one number suffices for one question, once the
-# layer in front of it has compared every token with that question.
+# One number per token is therefore enough for one question, once the layer in front of the router has compared every
+# token with that question.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -541,20 +535,19 @@ failing = "; ".join(
 zero = precision["others"]["mean"]
 rank_one = {key: final.precision[name] for key, name in names.items()}
 verdict = (
-    f"The paper's working routes work, and so does no route at all: raw embeddings route at "
+    f"The paper's cheap routes work, and so does no preprocessing at all: raw embeddings route at "
     f"{percent(zero['raw embeddings'])} with the query excluded (chance {percent(zero[CHANCE])}). Of the "
-    f"{len(agreeing)} routing precisions in the table of §4.6, {agreeing.sum()} reproduce under both "
-    f"protocols. These do not: {failing}. The rank-1 router is a matter of training: on the same sequences and at the "
-    f"same learning rate, more epochs leave it at {percent(rank_one['fixed', 'learned', 1e-3])}; a higher rate brings it to "
-    f"{percent(rank_one['fixed', 'learned', 3e-3])}, new sequences in every epoch to {percent(rank_one['fresh', 'learned', 1e-3])}, and both, "
-    f"without positions, to {percent(rank_one['fresh', 'none', 3e-3])}. Of the {len(answering)} task accuracies {answering.sum()} reproduce, and what the Council is told of its "
-    f"picks changes them more than the representation does."
+    f"{len(agreeing)} routing precisions in the table of §4.6, {agreeing.sum()} reproduce whether the query may be picked or "
+    f"not. These do not: {failing}. The rank-1 router depends on its training: more epochs alone leave it at "
+    f"{percent(rank_one['fixed', 'learned', 1e-3])}, and with new sequences in every epoch it reaches "
+    f"{percent(rank_one['fresh', 'learned', 1e-3])}. Of the {len(answering)} task accuracies {answering.sum()} reproduce. "
+    f"What the Council is told of its picks changes them more than the representation does."
 )
 evidence = study.sizes.evidence
 sure = (
-    f"Measured at profile {study.profile}: {evidence.length} tokens of {evidence.vocabulary}, "
-    f"{study.sizes.training.epochs} epochs of {study.sizes.training.sequences:,} sequences, seeds: {study.seeds}; the "
-    f"longer trainings and the Councils have one seed. The paper has 512 tokens of 256 and 40 epochs."
+    f"Measured on {evidence.length} tokens of {evidence.vocabulary} kinds, in {study.sizes.training.epochs} epochs, with "
+    f"seeds: {study.seeds}; the longer trainings and the Councils have one seed. The paper has 512 tokens of 256 kinds and "
+    f"40 epochs."
 )
 glue("sure", sure, display=False)
 closing.close(
@@ -567,19 +560,18 @@ closing.close(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **The working routes work, and so does no route at all.** Raw embeddings under the same router and
-#   the same training route as the escape routes do ([chapter 1](01_phase_transition.ipynb) shows why). This task
-#   therefore cannot show that routing needs context; [chapter 9](09_context_ladder.ipynb) has tasks that can.
-# * **Unidirectional recurrence.** Its residual alone would do, as raw embeddings show. The query also stands before the
-#   evidence, as in the paper's example, so that a forward scan has read the key by the time it reaches the evidence. What
-#   the scan contributes was not told apart here.
-# * **The two failures** are those of our reading, without a residual. Fourier mixing lies above the
-#   paper's 0.9% by more than the rule allows, because positions alone reach as much. With a residual, and a transform no
-#   larger than the token, both mixers route.
-# * **The rank-1 router** has to have its comparison done for it, and that takes longer to learn.
-# * **The accuracies** are the Council's before they are the representation's. With marked picks attention and hubs answer
-#   more than the paper has them answer, without marks much less. A recurrence is not bound to the paper's 32.2% either:
-#   the one in front of the rank-1 router above, without positions and on fixed sequences, answers
+# * **Nothing in front of the router works as well as the escape routes do** ([chapter 1](01_phase_transition.ipynb) shows
+#   why). This task therefore cannot show that routing needs context; [chapter 9](09_context_ladder.ipynb) has tasks that
+#   can.
+# * **Left-to-right recurrence.** Its residual alone would do, as raw embeddings show. The query also stands before the
+#   evidence, so that a forward scan has read it by the time it reaches the evidence. What the scan contributes was not
+#   measured here.
+# * **The two failures** are those of our reading, without a residual. Fourier mixing is above the paper's 0.9% because
+#   positions alone reach as much. With a residual, and a transform no larger than the token, both mixers route.
+# * **The rank-1 router** needs a layer that does the comparison, and that takes longer to learn.
+# * **The accuracies** depend on the Council more than on the representation. With marked picks attention and hubs answer
+#   more than in the paper, without marks much less. A recurrence can also pass the paper's 32.2%: the one in front of the
+#   rank-1 router above, without positions and on fixed sequences, answers
 #   {glue:text}`recurrence answers`. Which Council the paper had, we cannot tell.
 # * **What is not comparable.** Task accuracy depends on the profile's sizes far more than routing does; read the
 #   verdicts on it with that in mind.

@@ -15,21 +15,20 @@
 # %% [markdown]
 # # 8. The protocol audit
 #
-# **The claim.** The paper states its results and leaves much of the protocol open: what may be picked, whether positions
-# are added, which of query and evidence comes first, how a tie is counted {cite:p}`basu2026routing` (§3, §4.1, §4.3, §4.6).
-# A result that holds under one reading is a result about that reading.
+# **The question.** The paper leaves much of its protocol open: what may be picked, whether positions are added, which of
+# query and evidence comes first, how a tie is counted. Is there a reading under which its results appear?
+#
+# **The claim.** Raw embeddings and recurrent states fail, at 35% at most. One layer of attention succeeds, at 98% at least.
+# Routers that pick segments and compare no pairs of tokens stay at 29% or below {cite:p}`basu2026routing` (abstract, §4,
+# §5).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
 # **To run it again.** `.venv/bin/fci run 08 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# We vary every silence and hold each claim against all readings at once, as a specification curve does
-# {cite:p}`simonsohn2020specification`.
-#
-# ```{note}
-# One seed throughout, at the sizes printed below: what a choice does has to stand out from what a seed does, which the
-# earlier chapters measured with three. Numbers at the paper's sizes are marked so.
-# ```
+# We vary what the paper leaves open, train under every variant, and hold each claim against all of them at once, as a
+# specification curve does {cite:p}`simonsohn2020specification`. The *query* is the position that asks, the *evidence* the
+# one to be picked; both hold the same token. All trainings have one seed, unless a table says otherwise.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -39,10 +38,11 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
+from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
-print(study)
+banner(study)
 
 # %% tags=["hide-input"]
 import itertools
@@ -69,9 +69,9 @@ from fcilib.tasks import Evidence
 # %% [markdown]
 # ## The whole argument in ten seconds
 #
-# Take random vectors for tokens, with or without a random vector per position, and compare by the plain dot product,
-# $s_{qj} = x_q \cdot x_j$. Nothing is trained. Where does the query at $q$ find its nearest vector: at the evidence, which
-# holds the same token, or at itself?
+# Take a random vector for each token, with or without a random vector for each position, and compare by the plain dot
+# product, $s_{qj} = x_q \cdot x_j$. Nothing is trained. Which vector is nearest to the query's? In the table the query may
+# not be picked (`others`), or it may (`all`).
 
 # %%
 begun = time.perf_counter()
@@ -119,10 +119,10 @@ for added, values in demo.items():
         )
 
 # %% [markdown]
-# If the query may not pick itself, untrained vectors find the evidence in
+# If the query may not be picked, untrained vectors find the evidence in
 # {glue:text}`no positions others evidence is nearest` of the sequences, and in
-# {glue:text}`positions others evidence is nearest` if each position adds a vector of its own. If it may, the two tie in
-# {glue:text}`no positions all query and evidence tie` without positions; with positions the query comes first in
+# {glue:text}`positions others evidence is nearest` if each position adds a vector of its own. If it may, query and evidence tie in
+# {glue:text}`no positions all query and evidence tie` without positions, and with positions the query itself is nearest in
 # {glue:text}`positions all query alone is nearest`. **"Chance level" and "nearly perfect" are one sentence of the protocol
 # apart, before a single step of training.** The rest of this page asks what training makes of it.
 
@@ -130,9 +130,9 @@ for added, values in demo.items():
 # ## What is open
 #
 # For each choice the first option is our *centre*: the paper's text, as literally as it can be taken. From there each
-# choice is changed alone, and those that matter most are changed together. Each training is *counted* in four ways: a tie
-# between the evidence and another candidate is shared, lost or won; or the evidence need only be among the router's $k$
-# picks.
+# choice is changed alone, and those that matter most are changed together. A tie between the evidence and another candidate
+# can be shared, lost or won, or it can be enough that the evidence is among the router's $k$ picks. Each training is
+# counted in all four ways.
 
 # %%
 sizes = study.sizes
@@ -230,9 +230,10 @@ labelled(
 # %% [markdown]
 # ## How often does each claim hold?
 #
-# The paper draws its line itself. Whatever lacks an ingredient stays below 35%, and whatever has both is above 98% (§5);
-# whatever avoids a pairwise comparison is at 29% or below (abstract). Five approaches stand for its headlines. For each we
-# count in how many trainings the claim holds.
+# In the paper routing needs context on both sides and a comparison of pairs. Whatever lacks one of these stays below 35%,
+# and whatever has both is above 98% (§5). Whatever avoids a pairwise comparison is at 29% or below (abstract). Five
+# approaches stand for its headlines. For each we count in how many trainings the claim holds, with ties shared; the next
+# two columns count the ties as lost and as won.
 
 # %%
 pairwise = Investigator()
@@ -357,8 +358,8 @@ for approach, part in shared_ties.groupby("approach", sort=False):
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "approach")
 
 # %% [markdown]
-# "Holds in" counts trainings with ties shared; beside it, the same trainings with their ties counted as lost or won.
-# Centre, lowest and highest are precisions with ties shared.
+# Only one layer of attention comes near its claim, and under fewer than half of the protocols. The right half of the table
+# has the precision at the centre, the lowest and the highest one, and chance.
 #
 # ### Pick a protocol
 #
@@ -411,8 +412,8 @@ glue(
 )
 
 # %% [markdown]
-# The claim that raw embeddings fail holds in {glue:text}`raw held` trainings if ties share their credit. It holds in more
-# if they count as lost. There are three reasons, and no others.
+# Raw embeddings fail in {glue:text}`raw held` trainings if ties are shared, and in more if they count as lost. There are
+# three reasons, and no others.
 #
 # * **Ties count as lost.** Without positions the query and the evidence are the same vector. If the query may be picked
 #   and a tie is a failure, none of the {glue:text}`raw lost count` such trainings is above {glue:text}`raw lost`.
@@ -428,8 +429,8 @@ glue(
 # %% [markdown]
 # ## Is there a protocol under which the two part?
 #
-# The phase transition is two numbers under one protocol: low without a layer, high with one. Every protocol that both
-# were run under gives four points, one for each way of counting; the paper's would lie in the upper left corner.
+# The paper has both under one protocol: raw embeddings low, one layer of attention high. Every protocol that both were run
+# under gives four points, one for each way of counting. The paper's would lie in the upper left corner.
 
 # %% mystnb={"figure": {"caption": "Precision with one layer of attention against precision without any, a point for each protocol and way of counting that both were run under. The hollow circle is the paper's; the shaded corner is where both of its claims hold, below 35% without a layer and 98% or more with one. One seed.", "name": "fig-audit-both"}, "image": {"alt": "A scatter plot of the precision of attention against that of raw embeddings, with the paper's corner at the upper left shaded."}} tags=["remove-input", "nbval-ignore-output"]
 shared = [*CHOICES, "counted"]
@@ -481,17 +482,17 @@ glue("largest gap", f"{100 * gap:.0f}", display=False)
 # {glue:text}`largest gap` points at most. What makes raw embeddings fail makes one layer of attention fail as well: the tie,
 # the missing loss, too few steps.
 #
-# One gap in this grid matters: its learning rates are a factor of ten apart. [Chapter 1](01_phase_transition.ipynb) has one
-# in between. When training ends there, attention no longer picks the query itself, and raw embeddings still do. That is
-# the nearest to the paper's figure that we know, and with more steps it goes away.
+# The learning rates of this grid are a factor of ten apart. [Chapter 1](01_phase_transition.ipynb) has one in between. When
+# training ends there, attention no longer picks the query itself, and raw embeddings still do. That is the nearest to the
+# paper's figure that we know, and with more steps it goes away.
 
 # %% [markdown]
 # ## Fixed or fresh sequences, and training until the curve is flat
 #
 # Everything above trains for {glue:text}`short epochs` epochs over the same sequences. The paper says 40 epochs of 8,000,
 # and not whether the 8,000 are drawn once. So the headline conditions were trained for {glue:text}`settled epochs` epochs,
-# on sequences that are repeated ("fixed") and on new ones ("fresh"). One row varies a last choice: whether the Council,
-# the part that answers, is told which of the tokens it reads was picked first.
+# on sequences that are repeated ("fixed") and on new ones ("fresh"). In the row "ranked picks" the Council, the part that
+# answers, is told which of the tokens it reads was picked first. The query may be picked only where a row says "all".
 
 # %%
 known = catalogue(study.sizes)
@@ -595,22 +596,21 @@ glue("not yet", "; ".join(missing) or "none", display=False)
 # {glue:text}`precision raw embeddings, "all", fresh` on fresh ones. Segments, to which the paper gives 29% at most, reach
 # {glue:text}`precision segments of embeddings, mean, fresh` on fresh sequences.
 #
-# **For the rank-1 router the data decide.** [Chapter 6](06_escape_routes.ipynb) has its trainings: it needs new sequences or a
-# higher learning rate, where the pairwise router needs neither.
+# **For the rank-1 router the data decide.** It needs new sequences or a higher learning rate
+# ([chapter 6](06_escape_routes.ipynb)), where the pairwise router needs neither.
 #
 # **What the Council is told decides the answers.** One layer of attention answers
 # {glue:text}`accuracy attention, 1 layer, fresh` of the questions on fresh sequences, and
 # {glue:text}`accuracy attention, 1 layer, ranked picks, fresh` if the Council knows which pick came first. This one choice
-# moves accuracy by more than the paper's accuracies of working routes lie apart, 30.6% to 75.6%. They can't be read as a
-# property of the representation.
+# changes accuracy by more than the paper's working routes differ, 30.6% to 75.6%. Their accuracies cannot be read as
+# properties of the representation.
 # Not yet run under both kinds of data at this size: {glue:text}`not yet`.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The table says of each claim whether it holds in the other chapters, under either set of candidates (three seeds, at this
-# size), and in how many of this page's trainings. [The ledger](claims.md) asks for more: the paper's sizes. Chance stands
-# in the table above.
+# For each claim, the columns "all" and "others" say whether it holds in the other chapters (three seeds, at this size), and
+# the last column in how many of this page's trainings it holds. Chance is in the table above.
 
 # %%
 entries = ledger(study.records, study.sizes)
@@ -648,11 +648,9 @@ verdict = (
     else f"Raw embeddings fail and one layer of attention succeeds in {len(corner)} of {len(both)} protocols."
 )
 verdict += (
-    f" Counted over trainings, with ties shared: raw embeddings fail in {held('raw embeddings')}, one layer of attention "
-    f"succeeds in {held('attention, 1 layer')}, one layer of unidirectional recurrence fails in "
-    f"{held('Flow, 1 layer')}, segments stay under their ceiling in {held('segments')}. Whether the query may be "
-    f"picked, how a tie is counted, and whether training runs to its end decide more than a layer does. One seed, at "
-    f"profile {study.profile}; the counts are no probabilities."
+    f" If ties are shared, raw embeddings fail in {held('raw embeddings')} trainings, and one layer of attention succeeds "
+    f"in {held('attention, 1 layer')}. Whether the query may be picked, how a tie is counted, and whether training runs "
+    f"to its end decide more than a layer does. Each training has one seed; the counts are no probabilities."
 )
 models = len(set(conditions.values()))
 cost = trained(study, [results], TRAINED.replace("{models}", str(models)))
@@ -661,12 +659,10 @@ close("08_protocol_audit", "The protocol audit", verdict, cost)
 # %% [markdown]
 # ## What differs, and why
 #
-# * **One sentence of the protocol decides more than a layer does.** Whether the query is its own candidate, whether
-#   positions are added and how a tie is counted move raw embeddings from nothing to everything.
-# * **A small learning rate looks like an impossibility.** At a tenth of the rate the router has learned that tokens are to
-#   be equal, and not yet which of the two equal ones to pick.
-# * **The rank-1 router is not judged by the counts.** {glue:text}`short epochs` epochs over the same sequences are too few
-#   for it. With more steps on new sequences it routes.
+# * **A small learning rate looks like an impossibility.** At a tenth of the rate the router has learned to prefer equal
+#   tokens, and not yet which of the two equal ones to pick.
+# * **The counts do not judge the rank-1 router.** {glue:text}`short epochs` epochs over the same sequences are too few
+#   for it.
 # * **What was not varied:** width, length, vocabulary, the optimizer and its weight decay.
 # * **What the counts are.** Each training counts as one, though some protocols are likelier than others to be what the
 #   paper did.

@@ -15,10 +15,10 @@
 # %% [markdown]
 # # 9. The context ladder
 #
-# **The question.** What does a router need to know about a token, beside the token itself?
+# **The question.** If several tokens look like the one to be picked, what must a router know about their context?
 #
-# **The claim.** Routing needs vectors with context from both sides *and* a pairwise comparison; six ways to make such
-# vectors work alike, and a recurrence in one direction does not {cite:p}`basu2026routing` (§4.6, §5).
+# **The claim.** Routing needs vectors with context from both sides *and* a pairwise comparison. Six ways to make such
+# vectors work alike, and a recurrence in one direction does not work {cite:p}`basu2026routing` (§4.6, §5).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
@@ -26,10 +26,10 @@
 #
 # **To run it again.** `.venv/bin/fci run 09 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# The paper's task cannot decide its claim: in it the evidence is the only token equal to the query, and raw embeddings
-# show that ([chapter 1](01_phase_transition.ipynb)). In this notebook the evidence has *look-alikes*, and what tells it
-# apart moves away from the token, rung by rung. The router is the paper's pairwise Investigator throughout, and the
-# query itself is no candidate.
+# The paper's task cannot decide its claim: the *evidence*, the position to be picked, is the only other token equal to the
+# *query*, and raw embeddings suffice ([chapter 1](01_phase_transition.ipynb)). Here the evidence has *look-alikes*, and
+# what tells it from them moves away from the token, rung by rung. The router is the paper's pairwise one, and may not pick
+# the query itself.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -39,13 +39,15 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
+from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
 base, budget = study.sizes.ladder, study.sizes.climbing
-print(
+banner(
+    study,
     f"profile {study.profile}, seeds {study.seeds}: {base.length} tokens "
-    f"of {base.vocabulary} kinds, vectors of width {study.sizes.width}"
+    f"of {base.vocabulary} kinds, vectors of width {study.sizes.width}",
 )
 
 # %% tags=["hide-input"]
@@ -81,7 +83,9 @@ from fcilib.training.loop import evaluate
 # ## Four rungs
 #
 # Each sequence holds a query, the evidence and three look-alikes, at random places. The model has to give the value
-# that follows the evidence. A router that knows only what the evidence looks like picks one of four.
+# that follows the evidence. A router that cannot tell the four apart picks one of them by chance. On `token` the token
+# itself tells the evidence from the others, on `left` the token before it, on `right` the token after it, and on `hop` a
+# definition elsewhere in the sequence:
 
 # %% mystnb={"figure": {"caption": "One drawn sequence of each rung. A sequence is a row, a token a cell. Token 0 marks the query, token 1 a definition. The frames show what tells the evidence from its look-alikes: nothing but the token itself (token), the token before it (left), the token after it (right), or a definition that maps the query's token to the evidence's (hop).", "name": "fig-rungs"}, "image": {"alt": "Four rows of numbered cells. In each, the query, the evidence and three look-alikes are coloured, and frames mark the cells that tell the evidence apart."}} tags=["hide-input", "nbval-ignore-output"]
 RUNGS = ("token", "left", "right", "hop")
@@ -142,8 +146,8 @@ plt.show()
 # %% [markdown]
 # ## Which vectors climb how far?
 #
-# Twelve representations stand in front of the same router. Each trains for {glue:text}`steps` steps on
-# {glue:text}`sequences` sequences that come back every epoch.
+# Twelve representations stand in front of the same router. Each trains for {glue:text}`steps` steps, over and over on the
+# same {glue:text}`sequences` sequences.
 
 # %%
 # The paper's sparse pattern, and as large a share of a sequence as there:
@@ -217,20 +221,22 @@ seen = before.float().mean().item()
 glue("seen", percent(seen), display=False)
 
 # %% [markdown]
-# Context helps only if it contains what tells the evidence apart.
+# Context helps only if it contains what tells the evidence apart. (*Flow* is the paper's name for a recurrence, one or more
+# Mamba blocks.)
 #
 # * On `token` nothing else is needed. Every representation finds the evidence, the raw embeddings included.
 # * On `left` the distinguishing token comes *before* the evidence, and a left-to-right recurrence finds it:
 #   {glue:text}`Flow left`. Raw embeddings stay at {glue:text}`raw embeddings left`.
-# * On `right` it comes *after*. Here the paper's sentence about recurrence holds: left to right gives
+# * On `right` it comes *after*. Here the paper's claim about recurrence holds: left to right gives
 #   {glue:text}`Flow right`, both directions give {glue:text}`bidirectional Flow right`.
-# * Attention over all positions learned neither: {glue:text}`attention, 1 layer left` and
-#   {glue:text}`attention, 1 layer right`. Attention within a window of {glue:text}`window` tokens learned both.
+# * One layer of attention over all positions learned neither `left` nor `right`: {glue:text}`attention, 1 layer left` and
+#   {glue:text}`attention, 1 layer right`. Attention within a window of {glue:text}`window` tokens ("sparse attention") learned both.
 # * On `hop` two causal layers get farthest, {glue:text}`causal attention, 2 layers hop`. A causal model can know the
 #   definition in {glue:text}`seen` of the sequences, those where it stands before the query or before the evidence.
 
 # %% [markdown]
-# The same runs among *all* candidates, where the evidence also has to be told from everything that does not look alike:
+# So far only the evidence and its look-alikes count. The next table scores the same runs over *all* positions but the
+# query, so that the evidence must also be found among tokens that do not look like it:
 
 # %% tags=["remove-input"]
 labelled(
@@ -247,8 +253,8 @@ labelled(
 # ## Which part of the Mamba block does it?
 #
 # Flow's block is two things: a convolution that hands each token the three before it, and a scan that carries a state
-# along the sequence. Either can be left out. `scan=False` leaves the convolution alone; `conv=1`, a convolution of one
-# tap, leaves the scan alone.
+# along the sequence. Either can be left out: `scan=False` keeps only the convolution, and `conv=1`, a convolution of one
+# tap, keeps only the scan.
 
 # %%
 PARTS = {
@@ -295,16 +301,16 @@ for way, result in {"left": one_way, "right": two_ways}.items():
         glue(f"{name} {way}", text, display=False)
 
 # %% [markdown]
-# The convolution alone does all of it: {glue:text}`convolution alone left` on `left` and
+# **The convolution alone does all of it:** {glue:text}`convolution alone left` on `left` and
 # {glue:text}`convolution alone right` on `right`. The scan alone gets to {glue:text}`scan alone left` and
-# {glue:text}`scan alone right` in the same steps. (One seed.) So these two rungs do not show what a recurrence is good
-# for; four taps are enough where a neighbour tells.
+# {glue:text}`scan alone right` in the same steps. (One seed.) These two rungs therefore do not show what a recurrence is
+# good for. Where a neighbour tells, four taps are enough.
 
 # %% [markdown]
 # ## Was the training too short?
 #
-# A representation that stays at chance may only be slow. So one layer of attention on `left`, and the stack on `hop`, get more: new sequences in every epoch,
-# so that nothing can be learned by heart, and {glue:text}`twice` or {glue:text}`four times` steps. One seed. On `left`
+# A representation that stays at chance may only be slow. One layer of attention on `left`, and bidirectional Flow followed
+# by attention on `hop`, therefore get more: new sequences in every epoch, so that nothing can be learned by heart, and {glue:text}`twice` or {glue:text}`four times` steps. One seed. On `left`
 # attention is also tried with sines and cosines for positions, in which "one to the left" is the same rotation everywhere.
 #
 # `hop` also gets a curriculum. For the first {glue:text}`lesson epochs` of {glue:text}`hop epochs` epochs the model
@@ -437,15 +443,15 @@ glue(
 )
 
 # %% [markdown]
-# On `left`, attention over all positions stays at chance: {glue:text}`longer attention, 1 layer left` after
+# **On `left`, one layer of attention over all positions stays at chance:** {glue:text}`longer attention, 1 layer left` after
 # {glue:text}`four times` steps, and {glue:text}`longer attention, sines and cosines left` with sines and cosines after
 # {glue:text}`twice`.
 #
-# Two causal layers are another matter. On `left` they were still rising when the shorter training ended
+# Two causal layers were still rising on `left` when the shorter training ended
 # ({glue:text}`causal attention, 2 layers left`, one seed far above the others), and
 # they got no more here.
 #
-# On `hop` the curriculum does not help: once the evidence has joined, the stack is at
+# **On `hop` the curriculum does not help.** Once the evidence has joined, the model is at
 # {glue:text}`longer bidirectional Flow, then attention, after a lesson hop`. We have not shown that another
 # lesson, or more of this one, would not.
 #
@@ -496,19 +502,18 @@ labelled(
 
 # %% [markdown]
 # One layer of attention is enough for `left` and `right`: each position attends to its neighbour and copies the
-# neighbour's token. It is enough for `hop` as well, and this is worth a second look, because `hop` seems to chain two
-# facts. Each token attends to *the other occurrence of itself* and copies its place. Say that the definition "k means m" has k at
+# neighbour's token. It is enough for `hop` as well, although `hop` seems to chain two facts. Each token attends to *the other occurrence of itself* and copies its place. Say that the definition "k means m" has k at
 # position 5 and m at position 6. The query k then holds 5 and the evidence m holds 6. The two places differ by one, and
 # the router compares them. The comparison in the router is the second step of the chain.
 #
-# So attention over all positions fails on these rungs in training, not for want of capacity. For Flow on `right` no such
-# weights exist: its vector at a candidate is a function of what stands before it.
+# Attention over all positions therefore fails on these rungs in training, and not for want of capacity. For left-to-right
+# Flow on `right` no such weights exist: its vector at a candidate is a function of what stands before it.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The paper's number for each representation on its own task, and the rungs that it climbs here: those where its precision
-# among look-alikes is above one half, chance being one quarter.
+# The table has the paper's number for each representation on the paper's task, and the rungs that it climbs here. A rung is
+# climbed if precision among look-alikes is above one half; chance is one quarter.
 
 # %% tags=["remove-input"]
 PAPER = {
@@ -544,15 +549,6 @@ labelled(
 
 # %% tags=["remove-cell"]
 mean = means.map(percent)
-part = {
-    "left": one_way.summary("precision_lookalike")["mean"].map(percent),
-    "right": two_ways.summary("precision_lookalike")["mean"].map(percent),
-}
-longest = (
-    long_runs["left"]
-    .summary("precision_lookalike")
-    .loc["attention, 1 layer", "mean"]
-)
 best_hop = max(
     means.loc[shown, "hop"].max(),
     long_runs["hop"].summary("precision_lookalike")["mean"].max(),
@@ -560,22 +556,18 @@ best_hop = max(
 verdict = (
     f"A vector has to hold what tells the evidence from its look-alikes, and no more. If the token itself tells, raw "
     f"embeddings suffice ({mean.loc['raw embeddings', 'token']}). If the token before tells, a left-to-right "
-    f"Mamba block suffices ({mean.loc['Flow', 'left']}; raw embeddings {mean.loc['raw embeddings', 'left']}, chance "
-    f"{mean.loc[CHANCE, 'left']}). If the token after tells, it does not ({mean.loc['Flow', 'right']}), and one "
-    f"in both directions does ({mean.loc['bidirectional Flow', 'right']}). The block's short convolution does "
-    f"this alone ({part['left']['convolution alone']} and {part['right']['convolution alone']}). So “both sides” is not "
-    f"the ingredient. "
-    f"One layer of attention over all positions learns neither. On `left` it is still at {percent(longest)} after "
-    f"{4 * steps:,} steps, although weights set by hand give "
-    f"{percent(controls['left', 'attention, 1 layer'])}; within a window it learns both. If a definition "
-    f"elsewhere tells, the best that we trained is at {percent(best_hop)}, while one layer of attention, set by hand, "
-    f"reaches {percent(controls['hop', 'attention, 1 layer'])}. Why training does not find these weights is open."
+    f"Mamba block suffices ({mean.loc['Flow', 'left']}; chance {mean.loc[CHANCE, 'left']}). If the token after tells, it "
+    f"does not ({mean.loc['Flow', 'right']}), and one in both directions does "
+    f"({mean.loc['bidirectional Flow', 'right']}). “Both sides” is therefore not the ingredient. "
+    f"One layer of attention over all positions learns neither, although weights set by hand give "
+    f"{percent(controls['left', 'attention, 1 layer'])}; within a window of a few tokens it learns both. If a definition "
+    f"elsewhere tells, the best that we trained is at {percent(best_hop)}. Why training does not find the weights that "
+    f"exist is open."
 )
 sure = (
-    f"Measured at profile {study.profile}, on {base.length} tokens of {base.vocabulary} kinds, {steps:,} steps of "
-    f"{budget.batch} sequences, seeds: {study.seeds}; one seed for what is dear, which the text names. The learning rate "
-    f"ends at zero, so every curve is flat at its end for that reason alone; two of those that failed were given up to four times the steps. No run is "
-    f"of the paper's sizes, and the paper has no such task."
+    f"Measured on {base.length} tokens, in {steps:,} steps, with seeds: {study.seeds}; the text says where there is only "
+    f"one. Two of the models that failed were given up to four times the steps. The paper has no such task, and no run is "
+    f"of its sizes."
 )
 glue("sure", sure, display=False)
 all_runs = [*results.values(), one_way, two_ways, *long_runs.values()]

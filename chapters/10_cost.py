@@ -36,13 +36,17 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
+from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
 sizes = study.sizes.cost
-print(f"profile {study.profile}, repetitions: {study.seeds}")
-print(f"n from {min(sizes.lengths):,} to {max(sizes.lengths):,} by doubling")
-print(f"limits: {sizes.seconds:g} s, {sizes.megabytes:g} MB for one call")
+banner(
+    study,
+    f"profile {study.profile}, repetitions: {study.seeds}\n"
+    f"n from {min(sizes.lengths):,} to {max(sizes.lengths):,} by doubling\n"
+    f"limits: {sizes.seconds:g} s, {sizes.megabytes:g} MB for one call",
+)
 
 # %% tags=["hide-input"]
 import inspect

@@ -1,0 +1,51 @@
+"""The banner of a chapter: its sizes and seeds, and what its verdicts say beside the ledger's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+from fcilib.study.study import Study
+
+READING = (
+    "Where a chapter says {reproduced}, our number at the size above agrees with the paper’s. "
+    "The {ledger} judges by runs at the paper’s size, and says {open} until there are enough of "
+    "them ({sure})."
+)
+"""How a chapter's word relates to the ledger's, once for all chapters."""
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What stands at the head of a chapter: lines on its sizes, and how to read its verdicts."""
+
+    sizes: str
+
+    def __repr__(self) -> str:
+        reading = READING.format(
+            reproduced="“reproduced”",
+            ledger="ledger",
+            open="“open”",
+            sure="the page “How sure we are”",
+        )
+        return f"{self.sizes}\n{reading}"
+
+    def _repr_html_(self) -> str:
+        reading = READING.format(
+            reproduced="<em>reproduced</em>",
+            ledger='<a href="claims.html">ledger</a>',
+            open="<em>open</em>",
+            sure='<a href="certainty.html">how sure we are</a>',
+        )
+        sizes = f'<pre style="white-space: pre-wrap">{escape(self.sizes)}</pre>'
+        return f"{sizes}\n<p>{reading}</p>"
+
+
+def banner(study: Study, sizes: str | None = None) -> Banner:
+    """The banner of a study.
+
+    Args:
+        study: the chapter's.
+        sizes: what it prints of its sizes, where they are not those of the paper's own task.
+    """
+    return Banner(str(study) if sizes is None else sizes)
