@@ -115,10 +115,10 @@ for candidates, summary in precision.items():
         glue(f"{name}, {candidates}", text, display=False)
 
 # %% [markdown]
-# **Raw embeddings route, and so do recurrent layers.** If the query is no candidate, raw embeddings find the evidence in
-# {glue:text}`raw embeddings, others` of the sequences and one layer of attention in
-# {glue:text}`attention, depth 1, others`. Positions alone give {glue:text}`positions only, others`. More layers of attention
-# add nothing, as the paper says.
+# **Raw embeddings route, and so do recurrent layers.** If the query is no candidate, raw embeddings find the evidence
+# in {glue:text}`raw embeddings, others` of the sequences and one layer of attention in
+# {glue:text}`attention, depth 1, others`. Positions alone give {glue:text}`positions only, others`. More layers of
+# attention add nothing, as the paper says.
 
 # %% [markdown]
 # ## Why can zero layers suffice?
@@ -179,10 +179,10 @@ for name in ties:
 
 # %% [markdown]
 # Content-only embeddings show how much a tie can decide. Under `"all"` they give
-# {glue:text}`content-only precision_tie_lost` if ties count as lost, {glue:text}`content-only precision` if they are shared,
-# and {glue:text}`content-only precision_tie_won` if they count as won. An `argmax` that returns the first of equal entries
-# loses all of them, since the query stands first. The evidence is among the router's {glue:text}`k` best in
-# {glue:text}`content-only precision_at_k` of the sequences.
+# {glue:text}`content-only precision_tie_lost` if ties count as lost, {glue:text}`content-only precision` if they are
+# shared, and {glue:text}`content-only precision_tie_won` if they count as won. An `argmax` that returns the first of
+# equal entries loses all of them, since the query stands first. The evidence is among the router's {glue:text}`k` best
+# in {glue:text}`content-only precision_at_k` of the sequences.
 
 # %% [markdown]
 # ## What jumps?
@@ -262,11 +262,10 @@ for label in WATCHED:
 # {glue:text}`last position raw embeddings` standard deviations of the scores.
 #
 # **A layer makes the two places differ sooner.** With one layer of attention or two of Flow the same happens in fewer
-# steps. There it is the layers that put the evidence ahead at the end, by {glue:text}`last layers attention, 1 layer` and
-# {glue:text}`last layers Flow, 2 layers` standard deviations; the positions contribute
-# {glue:text}`last position attention, 1 layer` and {glue:text}`last position Flow, 2 layers`. A layer writes into each
-# vector something of what stands around it. In this task context does not find the match. It tells the two copies of the
-# token apart.
+# steps. There it is the layers that put the evidence ahead at the end, by {glue:text}`last layers attention, 1 layer`
+# and {glue:text}`last layers Flow, 2 layers` standard deviations; the positions contribute next to nothing. A layer
+# writes into each vector something of what stands around it. In this task context does not find the match. It tells the
+# two copies of the token apart.
 
 # %% [markdown]
 # ### Is there a learning rate at which attention jumps and raw embeddings do not?
@@ -387,8 +386,8 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 #
 # ### What the router looks at meanwhile
 #
-# Four of the conditions kept the router's softmax over two held-out sequences, one seed. Move the slider: under `"all"` the
-# query's own position rises together with the evidence and only later gives way.
+# Four of the conditions kept the router's softmax over two held-out sequences, one seed. Move the slider: under `"all"`
+# the query's own position rises together with the evidence and only later gives way.
 
 # %% tags=["hide-input"]
 SHOWN = (
@@ -577,9 +576,9 @@ closing.close(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **The embedding already holds the token.** The paper's worked example says that without a Transformer "$x_{51}$ contains
-#   no information about position 350, so $s_{51,350}$ is indistinguishable from noise" (§3.2). The first half is true. The
-#   second does not follow: $s_{51,350}$ compares two vectors that hold the same token.
+# * **The embedding already holds the token.** The paper's worked example says that without a Transformer "$x_{51}$
+#   contains no information about position 350, so $s_{51,350}$ is indistinguishable from noise" (§3.2). The first half
+#   is true. The second does not follow: $s_{51,350}$ compares two vectors that hold the same token.
 # * **The query as its own candidate.** It explains why precision starts near zero and jumps. It does not explain the
 #   paper's 1.2% at the end of training: our raw embeddings route under either set of candidates.
 # * **The query's token stands exactly twice.** We draw all other tokens so that they do not repeat it

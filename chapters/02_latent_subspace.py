@@ -17,10 +17,10 @@
 #
 # **The question.** Where in the vectors is the signal that a router finds?
 #
-# **The claim.** Not in their similarity: behind one Transformer layer the cosine of query and evidence is 0.154 *below* that
-# of random pairs. The signal lies in a subspace, 34 of the 128 dimensions of $W_q W_k^\top$, the product of the router's two
-# matrices. Only the learned projections reach it: with random ones in their place routing drops from 98.4% to 2.6%
-# {cite:p}`basu2026routing` (§4.2, Fig. 3).
+# **The claim.** Not in their similarity: behind one Transformer layer the cosine of query and evidence is 0.154 *below*
+# that of random pairs. The signal lies in a subspace, 34 of the 128 dimensions of $W_q W_k^\top$, the product of the
+# router's two matrices. Only the learned projections reach it: with random ones in their place routing drops from 98.4%
+# to 2.6% {cite:p}`basu2026routing` (§4.2, Fig. 3).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
@@ -126,9 +126,9 @@ for c, summary in gap.items():
 # %% [markdown]
 # ## What do random projections destroy?
 #
-# "Random" can be read in two ways. In the paper's, new Gaussian matrices replace $W_q$ and $W_k$, with the same Frobenius
-# norm; we take the mean over {glue:text}`draws` draws. The second keeps the product $W_q^\top W_k$, the *form*, and looks at it
-# through a random orthogonal projection onto $r$ of the $d$ dimensions.
+# "Random" can be read in two ways. In the paper's, new Gaussian matrices replace $W_q$ and $W_k$, with the same
+# Frobenius norm; we take the mean over {glue:text}`draws` draws. The second keeps the product $W_q^\top W_k$, the
+# *form*, and looks at it through a random orthogonal projection onto $r$ of the $d$ dimensions.
 #
 # Beside both we cut the form along its own directions: we keep only its $r$ largest singular values, or all but those.
 
@@ -328,8 +328,8 @@ labelled(spectrum, "model")
 # {glue:text}`drawn attention, 1 layer, trained`. On raw embeddings it is {glue:text}`kept raw embeddings, trained` against
 # {glue:text}`drawn raw embeddings, trained`. The small subspace of the paper exists, and does not need attention.
 #
-# **They are not all of the signal.** Without them {glue:text}`cut attention, 1 layer, trained` is left behind attention, and
-# {glue:text}`cut content-only, trained`, nearly everything, on vectors that hold the token alone.
+# **They are not all of the signal.** Without them {glue:text}`cut attention, 1 layer, trained` is left behind
+# attention, and {glue:text}`cut content-only, trained`, nearly everything, on vectors that hold the token alone.
 
 # %% tags=["remove-cell"]
 glue("paper share", percent(claims()["rank-90"].value), display=False)
@@ -349,14 +349,15 @@ print(f"{count} of {len(values)} dimensions hold 90% of the energy, untrained")
 # %% [markdown]
 # ## What is the rank of the scores?
 #
-# The paper's Table 2 has a column "rank", 1.6 behind attention and 240 for raw embeddings, and does not define it. It falls
-# as precision rises, 240 is near the middle of 512 positions, and a rank-1 router, whose score matrix has rank one, is
-# given 1.6. We therefore read it as the mean *place* of the evidence in the router's order ([chapter 7](07_scale.ipynb)),
-# and not as the rank of a matrix.
+# The paper's Table 2 has a column "rank", 1.6 behind attention and 240 for raw embeddings, and does not define it. It
+# falls as precision rises, 240 is near the middle of 512 positions, and a rank-1 router, whose score matrix has rank
+# one, is given 1.6. We therefore read it as the mean *place* of the evidence in the router's order
+# ([chapter 7](07_scale.ipynb)), and not as the rank of a matrix.
 #
-# The rank of the scores is a question of its own. We measure the *effective rank*, the exponential of the entropy of the
-# normalised singular values {cite:p}`roy2007effective`, of the matrix of all scores of a sequence and of its softmax by
-# row. The scores are $X W_q^\top W_k X^\top$ with a form of $d \times d$ in the middle, so that their rank cannot pass $d$.
+# The rank of the scores is a question of its own. We measure the *effective rank*, the exponential of the entropy of
+# the normalised singular values {cite:p}`roy2007effective`, of the matrix of all scores of a sequence and of its
+# softmax by row. The scores are $X W_q^\top W_k X^\top$ with a form of $d \times d$ in the middle, so that their rank
+# cannot pass $d$.
 
 # %%
 TABLE_2 = {
@@ -489,8 +490,8 @@ closing.close(
 #   attention: forms on raw embeddings concentrate in the same way.
 # * **Notation.** The paper writes $W_q W_k^\top$ for the form. With vectors as columns, as in its Eq. 1, it is
 #   $W_q^\top W_k$, and the singular values are those of the latter.
-# * **What is not comparable.** $d$ is {glue:text}`d` here and 128 in the paper, training is shorter, and the effective rank
-#   of an $L \times L$ matrix depends on $L$.
+# * **What is not comparable.** $d$ is {glue:text}`d` here and 128 in the paper, training is shorter, and the effective
+#   rank of an $L \times L$ matrix depends on $L$.
 #
 # The code that cuts and projects the form:
 

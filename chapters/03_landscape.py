@@ -25,7 +25,8 @@
 #
 # **To run it again.** `.venv/bin/fci run 03 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# We train every approach that §4.3 names, on the same task. A precision means little without two others beside it.
+# The *query* is the position that asks; the *evidence*, which is to be picked, holds the same token. We train every
+# approach that §4.3 names, on the same task. A precision means little without two others beside it.
 # *Chance* depends on what is picked: a token of the sequence, a segment, or a token of a given segment. *Positions alone*
 # is what a router finds that looks at no token, since evidence stands in some places more often than in others. The query
 # itself may not be picked ([chapter 1](01_phase_transition.ipynb)).
@@ -198,15 +199,18 @@ above = unpaired[
 above = above.sort_values("mean", ascending=False, kind="stable")
 glue("unpaired", len(unpaired), display=False)
 glue("above", len(above), display=False)
+segmented = sum(n in by_segment for n in above.condition)
 glue(
-    "in segments", sum(n in by_segment for n in above.condition), display=False
+    "in segments",
+    "all" if segmented == len(above) else segmented,
+    display=False,
 )
 
 # %% [markdown]
 # **There is a divide, and it is not at 29%.** Of {glue:text}`unpaired` learned approaches that compare no pairs of tokens,
 # {glue:text}`above` lie above the paper's 29% by more than two points or two standard deviations. The best is at
-# {glue:text}`best 1`. Of those {glue:text}`above`, {glue:text}`in segments` pick segments, and most of what they find is
-# explained by positions alone (the dotted line).
+# {glue:text}`best 1`. Of those, {glue:text}`in segments` pick segments, and positions alone would give most of what
+# they find (the dotted line).
 #
 # **Comparing pairs is not enough.** After the global mean and Fourier mixing no token is left that could be compared. The
 # rank-1 router, which has one number per token, needs more steps than it gets here
@@ -374,9 +378,9 @@ glue("one in arms", percent(1 / sizes.arms), display=False)
 
 # %% [markdown]
 # **They lack a product.** With the two vectors side by side they find no more than positions alone do. The same LinUCB,
-# on products of the same embeddings, finds {glue:text}`LinUCB, products`. It is neither the learning algorithm nor, as the paper has it, "the
-# quality of the representations". The paper's 3.6% is near {glue:text}`one in arms`, one of {glue:text}`arms`; its 0.7% is
-# below.
+# on products of the same embeddings, finds {glue:text}`LinUCB, products`. The difference is neither the learning
+# algorithm nor, as the paper has it, "the quality of the representations". The paper's 3.6% is near
+# {glue:text}`one in arms`, one of {glue:text}`arms`; its 0.7% is below.
 
 # %% [markdown]
 # ## Can half of the comparisons be spared?
@@ -430,9 +434,10 @@ budget = {
 labelled(pd.DataFrame.from_dict(budget, orient="index"), "compared with")
 
 # %% [markdown]
-# **What a budget finds depends on where it looks.** Our bandit chooses its positions worse than a count does. No threshold shows between a half and a quarter. At the paper's sizes positions alone would cover
-# {glue:text}`floor half of the positions` with one half: its 91.2% needs no more. Its 1.6% at a quarter is less than a
-# quarter drawn at random would hold.
+# **What a budget finds depends on where it looks.** Our bandit chooses its positions worse than a count does. No
+# threshold shows between a half and a quarter. At the paper's sizes positions alone would cover
+# {glue:text}`floor half of the positions` with one half, more than the paper's 91.2%. Its 1.6% at a quarter is less
+# than a quarter drawn at random would hold.
 
 # %% [markdown]
 # ## Does feedback help?
@@ -486,8 +491,8 @@ small_table(CLASSES, "matched by class", "task accuracy", accuracy)
 # %% [markdown]
 # ## What does a filter get wrong?
 #
-# A Bloom filter {cite:p}`bloom1970` per segment learns nothing. It never misses the evidence, and it affirms other segments
-# at a rate that its size decides. The paper gives no size for its 90.9%.
+# A Bloom filter {cite:p}`bloom1970` per segment learns nothing. It never misses the evidence, and it affirms other
+# segments at a rate that its size decides. The paper gives no size for its 90.9%.
 
 # %%
 batch = tested[0]
@@ -591,9 +596,9 @@ closing.close(
 #
 # * **Chance.** The paper's segment routers and its best bandits lie at chance, or at what positions give. Beside their
 #   chance they are no sign of a partial success.
-# * **What compares.** A dot product with a mean is a mean of comparisons. A bandit compares if its features do, and a memory
-#   bank through its slots. What fails for want of a comparison never lets the query meet the tokens: DOL in our reading,
-#   and bandits on vectors side by side.
+# * **What compares.** A dot product with a mean is a mean of comparisons. A bandit compares if its features do, and a
+#   memory bank through its slots. What fails for want of a comparison never lets the query meet the tokens: DOL in our
+#   reading, and bandits on vectors side by side.
 # * **What precedes the router.** Our routers without pairs stand on raw embeddings. The paper does not say what its own
 #   stood on.
 #

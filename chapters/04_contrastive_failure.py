@@ -421,8 +421,9 @@ Code(
 #
 # 1. Pretrain without positions: `Contrastive(positions="none")`. What becomes of the frozen embeddings
 #    under `"all"`?
-# 2. Which token is the query like? Give `attention` the probing `"answer"`, `attention.model_copy(update={"probing": "answer"})`,
-#    and compare the probes `cosine_gap` and `cosine_gap_answer`: the second is of the token after the evidence.
+# 2. Which token is the query like? Give `attention` the probing `"answer"`,
+#    `attention.model_copy(update={"probing": "answer"})`, and compare the probes `cosine_gap` and `cosine_gap_answer`:
+#    the second is of the token after the evidence.
 # 3. Lower the temperature to 0.02 in `Contrastive`. Does fine-tuning still break the tie?
-# 4. Probe a recurrence: put `thorough(attention, representation=Flow(layers=1))` into `inside`. The query comes first, so that a scan has
-#    read it when it meets the evidence: is the match written into $x_a$ there?
+# 4. Probe a recurrence: put `thorough(attention, representation=Flow(layers=1))` into `inside`. The query comes first,
+#    so that a scan has read it when it meets the evidence: is the match written into $x_a$ there?

@@ -15,7 +15,7 @@
 # %% [markdown]
 # # 5. Generalization
 #
-# **The question.** Does the paper's order of who routes and who does not hold on a standard benchmark and on real text?
+# **The question.** Do the paper's results hold on a standard benchmark and on real text?
 #
 # **The claim.** Yes. On associative recall (MQAR) one Transformer layer routes at 100%, while Flow, the paper's
 # left-to-right recurrence, and raw embeddings "cluster at ~25%". On HotpotQA the keyword method BM25 finds a segment with
@@ -75,11 +75,11 @@ from fcilib.study.notation import percent, spread, texts
 # %% [markdown]
 # ## Associative recall, in the paper's form
 #
-# Multi-query associative recall {cite:p}`arora2024zoology` shows a model pairs of keys and values and asks for the value of
-# a key. The paper's form has sixteen pairs "placed in a sequence of length 256, followed by a query key": one query, at
-# the end. The paper does not say where keys and values come from, nor what stands between the pairs. We take keys and
-# values from the two halves of the vocabulary, and fill with token 0. At this profile the sequence is shorter and the
-# pairs are as many:
+# Multi-query associative recall {cite:p}`arora2024zoology` shows a model pairs of keys and values and asks for the
+# value of a key. The paper's form has sixteen pairs "placed in a sequence of length 256, followed by a query key": one
+# query, at the end. The paper does not say where keys and values come from, nor what stands between the pairs. We take
+# keys and values from the two halves of the vocabulary, and fill with token 0. At this profile the sequence is shorter
+# and the pairs are as many:
 
 # %%
 task = study.sizes.mqar
@@ -137,15 +137,14 @@ for c in both:
 # {glue:text}`raw embeddings, others`. Tokens alone give {glue:text}`content-only, others` and positions alone
 # {glue:text}`positions only, others`; chance is {glue:text}`random router, others`.
 #
-# **The query among the candidates changes one row.** Tokens alone then reach {glue:text}`content-only, all`, because the key
-# at the end and the key of the pair are the same token and tie ([chapter 1](01_phase_transition.ipynb)). A position breaks
-# the tie, since the query is always last: raw embeddings reach {glue:text}`raw embeddings, all`.
+# **The query among the candidates changes one row.** Tokens alone then reach {glue:text}`content-only, all`, because
+# the key at the end and the key of the pair are the same token and tie ([chapter 1](01_phase_transition.ipynb)). A
+# position breaks the tie, since the query is always last: raw embeddings reach {glue:text}`raw embeddings, all`.
 #
-# **Answering is harder than routing.** The Council, the paper's word for the attention over what was picked, has the value
-# among the picks. With it attention answers
-# {glue:text}`accuracy attention, 1 layer, others` of the questions (paper: 55.6%), Flow
-# {glue:text}`accuracy Flow, 2 layers, others` (5.6%) and raw embeddings {glue:text}`accuracy raw embeddings, others` (7.6%).
-# A Council that reads random tokens answers
+# **Answering is harder than routing.** The Council, the paper's word for the attention over what was picked, has the
+# value among the picks. With it attention answers {glue:text}`accuracy attention, 1 layer, others` of the questions
+# (paper: 55.6%), Flow {glue:text}`accuracy Flow, 2 layers, others` (5.6%) and raw embeddings
+# {glue:text}`accuracy raw embeddings, others` (7.6%). A Council that reads random tokens answers
 # {glue:text}`accuracy random router, others`.
 
 # %% [markdown]
@@ -155,8 +154,8 @@ for c in both:
 # that compares pairs, selects $k = 8$ positions. Does one of the eight have to be right for the ~25%, or the first? The
 # paper does not say.
 #
-# What does a router find that has *not* learned to match? It may know nothing, or that only tokens of pairs matter, or that
-# only keys do. We give random scores to those candidates and count how often the right key is among $k$ picks:
+# What does a router find that has *not* learned to match? It may know nothing, or that only tokens of pairs matter, or
+# that only keys do. We give random scores to those candidates and count how often the right key is among $k$ picks:
 
 # %%
 test = task.draw(1000, seed=0, split="test")
@@ -216,14 +215,14 @@ for name, k in quarter.items():
 
 # %% [markdown]
 # **The paper's 24.2% and 25.6% can be reached without matching.** A router that only knows which tokens are keys finds
-# the right one in {glue:text}`quarter keys share` of the sequences with {glue:text}`quarter keys` picks. One that knows which
-# tokens belong to pairs does so in {glue:text}`quarter tokens of pairs share`, with
+# the right one in {glue:text}`quarter keys share` of the sequences with {glue:text}`quarter keys` picks. One that knows
+# which tokens belong to pairs does so in {glue:text}`quarter tokens of pairs share`, with
 # {glue:text}`quarter tokens of pairs` picks.
 #
 # If the paper counts several picks, its numbers are no sign of routing. If it counts one, they are about four times the
-# chance among the keys, which is {glue:text}`a value`. The text does not decide it, and none of our trained models is near 25%. The
-# paper's accuracies, 5.6% and 7.6%, are near {glue:text}`a value` as well, which is the chance of guessing one of the
-# sixteen values.
+# chance among the keys, which is {glue:text}`a value`. The text does not decide it, and none of our trained models is
+# near 25%. The paper's accuracies, 5.6% and 7.6%, are near {glue:text}`a value` as well, which is the chance of
+# guessing one of the sixteen values.
 
 # %% tags=["remove-cell"]
 glue("a value", percent(1 / task.pairs), display=False)
@@ -345,8 +344,9 @@ for name, text in texts(zoology.summary("precision")).items():
     glue(f"{name}, multi", text, display=False)
 
 # %% [markdown]
-# The picture is the same: attention reaches {glue:text}`attention, 1 layer, multi`, Flow {glue:text}`Flow, 2 layers, multi`
-# and raw embeddings {glue:text}`raw embeddings, multi`; chance is {glue:text}`random router, multi`.
+# The picture is the same: attention reaches {glue:text}`attention, 1 layer, multi`, Flow
+# {glue:text}`Flow, 2 layers, multi` and raw embeddings {glue:text}`raw embeddings, multi`; chance is
+# {glue:text}`random router, multi`.
 
 # %% [markdown]
 # ## HotpotQA: who finds the evidence?
@@ -355,8 +355,9 @@ for name, text in texts(zoology.summary("precision")).items():
 # it. The paper cuts this context into 16 segments and picks two. We cut it into 16 runs of whole sentences with about
 # equally many words. [The questions](hotpotqa.md) are a convenience sample.
 #
-# * **Keywords.** BM25 {cite:p}`robertson2009bm25` and two of its variants, from rank-bm25. The paper names no tokenisation,
-#   so there are two: what white space separates, as it stands, and runs of letters, marks and numbers in lower case.
+# * **Keywords.** BM25 {cite:p}`robertson2009bm25` and two of its variants, from rank-bm25. The paper names no
+#   tokenisation, so there are two: what white space separates, as it stands, and runs of letters, marks and numbers in
+#   lower case.
 # * **A frozen encoder.** all-MiniLM-L6-v2, bidirectional, which compares by cosine.
 # * **A learned router.** The Investigator on top of that encoder, trained on the train split.
 #
@@ -442,10 +443,10 @@ least = (0.25 / questions.validation) ** 0.5
 glue("question error", f"{100 * least:.1f}", display=False)
 
 # %% [markdown]
-# **The chance level is twice what the paper compares with.** A question has {glue:text}`gold` gold segments on average, and
-# the chance of an any hit is {glue:text}`exact any_hit`. The paper's 12.5% is the chance of *segment recall*, the share of
-# the gold segments that were picked. The chance of finding all of the evidence is {glue:text}`exact all_hit`. All three
-# metrics, against their own chance:
+# **The chance level is twice what the paper compares with.** A question has {glue:text}`gold` gold segments on average,
+# and the chance of an any hit is {glue:text}`exact any_hit`. The paper's 12.5% is the chance of *segment recall*, the
+# share of the gold segments that were picked. The chance of finding all of the evidence is {glue:text}`exact all_hit`.
+# All three metrics, against their own chance:
 
 # %% tags=["remove-input"]
 names = {
@@ -464,24 +465,24 @@ for condition in [CHANCE, *[n for n in retrievers if n != CHANCE]]:
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "2 of 16")
 
 # %% [markdown]
-# **BM25 is far above chance. Its tokenisation decides whether it is below or above the paper's number.** It finds a segment with
-# evidence for {glue:text}`any_hit BM25, white space` of the questions with plain white space and for
+# **BM25 is far above chance. Its tokenisation decides whether it is below or above the paper's number.** It finds a
+# segment with evidence for {glue:text}`any_hit BM25, white space` of the questions with plain white space and for
 # {glue:text}`any_hit BM25, words` with lower-cased words. It finds all of the evidence for
 # {glue:text}`all_hit BM25, words`.
 #
-# **The learned router memorises.** The frozen encoder reaches {glue:text}`any_hit MiniLM, cosine` by cosine. A router trained
-# on {glue:text}`train` questions reaches {glue:text}`any_hit MiniLM, router` from random weights, and
-# {glue:text}`any_hit MiniLM, router from cosine` if it starts from the cosine. On the questions it was trained on it finds
-# {glue:text}`train MiniLM, router`: with so few, it learns them by heart.
+# **The learned router memorises.** The frozen encoder reaches {glue:text}`any_hit MiniLM, cosine` by cosine. A router
+# trained on {glue:text}`train` questions reaches {glue:text}`any_hit MiniLM, router` from random weights, and
+# {glue:text}`any_hit MiniLM, router from cosine` if it starts from the cosine. On the questions it was trained on it
+# finds {glue:text}`train MiniLM, router`: with so few, it learns them by heart.
 #
-# The error from having only {glue:text}`validation` questions is at most {glue:text}`question error` points for each share;
-# a ± is over seeds and does not contain it. {glue:text}`note`
+# The error from having only {glue:text}`validation` questions is at most {glue:text}`question error` points for each
+# share; a ± is over seeds and does not contain it. {glue:text}`note`
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The rest of the paper's Table 1; routing precision stands at the top of this page. The query is excluded. The paper's number
-# for BM25 is compared with both tokenisations.
+# The rest of the paper's Table 1; routing precision stands at the top of this page. The query is excluded. The paper's
+# number for BM25 is compared with both tokenisations.
 
 # %% tags=["hide-input"]
 TABLE_1 = {name: claim for name, claim in ROWS.items() if claim}

@@ -17,10 +17,10 @@
 #
 # **The question.** Do the states of a large pretrained language model hold what a router needs?
 #
-# **The claim.** Not as they are: a router on frozen Pythia-1B reaches 35% and on frozen Mamba-1.4B 28.7%. One bidirectional
-# layer on top of Pythia lifts it to 99.4%, so "pre-trained causal representations already contain the information routing
-# needs". Trained end to end, causal attention matches bidirectional attention at every depth {cite:p}`basu2026routing`
-# (§4.7, Tables 2 and 3).
+# **The claim.** Not as they are: a router on frozen Pythia-1B reaches 35% and on frozen Mamba-1.4B 28.7%. One
+# bidirectional layer on top of Pythia lifts it to 99.4%, so "pre-trained causal representations already contain the
+# information routing needs". Trained end to end, causal attention matches bidirectional attention at every depth
+# {cite:p}`basu2026routing` (§4.7, Tables 2 and 3).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
@@ -28,10 +28,11 @@
 #
 # **To run it again.** `.venv/bin/fci run 07 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# *Frozen backbones* are language models that are not trained any further. Two are our own, a Transformer and a Mamba; two
-# come from packages, one causal and one bidirectional. On each we put the router, with or without the paper's *bridge*, one
-# trained layer in between. There are two controls that the paper lacks: the backbone's token embeddings in place of its
-# last states, and the backbone before any pretraining. The query itself may not be picked.
+# The task is that of [chapter 1](01_phase_transition.ipynb): find the *evidence*, the only copy of the *query*'s token.
+# The query itself may not be picked. *Frozen backbones* are language models that are not trained any further. Two are
+# our own, a Transformer and a Mamba; two come from packages, one causal and one bidirectional. On each we put the
+# router, with or without the paper's *bridge*, one trained layer in between. There are two controls that the paper
+# lacks: the backbone's token embeddings in place of its last states, and the backbone before any pretraining.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -214,9 +215,10 @@ glue("parameters", f"{corpus.parameters / 1e6:.1f}", display=False)
 glue("seen", f"{corpus.tokens / 1e6:.1f}", display=False)
 
 # %% [markdown]
-# Both are small and have seen {glue:text}`seen` of the corpus's {glue:text}`corpus` million bytes. They are no substitute for
-# the paper's models. The Mamba has learned more: on new files it needs {glue:text}`our Mamba bits` bits for a byte, the
-# Transformer {glue:text}`our Transformer bits`. Each was pretrained once, so that a ± below is over routers only.
+# Both are small and have seen {glue:text}`seen` of the corpus's {glue:text}`corpus` million bytes. They are no
+# substitute for the paper's models. The Mamba has learned more: on new files it needs {glue:text}`our Mamba bits` bits
+# for a byte, the Transformer {glue:text}`our Transformer bits`. Each was pretrained once, so that a ± below is over
+# routers only.
 
 # %% [markdown]
 # ## Frozen, with and without a bridge
@@ -425,7 +427,8 @@ labelled(
 # Table 2 has a column "rank" that the paper does not define. [Chapter 2](02_latent_subspace.ipynb) argues that its 240 and
 # its ">130" cannot be ranks of scores. We read them as the mean *place* of the evidence in the router's order, 1 being
 # the best and the middle of the order chance. A place agrees within a tenth of the paper's number. Our sequences are too
-# short for a place of 240. The rank-1 router is trained for as long as in the other chapters.
+# short for a place of 240. The rank-1 router is trained for as long as in the other chapters. The *effective rank* of the
+# scores is chapter 2's, and another thing.
 
 # %%
 rank_one = study.run(others({"Rank-1 bidir projection": "attention-rank-one"}))
@@ -474,8 +477,9 @@ for name, place in places.items():
     glue(f"place {name}", place, display=False)
 
 # %% [markdown]
-# **Raw embeddings have the evidence near place one**, where the paper's 240 is near the middle of 512 positions. The rank-1
-# router on bidirectional attention has it at {glue:text}`place Rank-1 bidir projection`, where the paper has 1.6.
+# **Raw embeddings have the evidence near place one**, where the paper's 240 is near the middle of 512 positions. The
+# rank-1 router on bidirectional attention has it at {glue:text}`place Rank-1 bidir projection`, where the paper has
+# 1.6.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -615,8 +619,8 @@ glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 # %% [markdown]
 # ### Further statements of this section
 #
-# What the paper says of an epoch is read off the curve, at the same share of training. The rest of the column "rank" is here
-# as well.
+# What the paper says of an epoch is read off the curve, at the same share of training. The rest of the column "rank" is
+# here as well.
 
 # %% tags=["remove-input"]
 further(
@@ -683,12 +687,13 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 # %% [markdown]
 # ## What differs, and why
 #
-# * **What a bridge is for.** Ours had {glue:text}`trained for` steps; the paper's had 10,000, and was at 95% after 1,500.
-#   Whether a bridge recovers what is missing in the states of our Mamba and of SmolLM2 is open. Token embeddings need none.
-# * **Where the token is.** In the token embeddings equal tokens are equal vectors. We did not test why the last states give
-#   less. A causal model's last states serve to predict the *next* token, which may be the reason.
-# * **Our pair.** The Mamba has the lower loss and the worse states for this task. The Transformer may only be closer to its
-#   untrained self, which routes best. A pair of equal loss would be needed to tell.
+# * **What a bridge is for.** Ours had {glue:text}`trained for` steps; the paper's had 10,000, and was at 95% after
+#   1,500. Whether a bridge recovers what is missing in the states of our Mamba and of SmolLM2 is open. Token embeddings
+#   need none.
+# * **Where the token is.** In the token embeddings equal tokens are equal vectors. We did not test why the last states
+#   give less. A causal model's last states serve to predict the *next* token, which may be the reason.
+# * **Our pair.** The Mamba has the lower loss and the worse states for this task. The Transformer may only be closer to
+#   its untrained self, which routes best. A pair of equal loss would be needed to tell.
 # * **Direction.** For pretrained backbones the question is open. Our one bidirectional encoder routes best, and differs
 #   from the causal ones in much more than its mask.
 # * **What is not comparable.** Our pair has {glue:text}`parameters` million parameters. SmolLM2 is quantised to four bits,
@@ -698,7 +703,7 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 #
 # 1. Take a layer from the middle: `frozen(SMOLLM2, layer=15)`. Where in the network is the token lost that the embeddings
 #    still have?
-# 2. Of the variance of a backbone's states (`load` in `fcilib.backbones`, `FrozenBackbone.states`), which share do the means
-#    by token explain? Compare it with the router's precision.
+# 2. Of the variance of a backbone's states (`load` in `fcilib.backbones`, `FrozenBackbone.states`), which share do the
+#    means by token explain? Compare it with the router's precision.
 # 3. Tell the bridge positions: `frozen(transformer, "full", positions="learned")`. Which bridge gains?
 # 4. Put a model of your own behind the router: `frozen(HubModel(name="path/or/name"), "full")` (from `fcilib.backbones`).

@@ -18,9 +18,9 @@
 # **The question.** The paper leaves much of its protocol open: what may be picked, whether positions are added, which of
 # query and evidence comes first, how a tie is counted. Is there a reading under which its results appear?
 #
-# **The claim.** Raw embeddings and recurrent states fail, at 35% at most. One layer of attention succeeds, at 98% at least.
-# Routers that pick segments and compare no pairs of tokens stay at 29% or below {cite:p}`basu2026routing` (abstract, §4,
-# §5).
+# **The claim.** Raw embeddings and recurrent states fail, at 35% at most. One layer of attention succeeds, at 98% at
+# least. Routers that pick segments and compare no pairs of tokens stay at 29% or below {cite:p}`basu2026routing`
+# (abstract, §4, §5).
 #
 # **Our verdict.** {glue:text}`verdict`
 #
@@ -121,18 +121,18 @@ for added, values in demo.items():
 # %% [markdown]
 # If the query may not be picked, untrained vectors find the evidence in
 # {glue:text}`no positions others evidence is nearest` of the sequences, and in
-# {glue:text}`positions others evidence is nearest` if each position adds a vector of its own. If it may, query and evidence tie in
-# {glue:text}`no positions all query and evidence tie` without positions, and with positions the query itself is nearest in
-# {glue:text}`positions all query alone is nearest`. **"Chance level" and "nearly perfect" are one sentence of the protocol
-# apart, before a single step of training.** The rest of this page asks what training makes of it.
+# {glue:text}`positions others evidence is nearest` if each position adds a vector of its own. If it may, query and
+# evidence tie in {glue:text}`no positions all query and evidence tie` without positions, and with positions the query
+# itself is nearest in {glue:text}`positions all query alone is nearest`. **One sentence of the protocol, on what may be
+# picked, moves untrained vectors from never to nearly always.** The rest of this page asks what training makes of it.
 
 # %% [markdown]
 # ## What is open
 #
 # For each choice the first option is our *centre*: the paper's text, as literally as it can be taken. From there each
-# choice is changed alone, and those that matter most are changed together. A tie between the evidence and another candidate
-# can be shared, lost or won, or it can be enough that the evidence is among the router's $k$ picks. Each training is
-# counted in all four ways.
+# choice is changed alone, and those that matter most are changed together. A tie between the evidence and another
+# candidate can be shared, lost or won, or it can be enough that the evidence is among the router's $k$ picks. Each
+# training is counted in all four ways.
 
 # %%
 sizes = study.sizes
@@ -358,8 +358,8 @@ for approach, part in shared_ties.groupby("approach", sort=False):
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "approach")
 
 # %% [markdown]
-# Only one layer of attention comes near its claim, and under fewer than half of the protocols. The right half of the table
-# has the precision at the centre, the lowest and the highest one, and chance.
+# With ties shared, no claim holds in half of its trainings. The last columns have the precision at the centre, the lowest
+# and the highest one, and chance.
 #
 # ### Pick a protocol
 #
@@ -412,15 +412,15 @@ glue(
 )
 
 # %% [markdown]
-# Raw embeddings fail in {glue:text}`raw held` trainings if ties are shared, and in more if they count as lost. There are
-# three reasons, and no others.
+# **Raw embeddings fail in {glue:text}`raw held` trainings** if ties are shared, and in more if they count as lost.
+# There are three reasons, and no others.
 #
 # * **Ties count as lost.** Without positions the query and the evidence are the same vector. If the query may be picked
 #   and a tie is a failure, none of the {glue:text}`raw lost count` such trainings is above {glue:text}`raw lost`.
 # * **There is no routing loss.** No gradient reaches the router then, and it stays at {glue:text}`raw no loss`.
 # * **Training ends early.** At a tenth of the learning rate, with positions, precision ends between
-#   {glue:text}`raw slow all low` and {glue:text}`raw slow all high` if the query may be picked. At the centre but for the rate
-#   the router picks the query itself in {glue:text}`slow picks itself` of the sequences.
+#   {glue:text}`raw slow all low` and {glue:text}`raw slow all high` if the query may be picked. At the centre but for
+#   the rate the router picks the query itself in {glue:text}`slow picks itself` of the sequences.
 #   [Chapter 1](01_phase_transition.ipynb) shows why.
 #
 # With positions, a routing loss and the two larger rates, raw embeddings lie between {glue:text}`raw rest low` and
@@ -479,12 +479,12 @@ glue("largest gap", f"{100 * gap:.0f}", display=False)
 
 # %% [markdown]
 # Of {glue:text}`shared` points {glue:text}`corner` lie in the paper's corner. Attention leads raw embeddings by
-# {glue:text}`largest gap` points at most. What makes raw embeddings fail makes one layer of attention fail as well: the tie,
-# the missing loss, too few steps.
+# {glue:text}`largest gap` points at most. What makes raw embeddings fail makes one layer of attention fail as well: the
+# tie, the missing loss, too few steps.
 #
-# The learning rates of this grid are a factor of ten apart. [Chapter 1](01_phase_transition.ipynb) has one in between. When
-# training ends there, attention no longer picks the query itself, and raw embeddings still do. That is the nearest to the
-# paper's figure that we know, and with more steps it goes away.
+# The learning rates of this grid are a factor of ten apart. [Chapter 1](01_phase_transition.ipynb) has one in between.
+# When training ends there, attention no longer picks the query itself, and raw embeddings still do. That is the nearest
+# to the paper's figure that we know, and with more steps it goes away.
 
 # %% [markdown]
 # ## Fixed or fresh sequences, and training until the curve is flat
@@ -609,8 +609,8 @@ glue("not yet", "; ".join(missing) or "none", display=False)
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# For each claim, the columns "all" and "others" say whether it holds in the other chapters (three seeds, at this size), and
-# the last column in how many of this page's trainings it holds. Chance is in the table above.
+# For each claim, the columns "all" and "others" say whether it holds in the other chapters (three seeds, at this size),
+# and the last column in how many of this page's trainings it holds. Chance is in the table above.
 
 # %%
 entries = ledger(study.records, study.sizes)
@@ -643,7 +643,7 @@ linked(pd.DataFrame.from_dict(answers, orient="index"), names, "claim")
 
 # %% tags=["remove-cell"]
 verdict = (
-    "In none of this grid's protocols do raw embeddings fail where one layer of attention succeeds."
+    "In none of the protocols that we tried do raw embeddings fail where one layer of attention succeeds."
     if not len(corner)
     else f"Raw embeddings fail and one layer of attention succeeds in {len(corner)} of {len(both)} protocols."
 )

@@ -191,7 +191,7 @@ for rung in RUNGS:
     runs[CHANCE] = climb(rung, Embedding(), chance)
     results[rung] = study.run(runs) | study.run(stack, seeds=1)
 
-# %% mystnb={"figure": {"caption": "Precision among the four look-alikes after the last epoch, in percent, mean and standard deviation over seeds: is the evidence scored above the other three? A row is a representation, a column a rung. The darkest colour is one in four, chance. The last row has one seed.", "name": "fig-ladder"}, "image": {"alt": "A heat map of representations against rungs. All rows are bright on the first rung; on left those with a recurrence or a window, on right those with a recurrence in both directions or a window; on hop hardly any."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Precision among the evidence and its three look-alikes after the last epoch, in percent, mean and standard deviation over seeds: is the evidence scored above the other three? A row is a representation, a column a rung. The darkest colour is one in four, chance. The last row has one seed.", "name": "fig-ladder"}, "image": {"alt": "A heat map of representations against rungs. All rows are bright on the first rung; on left those with a recurrence or a window, on right those with a recurrence in both directions or a window; on hop hardly any."}} tags=["remove-input", "nbval-ignore-output"]
 among = {
     rung: result.summary("precision_lookalike")
     for rung, result in results.items()
@@ -221,16 +221,17 @@ seen = before.float().mean().item()
 glue("seen", percent(seen), display=False)
 
 # %% [markdown]
-# Context helps only if it contains what tells the evidence apart. (*Flow* is the paper's name for a recurrence, one or more
-# Mamba blocks.)
+# Context helps only if it contains what tells the evidence from its look-alikes. *Flow* is the paper's name for a
+# recurrence of Mamba blocks.
 #
 # * On `token` nothing else is needed. Every representation finds the evidence, the raw embeddings included.
 # * On `left` the distinguishing token comes *before* the evidence, and a left-to-right recurrence finds it:
 #   {glue:text}`Flow left`. Raw embeddings stay at {glue:text}`raw embeddings left`.
 # * On `right` it comes *after*. Here the paper's claim about recurrence holds: left to right gives
 #   {glue:text}`Flow right`, both directions give {glue:text}`bidirectional Flow right`.
-# * One layer of attention over all positions learned neither `left` nor `right`: {glue:text}`attention, 1 layer left` and
-#   {glue:text}`attention, 1 layer right`. Attention within a window of {glue:text}`window` tokens ("sparse attention") learned both.
+# * One layer of attention over all positions learned neither `left` nor `right`: {glue:text}`attention, 1 layer left`
+#   and {glue:text}`attention, 1 layer right`. Attention within a window of {glue:text}`window` tokens ("sparse
+#   attention") learned both.
 # * On `hop` two causal layers get farthest, {glue:text}`causal attention, 2 layers hop`. A causal model can know the
 #   definition in {glue:text}`seen` of the sequences, those where it stands before the query or before the evidence.
 
@@ -309,9 +310,10 @@ for way, result in {"left": one_way, "right": two_ways}.items():
 # %% [markdown]
 # ## Was the training too short?
 #
-# A representation that stays at chance may only be slow. One layer of attention on `left`, and bidirectional Flow followed
-# by attention on `hop`, therefore get more: new sequences in every epoch, so that nothing can be learned by heart, and {glue:text}`twice` or {glue:text}`four times` steps. One seed. On `left`
-# attention is also tried with sines and cosines for positions, in which "one to the left" is the same rotation everywhere.
+# A representation that stays at chance may only be slow. One layer of attention on `left`, and bidirectional Flow
+# followed by attention on `hop`, therefore get more: new sequences in every epoch, so that nothing can be learned by
+# heart, and {glue:text}`twice` or {glue:text}`four times` steps. One seed. On `left` attention is also tried with sines
+# and cosines for positions, in which "one to the left" is the same rotation everywhere.
 #
 # `hop` also gets a curriculum. For the first {glue:text}`lesson epochs` of {glue:text}`hop epochs` epochs the model
 # practises on a lesson: the definitions stand alone, and the query's meaning is to be found in its definition. Then the
@@ -443,9 +445,9 @@ glue(
 )
 
 # %% [markdown]
-# **On `left`, one layer of attention over all positions stays at chance:** {glue:text}`longer attention, 1 layer left` after
-# {glue:text}`four times` steps, and {glue:text}`longer attention, sines and cosines left` with sines and cosines after
-# {glue:text}`twice`.
+# **On `left`, one layer of attention over all positions stays at chance:** {glue:text}`longer attention, 1 layer left`
+# after {glue:text}`four times` steps, and {glue:text}`longer attention, sines and cosines left` with sines and cosines
+# after {glue:text}`twice`.
 #
 # Two causal layers were still rising on `left` when the shorter training ended
 # ({glue:text}`causal attention, 2 layers left`, one seed far above the others), and
@@ -455,8 +457,9 @@ glue(
 # {glue:text}`longer bidirectional Flow, then attention, after a lesson hop`. We have not shown that another
 # lesson, or more of this one, would not.
 #
-# The last epoch is not always the best. Of the {glue:text}`trained` shorter runs, random routers included, {glue:text}`falls` end more than two
-# points below their best epoch, by {glue:text}`largest fall` points at most. No conclusion here rests on that difference.
+# The last epoch is not always the best. Of the {glue:text}`trained` shorter runs, random routers included,
+# {glue:text}`falls` end more than two points below their best epoch, by {glue:text}`largest fall` points at most. No
+# conclusion here rests on that difference.
 
 # %% [markdown]
 # ## Is there anything to be learned?
@@ -502,9 +505,10 @@ labelled(
 
 # %% [markdown]
 # One layer of attention is enough for `left` and `right`: each position attends to its neighbour and copies the
-# neighbour's token. It is enough for `hop` as well, although `hop` seems to chain two facts. Each token attends to *the other occurrence of itself* and copies its place. Say that the definition "k means m" has k at
-# position 5 and m at position 6. The query k then holds 5 and the evidence m holds 6. The two places differ by one, and
-# the router compares them. The comparison in the router is the second step of the chain.
+# neighbour's token. It is enough for `hop` as well, although `hop` seems to chain two facts. Each token attends to *the
+# other occurrence of itself* and copies its place. Say that the definition "k means m" has k at position 5 and m at
+# position 6. The query k then holds 5 and the evidence m holds 6. The two places differ by one, and the router compares
+# them. The comparison in the router is the second step of the chain.
 #
 # Attention over all positions therefore fails on these rungs in training, and not for want of capacity. For left-to-right
 # Flow on `right` no such weights exist: its vector at a candidate is a function of what stands before it.
@@ -512,8 +516,8 @@ labelled(
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The table has the paper's number for each representation on the paper's task, and the rungs that it climbs here. A rung is
-# climbed if precision among look-alikes is above one half; chance is one quarter.
+# The table has the paper's number for each representation on the paper's task, and the rungs that it climbs here. A
+# rung is climbed if precision among look-alikes is above one half; chance is one quarter.
 
 # %% tags=["remove-input"]
 PAPER = {
@@ -664,8 +668,9 @@ ties = on_its_task.summary
 both_findings = (
     f"<p><b>1. The paper’s task asks for no context.</b> Without any layer the router finds "
     f"{percent(ties('precision').loc['raw, others', 'mean'])} of the evidence; the paper has "
-    f"{said['raw']}. A router on tokens alone cannot tell the query from its evidence, and the two tie. If the tie is "
-    f"lost it gets {percent(ties('precision_tie_lost').loc['token alone, all', 'mean'])}, if it is won "
+    f"{said['raw']}. A router that sees tokens alone and may pick the query cannot tell it from the evidence: the "
+    f"two tie. If the tie is lost it gets "
+    f"{percent(ties('precision_tie_lost').loc['token alone, all', 'mean'])}, if it is won "
     f"{percent(ties('precision_tie_won').loc['token alone, all', 'mean'])}. "
     f"<b>2. Context helps only if it contains what tells the evidence from its look-alikes.</b> Where the token "
     f"before tells, a left-to-right recurrence finds it: {mean.loc['Flow', 'left']}, against "
@@ -688,8 +693,8 @@ glue("two findings", HTML(both_findings + picture), display=False)
 # * **Reachable is not learned.** Attention over all positions can hold a neighbour's token, and did not learn to from one
 #   query per sequence. A language model has a target at every position; this router has one per sequence. Whether
 #   more supervised positions would teach it was not tested.
-# * **A hop is one comparison more.** Weights by hand do it with one layer of attention, because the router's
-#   comparison is the second step. No training found them, with or without a lesson. Why a causal mask helps we do not know.
+# * **A hop is one comparison more.** Weights by hand do it with one layer of attention, because the router's comparison
+#   is the second step. No training found them, with or without a lesson. Why a causal mask helps we do not know.
 # * **What is not comparable.** The sequences are short, {glue:text}`length` tokens, and the vocabulary small, so that the
 #   rungs separate at all within the profile; the rate and the batch are larger than in the chapters before.
 #
@@ -704,8 +709,9 @@ glue("two findings", HTML(both_findings + picture), display=False)
 #    read the one question can do it, and one number per token is then enough ([chapter 6](06_escape_routes.ipynb)). One
 #    number ranks the tokens alike for every question, so that with several questions in a sequence the comparison belongs
 #    in the router.
-# 4. Do not expect a router's loss alone to teach attention over everything where to look: one layer was still at chance after
-#    {glue:text}`four times` steps on `left`. Give it a window, and test on your own task that it learned what you need.
+# 4. Do not expect a router's loss alone to teach attention over everything where to look: one layer was still at chance
+#    after {glue:text}`four times` steps on `left`. Give it a window, and test on your own task that it learned what you
+#    need.
 # 5. For definitions that stand elsewhere (`hop`) we have no advice. The weights exist, and training did not
 #    find them.
 #
