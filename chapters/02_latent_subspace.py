@@ -457,7 +457,7 @@ shown = over_seeds("rank_share")
 kept_text = over_seeds("kept")["attention, 1 layer, trained"]
 destroyed = inside.summary("random_form_precision")["mean"]
 verdict = (
-    "Query and evidence are alike, not apart, and a few directions carry the routing, with attention or without. "
+    "The vectors of query and evidence are alike, not apart, and a few directions carry the routing, with attention or without. "
     f"The cosine gap behind one layer of attention is {texts(gap['others'], number)['attention, 1 layer']} "
     f"(paper: {claims()['cosine-gap']}). "
     f"Random matrices destroy routing, with attention or without: {percent(destroyed['attention, 1 layer, trained'])} are "

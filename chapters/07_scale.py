@@ -653,8 +653,8 @@ trained_for = epochs * steps
 glue("trained for", f"{trained_for:,}", display=False)
 embedded = [mean[f"{name}, token embeddings, no bridge"] for name in CAUSAL]
 verdict = (
-    "On the causal backbones that we could run, the token embeddings, which no layer has touched, route better than "
-    f"the last states. On SmolLM2-135M the router finds {embedded[-1]} from the token embeddings and "
+    "On the causal language models that we could run, a router finds more from the token embeddings, which no layer has "
+    f"touched, than from the last states. On SmolLM2-135M the router finds {embedded[-1]} from the token embeddings and "
     f"{mean['SmolLM2-135M, no bridge']} from the last states (chance {mean[CHANCE]}). A bridge changes little within our "
     "few steps, and trained end to end neither direction nor depth matters. "
     f"Of the {len(tested['Table 2'])} rows of the paper's Table 2 that could be tested {held['Table 2']} reproduce."

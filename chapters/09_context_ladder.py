@@ -415,7 +415,9 @@ for rung, runs in long_runs.items():
                 "steps": f"{each * len(curve):,}",
                 "best epoch": percent(max(curve)),
                 "last epoch": percent(curve[-1]),
-                "at rest": "yes" if still_rising(curve) < AT_REST else "no",
+                "no longer rising": "yes"
+                if still_rising(curve) < AT_REST
+                else "no",
             }
         )
 labelled(pd.DataFrame(rows).set_index("rung"), "longer runs")
@@ -558,7 +560,7 @@ best_hop = max(
     long_runs["hop"].summary("precision_lookalike")["mean"].max(),
 )
 verdict = (
-    f"A vector has to hold what tells the evidence from its look-alikes, and no more. If the token itself tells, raw "
+    f"Where several tokens look alike, a vector has to hold what tells the right one from the others, and no more. If the token itself tells, raw "
     f"embeddings suffice ({mean.loc['raw embeddings', 'token']}). If the token before tells, a left-to-right "
     f"Mamba block suffices ({mean.loc['Flow', 'left']}; chance {mean.loc[CHANCE, 'left']}). If the token after tells, it "
     f"does not ({mean.loc['Flow', 'right']}), and one in both directions does "
@@ -666,8 +668,8 @@ with figures.look():
 plt.close(fig)
 ties = on_its_task.summary
 both_findings = (
-    f"<p><b>1. The paper’s task asks for no context.</b> Without any layer the router finds "
-    f"{percent(ties('precision').loc['raw, others', 'mean'])} of the evidence; the paper has "
+    f"<p><b>1. The paper’s task asks for no context.</b> Without any layer the router finds the evidence in "
+    f"{percent(ties('precision').loc['raw, others', 'mean'])} of the sequences; the paper has "
     f"{said['raw']}. A router that sees tokens alone and may pick the query cannot tell it from the evidence: the "
     f"two tie. If the tie is lost it gets "
     f"{percent(ties('precision_tie_lost').loc['token alone, all', 'mean'])}, if it is won "
