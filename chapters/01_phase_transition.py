@@ -380,8 +380,7 @@ for label, name in LARGE.items():
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 
 # %% [markdown]
-# There too every model first picks the query itself, and stops within one to three epochs. Flow and attention stop before
-# raw embeddings do. A training that ended in between would have shown raw embeddings near zero beside attention, as in
+# There too every model first picks the query itself and later stops, Flow and attention sooner than raw embeddings. A training that ended in between would have shown raw embeddings near zero beside attention, as in
 # the paper. It would also have shown Flow above both, where the paper has it near zero.
 #
 # ### What the router looks at meanwhile
