@@ -37,8 +37,7 @@ class Banner:
             open="<em>open</em>",
             sure='<a href="certainty.html">how sure we are</a>',
         )
-        sizes = f'<pre style="white-space: pre-wrap">{escape(self.sizes)}</pre>'
-        return f"{sizes}\n<p>{reading}</p>"
+        return f'<div class="fci-banner"><pre>{escape(self.sizes)}</pre>\n<p>{reading}</p></div>'
 
 
 def banner(study: Study, sizes: str | None = None) -> Banner:
