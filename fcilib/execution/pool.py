@@ -33,7 +33,7 @@ POLL = 0.5
 """Seconds between two ticks."""
 
 PATIENCE = 10
-"""Times that a run is interrupted, a second apart: an interruption that meets a destructor is lost."""
+"""Times that a run is interrupted, a second apart, for one that meets a destructor is lost."""
 
 
 def in_pool(
