@@ -32,7 +32,7 @@ DEATHS = 3
 POLL = 0.5
 """Seconds between two ticks."""
 
-PATIENCE = 10
+INTERRUPTIONS = 10
 """Times that a run is interrupted, a second apart, for one that meets a destructor is lost."""
 
 
@@ -169,7 +169,7 @@ def _end_when_dismissed(driver: Connection) -> None:
     wait_for([driver, parent.sentinel])  # a forked worker holds the other end of the pipe itself
     with _Worker.gate:
         _Worker.dismissed = True
-    for _ in range(PATIENCE):
+    for _ in range(INTERRUPTIONS):
         with _Worker.gate:
             if _Worker.idle.is_set():
                 break
