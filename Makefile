@@ -37,11 +37,11 @@ help: ## show this list
 
 book: $(STAMP) ## run the chapters from the committed records and render book/_build/html/
 	$(BIN)/fci book
-	$(BIN)/python -m pytest -q tests/test_pages.py
+	$(BIN)/python -m pytest -q -n $(WORKERS) tests/test_pages.py
 
 test: lint ## lint, then the tests and every executed notebook, cell by cell
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not pages" \
-	    --nbval --nbval-sanitize-with=tests/nbval.cfg tests $(NOTEBOOKS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	    -m "not pages" --nbval --nbval-sanitize-with=tests/nbval.cfg tests $(NOTEBOOKS)
 
 edit: $(STAMP) $(LAB) ## start JupyterLab, in which chapters open as notebooks
 	$(BIN)/jupyter lab

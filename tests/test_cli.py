@@ -13,6 +13,10 @@ from typer.testing import CliRunner, Result
 from fcilib.cli import app
 from fcilib.publish import render
 from fcilib.publish.project import BuildFailed, Project
+from fcilib.publish.status import seconds_text
+from fcilib.training.records import Records
+
+ROOT = Path(__file__).resolve().parents[1]
 
 CHAPTER = """\
 # %% tags=["parameters"]
@@ -168,6 +172,21 @@ def test_book_executes_the_named_chapter_and_status_tells(root: Path) -> None:
     assert "01_small  never" in shown
     assert "records: 1 smoke" in shown
     assert "running: 01_small: 1/2 runs; flow: epoch 1/4, precision 25%" in shown
+
+
+def test_training_all_again_begins_with_what_it_took(root: Path) -> None:
+    """One seed of it, where the folder holds nothing yet."""
+    known, seconds = Records(root / "records" / "quick"), 0.0
+    for path in sorted((ROOT / "records" / "quick").glob("*.json"))[:20]:
+        record = Records(path.parent).read(path)
+        known.add(record)
+        seconds += record.seconds if record.experiment.seed == 0 else 0
+    assert seconds > 0
+    said = fci("book", "02", "--no-render", "--records", "fresh").output
+    assert f"holds no runs yet; one seed of all those in {known.folder} took " in said
+    assert f"{seconds_text(seconds)} of one core" in said
+    assert "one core" not in fci("book", "02", "--no-render", "--records", "records").output
+    assert "one core" not in fci("book", "02", "--no-render").output
 
 
 def test_a_failed_chapter_is_status_1(root: Path) -> None:

@@ -32,8 +32,8 @@ DEATHS = 3
 POLL = 0.5
 """Seconds between two ticks."""
 
-PATIENCE = 10
-"""Seconds that an interrupted run has to tidy up once nobody waits for its worker any more."""
+INTERRUPTIONS = 10
+"""Times that a run is interrupted, a second apart, for one that meets a destructor is lost."""
 
 
 def in_pool(
@@ -169,10 +169,13 @@ def _end_when_dismissed(driver: Connection) -> None:
     wait_for([driver, parent.sentinel])  # a forked worker holds the other end of the pipe itself
     with _Worker.gate:
         _Worker.dismissed = True
-        if not _Worker.idle.is_set():
+    for _ in range(INTERRUPTIONS):
+        with _Worker.gate:
+            if _Worker.idle.is_set():
+                break
             _thread.interrupt_main()
+        _Worker.idle.wait(1)
     parent.join()
-    _Worker.idle.wait(PATIENCE)
     os._exit(1)
 
 

@@ -23,7 +23,7 @@ RUN_BYTES = 4 * 2**30
 """What a process takes of a GPU's memory: the largest run that is recorded takes 3.0 GiB, and the
 CUDA context comes on top."""
 
-PATIENCE = 30.0
+MPS_SECONDS = 30.0
 """Seconds that MPS has to start or to end."""
 
 
@@ -71,7 +71,7 @@ def _control(*arguments: str, told: str = "") -> bool:
             text=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=PATIENCE,
+            timeout=MPS_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
