@@ -11,7 +11,7 @@ from fcilib import retrieval
 from fcilib.backbones import HubModel
 from fcilib.ledger.catalogue import Condition, Decider, chance_of
 from fcilib.ledger.claims import Claim
-from fcilib.ledger.intervals import Interval, interval
+from fcilib.ledger.intervals import Interval, interval, spread_interval
 from fcilib.ledger.trial import shortfalls
 from fcilib.representations import Frozen
 from fcilib.retrieval import RetrievalRecord
@@ -95,7 +95,8 @@ class Reader:
             return
         mean = statistics.fmean(values)
         sd = statistics.stdev(values) if len(values) > 1 else math.nan
-        of_mean = interval(values, _examples(runs[0], claim.metric))
+        of_mean = claim.statistic == "mean"
+        examples = _examples(runs[0], claim.metric)
         trained = [run for run in runs if isinstance(run, Record)]
         curves = [run.curve[claim.metric] for run in trained if claim.metric in run.curve]
         yield Finding(
@@ -106,7 +107,7 @@ class Reader:
             n=len(values),
             chance=self._chance(claim, decider, runs),
             agrees=claim.agrees(mean, sd),
-            interval=of_mean if claim.statistic == "mean" else Interval(sd, sd),
+            interval=interval(values, examples) if of_mean else spread_interval(values),
             chance_here=_counted_chance(decider, claim.metric),
             chance_there=_counted_chance(paper, claim.metric),
             lacking=shortfalls(runs, paper, claim.metric),

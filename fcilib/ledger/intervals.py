@@ -1,4 +1,4 @@
-"""Intervals of a mean over seeds that hold both errors: between seeds, and of finite test sets."""
+"""Intervals of means over seeds, with the error of finite test sets, and of spreads over seeds."""
 
 from __future__ import annotations
 
@@ -69,3 +69,42 @@ def interval(values: Sequence[float], examples: int | None) -> Interval:
     counted = wilson(min(max(mean, 0.0), 1.0), n * examples)
     below, above = math.hypot(seeds, mean - counted.low), math.hypot(seeds, counted.high - mean)
     return Interval(max(0.0, mean - below), min(1.0, mean + above))
+
+
+def chi_square(share: float, degrees: int) -> float:
+    """The value below which so large a share of the chi-square distribution lies, by bisection."""
+    low, high = 0.0, 1.0
+    while _below(high, degrees) < share:
+        low, high = high, 2 * high
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _below(middle, degrees) < share else (low, middle)
+    return (low + high) / 2
+
+
+def _below(value: float, degrees: int) -> float:
+    """The share of the chi-square distribution below a value: the series of the lower gamma."""
+    a, x = degrees / 2, value / 2
+    term = total = math.exp(a * math.log(x) - x - math.lgamma(a + 1))
+    n = a
+    while term > 1e-17 * total:
+        n += 1
+        term *= x / n
+        total += term
+    return total
+
+
+def spread_interval(values: Sequence[float]) -> Interval:
+    """The interval of the standard deviation over seeds: anything, of one seed.
+
+    Chi-square's, as for values of a normal distribution. What the finite test sets add to the
+    spread is part of it, as it is of a spread that is reported.
+    """
+    if len(values) == 1:
+        return Interval(0.0, math.inf)
+    degrees, sd = len(values) - 1, statistics.stdev(values)
+    low, high = (
+        sd * math.sqrt(degrees / chi_square(share, degrees))
+        for share in ((1 + LEVEL) / 2, (1 - LEVEL) / 2)
+    )
+    return Interval(low, high)

@@ -162,14 +162,13 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
 def _run(finding: Finding, claim: Claim) -> str:
     """A condition under one reading: its code, its interval, its records, its curve."""
     low, high = (claim.write(x, math.nan) for x in (finding.interval.low, finding.interval.high))
-    reach = f"95% from {low} to {high}; " if claim.statistic == "mean" else ""
     records = " ".join(
         f'<a href="{REPOSITORY}/records/{place}"><code>{Path(place).stem[:6]}</code></a>'
         for place in finding.records
     )
     code = f'<a href="{_code(finding.experiment)}"><code>{finding.experiment}</code></a>'
     under = f" under “{escape(finding.protocol)}”" if finding.protocol else ""
-    return f"<p>{code}{under}: {reach}records {records}{_curve(finding)}</p>"
+    return f"<p>{code}{under}: 95% from {low} to {high}; records {records}{_curve(finding)}</p>"
 
 
 def _code(name: str) -> str:

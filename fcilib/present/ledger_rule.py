@@ -57,7 +57,7 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
     return f"""A verdict is made in four steps.
 
 1. **An interval.** A mean over seeds gets a 95% interval that joins two errors: of the seeds
-   (Student's) and of the finite test sets (Wilson's).
+   (Student's) and of the finite test sets (Wilson's). A spread over seeds gets chi-square's.
 2. **Agreement.** Two numbers agree if our mean lies within {_points(STANDARD.margin)} of the
    paper's number; they differ if no part of our interval does. A number
    within {_points(STANDARD.near)} of chance is compared by its distance

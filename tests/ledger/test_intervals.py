@@ -1,13 +1,23 @@
 """Intervals against SciPy's, and by hand."""
 
 import math
+import statistics
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fcilib.ledger.intervals import LEVEL, Interval, interval, student, wilson
+from fcilib.ledger.intervals import (
+    LEVEL,
+    Interval,
+    chi_square,
+    interval,
+    spread_interval,
+    student,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("degrees", [*range(1, 31), 100, 10_000])
@@ -55,3 +65,29 @@ def test_intervals_touch_at_their_ends():
     assert low.within(Interval(-math.inf, 0.5))
     assert not low.within(high)
     assert 0.5 in low
+
+
+@given(st.sampled_from([0.025, 0.5, 0.975]), st.integers(1, 200))
+def test_chi_squares_quantile_is_scipys(share, degrees):
+    assert chi_square(share, degrees) == pytest.approx(stats.chi2.ppf(share, degrees), rel=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
+def test_the_interval_of_a_spread_inverts_the_test_of_a_variance(values):
+    """At either end, (n - 1) s^2 / sigma^2 has one fortieth of chi-square beyond it."""
+    found, n = spread_interval(values), len(values)
+    squares = statistics.variance(values) * (n - 1)
+    assert found.low <= statistics.stdev(values) <= found.high
+    if found.low > 1e-6:
+        assert stats.chi2.sf(squares / found.low**2, n - 1) == pytest.approx(0.025)
+        assert stats.chi2.cdf(squares / found.high**2, n - 1) == pytest.approx(0.025)
+
+
+def test_one_seed_says_nothing_of_a_spread():
+    assert spread_interval([0.9]) == Interval(0.0, math.inf)
+
+
+def test_of_many_spreads_over_three_seeds_as_many_are_inside_as_the_level_says():
+    draws = np.random.default_rng(0).normal(0.9, 0.01, (4000, 3)).tolist()
+    inside = sum(0.01 in spread_interval(values) for values in draws)
+    assert stats.binomtest(inside, 4000, LEVEL).pvalue > 0.001

@@ -1,6 +1,7 @@
 """The rule and the six verdicts, each by an example worked out by hand."""
 
 import math
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims
 from fcilib.ledger.findings import Finding
-from fcilib.ledger.intervals import Interval, interval
+from fcilib.ledger.intervals import interval, spread_interval
 from fcilib.ledger.ledger import decisive, evidence, ledger, sensitive, summary, whole_ledger
 from fcilib.ledger.verdict import (
     ALTERNATIVES,
@@ -244,8 +245,13 @@ def test_a_bound_has_one_end_and_a_threshold_no_margin():
 
 def test_a_claim_on_the_spread_is_held_against_the_spread():
     it = claim(0.02, statistic="sd", relation="at most", tolerance=0)
-    for sd, side in ((0.01, True), (0.03, False)):
-        finding = replace(GOOD, sd=sd, interval=Interval(sd, sd))
+    for values, side in (
+        ((0.900, 0.901, 0.902), True),  # s.d. 0.1%: 0.05% to 0.63%
+        ((0.89, 0.90, 0.91), None),  # s.d. 1%, below two, but up to 6.3%
+        ((0.5, 0.6, 0.7), False),  # s.d. 10%: 5.2% or more
+    ):
+        sd = statistics.stdev(values)
+        finding = replace(GOOD, sd=sd, interval=spread_interval(values))
         assert compared(it, finding) is side
 
 
