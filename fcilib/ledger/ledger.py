@@ -131,10 +131,17 @@ def summary(entries: Mapping[str, Entry]) -> dict[str, int]:
 
 
 def evidence(entries: Mapping[str, Entry]) -> dict[str, int]:
-    """Pieces of evidence behind each kind of verdict: claims that the same runs decide are one."""
-    pieces = {(e.judgement.kind, frozenset(e.judgement.deciding)) for e in entries.values()}
-    counts = Counter(kind for kind, _ in pieces)
-    return {kind: counts[kind] for kind in VERDICTS}
+    """Pieces of evidence behind each kind of verdict: claims that share a run are one piece."""
+    pieces: dict[str, list[set[str]]] = {kind: [] for kind in VERDICTS}
+    for entry in entries.values():
+        runs, apart = set(entry.judgement.deciding), []
+        for piece in pieces[entry.judgement.kind]:
+            if piece & runs or piece == runs:
+                runs |= piece
+            else:
+                apart.append(piece)
+        pieces[entry.judgement.kind] = [*apart, runs]
+    return {kind: len(found) for kind, found in pieces.items()}
 
 
 def sensitive(entries: Mapping[str, Entry], rule: Rule) -> dict[str, str]:

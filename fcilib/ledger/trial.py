@@ -44,7 +44,7 @@ def shortfalls(
     lacking = [f"the paper’s sizes: {', '.join(sizes)}"] if sizes else []
     if made < wanted:
         lacking.append(f"{wanted:,} training steps (here {made:,})")
-    rise = statistics.fmean(still_rising(run.curve.get(metric, ())) for run in trained)
+    rise = max(still_rising(run.curve.get(metric, ())) for run in trained)
     if rise > AT_REST:
         lacking.append(f"a curve at rest (the last tenth rose by {100 * rise:.1f} points)")
     return tuple(lacking)

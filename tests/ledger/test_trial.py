@@ -47,6 +47,14 @@ def test_a_curve_that_still_rises_is_cut_off():
     assert shortfalls([run.model_copy(update={"curve": rising})], PAPER, "place") == ()
 
 
+def test_of_several_seeds_the_one_that_rises_most_counts():
+    """A fall of another seed does not hide it."""
+    run = record("paper")
+    curves = ([epoch / 40 for epoch in range(40)], [1 - epoch / 40 for epoch in range(40)])
+    runs = [run.model_copy(update={"curve": {**run.curve, "precision": c}}) for c in curves]
+    assert "a curve at rest" in shortfalls(runs, PAPER, "precision")[0]
+
+
 @pytest.mark.parametrize(
     ("curve", "rise"),
     [([], 0.0), ([0.3], 0.0), ([0.3, 0.5], 0.2), ([0.5, 0.3], -0.2), ([0.0] * 18 + [1, 1], 1.0)],

@@ -1,9 +1,11 @@
 """The rule and the six verdicts, each by an example worked out by hand."""
 
+import json
 import math
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
@@ -23,6 +25,7 @@ from fcilib.ledger.verdict import (
     STANDARD,
     SUBSTANCE,
     VERDICTS,
+    Judgement,
     compared,
     judge,
     zone,
@@ -316,6 +319,36 @@ def test_claims_that_one_run_decides_are_one_piece_of_evidence(tmp_path):
     assert same == {"raw", "no-other-transition", "missing-ingredient-fails"}
     assert summary(entries)[CONTRADICTED] == 3
     assert evidence(entries)[CONTRADICTED] == 1
+
+
+def test_claims_that_are_tied_by_others_are_one_piece_too():
+    sets = {"first": ("a",), "second": ("b",), "third": ("c",), "tie": ("a", "b"), "none": ()}
+
+    def entries(*names):
+        return {n: SimpleNamespace(judgement=Judgement(OPEN, (), sets[n])) for n in names}
+
+    assert evidence(entries("first", "second", "third"))[OPEN] == 3
+    assert evidence(entries("first", "second", "third", "tie"))[OPEN] == 2
+    assert evidence(entries("tie", "second", "first"))[OPEN] == 1
+    assert evidence(entries("none", "first"))[OPEN] == 2
+
+
+def test_whatever_contradicts_the_paper_had_come_to_rest():
+    """Over the last quarter of its training it changed by less than the margin of agreement."""
+    changes = {}
+    for entries in whole_ledger(ROOT / "records").values():
+        for name, entry in entries.items():
+            if entry.judgement.verdict != CONTRADICTED:
+                continue
+            for finding in entry.findings:
+                if finding.experiment not in entry.judgement.deciding:
+                    continue
+                for place in finding.records:
+                    curve = json.loads((ROOT / "records" / place).read_text())["curve"]
+                    last = curve.get(entry.claim.metric, curve["precision"])
+                    changes[name, place] = last[-1] - last[-1 - len(last) // 4]
+    assert len(changes) >= 12
+    assert max(map(abs, changes.values())) < STANDARD.margin
 
 
 def test_the_paper_decides_and_counting_wherever_it_was_done():
