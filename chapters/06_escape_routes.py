@@ -164,7 +164,7 @@ labelled(
 # %% [markdown]
 # **With the residual, the mean routes**: it goes from {glue:text}`global mean, others` to
 # {glue:text}`global mean, residual kept, others`. The Fourier transform has to be orthonormal as well; then it reaches
-# {glue:text}`Fourier mixing, residual kept, orthonormal, others`. Unscaled it has no more than positions alone give. Which
+# {glue:text}`Fourier mixing, residual kept, orthonormal, others`. Without that scaling it finds the evidence no more often than positions alone do. Which
 # of these the paper ran we cannot know.
 
 # %% [markdown]
@@ -391,7 +391,7 @@ print("positions and one bit:", percent(by_sign))
 # %% [markdown]
 # ### Does training find it?
 #
-# The first table of this chapter trains for {glue:text}`epochs` epochs. Here the rank-1 router gets
+# At the head of this chapter every condition was trained for {glue:text}`epochs` epochs. Here the rank-1 router gets
 # {glue:text}`settled`. Three choices vary: the learning rate, positions or none, and whether each epoch goes over the same
 # {glue:text}`sequences` sequences (*fixed*, as everywhere else in this book) or over new ones (*fresh*), which the paper
 # does not say. One seed; the query is excluded.
@@ -416,7 +416,7 @@ TRIALS = {
 names = {key: f"{key[0]}, positions {key[1]}, {key[2]:g}" for key in TRIALS}
 trials = study.run({names[key]: e for key, e in TRIALS.items()}, seeds=1)
 
-# %% mystnb={"figure": {"caption": "The rank-1 router on bidirectional Mamba by epoch, on the same sequences in every epoch (left) and on new ones (right). Dashed: without learned positions. The darker colour is the higher learning rate. The grey lines are the two floors: positions alone, and positions with one bit per token.", "name": "fig-rank-one-06"}, "image": {"alt": "Two panels of four curves of routing precision by epoch. With fixed sequences they stay near the floors; with fresh sequences they rise."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "The rank-1 router on bidirectional Mamba by epoch, on the same sequences in every epoch (left) and on new ones (right). Dashed: without learned positions. The darker colour is the higher learning rate. The grey lines are the two floors: positions alone, and positions with one bit per token.", "name": "fig-rank-one-06"}, "image": {"alt": "Two panels of three curves of routing precision by epoch, and two grey floors. On fixed sequences the curve of the lower learning rate stays near the floors. All others rise well above them."}} tags=["remove-input", "nbval-ignore-output"]
 fig, axes = figures.panels(dict.fromkeys(("fixed", "fresh")))
 curves = trials.curves.set_index("condition")
 for ax, data in zip(axes.flat, ("fixed", "fresh"), strict=True):
@@ -489,11 +489,11 @@ glue(
 
 # %% [markdown]
 # **After {glue:text}`settled` epochs it routes in all trials but one.** On fixed sequences at the paper's learning rate,
-# 0.001, it stays at {glue:text}`lowest fixed`, near the rule with one bit ({glue:text}`by sign`). With fresh sequences, or
-# at the higher rate, it reaches {glue:text}`with positions`. Without positions and at the higher rate it reaches the
-# paper's 99.7%: {glue:text}`no positions fixed` on fixed sequences and {glue:text}`no positions fresh` on fresh ones. With
-# the query among the candidates it was trained only for the few epochs of the first table
-# ({glue:text}`bidirectional Mamba, rank-1, all`); the weights set by hand show that it can route there too.
+# 0.001, it stays at {glue:text}`lowest fixed`, near the rule with one bit ({glue:text}`by sign`). With learned positions
+# and either fresh sequences or the higher rate it reaches {glue:text}`with positions`. Without positions and at the
+# higher rate it reaches the paper's 99.7%: {glue:text}`no positions fixed` on fixed sequences and
+# {glue:text}`no positions fresh` on fresh ones. With the query among the candidates it was trained for {glue:text}`epochs`
+# epochs alone ({glue:text}`bidirectional Mamba, rank-1, all`); the weights set by hand show that it can route there too.
 #
 # The curves are flat for the first epochs and then rise within a few. Training that stops on the flat part shows a router
 # that does not learn. (The loss in the table also counts the answers, which are learned by heart on fixed sequences and
@@ -537,11 +537,11 @@ rank_one = {key: final.precision[name] for key, name in names.items()}
 verdict = (
     f"Most of the paper's cheap routes work, and so does no preprocessing at all: raw embeddings route at "
     f"{percent(zero['raw embeddings'])} with the query excluded (chance {percent(zero[CHANCE])}). Of the "
-    f"{len(agreeing)} routing precisions in the table of §4.6, {agreeing.sum()} reproduce whether the query may be picked or "
-    f"not. The others are: {failing}. The rank-1 router depends on its training: more epochs alone leave it at "
+    f"{len(agreeing)} routing precisions in the table of §4.6, {agreeing.sum()} reproduce both with the query among the "
+    f"candidates and without it. The others are: {failing}. The rank-1 router depends on its training: more epochs alone leave it at "
     f"{percent(rank_one['fixed', 'learned', 1e-3])}, and with new sequences in every epoch it reaches "
     f"{percent(rank_one['fresh', 'learned', 1e-3])}. Of the {len(answering)} task accuracies {answering.sum()} reproduce. "
-    f"What the Council is told of its picks changes them more than the representation does."
+    f"What the Council, the attention that reads the picked tokens, is told of them changes its accuracy more than the representation does."
 )
 evidence = study.sizes.evidence
 sure = (
@@ -566,7 +566,7 @@ closing.close(
 # * **Left-to-right recurrence.** Its residual alone would do, as raw embeddings show. The query also stands before the
 #   evidence, so that a forward scan has read it by the time it reaches the evidence. What the scan contributes was not
 #   measured here.
-# * **The two failures** are those of our reading, without a residual. Fourier mixing is above the paper's 0.9% because
+# * **The two failures**, the mean and Fourier mixing, fail in our reading of them, without a residual. Fourier mixing is above the paper's 0.9% because
 #   positions alone reach as much. With a residual, and a transform no larger than the token, both mixers route.
 # * **The rank-1 router** needs a layer that does the comparison, and that takes longer to learn.
 # * **The accuracies** depend on the Council more than on the representation. With marked picks attention and hubs answer

@@ -183,7 +183,7 @@ labelled(
                 "width": str(p.model.width),
                 "parameters": f"{p.parameters:,}",
                 "bytes seen": f"{p.tokens:,}",
-                "held-out loss (nats per byte)": f"{p.held_out_loss:.3f}",
+                "held-out loss (bits per byte)": f"{p.held_out_loss / math.log(2):.3f}",
                 "core-minutes": f"{p.seconds / 60:.0f}",
             }
             for name, p in PAIR.items()
@@ -192,16 +192,17 @@ labelled(
     "pretraining",
 )
 
-# %% mystnb={"figure": {"caption": "Training loss of the two language models, in nats per byte, against bytes seen: means over equal stretches. The dashed line is the loss of a model that holds all 256 bytes to be equally likely.", "name": "fig-pretraining"}, "image": {"alt": "Two falling curves, training loss of the Transformer and of the Mamba against bytes seen."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Training loss of the two language models, in bits per byte, against bytes seen: means over equal stretches. The dashed line is the loss of a model that holds all 256 bytes to be equally likely.", "name": "fig-pretraining"}, "image": {"alt": "Two falling curves, training loss of the Transformer and of the Mamba against bytes seen."}} tags=["remove-input", "nbval-ignore-output"]
 with figures.look():
     fig, ax = plt.subplots(figsize=(figures.NARROW, 3.4), layout="constrained")
     for name, p in PAIR.items():
         stretch = p.tokens / len(p.curve)
         seen = [stretch * (i + 0.5) / 1e6 for i in range(len(p.curve))]
-        ax.plot(seen, p.curve, **figures.style(name), label=name, ms=3)
-    ax.axhline(math.log(256), color="#777777", ls="--", lw=1)
+        bits = [loss / math.log(2) for loss in p.curve]
+        ax.plot(seen, bits, **figures.style(name), label=name, ms=3)
+    ax.axhline(math.log2(256), color="#777777", ls="--", lw=1)
     ax.set_xlabel("million bytes seen")
-    ax.set_ylabel("training loss (nats per byte)")
+    ax.set_ylabel("training loss (bits per byte)")
     ax.legend()
 plt.show()
 
@@ -336,7 +337,8 @@ plt.show()
 
 # %% [markdown]
 # **Without a bridge the router finds more on our backbones than the paper's 35% and 28.7% on its own.** A full bridge
-# changes little within our few steps. The table after the next figure has the digits.
+# adds little within our few steps, and on SmolLM2 it takes some away. The table after the next figure has the digits of
+# the full bridge; the sparse and the rank-1 bridge are in this figure alone.
 
 # %% [markdown]
 # ## How soon?
@@ -385,8 +387,8 @@ glue("steps", steps, display=False)
 
 # %% [markdown]
 # With a full bridge our Transformer is at 95% by epoch {glue:text}`our Transformer epoch 0.95` and MiniLM by epoch
-# {glue:text}`MiniLM-L6 epoch 0.95`. Our Mamba and SmolLM2 do not get there; their curves flatten as the learning rate runs
-# out.
+# {glue:text}`MiniLM-L6 epoch 0.95`. Our Mamba and SmolLM2 do not get there; their curves flatten, while the learning rate falls
+# to zero by the last epoch.
 
 # %% [markdown]
 # ## What does the pretraining contribute?
@@ -415,7 +417,8 @@ labelled(
 # %% [markdown]
 # **The token embeddings, without any context, already route.** On SmolLM2 they give
 # {glue:text}`frozen SmolLM2-135M, token embeddings, no bridge`, where its last states give
-# {glue:text}`frozen SmolLM2-135M, no bridge`. What a frozen backbone's last states lack was there before its first layer.
+# {glue:text}`frozen SmolLM2-135M, no bridge`. The token that the router looks for is plain in the embeddings, before the first layer, and no longer plain after
+# the last.
 #
 # **Before pretraining, our Transformer's states keep the token and our Mamba's do not.** Trained end to end on as many
 # sequences, attention reaches {glue:text}`frozen attention, end to end` and raw embeddings
@@ -426,7 +429,8 @@ labelled(
 #
 # Table 2 has a column "rank" that the paper does not define. [Chapter 2](02_latent_subspace.ipynb) argues that its 240 and
 # its ">130" cannot be ranks of scores. We read them as the mean *place* of the evidence in the router's order, 1 being
-# the best and the middle of the order chance. A place agrees within a tenth of the paper's number. Our sequences are too
+# the best and the middle of the order chance. Our place and the paper's agree if they differ by a tenth of the
+# paper's at most. Our sequences are too
 # short for a place of 240. The rank-1 router is trained for as long as in the other chapters. The *effective rank* of the
 # scores is chapter 2's, and another thing.
 
@@ -608,12 +612,12 @@ glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 # %% [markdown]
 # A row reproduces within two points or two standard deviations over seeds, whichever is more.
 #
-# * **The largest gaps.** Raw embeddings and Flow route here. The rank-1 routers do not within so few steps;
+# * **The largest differences.** Raw embeddings and Flow route here. The rank-1 routers do not within so few steps;
 #   [chapter 6](06_escape_routes.ipynb) gives them more.
-# * **Fourier mixing fails**, as the paper says. Its {glue:text}`table Fourier` are no more than positions alone give
-#   ({glue:text}`positions only`).
-# * **Segment rows count one pick.** With {glue:text}`picks` picks chance is {glue:text}`segment at k`, about the paper's
-#   25.6%.
+# * **Fourier mixing fails**, as the paper says, though its number is another: its {glue:text}`table Fourier` are no more
+#   than positions alone give ({glue:text}`positions only`).
+# * **Segment rows count one pick.** If a hit among {glue:text}`picks` picks counts, chance here is
+#   {glue:text}`segment at k`, about the paper's 25.6%.
 # * **The questions of BM25's row.** {glue:text}`questions of BM25`
 
 # %% [markdown]
@@ -655,7 +659,7 @@ embedded = [mean[f"{name}, token embeddings, no bridge"] for name in CAUSAL]
 verdict = (
     "On the causal language models that we could run, a router finds more from the token embeddings, which no layer has "
     f"touched, than from the last states. On SmolLM2-135M the router finds {embedded[-1]} from the token embeddings and "
-    f"{mean['SmolLM2-135M, no bridge']} from the last states (chance {mean[CHANCE]}). A bridge changes little within our "
+    f"{mean['SmolLM2-135M, no bridge']} from the last states (chance {mean[CHANCE]}). A bridge adds little within our "
     "few steps, and trained end to end neither direction nor depth matters. "
     f"Of the {len(tested['Table 2'])} rows of the paper's Table 2 that could be tested {held['Table 2']} reproduce."
 )
@@ -673,8 +677,8 @@ closing.close(
         (results, depths),
         f"trains {results.frame.condition.nunique()} models on frozen backbones, and those of other chapters "
         "where they are not recorded; a seed took {minutes} core-minutes at profile {profile}, without the "
-        "passes through SmolLM2 and MiniLM, whose states were computed before. Those two are part of the "
-        "extra “scale”.",
+        "passes through SmolLM2 and MiniLM, whose states were computed before. Their weights come "
+        "with `make scale`.",
     ),
 )
 
@@ -692,8 +696,8 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 #   need none.
 # * **Where the token is.** In the token embeddings equal tokens are equal vectors. We did not test why the last states
 #   give less. A causal model's last states serve to predict the *next* token, which may be the reason.
-# * **Our pair.** The Mamba has the lower loss and the worse states for this task. The Transformer may only be closer to
-#   its untrained self, which routes best. A pair of equal loss would be needed to tell.
+# * **Our pair.** The Mamba has the lower loss and the worse states for this task. The untrained Transformer routes
+#   best of all, so that the trained one may only be better for having changed less. A pair of equal loss would be needed to tell.
 # * **Direction.** For pretrained backbones the question is open. Our one bidirectional encoder routes best, and differs
 #   from the causal ones in much more than its mask.
 # * **What is not comparable.** Our pair has {glue:text}`parameters` million parameters. SmolLM2 is quantised to four bits,

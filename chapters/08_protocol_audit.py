@@ -124,15 +124,15 @@ for added, values in demo.items():
 # {glue:text}`positions others evidence is nearest` if each position adds a vector of its own. If it may, query and
 # evidence tie in {glue:text}`no positions all query and evidence tie` without positions, and with positions the query
 # itself is nearest in {glue:text}`positions all query alone is nearest`. **One sentence of the protocol, on what may be
-# picked, moves untrained vectors from never to nearly always.** The rest of this page asks what training makes of it.
+# picked, takes untrained vectors from a tie, or from never, to nearly always.** The rest of this page asks what training makes of it.
 
 # %% [markdown]
 # ## What is open
 #
 # For each choice the first option is our *centre*: the paper's text, as literally as it can be taken. From there each
 # choice is changed alone, and those that matter most are changed together. A tie between the evidence and another
-# candidate can be shared, lost or won, or it can be enough that the evidence is among the router's $k$ picks. Each
-# training is counted in all four ways.
+# candidate can be shared between the two, count as lost, or count as won. In a fourth way of counting the router has
+# found the evidence if it is anywhere among its $k$ picks. Each training is counted in all four ways.
 
 # %%
 sizes = study.sizes
@@ -230,9 +230,10 @@ labelled(
 # %% [markdown]
 # ## How often does each claim hold?
 #
-# In the paper routing needs context on both sides and a comparison of pairs. Whatever lacks one of these stays below 35%,
-# and whatever has both is above 98% (§5). Whatever avoids a pairwise comparison is at 29% or below (abstract). Five
-# approaches stand for its headlines. For each we count in how many trainings the claim holds, with ties shared; the next
+# In the paper routing needs context on both sides and a comparison of pairs. Its §5 says that whatever lacks one of the
+# two stays below 35%, and whatever has both is above 98%; its abstract says that whatever avoids comparing pairs is at 29%
+# or below. Five approaches stand for these statements, and a trial counts against them by these lines, whatever
+# number the paper has for the approach itself. For each we count in how many trainings the claim holds, with ties shared; the next
 # two columns count the ties as lost and as won.
 
 # %%
@@ -413,13 +414,13 @@ glue(
 
 # %% [markdown]
 # **Raw embeddings fail in {glue:text}`raw held` trainings** if ties are shared, and in more if they count as lost.
-# There are three reasons, and no others.
+# Each of them has one of three reasons, and no other.
 #
 # * **Ties count as lost.** Without positions the query and the evidence are the same vector. If the query may be picked
 #   and a tie is a failure, none of the {glue:text}`raw lost count` such trainings is above {glue:text}`raw lost`.
 # * **There is no routing loss.** No gradient reaches the router then, and it stays at {glue:text}`raw no loss`.
-# * **Training ends early.** At a tenth of the learning rate, with positions, precision ends between
-#   {glue:text}`raw slow all low` and {glue:text}`raw slow all high` if the query may be picked. At the centre but for
+# * **Training ends early.** At a tenth of the learning rate, with positions, precision has reached between
+#   {glue:text}`raw slow all low` and {glue:text}`raw slow all high` if the query may be picked; the lower of these fail. At the centre but for
 #   the rate the router picks the query itself in {glue:text}`slow picks itself` of the sequences.
 #   [Chapter 1](01_phase_transition.ipynb) shows why.
 #
@@ -429,8 +430,8 @@ glue(
 # %% [markdown]
 # ## Is there a protocol under which the two part?
 #
-# The paper has both under one protocol: raw embeddings low, one layer of attention high. Every protocol that both were run
-# under gives four points, one for each way of counting. The paper's would lie in the upper left corner.
+# The paper has both under one protocol: raw embeddings low, one layer of attention high. For every protocol under
+# which both were trained the figure has four points, one for each way of counting. The paper's would lie in the upper left corner.
 
 # %% mystnb={"figure": {"caption": "Precision with one layer of attention against precision without any, a point for each protocol and way of counting that both were run under. The hollow circle is the paper's; the shaded corner is where both of its claims hold, below 35% without a layer and 98% or more with one. One seed.", "name": "fig-audit-both"}, "image": {"alt": "A scatter plot of the precision of attention against that of raw embeddings, with the paper's corner at the upper left shaded."}} tags=["remove-input", "nbval-ignore-output"]
 shared = [*CHOICES, "counted"]
@@ -482,9 +483,10 @@ glue("largest gap", f"{100 * gap:.0f}", display=False)
 # {glue:text}`largest gap` points at most. What makes raw embeddings fail makes one layer of attention fail as well: the
 # tie, the missing loss, too few steps.
 #
-# The learning rates of this grid are a factor of ten apart. [Chapter 1](01_phase_transition.ipynb) has one in between.
-# When training ends there, attention no longer picks the query itself, and raw embeddings still do. That is the nearest
-# to the paper's figure that we know, and with more steps it goes away.
+# **One rate comes near.** The learning rates of this page are a factor of ten apart;
+# [chapter 1](01_phase_transition.ipynb) has one in between. When training ends there, attention no longer picks the query
+# itself, and raw embeddings still do. The two part, though not as far as in the paper, and with more steps raw
+# embeddings follow.
 
 # %% [markdown]
 # ## Fixed or fresh sequences, and training until the curve is flat
@@ -643,13 +645,13 @@ linked(pd.DataFrame.from_dict(answers, orient="index"), names, "claim")
 
 # %% tags=["remove-cell"]
 verdict = (
-    "In none of the protocols that we tried do raw embeddings fail where one layer of attention succeeds."
+    "In none of the protocols of this page do raw embeddings fail where one layer of attention succeeds."
     if not len(corner)
     else f"Raw embeddings fail and one layer of attention succeeds in {len(corner)} of {len(both)} protocols."
 )
 verdict += (
-    f" If ties are shared, raw embeddings fail in {held('raw embeddings')} trainings, and one layer of attention succeeds "
-    f"in {held('attention, 1 layer')}. Whether the query may be picked, how a tie is counted, and whether training runs "
+    f" If ties are shared, raw embeddings fail in {held('raw embeddings')} trainings. One layer of attention was trained "
+    f"under fewer protocols, and succeeds in {held('attention, 1 layer')}. Whether the query may be picked, how a tie is counted, and whether training runs "
     f"to its end decide more than a layer does. Each training has one seed; the counts are no probabilities."
 )
 models = len(set(conditions.values()))

@@ -191,7 +191,7 @@ for rung in RUNGS:
     runs[CHANCE] = climb(rung, Embedding(), chance)
     results[rung] = study.run(runs) | study.run(stack, seeds=1)
 
-# %% mystnb={"figure": {"caption": "Precision among the evidence and its three look-alikes after the last epoch, in percent, mean and standard deviation over seeds: is the evidence scored above the other three? A row is a representation, a column a rung. The darkest colour is one in four, chance. The last row has one seed.", "name": "fig-ladder"}, "image": {"alt": "A heat map of representations against rungs. All rows are bright on the first rung; on left those with a recurrence or a window, on right those with a recurrence in both directions or a window; on hop hardly any."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Precision among the evidence and its three look-alikes after the last epoch, in percent, mean and standard deviation over seeds: is the evidence scored above the other three? A row is a representation, a column a rung. The darkest colour is one in four, chance. Flow is the paper's name for its recurrence, a stack of Mamba blocks. The last row has one seed.", "name": "fig-ladder"}, "image": {"alt": "A heat map of representations against rungs. All rows are bright on the first rung; on left those with a recurrence or a window, on right those with a recurrence in both directions or a window; on hop hardly any."}} tags=["remove-input", "nbval-ignore-output"]
 among = {
     rung: result.summary("precision_lookalike")
     for rung, result in results.items()
@@ -230,10 +230,10 @@ glue("seen", percent(seen), display=False)
 # * On `right` it comes *after*. Here the paper's claim about recurrence holds: left to right gives
 #   {glue:text}`Flow right`, both directions give {glue:text}`bidirectional Flow right`.
 # * One layer of attention over all positions learned neither `left` nor `right`: {glue:text}`attention, 1 layer left`
-#   and {glue:text}`attention, 1 layer right`. Attention within a window of {glue:text}`window` tokens ("sparse
-#   attention") learned both.
-# * On `hop` two causal layers get farthest, {glue:text}`causal attention, 2 layers hop`. A causal model can know the
-#   definition in {glue:text}`seen` of the sequences, those where it stands before the query or before the evidence.
+#   and {glue:text}`attention, 1 layer right`. Attention within a window of {glue:text}`window` tokens, beside a few
+#   positions that every token sees ("sparse attention"), learned both.
+# * On `hop` two causal layers get farthest, {glue:text}`causal attention, 2 layers hop`. A causal model sees the
+#   definition in time in {glue:text}`seen` of the sequences: where it stands before the query or before the evidence.
 
 # %% [markdown]
 # So far only the evidence and its look-alikes count. The next table scores the same runs over *all* positions but the
@@ -452,15 +452,16 @@ glue(
 # after {glue:text}`twice`.
 #
 # Two causal layers were still rising on `left` when the shorter training ended
-# ({glue:text}`causal attention, 2 layers left`, one seed far above the others), and
-# they got no more here.
+# ({glue:text}`causal attention, 2 layers left`, one seed far above the others). The
+# longer training did not take them farther.
 #
-# **On `hop` the curriculum does not help.** Once the evidence has joined, the model is at
+# **On `hop` the curriculum does not help.** After the lesson, and the training on the whole task that followed, the model is at
 # {glue:text}`longer bidirectional Flow, then attention, after a lesson hop`. We have not shown that another
 # lesson, or more of this one, would not.
 #
 # The last epoch is not always the best. Of the {glue:text}`trained` shorter runs, random routers included,
-# {glue:text}`falls` end more than two points below their best epoch, by {glue:text}`largest fall` points at most. No
+# {glue:text}`falls` end more than two points below their best epoch; the largest of these falls is
+# {glue:text}`largest fall` points. No
 # conclusion here rests on that difference.
 
 # %% [markdown]
@@ -519,7 +520,8 @@ labelled(
 # ## What the paper says, what we measured, chance
 #
 # The table has the paper's number for each representation on the paper's task, and the rungs that it climbs here. A
-# rung is climbed if precision among look-alikes is above one half; chance is one quarter.
+# rung is climbed if precision among look-alikes is above one half. Of four look-alikes one is right, so that chance is one
+# quarter; the random router of the same runs, with its noise, is in the last row.
 
 # %% tags=["remove-input"]
 PAPER = {
@@ -572,7 +574,7 @@ verdict = (
 )
 sure = (
     f"Measured on {base.length} tokens, in {steps:,} steps, with seeds: {study.seeds}; the text says where there is only "
-    f"one. Two of the models that failed were given up to four times the steps. The paper has no such task, and no run is "
+    f"one. Some of the models that failed were given two to four times the steps. The paper has no such task, and no run is "
     f"of its sizes."
 )
 glue("sure", sure, display=False)
@@ -670,9 +672,9 @@ ties = on_its_task.summary
 both_findings = (
     f"<p><b>1. The paper’s task asks for no context.</b> Without any layer the router finds the evidence in "
     f"{percent(ties('precision').loc['raw, others', 'mean'])} of the sequences; the paper has "
-    f"{said['raw']}. A router that sees tokens alone and may pick the query cannot tell it from the evidence: the "
-    f"two tie. If the tie is lost it gets "
-    f"{percent(ties('precision_tie_lost').loc['token alone, all', 'mean'])}, if it is won "
+    f"{said['raw']}. A router that sees tokens alone, and may pick the query itself, cannot tell the evidence "
+    f"from the query: they are the same vector, and tie. If such a tie counts as lost it gets "
+    f"{percent(ties('precision_tie_lost').loc['token alone, all', 'mean'])}, if it counts as won "
     f"{percent(ties('precision_tie_won').loc['token alone, all', 'mean'])}. "
     f"<b>2. Context helps only if it contains what tells the evidence from its look-alikes.</b> Where the token "
     f"before tells, a left-to-right recurrence finds it: {mean.loc['Flow', 'left']}, against "
@@ -695,8 +697,8 @@ glue("two findings", HTML(both_findings + picture), display=False)
 # * **Reachable is not learned.** Attention over all positions can hold a neighbour's token, and did not learn to from one
 #   query per sequence. A language model has a target at every position; this router has one per sequence. Whether
 #   more supervised positions would teach it was not tested.
-# * **A hop is one comparison more.** Weights by hand do it with one layer of attention, because the router's comparison
-#   is the second step. No training found them, with or without a lesson. Why a causal mask helps we do not know.
+# * **A hop takes two comparisons.** The layer of attention makes the first, from the query's token to its definition; the
+#   router makes the second, from there to the evidence. Weights by hand do it with one layer for this reason. No training found them, with or without a lesson. Why a causal mask helps we do not know.
 # * **What is not comparable.** The sequences are short, {glue:text}`length` tokens, and the vocabulary small, so that the
 #   rungs separate at all within the profile; the rate and the batch are larger than in the chapters before.
 #

@@ -95,8 +95,8 @@ limits = {
 # ## What does the preprocessing cost?
 #
 # A forward pass over one sequence of n tokens, without gradients: what a trained model pays before its
-# router sees anything. Each is the representation of the other chapters, with one layer in each
-# direction.
+# router sees anything. The representations are those of the other chapters, with one layer, or one in each direction
+# where there are two.
 
 # %%
 PREPROCESSING = {
@@ -123,7 +123,7 @@ preprocessing_costs = study.measure(
 )
 preprocessing = report.frame(*preprocessing_costs)
 
-# %% mystnb={"figure": {"caption": "Time and peak memory of every preprocessing against the length of one sequence, one thread, both axes logarithmic. Lines are means over repetitions of the whole measurement, shades their range. A line that rises by one decade per decade is linear. Full attention is the one that is not, in time; its memory is linear, since no n \u00d7 n matrix is ever kept.", "name": "fig-preprocessing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per representation; all but attention are straight lines of slope one."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Time and peak memory of every preprocessing against the length of one sequence, one thread, both axes logarithmic. Lines are means over repetitions of the whole measurement, shades their range. A line that rises by one decade per decade is linear. Full attention is the one that is not, in time; its memory is linear, since no n \u00d7 n matrix is ever kept.", "name": "fig-preprocessing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per representation; all but attention run along slope one, with a bend where vectors become long."}} tags=["remove-input", "nbval-ignore-output"]
 figures.growth_figure(preprocessing)
 plt.show()
 
@@ -178,7 +178,8 @@ plt.show()
 # and in memory ({glue:text}`memory Investigator, every query`). Rank one has {glue:text}`slope rank-1, every query`.
 
 # %% [markdown]
-# Rank one is cheap because it has only two answers in a sequence, one for each sign of the query's number. That is also
+# The rank-1 router is cheap because it gives every token one number. It then has only two answers in a sequence, the
+# largest numbers or the smallest, by the sign of the query's own. That is also
 # what it cannot do: different queries get the same picks ([chapter 6](06_escape_routes.ipynb)).
 
 # %%
@@ -195,7 +196,8 @@ Code(inspect.getsource(FingerprintScores.route_all), language="python")
 # ## Does training need all pairs?
 #
 # The paper says so, for the routing loss. But that loss is a cross-entropy over the candidates of one query, CE(s_q, a),
-# which is one row of the matrix. We take its gradient from that row alone, and from the row as cut out of the whole matrix.
+# which is one row of the matrix. We measure it with its gradient in two ways: from that row alone, and with the whole matrix computed first and the row
+# cut out of it.
 
 # %%
 training_costs = study.measure(
@@ -445,7 +447,7 @@ for router in routers:
     glue(f"share {router}", text, display=False)
 
 # %% [markdown]
-# **With one question the router hardly matters.** At n = {glue:text}`mid` it takes {glue:text}`share Investigator`
+# **With one question the router is the smaller part of the cost, behind a Mamba block in each direction.** At n = {glue:text}`mid` it takes {glue:text}`share Investigator`
 # (Investigator) or {glue:text}`share rank-1` (rank-1) of the time of a system with bidirectional Mamba. Therefore:
 #
 # * **One question per sequence** (retrieval, reading comprehension, the paper's task): choose the router by its precision
@@ -464,7 +466,7 @@ differing = "; ".join(
 verdict = (
     "For the one question of the paper's task the pairwise router is linear, in training too; it is quadratic only "
     "where every position asks. "
-    f"Of {len(slopes)} costs {len(agreeing)} grow as the paper says. These do not: {differing}. "
+    f"Of {len(slopes)} costs {len(agreeing)} grow as the paper says. The measured powers of n that differ: {differing}. "
     f"A compiled scan takes {100 / here.times['slicing loop']:.1f}% of the time of a loop that slices, at L = {at}. "
     f"Measured at profile {study.profile}, one sequence of width {width} on one thread, the scan on two; "
     f"repetitions: {study.seeds}."
@@ -489,7 +491,7 @@ closing.close(
 #   preprocessing overtakes it only at the lengths given above. On a GPU those lengths are others.
 # * **Memory.** Full attention is computed in tiles and holds no n × n matrix. Its memory is linear, as FlashAttention's is,
 #   and time ends its curve. Memory ends that of the Investigator with every query.
-# * **Bends.** The lines of what does little with each vector have a step. We take it for the lengths at which the vectors
+# * **Bends.** The lines of raw embeddings, of the mean and of the rank-1 router have a step. We take it for the lengths at which the vectors
 #   outgrow a cache; that was not measured.
 # * **What was not measured.** A GPU, and a training step of a whole model; every record of the other chapters holds the
 #   seconds of its run.

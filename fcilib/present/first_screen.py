@@ -114,12 +114,22 @@ def _which(title: str, part: list[Entry], link: Link) -> str:
     methods = dict.fromkeys(e.claim.undefined for e in part if e.claim.undefined)
     return (
         f"{weights} need weights that are not here; {len(part) - weights} rest on what the paper "
-        f"does not define: {'; '.join(filter(None, methods))}"
+        f"does not define, which the ledger counts as open: {'; '.join(filter(None, methods))}"
     )
 
 
+READINGS = {
+    "all, ties lost": "the query may be picked, and a tie with it counts as a miss",
+    "segment recall": "the share of the right sentences counts that is among the picks",
+}
+"""What a reading says, in words for whoever has read nothing else."""
+
+
 def _under(entry: Entry) -> str:
-    return f", {entry.judgement.verdict}" if entry.judgement.kind == UNDER else ""
+    if entry.judgement.kind != UNDER:
+        return ""
+    reading = entry.judgement.verdict.removeprefix(f"{UNDER} ")
+    return f", under one reading: {READINGS.get(reading, reading)}"
 
 
 def _lacks_seeds_alone(entry: Entry) -> bool:

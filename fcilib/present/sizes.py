@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -98,11 +99,15 @@ def _table(
         "| claim | statement behind it | at `quick` | at the paper’s sizes |",
         "| --- | --- | --- | --- |",
     ]
+    times = Counter(name for name, *_ in rows)
     for (name, small, large), pairs in rows.items():
         claim = entries[PAPER][name].claim
+        which = dict.fromkeys(experiment for experiment, _ in pairs)
+        of = f" (of these: {', '.join(which)})" if times[name] > 1 else ""
+        metric = "" if claim.metric == "precision" else f"{claim.metric.replace('_', ' ')} "
         cells = [
-            f'<a href="claims.html#{name}">{claim.statement.rstrip(".")}</a>',
-            _statement(claim),
+            f'<a href="claims.html#{name}">{claim.statement.rstrip(".")}</a>{of}',
+            f"{metric}{_statement(claim)}",
         ]
         for profile, answer in ((BOOK, small), (PAPER, large)):
             cells.append(f"{answer}: {_numbers(entries[profile][name], pairs)}")
