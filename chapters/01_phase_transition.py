@@ -478,7 +478,7 @@ minutes = small.frame.seconds.sum() / 60
 glue("control minutes", f"{minutes:.0f}", display=False)
 linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
 
-# %% mystnb={"figure": {"caption": "Task accuracy of the plain four-layer Transformer by epoch, on the smaller task, with the evidence near (within 20 tokens) and far (at least half of the sequence away). Dashed: chance, a value at random. One seed.", "name": "fig-control"}, "image": {"alt": "Two learning curves of a plain Transformer, for near and for far evidence, against epochs, with chance as a dashed line."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Task accuracy of the plain four-layer Transformer by epoch, on the smaller task, with the evidence near (within 20 tokens) and far (at least half of the sequence away). Dashed: chance, the accuracy of a value drawn at random. One seed.", "name": "fig-control"}, "image": {"alt": "Two learning curves of a plain Transformer, for near and for far evidence, against epochs, with chance as a dashed line."}} tags=["remove-input", "nbval-ignore-output"]
 with figures.look():
     fig, ax = plt.subplots(figsize=(5.0, 2.8), layout="constrained")
     for (name, line), color in zip(
@@ -556,7 +556,7 @@ verdict = (
     f"{percent(zero['raw embeddings'])} and one layer of attention at {percent(zero['attention, depth 1'])} "
     f"(positions alone: {percent(zero['positions only'])}; chance: {percent(zero[CHANCE])}). "
     f"At the paper's size raw embeddings reach {at_paper['others']}, or {at_paper['all']} if the query may be picked. "
-    f"In that case there is a jump, and it is not one of matching: every model that we watched first "
+    f"If the query may be picked there is a jump, and it is not one of matching: every model that we watched first "
     f"picks the query itself, and then learns to prefer the evidence's place. "
     f"Of the {len(agreeing)} claims on final precision {agreeing.sum()} reproduce here under both sets of candidates. "
     f"We do not know why the paper's raw embeddings fail."

@@ -77,7 +77,8 @@ from fcilib.tasks import Evidence
 #
 # Each router stands on the representation that the paper names, or else on raw embeddings. The pairwise router finds
 # nearly everything on those, so that a router which fails there fails by itself. A segment is a sixteenth of the sequence.
-# A bandit chooses among the 32 tokens of a segment that holds the evidence. Both are as in the paper, and so is chance.
+# A bandit chooses among the 32 tokens of a segment that holds the evidence. Both sizes are the paper's, and so is the
+# chance level that follows from them.
 
 # %%
 sizes = study.sizes
@@ -157,8 +158,10 @@ comparison = compare(
 by_segment = [n for n in approaches if n.startswith("segments")]
 bandit = ["LinUCB", "Thompson sampling", "OFUL"]
 KINDS = {
-    "a token, pairs compared": list(pairs),
-    "a token, no pairs": [n for n in no_pairs if n not in by_segment + bandit],
+    "a token, by the pairwise router": list(pairs),
+    "a token, by another router": [
+        n for n in no_pairs if n not in by_segment + bandit
+    ],
     "a token of its segment": bandit,
     "a segment of sixteen": by_segment + list(indices),
     "a token, by class": list(by_meaning),
@@ -166,8 +169,8 @@ KINDS = {
 assert {n for names in KINDS.values() for n in names} == set(approaches)
 precision = landscape.summary("precision")
 FLOORS = {
-    "a token, pairs compared": "positions only",
-    "a token, no pairs": "positions only",
+    "a token, by the pairwise router": "positions only",
+    "a token, by another router": "positions only",
     "a token of its segment": "LinUCB, positions only",
     "a segment of sixteen": "positions only, segments",
 }
@@ -274,7 +277,7 @@ for name, (_, text, _) in floors.items():
 # ## Is 25% a ceiling?
 #
 # The paper's segment routers stay near 24%. It does not say how many of its sixteen segments are picked; for HotpotQA it
-# is two. With four, a quarter of the sequences would be found at random.
+# is two. If it were four, a router that picks segments at random would find a quarter.
 
 
 # %% mystnb={"figure": {"caption": "Share of held-out sequences whose evidence lies in the m best segments, against m: mean over seeds, with one standard deviation. Dashed grey, segments picked at random; stars, a router that sees positions only. The dotted line is the paper's ceiling of about 25%.", "name": "fig-segments"}, "image": {"alt": "Rising curves of six segment routers, of a Bloom filter, of positions only and of random picks, against the number of picked segments."}} tags=["remove-input", "nbval-ignore-output"]
@@ -434,7 +437,8 @@ budget = {
 labelled(pd.DataFrame.from_dict(budget, orient="index"), "compared with")
 
 # %% [markdown]
-# **What a budget finds depends on where it looks.** Our bandit chooses its positions worse than a count does. No
+# **What a budget finds depends on where it looks.** Our bandit chooses its positions worse than a table of
+# how often each position holds the evidence. No
 # threshold shows between a half and a quarter. At the paper's sizes positions alone would cover
 # {glue:text}`floor half of the positions` with one half, more than the paper's 91.2%. Its 1.6% at a quarter is less
 # than a quarter drawn at random would hold.
@@ -594,8 +598,8 @@ closing.close(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **Chance.** The paper's segment routers and its best bandits lie at chance, or at what positions give. Beside their
-#   chance they are no sign of a partial success.
+# * **Chance.** The paper's segment routers lie below what positions alone give, and its best bandits near chance. Neither
+#   is a sign of a partial success.
 # * **What compares.** A dot product with a mean is a mean of comparisons. A bandit compares if its features do, and a
 #   memory bank through its slots. What fails for want of a comparison never lets the query meet the tokens: DOL in our
 #   reading, and bandits on vectors side by side.

@@ -198,14 +198,14 @@ glue("picks query", percent(picked.iloc[-1]), display=False)
 # %% [markdown]
 # ## Which step of attention counts?
 #
-# Here one layer of attention loses one of its steps:
+# Here one layer of attention loses a step, or two of them:
 #
 # * *no comparison*: each key has a score of its own, so that the weights are the same for every query;
-# * *uniform weights*: all weights are equal, which takes the comparison away as well;
+# * *uniform weights*: all weights are equal, so that there is neither a comparison nor anything to normalise;
 # * *no aggregation*: the weights are not used, and each token keeps its own value.
 #
-# A Transformer layer adds what attention writes to the token's own vector, the *residual*. In the right panel the
-# residual is left out (`residual=False`), so that the router sees only what attention wrote.
+# A Transformer layer adds what attention writes to the token's own vector, the *residual*. In the lower line of
+# each row the residual is left out (`residual=False`), so that the router sees only what attention wrote.
 
 # %%
 others = experiments["others"]
@@ -242,7 +242,7 @@ steps = study.run_protocols(
     }
 )
 
-# %% mystnb={"figure": {"caption": "Routing precision with one layer of attention, whole and less one of its steps: mean with its spread over seeds, and chance (tick). Left, the layer as it is in a Transformer; right, without the residual, so that the router sees only what attention writes. The paper makes no measurement of this.", "name": "fig-steps"}, "image": {"alt": "Four rows, the whole layer and one less each step, in two panels with and without the residual."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision with one layer of attention, whole and less one of its steps: mean with its spread over seeds, and chance (tick). Circles, the upper line of a row: the layer as it is in a Transformer. Squares, the lower line: without the residual, so that the router sees only what attention writes. The paper makes no measurement of this.", "name": "fig-steps"}, "image": {"alt": "Four rows, the whole layer and one less each step, with a circle for the layer with its residual and a square for the layer without."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(compare(dict.fromkeys(STEPS), steps))
 plt.show()
 

@@ -140,7 +140,7 @@ for c in both:
 # position breaks the tie, since the query is always last: raw embeddings reach {glue:text}`raw embeddings, all`.
 #
 # **Answering is harder than routing.** The Council, the paper's word for the attention over what was picked, has the
-# value among the picks. With it attention answers {glue:text}`accuracy attention, 1 layer, others` of the questions
+# value among the picks. With its help attention answers {glue:text}`accuracy attention, 1 layer, others` of the questions
 # (paper: 55.6%), Flow {glue:text}`accuracy Flow, 2 layers, others` (5.6%) and raw embeddings
 # {glue:text}`accuracy raw embeddings, others` (7.6%). A Council that reads random tokens answers
 # {glue:text}`accuracy random router, others`.
@@ -149,8 +149,8 @@ for c in both:
 # ## What is 25%?
 #
 # The paper calls routing correct where the "Investigator selects the correct key position". The Investigator, its router
-# that compares pairs, selects $k = 8$ positions. Does one of the eight have to be right for the ~25%, or the first? The
-# paper does not say.
+# that compares pairs, selects $k = 8$ positions. Its ~25% may be the share of queries for which one of the eight is
+# right, or for which the first is; the paper does not say.
 #
 # What does a router find that has *not* learned to match? It may know nothing, or that only tokens of pairs matter, or
 # that only keys do. We give random scores to those candidates and count how often the right key is among $k$ picks:
@@ -297,13 +297,13 @@ for name in ROWS:
 # %% [markdown]
 # **It comes within two epochs, and not for attention alone.** After one epoch attention is at
 # {glue:text}`attention, 1 layer epoch 1`, Flow at {glue:text}`Flow, 2 layers epoch 1` and raw embeddings at
-# {glue:text}`raw embeddings epoch 1`. After two the last of the three is at {glue:text}`raw embeddings epoch 2`.
+# {glue:text}`raw embeddings epoch 1`. After two epochs the slowest of the three is at {glue:text}`raw embeddings epoch 2`.
 
 # %% [markdown]
 # ## Zoology's own form
 #
 # In the benchmark's own form all pairs stand at the beginning, and every key is asked for once more behind them. Few
-# questions stand far from the pairs. Our generator draws keys, values and gaps from the same distribution as theirs, and
+# questions are asked far from the pairs that they ask about. Our generator draws keys, values and gaps from the same distribution as theirs, and
 # the tests compare the two. Our router is asked once per sequence, for one of the sixteen queries.
 
 # %%
@@ -462,7 +462,7 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "2 of 16")
 # %% [markdown]
 # **BM25 is far above chance. Its tokenisation decides whether it is below or above the paper's number.** It finds a
 # segment with evidence for {glue:text}`any_hit BM25, white space` of the questions with plain white space and for
-# {glue:text}`any_hit BM25, words` with lower-cased words. It finds all of the evidence for
+# {glue:text}`any_hit BM25, words` with lower-cased words. The latter finds all of the evidence for
 # {glue:text}`all_hit BM25, words`.
 #
 # **The learned router memorises.** The frozen encoder reaches {glue:text}`any_hit MiniLM, cosine` by cosine. A router

@@ -678,8 +678,9 @@ both_findings = (
     f"{percent(ties('precision_tie_won').loc['token alone, all', 'mean'])}. "
     f"<b>2. Context helps only if it contains what tells the evidence from its look-alikes.</b> Where the token "
     f"before tells, a left-to-right recurrence finds it: {mean.loc['Flow', 'left']}, against "
-    f"{mean.loc['raw embeddings', 'left']} for raw embeddings. Where the token after tells, only a recurrence in both "
-    f"directions does: {mean.loc['bidirectional Flow', 'right']} against {mean.loc['Flow', 'right']}.</p>"
+    f"{mean.loc['raw embeddings', 'left']} for raw embeddings. Where the token after tells, a recurrence finds the "
+    f"evidence only if it runs in both directions: {mean.loc['bidirectional Flow', 'right']}, against "
+    f"{mean.loc['Flow', 'right']} from left to right. Attention within a window finds it on either side.</p>"
 )
 glue("two findings", HTML(both_findings + picture), display=False)
 
