@@ -20,6 +20,8 @@ MINUTES ?= 60
 # and neither may the order in which Python prints a set.
 export PYTHONHASHSEED := 0
 unexport COLUMNS LINES MPLBACKEND FORCE_COLOR NO_COLOR
+# Tests start hundreds of processes; each would compile the library anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 CODE := fcilib tests chapters book/_ext
 NOTEBOOKS = $(wildcard book/[0-9]*.ipynb)

@@ -22,6 +22,7 @@ from fcilib.execution.pool import _become_worker, _call
 class Deaf:
     def __del__(self):
         try:
+            (Path(sys.argv[1]) / "begun").touch()
             while True:
                 time.sleep(0.01)
         finally:
@@ -29,7 +30,6 @@ class Deaf:
 
 
 def work(folder):
-    (folder / "begun").touch()
     try:
         Deaf()
         while True:
