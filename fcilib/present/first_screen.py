@@ -120,7 +120,7 @@ def _which(title: str, part: list[Entry], link: Link) -> str:
 
 READINGS = {
     "all, ties lost": "the query may be picked, and a tie with it counts as a miss",
-    "segment recall": "the share of the right sentences counts that is among the picks",
+    "segment recall": "what counts is the share of the right segments that were picked",
 }
 """What a reading says, in words for whoever has read nothing else."""
 
