@@ -104,7 +104,7 @@ CLAIMS = {
 }
 comparison = compare({**CLAIMS, "Flow, depth 2": "flow"}, results)
 
-# %% mystnb={"figure": {"caption": "Routing precision for every statement of the paper's \u00a74.1: paper (hollow), measured (filled, with one standard deviation over seeds) and chance (tick). Where the paper gives a bound (\u2264), its mark stands at the bound. The line between paper and measured is blue where the two agree and orange where they do not.", "name": "fig-ladder-01"}, "image": {"alt": "A row per condition with the paper's value, the measured value and chance, for the two candidate sets: zero layers and Flow are far from the paper, attention is near."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision for every condition of the paper's \u00a74.1 that has a number or a bound: paper (hollow), measured (filled, with one standard deviation over seeds) and chance (tick). Where the paper gives a bound (\u2264), its mark stands at the bound. The line between paper and measured is blue where the two agree and orange where they do not.", "name": "fig-ladder-01"}, "image": {"alt": "A row per condition with the paper's value, the measured value and chance, for the two candidate sets: zero layers and Flow are far from the paper, attention is near."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
 plt.show()
 
@@ -201,7 +201,8 @@ for name in ties:
 # $$
 #
 # To beat other tokens it is enough to prefer equal tokens. To beat the query, tokens are of no use: the common token drops
-# out of the last line. The router has to prefer the evidence's *place* to the query's. We therefore measured during
+# out of the last line, but for the LayerNorm in front of the router, which divides each sum by its own size. The router
+# has to prefer the evidence's *place* to the query's. We therefore measured during
 # training how often the evidence is picked, how often the query itself, and how often the evidence would be picked if the
 # query were taken out. We also measured the differences above, split into what tokens, positions and layers contribute.
 
@@ -339,7 +340,7 @@ for label, rate in runs:
     glue(f"others {name}", percent(others.iloc[-1]), display=False)
 
 # %% [markdown]
-# {glue:text}`answer`, within {glue:text}`steps` steps. At 3e-4 attention is right in
+# {glue:text}`answer`, within {glue:text}`steps` steps. At a learning rate of 0.0003 attention is right in
 # {glue:text}`precision attention, 1 layer, 0.0003` of the sequences when training ends, and raw embeddings still pick the
 # query in {glue:text}`picked_query raw embeddings, 0.0003`. These two curves look like the paper's, and here we know why:
 # the same raw embeddings would be right in {glue:text}`others raw embeddings, 0.0003` if the query were taken out. It does
@@ -522,8 +523,9 @@ glue("vocabulary", study.sizes.evidence.vocabulary, display=False)
 # ### Further statements of this section
 #
 # A statement about several experiments reproduces if each of them agrees; the lowest and the highest of their numbers
-# are shown. A rise is counted from zero. The paper's chance of a right answer, 1.6%, is one in 64, and yet its vocabulary
-# has 256 tokens; the one used here has {glue:text}`vocabulary`.
+# are shown. A rise is the largest gain in precision from one epoch to the next, the first counted from zero. The paper's
+# chance of a right answer, 1.6%, is one in 64, and yet its vocabulary has 256 tokens; the one used here has
+# {glue:text}`vocabulary`, so that this row agrees by the size of ours.
 
 # %% tags=["remove-input"]
 further(
@@ -558,7 +560,8 @@ verdict = (
     f"At the paper's size raw embeddings reach {at_paper['others']}, or {at_paper['all']} if the query may be picked. "
     f"If the query may be picked there is a jump, and it is not one of matching: every model that we watched first "
     f"picks the query itself, and then learns to prefer the evidence's place. "
-    f"Of the {len(agreeing)} claims on final precision {agreeing.sum()} reproduce here under both sets of candidates. "
+    f"Of the {len(agreeing)} claims on final precision, each of one row of the table or of several, {agreeing.sum()} "
+    f"reproduce here under both sets of candidates. "
     f"We do not know why the paper's raw embeddings fail."
 )
 closing.close(
@@ -581,7 +584,8 @@ closing.close(
 # * **The query as its own candidate.** It explains why precision starts near zero and jumps. It does not explain the
 #   paper's 1.2% at the end of training: our raw embeddings route under either set of candidates.
 # * **The query's token stands exactly twice.** We draw all other tokens so that they do not repeat it
-#   (`collisions=False`). If they could, no router would come near the paper's 98%. Its numbers imply the same choice.
+#   (`collisions=False`). If they could, no router would come near the paper's 98%, so that the paper must have
+#   drawn them so too.
 # * **Not comparable at this size:** task accuracy, and the number of epochs before the jump.
 #
 # The router that all of this rests on, in full:

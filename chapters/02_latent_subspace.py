@@ -127,10 +127,12 @@ for c, summary in gap.items():
 # ## What do random projections destroy?
 #
 # "Random" can be read in two ways. In the paper's, new Gaussian matrices replace $W_q$ and $W_k$, with the same
-# Frobenius norm; we take the mean over {glue:text}`draws` draws. The second keeps the product $W_q^\top W_k$, the
-# *form*, and looks at it through a random orthogonal projection onto $r$ of the $d$ dimensions.
+# Frobenius norm (the root of the sum of squared entries); we take the mean over {glue:text}`draws` draws. In the other
+# reading the trained product $W_q^\top W_k$, the *form*, is kept, and the router sees it through a random orthogonal
+# projection onto $r$ of the $d$ dimensions.
 #
-# Beside both we cut the form along its own directions: we keep only its $r$ largest singular values, or all but those.
+# Beside both we cut the form along its own directions, those of its singular values. Once we keep the $r$ largest alone,
+# once we take these away and keep the rest.
 
 # %%
 sizes = study.sizes
@@ -161,7 +163,7 @@ inside = study.run(
 chance = results["others"].summary("precision").loc[CHANCE, "mean"]
 
 
-# %% mystnb={"figure": {"caption": "Routing precision of trained models against the number r of dimensions that are left of the form, held-out sequences: mean over seeds, with one standard deviation. Above: its r largest singular values alone (solid) and all but those (dashed). Below: the form between random orthogonal projections onto r dimensions. The grey dashed line is chance, measured with a random router.", "name": "fig-projections"}, "image": {"alt": "Precision against r for raw embeddings, content-only and one layer of attention: rising within a few singular directions above, slowly and only near full dimension below."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision of trained models against the number r of directions or dimensions, held-out sequences: mean over seeds, with one standard deviation. Above: the form with its r largest singular values alone (solid), and without them (dashed). Below: the form between random orthogonal projections onto r dimensions. The grey dashed line is chance, measured with a random router.", "name": "fig-projections"}, "image": {"alt": "Precision against r for raw embeddings, content-only and one layer of attention: rising within a few singular directions above, slowly and only near full dimension below."}} tags=["remove-input", "nbval-ignore-output"]
 def by_rank(name, probe):
     part = inside.probe(probe).query("condition == @name")
     return part.groupby("index")[probe].agg(["mean", "std"])
@@ -400,7 +402,7 @@ for name in representations:
     glue(f"bare {name}", bare["scores"][f"{name}, untrained"], display=False)
 
 # %% [markdown]
-# **Both forms route, with scores of very different rank.** With the query excluded, the effective rank is
+# **Attention and raw embeddings both route, with scores of very different rank.** With the query excluded, the effective rank is
 # {glue:text}`scores attention, 1 layer, others` behind attention and {glue:text}`scores raw embeddings, others` on raw
 # embeddings. Before training the two had {glue:text}`bare attention, 1 layer` and {glue:text}`bare raw embeddings`. A rank
 # near one would mean that a single direction carries the scores. Only the rank-1 router has that, by construction.
@@ -462,8 +464,8 @@ verdict = (
     f"(paper: {claims()['cosine-gap']}). "
     f"Random matrices destroy routing, with attention or without: {percent(destroyed['attention, 1 layer, trained'])} are "
     f"left, and chance is {percent(chance)}. "
-    f"90% of the energy lies in {shown['attention, 1 layer, trained']} of the dimensions "
-    f"(paper: {percent(claims()['rank-90'].value)}), and these alone route at {kept_text}."
+    f"Behind attention {shown['attention, 1 layer, trained']} of the dimensions hold 90% of what the router’s learned "
+    f"matrix does (paper: {percent(claims()['rank-90'].value)}), and these alone route at {kept_text}."
 )
 earlier = sum(len(r.frame) for r in results.values()) // study.seeds
 closing.close(
@@ -485,7 +487,7 @@ closing.close(
 #   pair. For the paper's negative gap a model would have to undo that. Even the untrained identity finds the match by the
 #   dot product ([chapter 1](01_phase_transition.ipynb)), so the signal is not "invisible to cosine similarity" here.
 # * **Random matrices** show that routing needs the projections it was trained with. They show it on raw embeddings too,
-#   where no layer's hidden work could be revealed.
+#   where there is no layer whose work they could undo.
 # * **A subspace.** Few directions suffice, fewer than the paper reports. That is a property of the learned form and not of
 #   attention: forms on raw embeddings concentrate in the same way.
 # * **Notation.** The paper writes $W_q W_k^\top$ for the form. With vectors as columns, as in its Eq. 1, it is

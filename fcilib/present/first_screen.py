@@ -107,8 +107,8 @@ def _which(title: str, part: list[Entry], link: Link) -> str:
         few = sum(_lacks_seeds_alone(e) for e in part)
         named = [link(e.name, e.claim.statement.rstrip(".")) for e in part if e.name in HEADLINES]
         return (
-            f"{few} lack nothing but seeds, the others runs at the paper’s sizes or its number of "
-            f"steps. Among them: {'; '.join(named) or 'none of the five above'}"
+            f"{few} need nothing but more seeds; the others need runs at the paper’s sizes or with "
+            f"its number of steps. Among them: {'; '.join(named) or 'none of the five above'}"
         )
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
     methods = dict.fromkeys(e.claim.undefined for e in part if e.claim.undefined)
