@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from fcilib.model import metrics
-from fcilib.model.probes import effective_rank, linear_probe, measure, random_rotation
+from fcilib.model.probes import (
+    MATRICES,
+    effective_rank,
+    linear_probe,
+    measure,
+    random_rotation,
+)
 from fcilib.representations import Embedding
 from fcilib.routers import BM25Index, Investigator, RandomRouter, RankOne
 from fcilib.routers.router import RouterModule
@@ -429,3 +435,67 @@ def test_the_answers_cosine_is_that_of_the_token_after_the_evidence():
     assert measured["cosine_gap_answer"] == pytest.approx(same - random, abs=1e-6)
     assert measured["cosine_gap"] > 0.9
     assert "cosine_gap_answer" not in measure(model, held_out, 0)
+
+
+def test_the_answer_is_the_very_next_token():
+    """Only the token after the evidence looks as the query does."""
+    drawn = TASK.draw(60, 0, "test")
+    rows = torch.arange(60)
+    x = torch.eye(64)[None, :32].repeat(60, 1, 1)
+    x[rows, drawn.evidence + 1] = x[rows, drawn.query]
+    model = build(None, width=64)
+    model.representation, model.norm = Fixed(x), torch.nn.Identity()
+    found = measure(model, drawn, 7, "answer")
+    other = torch.randint(32, (60,), generator=torch.Generator().manual_seed(7))
+    like = (other == drawn.query) | (other == drawn.evidence + 1)
+    assert found["cosine_gap_answer"] == pytest.approx(1 - like.float().mean().item())
+    assert found["cosine_gap"] == pytest.approx(-like.float().mean().item())
+
+
+@pytest.mark.parametrize(
+    ("values", "rank"),
+    [
+        ([1] * 10, 9),  # nine of ten hold exactly 90% of the energy
+        ([4, *[1] * 9], 8),  # 16 and seven ones of 25; nine tenths are 22.5
+        ([3, 1, *[0] * 8], 1),
+        ([2, 1, *[0] * 8], 2),
+    ],
+)
+def test_the_rank_of_nine_tenths_of_the_energy_by_hand(values, rank):
+    values = [*values, *[0] * (12 - len(values))]
+    model = weigh(build(Investigator(), width=12), torch.diag(torch.tensor(values).float()))
+    found = measure(model, TASK.draw(20, 0, "test"), 0)
+    assert found["singular_values"] == values
+    assert found["rank_90"] == rank
+
+
+def test_effective_ranks_are_numpys_over_the_first_matrices():
+    """Of x W_q (x W_k)^T / sqrt(d), raw and with the softmax of each row."""
+    model, held_out = build(Investigator(heads=1), positions="learned"), TASK.draw(20, 0, "test")
+    found = measure(model, held_out, 0)
+    with torch.no_grad():
+        x = model.represent(held_out.tokens).numpy()
+    query, key = (w.weight.detach().numpy() for w in (model.router.query, model.router.key))
+
+    def entropy(matrix):
+        share = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)
+        share = share / share.sum()
+        share = share[share > 0]
+        return np.exp(-(share * np.log(share)).sum())
+
+    def softmax(matrix):
+        raised = np.exp(matrix - matrix.max(axis=1, keepdims=True))
+        return raised / raised.sum(axis=1, keepdims=True)
+
+    scores = [(v @ query.T) @ (v @ key.T).T / 32**0.5 for v in x[:MATRICES].astype(np.float64)]
+    raw, soft = (np.mean([entropy(f(s)) for s in scores]) for f in (np.asarray, softmax))
+    assert found["effective_rank"] == pytest.approx(raw, rel=1e-4)
+    assert found["effective_rank_softmax"] == pytest.approx(soft, rel=1e-4)
+
+
+def test_singular_values_are_kept_to_six_digits():
+    model = weigh(build(Investigator()), torch.diag(torch.linspace(1, 2, 32) / 3))
+    found = measure(model, TASK.draw(20, 0, "test"), 0)["singular_values"]
+    assert found == [float(f"{v:.6g}") for v in found]
+    assert found == pytest.approx(np.linspace(2, 1, 32) / 3, abs=2e-6)
+    assert max(len(str(v)) for v in found) == len("0.666667")
