@@ -80,12 +80,16 @@ def root(tmp_path):
 
 
 def start(root, command, executor):
-    """The command, in a session of its own as a terminal's is, with one thread."""
+    """The command, in a session of its own as a terminal's is, with one thread.
+
+    It hears Ctrl-C even if these tests were started by a shell's `&`, and do not.
+    """
     text = CHAPTER.replace("EXECUTOR", executor).replace("RECORDS", str(root / "records"))
     (root / "chapters" / "01_small.py").write_text(text)
     scratch = {"TMPDIR": str(root / "scratch"), "JUPYTER_RUNTIME_DIR": str(root / "scratch")}
     return subprocess.Popen(
         [str(part) for part in command], cwd=root, start_new_session=True, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1", **scratch},
     )  # fmt: skip

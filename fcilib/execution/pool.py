@@ -158,6 +158,8 @@ class _Worker:
 def _become_worker(driver: Connection) -> None:
     """Have one thread, and end with the driver, which holds the other end of this pipe."""
     torch.set_num_threads(1)
+    # Whoever is started in the background, by a shell's &, ignores it, and so would its workers.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _Worker.idle.set()
     threading.Thread(target=_end_when_dismissed, args=(driver,), daemon=True).start()
 

@@ -13,6 +13,8 @@ from fcilib.training.records import Record
 AT_REST = 0.01
 """A curve is at rest if its last tenth lies no more than a point above the tenth before it."""
 
+DERIVED = dict.fromkeys(("largest_rise", "largest_fall", "best_precision"), "precision")
+"""Metrics that are read off another's curve, which then has to be at rest."""
 
 VALIDATION = 7405
 """Questions of HotpotQA's validation split."""
@@ -44,7 +46,8 @@ def shortfalls(
     lacking = [f"the paper’s sizes: {', '.join(sizes)}"] if sizes else []
     if made < wanted:
         lacking.append(f"{wanted:,} training steps (here {made:,})")
-    rise = max(still_rising(run.curve.get(metric, ())) for run in trained)
+    curves = [run.curve.get(DERIVED.get(metric, metric), ()) for run in trained]
+    rise = max(map(still_rising, curves))
     if rise > AT_REST:
         lacking.append(f"a curve at rest (the last tenth rose by {100 * rise:.1f} points)")
     return tuple(lacking)

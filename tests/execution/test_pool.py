@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 # A driver that dies, as a killed kernel does, while a run of its only worker is under way.
 DRIVER = """\
 import os
@@ -50,12 +52,17 @@ if __name__ == "__main__":
 """
 
 
-def test_a_worker_tidies_up_before_it_follows_its_driver(tmp_path: Path) -> None:
-    """Even if the first interruption meets a destructor, in which Python drops it."""
+@pytest.mark.parametrize("start", ["", "trap '' INT; "], ids=["shell", "background"])
+def test_a_worker_tidies_up_before_it_follows_its_driver(tmp_path: Path, start: str) -> None:
+    """Even if the first interruption meets a destructor, in which Python drops it.
+
+    And also where the driver was started by a shell's `&`, and ignores interruptions itself.
+    """
     script = tmp_path / "driver.py"
     script.write_text(DRIVER)
+    command = ["bash", "-c", f'{start}exec "$0" "$@"', sys.executable, script, tmp_path]
     # The worker holds standard output too: this ends when both are gone.
-    ended = subprocess.run([sys.executable, script, tmp_path], stdout=subprocess.PIPE, check=False)
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     assert ended.returncode == 3
     assert (tmp_path / "heard").exists()
     assert (tmp_path / "tidied").exists()

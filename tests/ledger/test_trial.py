@@ -45,6 +45,8 @@ def test_a_curve_that_still_rises_is_cut_off():
     (lack,) = shortfalls([run.model_copy(update={"curve": rising})], PAPER, "precision")
     assert lack == "a curve at rest (the last tenth rose by 10.0 points)"
     assert shortfalls([run.model_copy(update={"curve": rising})], PAPER, "place") == ()
+    for derived in ("largest_rise", "largest_fall", "best_precision"):  # read off that curve
+        assert shortfalls([run.model_copy(update={"curve": rising})], PAPER, derived) == (lack,)
 
 
 def test_of_several_seeds_the_one_that_rises_most_counts():
