@@ -165,6 +165,24 @@ def test_a_run_that_fails_leaves_its_checkpoint_and_no_record(training, clock, t
     assert len(records) == 0
 
 
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "progress.json"])
+def test_what_an_interruption_cut_off_in_the_writing_is_swept_away(
+    training, monkeypatch, tmp_path, name
+):
+    records = Records(tmp_path)
+    workspace = records.workspace(SPEC)
+
+    def interrupted(*_):
+        (workspace / f".{name}.abc.tmp").touch()
+        raise KeyboardInterrupt
+
+    training.reports = [()]
+    monkeypatch.setattr(run, "_reporter", lambda _: interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(SPEC, records)
+    assert {path.name for path in workspace.iterdir()} == {"lock", "checkpoint.safetensors"}
+
+
 def test_what_killed_writers_left_is_swept_away(training, tmp_path):
     records = Records(tmp_path)
     workspace = records.workspace(SPEC)
