@@ -158,8 +158,8 @@ comparison = compare(
 by_segment = [n for n in approaches if n.startswith("segments")]
 bandit = ["LinUCB", "Thompson sampling", "OFUL"]
 KINDS = {
-    "a token, by the pairwise router": list(pairs),
-    "a token, by another router": [
+    "a token, pairwise": list(pairs),
+    "a token, otherwise": [
         n for n in no_pairs if n not in by_segment + bandit
     ],
     "a token of its segment": bandit,
@@ -169,8 +169,8 @@ KINDS = {
 assert {n for names in KINDS.values() for n in names} == set(approaches)
 precision = landscape.summary("precision")
 FLOORS = {
-    "a token, by the pairwise router": "positions only",
-    "a token, by another router": "positions only",
+    "a token, pairwise": "positions only",
+    "a token, otherwise": "positions only",
     "a token of its segment": "LinUCB, positions only",
     "a segment of sixteen": "positions only, segments",
 }
