@@ -23,7 +23,8 @@ def find_or_make(
         find: looks for it, and returns None where it is not there.
         make: makes it and keeps it, so that `find` finds it from then on.
         lock: the file that is locked meanwhile.
-        files: what `make` writes; what killed writers left beside them is removed first.
+        files: what `make` writes; what writers left beside them that were killed before, or are
+            interrupted now, is removed.
 
     Raises:
         StoreError: the lock can't be written. Whatever `find` and `make` raise passes through.
@@ -32,5 +33,10 @@ def find_or_make(
         return existing
     with locked(lock):
         sweep(*files)
-        existing = find()
-        return make() if existing is None else existing
+        if (existing := find()) is not None:
+            return existing
+        try:
+            return make()
+        except BaseException:  # an interruption may have met a writer before it could tidy up
+            sweep(*files)
+            raise

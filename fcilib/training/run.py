@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from fcilib.specs.identity import NUMERICS
-from fcilib.storage.files import sweep, write_atomic
+from fcilib.storage.files import write_atomic
 from fcilib.storage.making import find_or_make
 from fcilib.storage.sealed import rounded
 from fcilib.storage.tensors import seal_tensors
@@ -60,7 +60,6 @@ def run_one(
             outcome = train(experiment, checkpoint, report, device)
         finally:
             end_run(workspace)
-            sweep(checkpoint)
         write_atomic(weights, seal_tensors(outcome.model.state_dict()))
         record = _record(experiment, outcome, device)
         records.add(record)

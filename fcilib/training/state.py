@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
-from fcilib.storage.files import sweep, write_atomic
+from fcilib.storage.files import write_atomic
 
 STATE_FILE = "progress.json"
 
@@ -29,6 +29,5 @@ def tell_run(workspace: Path, state: RunState) -> None:
 
 
 def end_run(workspace: Path) -> None:
-    """The run is not under way any more; nor is a word of it that was cut off in the writing."""
+    """The run is not under way any more."""
     (workspace / STATE_FILE).unlink(missing_ok=True)
-    sweep(workspace / STATE_FILE)

@@ -64,3 +64,18 @@ def test_of_several_that_want_it_one_makes_it(tmp_path):
 def test_what_is_found_leaves_no_lock(tmp_path):
     assert find_or_make(lambda: 0, pytest.fail, tmp_path / "lock") == 0
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cut_off", [KeyboardInterrupt, OSError])
+def test_what_is_cut_off_in_the_making_leaves_nothing_half_written(tmp_path, cut_off):
+    place, workspace = tmp_path / "made.json", tmp_path / ".cache"
+
+    def make():
+        assert not (tmp_path / ".made.json.before.tmp").exists()
+        (tmp_path / ".made.json.now.tmp").touch()
+        raise cut_off
+
+    (tmp_path / ".made.json.before.tmp").touch()
+    with pytest.raises(cut_off):
+        find_or_make(lambda: None, make, workspace / "lock", place)
+    assert [path.name for path in tmp_path.iterdir()] == [".cache"]
