@@ -168,20 +168,24 @@ def book(
         if execute:
             folder = out.resolve() if out else project.book
             selected = project.select(chapters or [])
-            if "records" in values:
-                _say_cost(project.root / "records" / "quick", Path(values["records"]) / "quick")
+            if "records" in values and values.get("profile", "quick") == "quick":
+                known, fresh = (
+                    Records(root / "quick")
+                    for root in (project.root / "records", Path(values["records"]))
+                )
+                _say_cost(known, fresh)
             execute_chapters(project, selected, folder, values, say=typer.echo)
         if render and out is None:
             typer.echo(render_pages(project))
 
 
-def _say_cost(known: Path, folder: Path) -> None:
-    """How long the runs of the book took, where `folder` has none of them yet."""
-    if len(Records(folder)) or not len(Records(known)):
+def _say_cost(known: Records, fresh: Records) -> None:
+    """How long the runs of the book took, where `fresh` has none of them yet."""
+    if len(fresh) or not len(known):
         return
-    seconds = sum(record.seconds for record in Records(known) if record.experiment.seed == 0)
+    seconds = sum(record.seconds for record in known if record.experiment.seed == 0)
     typer.echo(
-        f"{folder} holds no runs yet; one seed of all those in {known} took "
+        f"{fresh.folder} holds no runs yet; one seed of all those in {known.folder} took "
         f"{seconds_text(seconds)} of one core"
     )
 

@@ -108,10 +108,18 @@ def test_every_figure_has_a_caption_and_a_text_for_those_who_cannot_see_it(chapt
 def test_a_mistyped_parameter_stops_a_chapter(tmp_path):
     """papermill itself only warns of one, and would run on with the defaults.
 
-    One chapter's kernel is enough: `test_form` holds that all have the same guard.
+    One chapter's kernel is enough: the next test tries the guard of each.
     """
     with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter profil;"):
         execute(PROJECT.chapter("11"), str(tmp_path / "out.ipynb"), profil="smoke")
+
+
+def test_the_guard_refuses_a_mistyped_parameter(chapter):
+    parameters, guard, *_ = code_cells(chapter)
+    namespace = {"__name__": "__main__", "profil": "smoke"}
+    exec(parameters.source, namespace)
+    with pytest.raises(TypeError, match="unknown parameter profil;"):
+        exec(guard.source, namespace)
 
 
 AGAIN = ("02_latent_subspace", "05_generalization", "10_cost")

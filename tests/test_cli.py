@@ -187,6 +187,8 @@ def test_training_all_again_begins_with_what_it_took(root: Path) -> None:
     assert f"{seconds_text(seconds)} of one core" in said
     assert "one core" not in fci("book", "02", "--no-render", "--records", "records").output
     assert "one core" not in fci("book", "02", "--no-render").output
+    smoke = ("--records", "fresh", "-p", "profile=smoke")
+    assert "one core" not in fci("book", "02", "--no-render", *smoke).output
 
 
 def test_a_failed_chapter_is_status_1(root: Path) -> None:

@@ -33,7 +33,7 @@ POLL = 0.5
 """Seconds between two ticks."""
 
 INTERRUPTIONS = 10
-"""Times that a run is interrupted, a second apart, for one that meets a destructor is lost."""
+"""How often, once a second, a run is interrupted: Python drops what meets a destructor."""
 
 
 def in_pool(
@@ -158,7 +158,7 @@ class _Worker:
 def _become_worker(driver: Connection) -> None:
     """Have one thread, and end with the driver, which holds the other end of this pipe."""
     torch.set_num_threads(1)
-    # Whoever is started in the background, by a shell's &, ignores it, and so would its workers.
+    # What a shell's & starts ignores SIGINT, and so would its workers.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _Worker.idle.set()
     threading.Thread(target=_end_when_dismissed, args=(driver,), daemon=True).start()

@@ -12,7 +12,7 @@ from fcilib.backbones import HubModel
 from fcilib.ledger.catalogue import Condition, Decider, chance_of
 from fcilib.ledger.claims import Claim
 from fcilib.ledger.intervals import Interval, interval, spread_interval
-from fcilib.ledger.trial import shortfalls
+from fcilib.ledger.trial import DERIVED, shortfalls
 from fcilib.representations import Frozen
 from fcilib.retrieval import RetrievalRecord
 from fcilib.study.results import numbers
@@ -21,7 +21,7 @@ from fcilib.training.records import Record, Records
 
 AnyRecord = Record | RetrievalRecord
 
-OF_EXAMPLES = ("largest_rise", "largest_fall", "best_precision", "random_form_precision")
+OF_EXAMPLES = (*DERIVED, "random_form_precision")
 """What is a share of held-out examples, beside a run's metrics."""
 
 

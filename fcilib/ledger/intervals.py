@@ -95,13 +95,11 @@ def _below(value: float, degrees: int) -> float:
 
 
 def spread_interval(values: Sequence[float]) -> Interval:
-    """The interval of the standard deviation over seeds: anything, of one seed.
+    """The interval of the standard deviation over seeds, of two values or more.
 
     Chi-square's, as for values of a normal distribution. What the finite test sets add to the
     spread is part of it, as it is of a spread that is reported.
     """
-    if len(values) == 1:
-        return Interval(0.0, math.inf)
     degrees, sd = len(values) - 1, statistics.stdev(values)
     low, high = (
         sd * math.sqrt(degrees / chi_square(share, degrees))

@@ -131,17 +131,21 @@ def summary(entries: Mapping[str, Entry]) -> dict[str, int]:
 
 
 def evidence(entries: Mapping[str, Entry]) -> dict[str, int]:
-    """Pieces of evidence behind each kind of verdict: claims that share a run are one piece."""
+    """Pieces of evidence behind each kind of verdict.
+
+    Claims that share a condition by which they are decided are one piece, and so are claims that
+    others tie together in this way.
+    """
     pieces: dict[str, list[set[str]]] = {kind: [] for kind in VERDICTS}
     for entry in entries.values():
-        runs, apart = set(entry.judgement.deciding), []
+        joined, apart = set(entry.judgement.deciding), []
         for piece in pieces[entry.judgement.kind]:
-            if piece & runs or piece == runs:
-                runs |= piece
+            if piece & joined or piece == joined:
+                joined |= piece
             else:
                 apart.append(piece)
-        pieces[entry.judgement.kind] = [*apart, runs]
-    return {kind: len(found) for kind, found in pieces.items()}
+        pieces[entry.judgement.kind] = [*apart, joined]
+    return {kind: len(parts) for kind, parts in pieces.items()}
 
 
 def sensitive(entries: Mapping[str, Entry], rule: Rule) -> dict[str, str]:

@@ -14,6 +14,14 @@ READING = (
 )
 """How a chapter's word relates to the ledger's, once for all chapters."""
 
+WORDS = {
+    "reproduced": ("“reproduced”", "<em>reproduced</em>"),
+    "ledger": ("ledger", '<a href="claims.html">ledger</a>'),
+    "open": ("“open”", "<em>open</em>"),
+    "sure": ("the page “How sure we are”", '<a href="certainty.html">how sure we are</a>'),
+}
+"""What stands in it, as text and as HTML."""
+
 
 @dataclass(frozen=True)
 class Banner:
@@ -22,21 +30,11 @@ class Banner:
     sizes: str
 
     def __repr__(self) -> str:
-        reading = READING.format(
-            reproduced="“reproduced”",
-            ledger="ledger",
-            open="“open”",
-            sure="the page “How sure we are”",
-        )
+        reading = READING.format(**{name: text for name, (text, _) in WORDS.items()})
         return f"{self.sizes}\n{reading}"
 
     def _repr_html_(self) -> str:
-        reading = READING.format(
-            reproduced="<em>reproduced</em>",
-            ledger='<a href="claims.html">ledger</a>',
-            open="<em>open</em>",
-            sure='<a href="certainty.html">how sure we are</a>',
-        )
+        reading = READING.format(**{name: html for name, (_, html) in WORDS.items()})
         return f'<div class="fci-banner"><pre>{escape(self.sizes)}</pre>\n<p>{reading}</p></div>'
 
 

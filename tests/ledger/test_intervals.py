@@ -83,10 +83,6 @@ def test_the_interval_of_a_spread_inverts_the_test_of_a_variance(values):
         assert stats.chi2.cdf(squares / found.high**2, n - 1) == pytest.approx(0.025)
 
 
-def test_one_seed_says_nothing_of_a_spread():
-    assert spread_interval([0.9]) == Interval(0.0, math.inf)
-
-
 def test_of_many_spreads_over_three_seeds_as_many_are_inside_as_the_level_says():
     draws = np.random.default_rng(0).normal(0.9, 0.01, (4000, 3)).tolist()
     inside = sum(0.01 in spread_interval(values) for values in draws)
