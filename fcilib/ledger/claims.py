@@ -33,6 +33,8 @@ class Reading(Spec):
     """The protocol of the runs; "" where there is one."""
     metric: str = Field(min_length=1)
     """The column that takes the place of the claim's."""
+    says: str = Field(min_length=1)
+    """What is counted, for whoever has read nothing else."""
 
 
 class Claim(Spec):

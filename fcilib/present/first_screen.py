@@ -118,18 +118,11 @@ def _which(title: str, part: list[Entry], link: Link) -> str:
     )
 
 
-READINGS = {
-    "all, ties lost": "the query may be picked, and a tie with it counts as a miss",
-    "segment recall": "what counts is the share of the right segments that were picked",
-}
-"""What a reading says, in words for whoever has read nothing else."""
-
-
 def _under(entry: Entry) -> str:
     if entry.judgement.kind != UNDER:
         return ""
-    reading = entry.judgement.verdict.removeprefix(f"{UNDER} ")
-    return f", under one reading: {READINGS.get(reading, reading)}"
+    reading = entry.claim.readings.get(entry.judgement.verdict.removeprefix(f"{UNDER} "))
+    return f", under one reading: {reading.says}" if reading else f", {entry.judgement.verdict}"
 
 
 def _lacks_seeds_alone(entry: Entry) -> bool:
