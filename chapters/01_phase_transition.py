@@ -584,8 +584,8 @@ closing.close(
 # * **The query as its own candidate.** It explains why precision starts near zero and jumps. It does not explain the
 #   paper's 1.2% at the end of training: our raw embeddings route under either set of candidates.
 # * **The query's token stands exactly twice.** We draw all other tokens so that they do not repeat it
-#   (`collisions=False`). If they could, no router would come near the paper's 98%, so that the paper must have
-#   drawn them so too.
+#   (`collisions=False`). If they could, no router would come near the paper's 98%; we therefore read the paper in
+#   this way.
 # * **Not comparable at this size:** task accuracy, and the number of epochs before the jump.
 #
 # The router that all of this rests on, in full:

@@ -159,7 +159,7 @@ by_segment = [n for n in approaches if n.startswith("segments")]
 bandit = ["LinUCB", "Thompson sampling", "OFUL"]
 KINDS = {
     "a token, pairwise": list(pairs),
-    "a token, otherwise": [
+    "a token, other router": [
         n for n in no_pairs if n not in by_segment + bandit
     ],
     "a token of its segment": bandit,
@@ -170,7 +170,7 @@ assert {n for names in KINDS.values() for n in names} == set(approaches)
 precision = landscape.summary("precision")
 FLOORS = {
     "a token, pairwise": "positions only",
-    "a token, otherwise": "positions only",
+    "a token, other router": "positions only",
     "a token of its segment": "LinUCB, positions only",
     "a segment of sixteen": "positions only, segments",
 }

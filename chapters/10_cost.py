@@ -123,7 +123,7 @@ preprocessing_costs = study.measure(
 )
 preprocessing = report.frame(*preprocessing_costs)
 
-# %% mystnb={"figure": {"caption": "Time and peak memory of every preprocessing against the length of one sequence, one thread, both axes logarithmic. Lines are means over repetitions of the whole measurement, shades their range. A line that rises by one decade per decade is linear. Full attention is the one that is not, in time; its memory is linear, since no n \u00d7 n matrix is ever kept.", "name": "fig-preprocessing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per representation; all but attention run along slope one, with a bend where vectors become long."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Time and peak memory of every preprocessing against the length of one sequence, one thread, both axes logarithmic. Lines are means over repetitions of the whole measurement, shades their range. A line that rises by one decade per decade is linear. Full attention is the one that is not, in time; its memory is linear, since no n \u00d7 n matrix is ever kept.", "name": "fig-preprocessing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per representation; all but attention come to run along slope one, raw embeddings after a step."}} tags=["remove-input", "nbval-ignore-output"]
 figures.growth_figure(preprocessing)
 plt.show()
 
@@ -491,8 +491,8 @@ closing.close(
 #   preprocessing overtakes it only at the lengths given above. On a GPU those lengths are others.
 # * **Memory.** Full attention is computed in tiles and holds no n × n matrix. Its memory is linear, as FlashAttention's is,
 #   and time ends its curve. Memory ends that of the Investigator with every query.
-# * **Bends.** The lines of raw embeddings, of the mean and of the rank-1 router have a step. We take it for the lengths at which the vectors
-#   outgrow a cache; that was not measured.
+# * **Bends.** The line of raw embeddings has a step. We take it for the lengths at which the vectors outgrow a cache; that
+#   was not measured.
 # * **What was not measured.** A GPU, and a training step of a whole model; every record of the other chapters holds the
 #   seconds of its run.
 
