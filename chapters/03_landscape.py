@@ -575,7 +575,7 @@ further(
 claimed = comparison[comparison.verdict != NONE]
 held = claimed[claimed.verdict == "reproduced"]
 verdict = (
-    f"Most approaches that compare pairs of tokens find more than those that do not, but the others have no ceiling at 29%. "
+    f"Most approaches that compare pairs of tokens find more than those that do not. Yet those that do not have no ceiling at 29%. "
     f"Without pairs {len(above)} of {len(unpaired)} learned approaches lie clearly above it, the best at {first[top]}; "
     f"knowing where evidence stands gives most of that ({first['positions only, segments']}; "
     f"chance: {first['random segment']}). "

@@ -678,7 +678,7 @@ closing.close(
         f"trains {results.frame.condition.nunique()} models on frozen backbones, and those of other chapters "
         "where they are not recorded; a seed took {minutes} core-minutes at profile {profile}, without the "
         "passes through SmolLM2 and MiniLM, whose states were computed before. Their weights come "
-        "with `make scale`.",
+        "with the extra “scale”.",
     ),
 )
 
