@@ -281,3 +281,35 @@ def test_printing_needs_pages_and_a_browser(root: Path, monkeypatch: pytest.Monk
     found = fci("pdf")
     assert found.exit_code == 2
     assert found.stderr.startswith("fci: printing needs a browser; looked for chromium, ")
+
+
+WITHOUT_EXTRAS = """\
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+sys.argv[0] = "fci"
+from fcilib.cli import app
+app()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("sweep --profile smoke --list", 0), ("claims", 0), ("book --no-render", 2)],
+)
+def test_without_extras_only_what_needs_them_is_refused(command: str, status: int) -> None:
+    extras = "sphinx sphinx_external_toc bs4 jupytext jupyter_client nbclient nbformat papermill"
+    program = WITHOUT_EXTRAS.format(names=set(extras.split()))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stderr
+    assert ("needs the book extra" in done.stderr) == (status == 2)

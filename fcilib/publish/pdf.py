@@ -7,8 +7,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from fcilib.publish.building import building
 from fcilib.publish.project import WHOLE, BuildFailed, PipelineError, Project
-from fcilib.publish.render import building
 from fcilib.storage.files import write_atomic
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -7,38 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from sphinx_external_toc.parsing import parse_toc_yaml
 
+from fcilib.publish.building import building
 from fcilib.publish.project import BuildFailed, Project
 from fcilib.publish.single_page import write_single_page
 from fcilib.storage.files import storing
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@contextmanager
-def building(project: Project, say: Callable[[str], None] = print) -> Iterator[None]:
-    """Hold the rendered pages: only one process at a time makes or prints them, the others wait.
-
-    Raises StoreError where nothing can be written beside the pages.
-    """
-    lock = FileLock(project.html.parent / "lock")
-    with storing(Path(lock.lock_file)):
-        project.html.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            say("another process makes or prints these pages; waiting for it to end")
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def render(project: Project, say: Callable[[str], None] = print) -> Path:
