@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,14 @@ def provenance() -> dict[str, Any]:
         "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("fcilib", "torch", "numpy", "numba")},
+            **{name: _version(name) for name in ("fcilib", "torch", "numpy", "numba")},
         },
     }
+
+
+def _version(package: str) -> str:
+    """Of an installed package; a source tree on the path is none, and what it makes says so."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
