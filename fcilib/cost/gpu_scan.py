@@ -5,6 +5,7 @@
 prints a line of JSON for each back end, shape and dtype: milliseconds forward without gradients and
 forward with backward, each the median of a second of calls, and the most memory that the latter
 holds above its inputs. On `cpu`, where the shapes would take hours, they are small, to try it out.
+What was printed on a card is kept in `records/gpu/scan.jsonl`, beside the official kernel's times.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.utils.benchmark import Timer
 
 from fcilib.scan import selective_scan
 from fcilib.scan.dispatch import installed
+from fcilib.storage.places import default_records
 from fcilib.system.device import device_here
 
 SHAPES = {
@@ -38,6 +40,17 @@ BACKENDS = {"cuda": ("triton", "mamba_ssm"), "cpu": ("numba", "torch")}
 
 SECONDS = {"cuda": 1.0, "cpu": 0.05}
 """Of calls that a median is over."""
+
+
+def recorded() -> list[dict[str, Any]]:
+    """Rows from cards, each with the `scan` that was timed and its `device`; none where no file is.
+
+    `replayed` are the milliseconds of forward and backward as one CUDA graph, where taken.
+    """
+    path = default_records() / "gpu" / "scan.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def inputs(shape: tuple[int, int, int, int], dtype: torch.dtype, device: str) -> dict[str, Any]:
