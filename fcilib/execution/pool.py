@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -32,8 +33,11 @@ DEATHS = 3
 POLL = 0.5
 """Seconds between two ticks."""
 
-INTERRUPTIONS = 10
-"""How often, once a second, a run is interrupted: Python drops what meets a destructor."""
+INTERRUPTIONS = 4
+"""How often a run is interrupted, if it does not end: C code may drop an interruption."""
+
+INTERRUPTED_EVERY = 3
+"""Seconds between two interruptions, in which a run has time to tidy up on a busy machine."""
 
 
 def in_pool(
@@ -153,6 +157,8 @@ class _Worker:
     gate = threading.Lock()
     idle = threading.Event()
     dismissed = False
+    terminated = False
+    """Whether SIGTERM dismissed it: it then leaves without an answer, and not with its driver."""
 
 
 def _become_worker(driver: Connection) -> None:
@@ -160,25 +166,44 @@ def _become_worker(driver: Connection) -> None:
     torch.set_num_threads(1)
     # What a shell's & starts ignores SIGINT, and so would its workers.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A kernel that shuts down sends SIGTERM, several times, to all that it started; so does a pool
+    # in which another worker died. The handler, which may run at any point, only closes a pipe.
+    terminations, terminator = multiprocessing.Pipe(duplex=False)
+    signal.signal(signal.SIGTERM, lambda *_: terminator.close())
     _Worker.idle.set()
-    threading.Thread(target=_end_when_dismissed, args=(driver,), daemon=True).start()
+    threading.Thread(target=_end_when_dismissed, args=(driver, terminations), daemon=True).start()
 
 
-def _end_when_dismissed(driver: Connection) -> None:
-    """When the pipe ends, interrupt the run under way, as Ctrl-C does, and begin no other."""
+def _end_when_dismissed(driver: Connection, terminations: Connection) -> None:
+    """When either pipe ends, interrupt the run under way, as Ctrl-C does, and begin no other."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait_for([driver, parent.sentinel])  # a forked worker holds the other end of the pipe itself
+    # A forked worker holds the other end of the driver's pipe itself.
+    ended = wait_for([driver, terminations, parent.sentinel])
     with _Worker.gate:
         _Worker.dismissed = True
+        _Worker.terminated = terminations in ended
+    sys.unraisablehook = _interrupt_again
     for _ in range(INTERRUPTIONS):
-        with _Worker.gate:
-            if _Worker.idle.is_set():
-                break
-            _thread.interrupt_main()
-        _Worker.idle.wait(1)
-    parent.join()
+        _interrupt_run()
+        if _Worker.idle.wait(INTERRUPTED_EVERY):
+            break
+    wait_for([terminations, parent.sentinel])
     os._exit(1)
+
+
+def _interrupt_run() -> None:
+    with _Worker.gate:
+        if not _Worker.idle.is_set():
+            _thread.interrupt_main()
+
+
+def _interrupt_again(dropped: sys.UnraisableHookArgs) -> None:
+    """Send an interruption again that met a destructor, in which Python drops it."""
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        threading.Timer(0.05, _interrupt_run).start()  # outside of the destructor
+    else:
+        sys.__unraisablehook__(dropped)
 
 
 def _call(packed: bytes) -> Exception | None:
@@ -195,3 +220,5 @@ def _call(packed: bytes) -> Exception | None:
     finally:
         with _Worker.gate:
             _Worker.idle.set()
+            if _Worker.terminated:
+                os._exit(1)

@@ -1,4 +1,4 @@
-"""What a worker leaves behind when whoever started it is gone."""
+"""What a worker leaves behind when whoever started it is gone, or ends it."""
 
 import subprocess
 import sys
@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-# A driver that dies, as a killed kernel does, while a run of its only worker is under way.
+# A driver that dies, as a killed kernel does, or ends its only worker while a run is under way.
 DRIVER = """\
+import multiprocessing
 import os
+import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -45,15 +48,22 @@ if __name__ == "__main__":
     folder, spawn = Path(sys.argv[1]), get_context("spawn")
     theirs, ours = spawn.Pipe(duplex=False)
     pool = ProcessPoolExecutor(1, spawn, _become_worker, (theirs,))
-    pool.submit(_call, cloudpickle.dumps(partial(work, folder)))
+    run = pool.submit(_call, cloudpickle.dumps(partial(work, folder)))
     while not (folder / "begun").exists():
         time.sleep(0.01)
-    os._exit(3)
+    if sys.argv[2] == "dies":
+        os._exit(3)
+    worker, = multiprocessing.active_children()
+    for pause in (0.01, 0.03, 0.1, 0.3):  # as a kernel does that shuts down
+        os.kill(worker.pid, signal.SIGTERM)
+        time.sleep(pause)
+    os._exit(3 if isinstance(run.exception(), BrokenProcessPool) else 4)  # and so it runs again
 """
 
 
+@pytest.mark.parametrize("driver", ["dies", "terminates"])
 @pytest.mark.parametrize("start", ["", "trap '' INT; "], ids=["shell", "background"])
-def test_a_worker_tidies_up_before_it_follows_its_driver(tmp_path: Path, start: str) -> None:
+def test_a_worker_tidies_up_before_it_leaves(tmp_path: Path, start: str, driver: str) -> None:
     """Even if the first interruption meets a destructor, in which Python drops it.
 
     And also where the driver was started by a shell's `&`, and ignores interruptions itself.
@@ -61,6 +71,7 @@ def test_a_worker_tidies_up_before_it_follows_its_driver(tmp_path: Path, start: 
     script = tmp_path / "driver.py"
     script.write_text(DRIVER)
     command = ["bash", "-c", f'{start}exec "$0" "$@"', sys.executable, script, tmp_path]
+    command.append(driver)
     # The worker holds standard output too: this ends when both are gone.
     ended = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     assert ended.returncode == 3
