@@ -15,24 +15,25 @@
 # %% [markdown]
 # # 7. Scale
 #
-# **The question.** Do the states of a large pretrained language model hold what a router needs?
+# **The question.** A *router* is given one position of a sequence, the *query*, and has to pick the *evidence*, the only
+# other one with the same token. Do the vectors that a pretrained language model computes hold what it needs?
 #
-# **The claim.** Not as they are: a router on frozen Pythia-1B reaches 35% and on frozen Mamba-1.4B 28.7%. One
-# bidirectional layer on top of Pythia lifts it to 99.4%, so "pre-trained causal representations already contain the
-# information routing needs". Trained end to end, causal attention matches bidirectional attention at every depth
-# {cite:p}`basu2026routing` (§4.7, Tables 2 and 3).
-#
-# **Our verdict.** {glue:text}`verdict`
+# **The answer.** {glue:text}`answer`
 #
 # **How sure.** {glue:text}`sure`
 #
+# **The claim.** Not as they are. On the frozen states of Pythia-1B a router reaches 35%, on those of Mamba-1.4B 28.7%. A
+# *bridge*, one trained bidirectional layer on top of Pythia, lifts it to 99.4%: "pre-trained causal representations already
+# contain the information routing needs". Trained end to end, causal attention does as well as bidirectional attention at
+# every depth {cite:p}`basu2026routing` (§4.7, Tables 2 and 3).
+#
+# **What we found.** {glue:text}`verdict`
+#
 # **To run it again.** `.venv/bin/fci run 07 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# The task is that of [chapter 1](01_phase_transition.ipynb): find the *evidence*, the only copy of the *query*'s token.
-# The query itself may not be picked. *Frozen backbones* are language models that are not trained any further. Two are
-# our own, a Transformer and a Mamba; two come from packages, one causal and one bidirectional. On each we put the
-# router, with or without the paper's *bridge*, one trained layer in between. There are two controls that the paper
-# lacks: the backbone's token embeddings in place of its last states, and the backbone before any pretraining.
+# *Causal* means that a position sees only what stands before it. A *frozen backbone* is a language model that is trained no
+# further. We have four: a Transformer and a Mamba of our own, and two from packages, the causal SmolLM2 and the
+# bidirectional MiniLM. The router may not pick the query itself.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -656,23 +657,27 @@ mean = results.summary("precision")["mean"].map(percent)
 trained_for = epochs * steps
 glue("trained for", f"{trained_for:,}", display=False)
 embedded = [mean[f"{name}, token embeddings, no bridge"] for name in CAUSAL]
-verdict = (
+answer = (
     "On the causal language models that we could run, a router finds more from the token embeddings, which no layer has "
-    f"touched, than from the last states. On SmolLM2-135M the router finds {embedded[-1]} from the token embeddings and "
-    f"{mean['SmolLM2-135M, no bridge']} from the last states (chance {mean[CHANCE]}). A bridge adds little within our "
-    "few steps, and trained end to end neither direction nor depth matters. "
+    f"touched, than from the last states: on SmolLM2-135M {embedded[-1]} against {mean['SmolLM2-135M, no bridge']} "
+    f"(chance {mean[CHANCE]})."
+)
+verdict = (
+    "A bridge adds little within our few steps. Trained end to end, neither direction nor depth matters. "
     f"Of the {len(tested['Table 2'])} rows of the paper's Table 2 that could be tested {held['Table 2']} reproduce."
 )
 sure = (
     f"The paper's own backbones, Pythia-1B and the large Mambas, need a network and were not run. The routers here had "
-    f"{trained_for:,} steps, the paper's 10,000. Seeds: {study.seeds}, for SmolLM2 {min(study.seeds, 2)}."
+    f"{trained_for:,} steps, the paper's 10,000. Seeds: {study.seeds}, for SmolLM2 {min(study.seeds, 2)}. We would change our "
+    f"mind if a router found more from the last states of a causal model of the paper's size than from its token embeddings."
 )
-glue("sure", sure, display=False)
 closing.close(
     "07_scale",
     "Scale",
-    verdict,
-    closing.trained(
+    answer=answer,
+    sure=sure,
+    verdict=verdict,
+    cost=closing.trained(
         study,
         (results, depths),
         f"trains {results.frame.condition.nunique()} models on frozen backbones, and those of other chapters "
