@@ -53,9 +53,9 @@ class Keywords(Retriever):
 
     The segments of one question are the collection; where none of them has a token, all score 0.
     Tokens are what white space separates, as they stand; or, with `"words"`, runs of letters, marks
-    and numbers in lower case, without the joiners and soft hyphens in them. The paper gives neither.
-    Text is compared in Unicode's form NFC, in which an accented letter is one code point wherever
-    there is one.
+    and numbers in lower case, without joiners and soft hyphens in them. The paper gives
+    neither. Text is compared in Unicode's form NFC, in which an accented letter is one code point
+    wherever there is one.
 
     `score` raises a ValueError where the mean weight of a context's words is not positive, as in
     two segments: `"okapi"` would then rank the segments that hold the question's words last.
