@@ -56,18 +56,21 @@ def finding(entries: Mapping[str, Entries]) -> str:
     """The finding in one sentence, for as long as the ledger says that the claim `raw` falls.
 
     Raises:
-        ValueError: it does not say so any more, so that another sentence has to be written.
+        ValueError: it does not say so any more, so that another sentence has to be written; or
+            the claim has no chance.
     """
     entry = entries[PAPER]["raw"]
     if entry.judgement.kind != CONTRADICTED:
         raise ValueError(f"the first page's sentence: `raw` is {entry.judgement.verdict}")
     (others,), (among_all,) = entry.by_protocol["others"], entry.by_protocol["all"]
+    if others.level is None:
+        raise ValueError("the first page's sentence: `raw` has no chance")
     ours, with_itself = (entry.claim.write(f.mean, f.sd) for f in (others, among_all))
     return (
         "On the paper’s own task the router needs nothing in front of it: on raw embeddings, which "
         f"the paper says fail at {entry.claim}, it picks the right token in {ours} of the "
         f"sequences, or in {with_itself} if it may also pick the query itself (chance "
-        f"{entry.claim.write(others.chance_here, math.nan)}; the paper’s sizes, {others.n} seeds)."
+        f"{entry.claim.write(others.level.here, math.nan)}; the paper’s sizes, {others.n} seeds)."
     )
 
 
