@@ -15,21 +15,25 @@
 # %% [markdown]
 # # 2. The latent subspace
 #
-# **The question.** Where in the vectors is the signal that a router finds?
+# **The question.** A *router* is given one position of a sequence, the *query*, and has to pick the *evidence*, which holds
+# the same token. Where in the vectors of these two positions is the signal that it uses?
 #
-# **The claim.** Not in their similarity: behind one Transformer layer the cosine of query and evidence is 0.154 *below*
-# that of random pairs. The signal lies in a subspace, 34 of the 128 dimensions of $W_q W_k^\top$, the product of the
-# router's two matrices. Only the learned projections reach it: with random ones in their place routing drops from 98.4%
-# to 2.6% {cite:p}`basu2026routing` (§4.2, Fig. 3).
+# **The answer.** {glue:text}`answer`
 #
-# **Our verdict.** {glue:text}`verdict`
+# **How sure.** {glue:text}`sure`
+#
+# **The claim.** The signal is not in the similarity of the vectors: behind one Transformer layer the cosine of query and
+# evidence is 0.154 *below* that of random pairs. It lies in a subspace, 34 of the 128 dimensions of $W_q W_k^\top$, the
+# product of the router's two matrices. Only the learned matrices reach it: with random ones in their place precision drops
+# from 98.4% to 2.6% {cite:p}`basu2026routing` (§4.2, Fig. 3).
+#
+# **What we found.** {glue:text}`verdict`
 #
 # **To run it again.** `.venv/bin/fci run 02 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# We look inside trained models. The *query* is the position that asks, the *evidence* the position to be picked; both hold
-# the same token ([notation](notation.md)). How alike are their vectors? What is left of routing when the projections are
-# replaced or cut? Each number stands beside its control: an untrained model, one trained on shuffled targets, or a router
-# that picks at random.
+# We look inside trained models and ask three things. How alike are the vectors of query and evidence? What is left of
+# routing when the router's matrices are replaced or cut? What rank do the scores have? Each number stands beside a control:
+# an untrained model, a model trained on shuffled targets, or a router that picks at random.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -462,9 +466,16 @@ linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement")
 shown = over_seeds("rank_share")
 kept_text = over_seeds("kept")["attention, 1 layer, trained"]
 destroyed = inside.summary("random_form_precision")["mean"]
+answer = (
+    "The vectors of query and evidence are alike, and a few directions of the space carry the routing, with attention in "
+    "front of the router or without."
+)
+sure = (
+    f"{closing.measured(study)} We would change our mind if a model routed although its query and evidence are less "
+    f"alike than random pairs."
+)
 verdict = (
-    "The vectors of query and evidence are alike, not apart, and a few directions carry the routing, with attention or without. "
-    f"The cosine gap behind one layer of attention is {texts(gap['others'], number)['attention, 1 layer']} "
+    f"Behind one layer of attention the cosine of query and evidence, less that of random pairs, is {texts(gap['others'], number)['attention, 1 layer']} "
     f"(paper: {claims()['cosine-gap']}). "
     f"Random matrices destroy routing, with attention or without: {percent(destroyed['attention, 1 layer, trained'])} are "
     f"left, and chance is {percent(chance)}. "
@@ -475,8 +486,10 @@ earlier = sum(len(r.frame) for r in results.values()) // study.seeds
 closing.close(
     "02_latent_subspace",
     "The latent subspace",
-    verdict,
-    closing.trained(
+    answer=answer,
+    sure=sure,
+    verdict=verdict,
+    cost=closing.trained(
         study,
         [inside],
         "trains {models} models of its own; a seed took {minutes} core-minutes at profile {profile}. "

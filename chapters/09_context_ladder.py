@@ -15,21 +15,24 @@
 # %% [markdown]
 # # 9. The context ladder
 #
-# **The question.** If several tokens look like the one to be picked, what must a router know about their context?
+# **The question.** A *router* has to pick one token, the *evidence*, for another, the *query*. If several tokens look like
+# the evidence, what must the router know about their context?
+#
+# **The answer.** {glue:text}`answer`
+#
+# **How sure.** {glue:text}`sure`
 #
 # **The claim.** Routing needs vectors with context from both sides *and* a pairwise comparison. Six ways to make such
 # vectors work alike, and a recurrence in one direction does not work {cite:p}`basu2026routing` (§4.6, §5).
 #
-# **Our verdict.** {glue:text}`verdict`
-#
-# **How sure.** {glue:text}`sure`
+# **What we found.** {glue:text}`verdict`
 #
 # **To run it again.** `.venv/bin/fci run 09 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# The paper's task cannot decide its claim: the *evidence*, the position to be picked, is the only other token equal to the
-# *query*, and raw embeddings suffice ([chapter 1](01_phase_transition.ipynb)). Here the evidence has *look-alikes*, and
-# what tells it from them moves away from the token, rung by rung. The router is the paper's pairwise one, and may not pick
-# the query itself.
+# The paper's task cannot decide its claim. There the evidence is the only other token equal to the query, and *raw
+# embeddings*, a vector for each token plus one for its position, suffice ([chapter 1](01_phase_transition.ipynb)). Here the
+# evidence has *look-alikes*. What tells it from them moves away from the token, rung by rung. The router is the paper's
+# pairwise one, and may not pick the query itself.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -560,11 +563,11 @@ best_hop = max(
     means.loc[shown, "hop"].max(),
     long_runs["hop"].summary("precision_lookalike")["mean"].max(),
 )
+answer = "The vectors that the router compares have to hold what tells the evidence from its look-alikes, and no more."
 verdict = (
-    f"Where several tokens look alike, a vector has to hold what tells the right one from the others, and no more. If the token itself tells, raw "
-    f"embeddings suffice ({mean.loc['raw embeddings', 'token']}). If the token before tells, a left-to-right "
-    f"Mamba block suffices ({mean.loc['Flow', 'left']}; chance {mean.loc[CHANCE, 'left']}). If the token after tells, it "
-    f"does not ({mean.loc['Flow', 'right']}), and one in both directions does "
+    f"If the token itself tells, raw embeddings suffice ({mean.loc['raw embeddings', 'token']}). If the token before tells, "
+    f"a left-to-right Mamba block suffices ({mean.loc['Flow', 'left']}; chance {mean.loc[CHANCE, 'left']}). If the token "
+    f"after tells, it does not ({mean.loc['Flow', 'right']}), and one in both directions does "
     f"({mean.loc['bidirectional Flow', 'right']}). “Both sides” is therefore not the ingredient. "
     f"One layer of attention over all positions learns neither, although weights set by hand give "
     f"{percent(controls['left', 'attention, 1 layer'])}; within a window of a few tokens it learns both. If a definition "
@@ -574,9 +577,9 @@ verdict = (
 sure = (
     f"Measured on {base.length} tokens, in {steps:,} steps, with seeds: {study.seeds}; the text says where there is only "
     f"one. Some of the models that failed were given two to four times the steps. The paper has no such task, and no run is "
-    f"of its sizes."
+    f"of its sizes. We would change our mind if only models of both directions learned a task whose "
+    f"distinguishing token comes before the evidence."
 )
-glue("sure", sure, display=False)
 all_runs = [*results.values(), one_way, two_ways, *long_runs.values()]
 records = {
     r.identity: r for result in all_runs for r in result.records.values()
@@ -589,7 +592,14 @@ cost = TRAINED.format(
     minutes=f"{sum(by_seed[study.chosen[0]]) / 60:.0f}",
     profile=study.profile,
 )
-close("09_context_ladder", "The context ladder", verdict, cost)
+close(
+    "09_context_ladder",
+    "The context ladder",
+    answer=answer,
+    sure=sure,
+    verdict=verdict,
+    cost=cost,
+)
 
 # %% tags=["remove-cell"]
 # The book's first page shows this figure: what the paper's task asks for, and what a task with look-alikes does.

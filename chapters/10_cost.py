@@ -15,18 +15,25 @@
 # %% [markdown]
 # # 10. Cost
 #
-# **The claim.** The preprocessing in front of the router can be linear in the length n of the sequence. The pairwise router
-# costs O(n²), and a rank-1 router brings that down to O(n) at inference, though training still needs the n × n matrix of
-# scores. What limits the recurrent models is their sequential scan in Python {cite:p}`basu2026routing` (§4.4, §4.6, §6).
+# **The question.** A *router* scores tokens and picks the few that get full attention. What do the router and the layers in
+# front of it cost, as the sequence grows to n tokens?
 #
-# **Our verdict.** {glue:text}`verdict`
+# **The answer.** {glue:text}`answer`
+#
+# **How sure.** {glue:text}`sure`
+#
+# **The claim.** The layers in front of the router can be linear in n. The pairwise router, which compares the query with
+# every token, costs O(n²). A rank-1 router, which has one number per token, brings that down to O(n) at inference, though
+# training still needs the n × n matrix of scores. What limits the recurrent models is their sequential scan in Python
+# {cite:p}`basu2026routing` (§4.4, §4.6, §6).
+#
+# **What we found.** {glue:text}`verdict`
 #
 # **To run it again.** `.venv/bin/fci run 10 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# We measure time and memory of every representation and router of the book against n, one sequence at a time on one thread;
-# then the routing loss; then the selective scan with its back ends and its peers. Nothing is trained: a *seed* is a
-# repetition of the whole measurement. Curves end where the next length would pass the limits printed below. Timings are of
-# one machine: slopes and ratios travel, milliseconds do not. The sentences were written for the profile `quick`.
+# We measure time and memory against n, one sequence at a time on one thread: first the layers in front of the router
+# (*preprocessing*), then the routers, then the routing loss, and last the selective scan. Nothing is trained. Curves end
+# where the next length would pass the limits printed below. Milliseconds hold for one machine; slopes and ratios carry over.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -531,21 +538,27 @@ differing = "; ".join(
     f"{name} ({row.claim}: {row['mean']:.2f})"
     for name, row in slopes[~slopes.agrees].iterrows()
 )
+answer = (
+    "For the one question of the paper's task the pairwise router is linear in n, in training too; it is quadratic only "
+    "where every position asks."
+)
+sure = (
+    f"Measured at profile {study.profile}, on one sequence of width {width} and one thread, the recurrence on two; "
+    f"repetitions: {study.seeds}. We would change our mind if a router with one question took time that grows faster than n."
+)
 verdict = (
-    "For the one question of the paper's task the pairwise router is linear, in training too; it is quadratic only "
-    "where every position asks. "
     f"Of {len(slopes)} costs {len(agreeing)} grow as the paper says. The measured powers of n that differ: {differing}. "
-    f"A compiled scan takes {100 / here.times['slicing loop']:.1f}% of the time of a loop that slices, at L = {at}. "
-    f"Measured at profile {study.profile}, one sequence of width {width} on one thread, the scan on two; "
-    f"repetitions: {study.seeds}."
+    f"A compiled scan takes {100 / here.times['slicing loop']:.1f}% of the time of a loop that slices, at L = {at}."
 )
 costs = preprocessing_costs + routing_costs + training_costs + scans_costs
 took = sum(cost.took for cost in costs)
 closing.close(
     "10_cost",
     "Cost",
-    verdict,
-    f"measures for about {took / 60 / study.seeds:.0f} minutes at profile {study.profile}; nothing "
+    answer=answer,
+    sure=sure,
+    verdict=verdict,
+    cost=f"measures for about {took / 60 / study.seeds:.0f} minutes at profile {study.profile}; nothing "
     "else should run meanwhile.",
 )
 

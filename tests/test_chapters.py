@@ -34,6 +34,15 @@ def code_cells(chapter):
     return [c for c in read_chapter(chapter).cells if c.cell_type == "code"]
 
 
+def glued(chapter):
+    """By its name, whatever text the executed chapter glues."""
+    cells = nbformat.read(PROJECT.book / f"{chapter.name}.ipynb", 4).cells
+    outputs = [
+        o for c in cells for o in c.get("outputs", ()) if "scrapbook" in o.get("metadata", "")
+    ]
+    return {o.metadata.scrapbook.name: " ".join(o.data.values()) for o in outputs}
+
+
 def execute(chapter, output, **parameters):
     return papermill.execute_notebook(
         read_chapter(chapter), output, parameters=parameters, kernel_name="python3",
@@ -46,18 +55,26 @@ def kept(records):
     return {p: p.read_bytes() for p in records.rglob("*.json") if ".cache" not in p.parts}
 
 
+FIRST = (
+    "**The question.** ",
+    "**The answer.** {glue:text}`answer`",
+    "**How sure.** {glue:text}`sure`",
+)
+"""What every chapter opens with, in this order."""
+
 FORM = {
     "opening": (
-        "**The claim.**",
+        *FIRST,
+        "**The claim.** ",
         "{cite:p}",
-        "**Our verdict.** {glue:text}",
-        "**To run it again.**",
+        "**What we found.** {glue:text}`verdict`",
+        "**To run it again.** ",
     ),
     "headings": ("What the paper says, what we measured, chance", "What differs", "Exercises"),
 }
 
 TUTORIAL = {
-    "opening": ("**What this is.**", "**To run it again.**"),
+    "opening": (*FIRST, "**What this is.** ", "**To run it again.** "),
     "headings": ("Twelve lines", "On the bench", "In the landscape", "Keep it", "Exercises"),
 }
 
@@ -66,14 +83,18 @@ FORMS = {"11_your_own_router": TUTORIAL}
 
 
 def test_form(chapter):
-    """Title, what it is about, and cost; parameters; the guard; what it has to show; exercises."""
+    """Title; question, answer and certainty before all else; parameters; the guard; exercises."""
     form = FORMS.get(chapter.name, FORM)
     notebook = read_chapter(chapter)
     opening = notebook.cells[0].source
     number = int(chapter.name[:2])
-    assert opening.startswith(f"# {number}. ")
-    for part in form["opening"]:
-        assert part in opening
+    title, first = opening.split("\n\n")[:2]
+    assert title.startswith(f"# {number}. ")
+    assert first.startswith(FIRST[0])
+    places = [opening.find(part) for part in form["opening"]]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert not re.search(r"[.!?] [A-Z]", glued(chapter)["answer"]), "it is more than one sentence"
     parameters, guard, *_ = code_cells(chapter)
     assert parameters.metadata.tags == ["parameters"]
     assert parameters_of(chapter).keys() == PARAMETERS.keys()

@@ -1,37 +1,53 @@
-"""What a chapter ends with: its verdict, the answer for the book's first page, what it costs."""
+"""What a chapter computes last and shows first: answer, certainty, verdict and cost."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
+from fcilib.study.profiles import PROFILES
 from fcilib.study.results import Results
 from fcilib.study.study import Study
 
 TRAINED = "trains {models} models; a seed took {minutes} core-minutes at profile {profile}."
 
 
-def close(chapter: str, title: str, verdict: str, cost: str) -> None:
-    """Glue "verdict", "finding" (its first sentence behind a link to the chapter) and "cost".
+def close(chapter: str, title: str, *, answer: str, sure: str, verdict: str, cost: str) -> None:
+    """Glue what a chapter opens with: "answer", "sure", "verdict" and "cost".
+
+    The book's first page shows "finding", which is the answer behind a link to the chapter.
 
     Args:
         chapter: the chapter's file name, without its ending.
         title: the chapter's title, the text of the link.
-        verdict: its first sentence is the chapter's answer, and stands on the first page too.
+        answer: one sentence that answers the chapter's question.
+        sure: at what size and with how many seeds it was measured, and what would change our mind.
+        verdict: what was found beyond the answer.
+        cost: what it takes to run the chapter again.
     """
     from IPython.display import HTML  # both of the extra "book"
     from myst_nb import glue  # type: ignore[import-untyped]
 
     link = f'<a href="{chapter}.html">{title}</a>'
+    glue("answer", answer, display=False)
+    glue("finding", HTML(f"<p>{link}. {answer}</p>"), display=False)
+    glue("sure", sure, display=False)
     glue("verdict", verdict, display=False)
-    glue("finding", HTML(f"<p>{link}. {first_sentence(verdict)}</p>"), display=False)
     glue("cost", cost, display=False)
 
 
-def first_sentence(text: str) -> str:
-    """The text up to the first full stop that a space and a capital letter follow."""
-    found = re.match(r".*?[.!?](?=\s+[^\W\d_a-z])", text, re.DOTALL)
-    return found[0] if found else text
+def measured(study: Study, seeds: int | None = None) -> str:
+    """At what size and with how many seeds a study was measured, beside the paper's size.
+
+    Args:
+        seeds: those of each training, where they are not all that the study has.
+    """
+    here, paper, seeds = study.sizes, PROFILES["paper"], seeds or study.seeds
+    return (
+        f"Measured on {here.evidence.length} tokens of {here.evidence.vocabulary} kinds, in "
+        f"{here.training.epochs} epochs, with {seeds} seed{'s' if seeds > 1 else ''}. The paper "
+        f"has {paper.evidence.length} tokens of {paper.evidence.vocabulary} kinds and "
+        f"{paper.training.epochs} epochs."
+    )
 
 
 def trained(study: Study, results: Iterable[Results], text: str = TRAINED) -> str:

@@ -1,4 +1,4 @@
-"""What every chapter ends with: sentences on its cost, and what is glued under which name."""
+"""What every chapter glues for its head: which texts, under which names; sentences on its cost."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from fcilib.present import closing
+from fcilib.study.profiles import PROFILES
 
 STUDY = SimpleNamespace(profile="quick")
 
@@ -34,25 +35,24 @@ def test_a_condition_counts_once_with_its_mean_over_seeds_however_many_it_has():
     assert closing.trained(STUDY, iter([one]), "{profile}: {minutes}, {models}") == "quick: 4, 1"
 
 
-def test_the_verdict_is_glued_whole_and_its_first_sentence_behind_a_link(glued):
+def test_what_a_chapter_opens_with_is_glued_and_its_answer_once_more_behind_a_link(glued):
     pytest.importorskip("IPython")
-    closing.close("01_a", "A title", "It holds at 1.2% of 4. Here is more.", "trains nothing.")
-    names, values, displays = zip(*glued, strict=True)
-    assert names == ("verdict", "finding", "cost")
-    assert not any(displays)
-    assert (values[0], values[2]) == ("It holds at 1.2% of 4. Here is more.", "trains nothing.")
-    assert values[1].data == '<p><a href="01_a.html">A title</a>. It holds at 1.2% of 4.</p>'
+    closing.close("01_a", "A title", answer="Yes.", sure="3 seeds.", verdict="More.", cost="none.")
+    texts = {name: getattr(value, "data", value) for name, value, _ in glued}
+    assert texts == {
+        "answer": "Yes.",
+        "finding": '<p><a href="01_a.html">A title</a>. Yes.</p>',
+        "sure": "3 seeds.",
+        "verdict": "More.",
+        "cost": "none.",
+    }
+    assert not any(display for *_, display in glued)
 
 
-@pytest.mark.parametrize(
-    ("text", "first"),
-    [
-        ("One alone.", "One alone."),
-        ("It is at 98.4% (chance 0.2%). Measured here.", "It is at 98.4% (chance 0.2%)."),
-        ("Does it? Öfter als nicht. Ja.", "Does it?"),
-        ("No stop at all", "No stop at all"),
-        ("On L = 512. of two. Then", "On L = 512. of two."),
-    ],
-)
-def test_a_first_sentence_ends_where_the_next_one_begins(text, first):
-    assert closing.first_sentence(text) == first
+def test_what_was_measured_is_said_beside_the_papers_size():
+    study = SimpleNamespace(sizes=PROFILES["quick"], seeds=3)
+    assert closing.measured(study) == (
+        "Measured on 128 tokens of 64 kinds, in 5 epochs, with 3 seeds. The paper has 512 tokens "
+        "of 256 kinds and 40 epochs."
+    )
+    assert "with 1 seed." in closing.measured(study, seeds=1)
