@@ -29,8 +29,8 @@ class Rule:
     """By so many units of the last place that it prints the paper's number may be off."""
     paper_examples: int = 1000
     """Test sequences that a number of the paper is assumed to rest on, of one seed. The paper does
-    not say how many; a thousand is the fewest that its decimals let one expect, which gives its
-    numbers the widest error."""
+    not say how many. A thousand is the fewest with which the tenth of a percent that it prints can
+    be told, and gives its numbers the widest error that they may have."""
     deviations: float = 2
     """In a chapter's table a mean also agrees within so many standard deviations over seeds."""
     widest: float = 2.5
