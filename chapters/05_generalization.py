@@ -522,8 +522,8 @@ paper = agree.paper.map(percent)
 ours = agree["mean"].map(percent)
 bm25 = judged.set_index("condition")["mean"]
 answer = (
-    f"Only in part: on MQAR attention routes, but embeddings without any layer and a left-to-right recurrence route as "
-    f"well, and on HotpotQA the chance level is {percent(exact.any_hit_chance)}, not 12.5%."
+    f"The paper's results carry over only in part: on the recall benchmark MQAR attention routes, but embeddings without "
+    f"any layer and a left-to-right recurrence route as well, and on HotpotQA's questions about real text chance is {percent(exact.any_hit_chance)}, not 12.5%."
 )
 sure = (
     f"MQAR was measured on {task.length} positions, where the paper has 256, with {min(study.seeds, 2)} seeds; HotpotQA on "

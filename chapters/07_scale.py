@@ -371,8 +371,8 @@ glue("steps", steps, display=False)
 
 # %% [markdown]
 # With a full bridge our Transformer is at 95% by epoch {glue:text}`our Transformer epoch 0.95` and MiniLM by epoch
-# {glue:text}`MiniLM-L6 epoch 0.95`. Our Mamba and SmolLM2 do not get there. Their curves flatten, but so does training: the
-# learning rate falls to zero by the last epoch.
+# {glue:text}`MiniLM-L6 epoch 0.95`. Our Mamba and SmolLM2 do not get there. Their curves flatten, which
+# may be due to the learning rate: it falls to zero by the last epoch.
 
 # %% [markdown]
 # ## What does the pretraining contribute?
@@ -689,8 +689,8 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 #   need none.
 # * **Where the token is.** In the token embeddings equal tokens are equal vectors. We did not test why the last states
 #   give less. The reason may be that a causal model's last states serve to predict the *next* token.
-# * **Our pair.** The Mamba has the lower loss and the worse states for this task. But the untrained Transformer routes best
-#   of all, so that the trained one may only be better for having changed less. A pair of equal loss would be needed to tell.
+# * **Our pair.** The Mamba has the lower loss and the worse states for this task. But the Transformer routes better
+#   untrained than trained, so that it may only be ahead for having changed less. A pair of equal loss would be needed to tell.
 # * **Direction.** For pretrained backbones the question is open. Our one bidirectional encoder routes best, and differs
 #   from the causal ones in much more than its mask.
 # * **What is not comparable.** Our pair has {glue:text}`parameters` million parameters. SmolLM2 is quantised to four bits,

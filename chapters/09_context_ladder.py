@@ -563,7 +563,7 @@ best_hop = max(
     means.loc[shown, "hop"].max(),
     long_runs["hop"].summary("precision_lookalike")["mean"].max(),
 )
-answer = "The vectors that the router compares have to hold what tells the evidence from its look-alikes, and no more."
+answer = "The vectors that the router compares have to hold what tells the evidence from tokens that look like it, and no more."
 verdict = (
     f"If the token itself tells, raw embeddings suffice ({mean.loc['raw embeddings', 'token']}). If the token before tells, "
     f"a left-to-right Mamba block suffices ({mean.loc['Flow', 'left']}; chance {mean.loc[CHANCE, 'left']}). If the token "
@@ -681,15 +681,15 @@ ties = on_its_task.summary
 both_findings = (
     f"<p><b>1. The paper’s task asks for no context.</b> Without any layer the router finds the evidence in "
     f"{percent(ties('precision').loc['raw, others', 'mean'])} of the sequences; the paper has "
-    f"{said['raw']}. A router that sees tokens alone, and may pick the query itself, cannot tell the evidence "
-    f"from the query: they are the same vector, and tie. If such a tie counts as lost it gets "
-    f"{percent(ties('precision_tie_lost').loc['token alone, all', 'mean'])}, if it counts as won "
-    f"{percent(ties('precision_tie_won').loc['token alone, all', 'mean'])}. "
-    f"<b>2. Context helps only if it contains what tells the evidence from its look-alikes.</b> Where the token "
-    f"before tells, a left-to-right recurrence finds it: {mean.loc['Flow', 'left']}, against "
-    f"{mean.loc['raw embeddings', 'left']} for raw embeddings. Where the token after tells, a recurrence finds the "
-    f"evidence only if it runs in both directions: {mean.loc['bidirectional Flow', 'right']}, against "
-    f"{mean.loc['Flow', 'right']} from left to right. Attention within a window finds it on either side.</p>"
+    f"{said['raw']}. How ties are counted matters as well. A router that sees tokens alone, and may pick the query "
+    f"itself, cannot tell the evidence from the query, since their vectors are the same. It gets "
+    f"{percent(ties('precision_tie_lost').loc['token alone, all', 'mean'])} if such a tie counts as lost, and "
+    f"{percent(ties('precision_tie_won').loc['token alone, all', 'mean'])} if it counts as won.</p>"
+    f"<p><b>2. Context helps only if it contains what tells the evidence from its look-alikes.</b> If the token "
+    f"before tells, a left-to-right recurrence finds the evidence ({mean.loc['Flow', 'left']}), and raw embeddings do "
+    f"not ({mean.loc['raw embeddings', 'left']}). If the token after tells, a recurrence finds it only if it runs in "
+    f"both directions ({mean.loc['bidirectional Flow', 'right']} against {mean.loc['Flow', 'right']}). Attention within "
+    f"a window finds it on either side.</p>"
 )
 glue("two findings", HTML(both_findings + picture), display=False)
 

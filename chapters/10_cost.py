@@ -539,8 +539,8 @@ differing = "; ".join(
     for name, row in slopes[~slopes.agrees].iterrows()
 )
 answer = (
-    "For the one question of the paper's task the pairwise router is linear in n, in training too; it is quadratic only "
-    "where every position asks."
+    "For the one question of the paper's task the pairwise router is linear in the length of the sequence, in "
+    "training too; it is quadratic only where every position asks."
 )
 sure = (
     f"Measured at profile {study.profile}, on one sequence of width {width} and one thread, the recurrence on two; "

@@ -28,6 +28,13 @@ TASK = (
     "copy of that token, 200 or more positions away?"
 )
 
+WORDS = (
+    "*Content-only* embeddings have no position. *Flow* is the paper’s recurrence, which reads "
+    "left to right if it is not called bidirectional. *Segment routing* picks runs of tokens. A "
+    "*rank-1* router keeps one number per token. *One of them* is one of the two ingredients."
+)
+"""Words of the claims in the table, as far as a reader has not met them above."""
+
 STANDS, FALLS, OPEN_STILL, UNKNOWABLE = "Stands", "Falls", "Is open", "Can’t be known"
 
 BEGIN, END = "<!-- first screen: made from the records by `fci book` -->", "<!-- end -->"
@@ -53,7 +60,7 @@ def write_first_screen(root: Path, entries: Mapping[str, Entries]) -> None:
 
 
 def finding(entries: Mapping[str, Entries]) -> str:
-    """The finding in one sentence, for as long as the ledger says that the claim `raw` falls.
+    """The finding, for as long as the ledger says that the claim `raw` falls.
 
     Raises:
         ValueError: it does not say so any more, so that another sentence has to be written; or
@@ -67,10 +74,11 @@ def finding(entries: Mapping[str, Entries]) -> str:
         raise ValueError("the first page's sentence: `raw` has no chance")
     ours, with_itself = (entry.claim.write(f.mean, f.sd) for f in (others, among_all))
     return (
-        "On the paper’s own task the router needs nothing in front of it: on raw embeddings, which "
-        f"the paper says fail at {entry.claim}, it picks the right token in {ours} of the "
-        f"sequences, or in {with_itself} if it may also pick the query itself (chance "
-        f"{entry.claim.write(others.level.here, math.nan)}; the paper’s sizes, {others.n} seeds)."
+        "On the paper’s own task the router needs neither layers nor context in front of it. On "
+        f"raw embeddings it picks the right token in {ours} of the sequences, where the paper has "
+        f"{entry.claim} and chance is {entry.claim.write(others.level.here, math.nan)} (the "
+        f"paper’s sizes, {others.n} seeds). If it may also pick the query itself, that is "
+        f"{with_itself}."
     )
 
 
@@ -94,7 +102,7 @@ def standing_table(entries: Entries, link: Link) -> str:
     rows: dict[str, list[Entry]] = {s: [] for s in (STANDS, FALLS, OPEN_STILL, UNKNOWABLE)}
     for entry in entries.values():
         rows[standing(entry)].append(entry)
-    lines = ["| | claims | which |", "| --- | --: | --- |"]
+    lines = ["| of the paper’s claims | how many | which |", "| --- | --: | --- |"]
     for title, part in rows.items():
         lines.append(f"| **{title}** | {len(part)} | {_which(title, part, link)} |")
     return "\n".join(lines)
@@ -114,10 +122,9 @@ def _which(title: str, part: list[Entry], link: Link) -> str:
             f"its number of steps. Among them: {'; '.join(named) or 'none of the five above'}"
         )
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
-    methods = dict.fromkeys(e.claim.undefined for e in part if e.claim.undefined)
     return (
-        f"{weights} need weights that are not here; {len(part) - weights} rest on what the paper "
-        f"does not define, which the ledger counts as open: {'; '.join(filter(None, methods))}"
+        f"{weights} need pretrained weights that are not here; {len(part) - weights} rest on "
+        "methods that the paper names and does not define, which the ledger counts as open"
     )
 
 
@@ -161,6 +168,8 @@ def page_part(entries: Mapping[str, Entries]) -> str:
 ::::::
 
 {table}
+
+{WORDS}
 """
 
 
@@ -196,7 +205,9 @@ def readme_part(entries: Mapping[str, Entries]) -> str:
 
 {caption(entries)}
 
-{table}"""
+{table}
+
+{WORDS}"""
 
 
 def with_part(text: str, part: str) -> str:

@@ -69,9 +69,9 @@ def size_tables(entries: Mapping[str, Entries]) -> str:
     found = sides(entries)
     same = [key for key, (small, large) in found.items() if small == large]
     turned = [key for key, (small, large) in found.items() if small != large]
-    return f"""{len(found)} comparisons of a claim with a condition were sure at both sizes;
-the rows join those that are alike. In
-{len(same)} of them both sizes give the same answer; in {len(turned)} the answer changes.
+    return f"""{len(found)} comparisons of a claim with a condition were sure at both sizes. In
+{len(same)} of them both sizes give the same answer; in {len(turned)} the answer changes. A row
+joins those that are alike.
 
 **The same at both sizes**
 
