@@ -102,7 +102,7 @@ def standing_table(entries: Entries, link: Link) -> str:
     rows: dict[str, list[Entry]] = {s: [] for s in (STANDS, FALLS, OPEN_STILL, UNKNOWABLE)}
     for entry in entries.values():
         rows[standing(entry)].append(entry)
-    lines = ["| of the paper’s claims | how many | which |", "| --- | --: | --- |"]
+    lines = ["| our verdict | claims | which |", "| --- | --: | --- |"]
     for title, part in rows.items():
         lines.append(f"| **{title}** | {len(part)} | {_which(title, part, link)} |")
     return "\n".join(lines)
