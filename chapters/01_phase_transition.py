@@ -84,9 +84,9 @@ from fcilib.study.notation import NONE, percent, texts
 # ## How many layers does the router need?
 #
 # With zero layers the router sees the embeddings themselves: token plus position ("raw"), or the token alone
-# ("content-only"). Layers of Flow or of attention are stacked on the raw embeddings. All else stays the same. One
-# control sees positions and no token: evidence stands in some places more often than in others, and a router can profit
-# from that without any content.
+# ("content-only"). Layers of Flow or of attention are stacked on the raw embeddings, and nothing else changes. One control
+# sees positions and no token, because evidence stands in some places more often than in others. A router can profit from
+# that without any content.
 
 # %%
 DEPTHS = (1, 2, 4)
@@ -129,9 +129,8 @@ for candidates, summary in precision.items():
 # %% [markdown]
 # ## Why can zero layers suffice?
 #
-# The evidence carries the query's token, and the embedding holds the token. A router that compares token vectors has all
-# that it needs. No training is needed to see it: take an untrained embedding of tokens, and the identity for both of
-# the router's matrices.
+# The evidence carries the query's token, and the embedding holds the token. Comparing token vectors is therefore enough. No
+# training is needed to see it. Take an untrained embedding of tokens, and the identity for both of the router's matrices:
 
 # %%
 model = study.experiment(
@@ -158,9 +157,10 @@ print(
 )
 
 # %% [markdown]
-# That is {glue:text}`untrained` with nothing in front of the router. If the query is a candidate too, it ties with the
-# evidence: their vectors are the same, so that no matrices can tell them apart. The number that is reported then depends
-# on how a tie is counted.
+# The router finds the evidence in {glue:text}`untrained` of the sequences, with nothing in front of it.
+#
+# **If the query is a candidate too, it ties with the evidence.** Their vectors are the same, and no matrices can tell them
+# apart. The number that is reported then depends on how a tie is counted:
 
 # %% tags=["remove-input"]
 router = Investigator()
@@ -184,7 +184,7 @@ for name in ties:
     glue(f"content-only {name}", percent(content[name]), display=False)
 
 # %% [markdown]
-# Content-only embeddings show how much a tie can decide. Under `"all"` they give
+# Content-only embeddings show how much a tie decides. Under `"all"` they give
 # {glue:text}`content-only precision_tie_lost` if ties count as lost, {glue:text}`content-only precision` if they are
 # shared, and {glue:text}`content-only precision_tie_won` if they count as won. An `argmax` that returns the first of
 # equal entries loses all of them, since the query stands first. The evidence is among the router's {glue:text}`k` best
@@ -193,10 +193,12 @@ for name in ties:
 # %% [markdown]
 # ## What jumps?
 #
-# The paper sees precision rise from 2.8% to 99.4% within one epoch. We see such a jump as well, if the query may be
-# picked, and what jumps is not the matching of tokens. Write a candidate's vector as the sum of its token's and its
-# position's, $x_j = t_j + p_j$, and the router's matrices as one form $M$. The evidence $a$ competes with other tokens
-# $j$, and with the query itself, which has the same token, $t_q = t_a$:
+# The paper sees precision rise from 2.8% to 99.4% within one epoch. If the query may be picked, we see such a jump as well.
+# But what jumps is not the matching of tokens.
+#
+# To see why, write a candidate's vector as the sum of its token's and its position's, $x_j = t_j + p_j$, and the router's
+# matrices as one matrix $M$. The evidence $a$ competes with other tokens $j$. It also competes with the query $q$, which has
+# the same token, $t_q = t_a$:
 #
 # $$
 # \begin{aligned}
@@ -206,11 +208,13 @@ for name in ties:
 # \end{aligned}
 # $$
 #
-# To beat other tokens it is enough to prefer equal tokens. To beat the query, tokens are of no use: the common token drops
-# out of the last line, but for the LayerNorm in front of the router, which divides each sum by its own size. The router
-# has to prefer the evidence's *place* to the query's. We therefore measured during
-# training how often the evidence is picked, how often the query itself, and how often the evidence would be picked if the
-# query were taken out. We also measured the differences above, split into what tokens, positions and layers contribute.
+# To beat other tokens it is enough to prefer equal tokens. To beat the query, the router has to prefer the evidence's
+# *place*: the common token drops out of the last line. (Only the LayerNorm in front of the router, which divides each sum by
+# its own size, leaves a trace of it.)
+#
+# We therefore measured during training how often the router picks the evidence, how often it picks the query itself, and how
+# often it would pick the evidence if the query were taken out. We also split the differences above into what tokens,
+# positions and layers contribute.
 
 # %%
 WATCHED = {
@@ -263,21 +267,21 @@ for label in WATCHED:
 # %% [markdown]
 # **First every model learns to prefer equal tokens, and picks the query itself. Then it learns to prefer the evidence's
 # place.** With raw embeddings the query itself is picked in {glue:text}`peak raw embeddings` of the sequences after
-# {glue:text}`peak step raw embeddings` steps. Were the query taken out,
-# the evidence would be picked at that moment in {glue:text}`peak others raw embeddings`. The match of tokens is there
-# already. What jumps afterwards is the contribution of the positions: from {glue:text}`peak position raw embeddings` to
+# {glue:text}`peak step raw embeddings` steps. With the query taken out, the evidence would be picked at that moment in
+# {glue:text}`peak others raw embeddings`, so that the match of tokens is already there. What jumps afterwards is the
+# contribution of the positions: from {glue:text}`peak position raw embeddings` to
 # {glue:text}`last position raw embeddings` standard deviations of the scores.
 #
 # **A layer makes the two places differ sooner.** With one layer of attention or two of Flow the same happens in fewer
-# steps. There it is the layers that put the evidence ahead at the end, by {glue:text}`last layers attention, 1 layer`
-# and {glue:text}`last layers Flow, 2 layers` standard deviations; the positions contribute next to nothing. A layer
-# writes into each vector something of what stands around it. In this task context does not find the match. It tells the
+# steps. There the layers put the evidence ahead in the end, by {glue:text}`last layers attention, 1 layer`
+# and {glue:text}`last layers Flow, 2 layers` standard deviations, and the positions contribute next to nothing. A layer
+# writes into each vector something of what stands around it. In this task such context does not find the match. It tells the
 # two copies of the token apart.
 
 # %% [markdown]
 # ### Is there a learning rate at which attention jumps and raw embeddings do not?
 #
-# If attention stops picking the query earlier than raw embeddings do, a training that ends in between would show the
+# Attention may stop picking the query earlier than raw embeddings do. A training that ends in between would then show the
 # paper's figure. Here is the same number of steps at smaller rates, with one seed. "Half" is the first step at which more
 # than half of the sequences are right.
 
@@ -349,14 +353,15 @@ for label, rate in runs:
 # {glue:text}`rate`, within {glue:text}`steps` steps. At a learning rate of 0.0003 attention is right in
 # {glue:text}`precision attention, 1 layer, 0.0003` of the sequences when training ends, and raw embeddings still pick the
 # query in {glue:text}`picked_query raw embeddings, 0.0003`. These two curves look like the paper's, and here we know why:
-# the same raw embeddings would be right in {glue:text}`others raw embeddings, 0.0003` if the query were taken out. It does
-# not explain why recurrent layers fail in the paper: here Flow stops picking the query even earlier than attention
+# the same raw embeddings would be right in {glue:text}`others raw embeddings, 0.0003` if the query were taken out.
+#
+# This does not explain why recurrent layers fail in the paper. Here Flow stops picking the query even earlier than attention
 # ({glue:text}`precision Flow, 2 layers, 0.0003`).
 
 # %% [markdown]
 # ### And at the paper's size?
 #
-# Here is precision by epoch at the paper's sizes (40 epochs of 250 steps, candidates `"all"`). The last column is the
+# The table has precision by epoch at the paper's sizes (40 epochs of 250 steps, candidates `"all"`). The last column is the
 # largest share of sequences in which the query itself was picked.
 
 # %% tags=["remove-input"]
@@ -387,12 +392,13 @@ for label, name in LARGE.items():
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 
 # %% [markdown]
-# There too every model first picks the query itself and later stops, Flow and attention sooner than raw embeddings. A training that ended in between would have shown raw embeddings near zero beside attention, as in
-# the paper. It would also have shown Flow above both, where the paper has it near zero.
+# There too every model first picks the query itself and later stops, Flow and attention sooner than raw embeddings. A
+# training that ended in between would have shown raw embeddings near zero beside attention, as in the paper. It would also
+# have shown Flow above both, where the paper has it near zero.
 #
 # ### What the router looks at meanwhile
 #
-# Four of the conditions kept the router's softmax over two held-out sequences, one seed. Move the slider: under `"all"`
+# For four conditions we kept the router's softmax over two held-out sequences, one seed. Move the slider: under `"all"`
 # the query's own position rises together with the evidence and only later gives way.
 
 # %% tags=["hide-input"]
@@ -432,9 +438,9 @@ interactive.film(
 # answers 100% when the evidence is near and 1.9% when it is far (§3.1). The paper does not say how near; here it is within
 # 20 tokens.
 #
-# At the size of this page the plain model learns neither task, so that those runs decide nothing. We made it learn by
-# making the task smaller: a quarter of the kinds of tokens, three eighths of the length, new sequences in each epoch,
-# three times the learning rate and four times the steps (one seed). Near and far evidence got the same recipe.
+# At the size of this page the plain model learns neither task. To make it learn, we made the task smaller: a quarter of the
+# kinds of tokens, three eighths of the length, new sequences in each epoch, three times the learning rate and four times the
+# steps (one seed). Near and far evidence got the same recipe.
 
 # %%
 plain = {
@@ -508,11 +514,10 @@ with figures.look():
 plt.show()
 
 # %% [markdown]
-# **Once the size and the rate let the plain Transformer learn, far evidence is no harder for it than near evidence.** It
-# answers {glue:text}`reached small, far` of the far questions and {glue:text}`reached small, near` of the near ones
-# (chance: {glue:text}`chance small, far`); the near curve rises later.
-# Failing on far evidence is therefore no property of the task. Whether the paper's 1.9% would go away with more steps, at
-# its size, is open.
+# **Once the plain Transformer can learn, far evidence is no harder for it than near evidence.** It answers
+# {glue:text}`reached small, far` of the far questions and {glue:text}`reached small, near` of the near ones (chance:
+# {glue:text}`chance small, far`); the near curve rises later. Failing on far evidence is therefore no property of the task.
+# Whether the paper's 1.9% would go away with more steps, at its size, is open.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -528,10 +533,11 @@ glue("vocabulary", study.sizes.evidence.vocabulary, display=False)
 # %% [markdown]
 # ### Further statements of this section
 #
-# A statement about several experiments reproduces if each of them agrees; the lowest and the highest of their numbers
-# are shown. A rise is the largest gain in precision from one epoch to the next, the first counted from zero. The paper's
-# chance of a right answer, 1.6%, is one in 64, and yet its vocabulary has 256 tokens. The one used here has
-# {glue:text}`vocabulary`, so that chance here is the paper's number. The row is not reproduced all the same: what counts
+# A statement about several experiments reproduces if each of them agrees; the table shows the lowest and the highest of their
+# numbers. A rise is the largest gain in precision from one epoch to the next, the first counted from zero.
+#
+# The paper's chance of a right answer, 1.6%, is one in 64, although its vocabulary has 256 tokens. Ours has
+# {glue:text}`vocabulary`, and chance here is the paper's number. The first row is not reproduced all the same: what counts
 # is the distance from chance at each size, and at the paper's size 1.6% is four times chance.
 
 # %% tags=["remove-input"]
@@ -595,11 +601,10 @@ closing.close(
 # * **The embedding already holds the token.** The paper's worked example says that without a Transformer "$x_{51}$
 #   contains no information about position 350, so $s_{51,350}$ is indistinguishable from noise" (§3.2). The first half
 #   is true. The second does not follow: $s_{51,350}$ compares two vectors that hold the same token.
-# * **The query as its own candidate.** It explains why precision starts near zero and jumps. It does not explain the
+# * **The query as its own candidate.** This explains why precision starts near zero and jumps. It does not explain the
 #   paper's 1.2% at the end of training: our raw embeddings route under either set of candidates.
 # * **The query's token stands exactly twice.** We draw all other tokens so that they do not repeat it
-#   (`collisions=False`). If they could, no router would come near the paper's 98%; we therefore read the paper in
-#   this way.
+#   (`collisions=False`). If they could, no router would come near the paper's 98%, so we read the paper in this way.
 # * **Not comparable at this size:** task accuracy, and the number of epochs before the jump.
 #
 # The router that all of this rests on, in full:

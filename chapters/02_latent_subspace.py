@@ -76,9 +76,12 @@ from fcilib.study.notation import NONE, number, percent, spread, texts
 # ## Are matching tokens alike?
 #
 # The *cosine gap* is the mean cosine of $x_q$ and $x_a$, the vectors of query and evidence, minus that of $x_q$ and a
-# random position. It is positive if matching tokens are more alike than others. The models are those of chapters
-# [1](01_phase_transition.ipynb) and [6](06_escape_routes.ipynb). The control is the random router, whose embeddings were
-# trained without any routing loss. As there, `"all"` and `"others"` say whether the router may pick the query itself.
+# random position. It is positive if matching tokens are more alike than others.
+#
+# The models are those of chapters [1](01_phase_transition.ipynb) and [6](06_escape_routes.ipynb). Their router may pick any
+# position (`"all"`), or any but the query (`"others"`). *Raw embeddings* are a vector for each token plus one for its
+# position, *content-only* ones lack the position, and *Flow* is the paper's left-to-right recurrence. The control is a
+# router that picks at random; its embeddings were trained without any routing loss.
 
 
 # %%
@@ -119,11 +122,10 @@ for c, summary in gap.items():
 # {glue:text}`gap attention, 1 layer, others`, where the paper has a negative one. Raw embeddings have
 # {glue:text}`gap raw embeddings, others`.
 #
-# Two equal tokens are alike before any routing is learned: attention has {glue:text}`gap untrained` before training, and
-# the random router's embeddings have {glue:text}`gap random router, others`. Training the pairwise router raises the gap.
-# It raises it less under `"all"`, where the router also has to tell the two copies of the token apart
-# ({glue:text}`gap attention, 1 layer, all` behind attention). The rank-1 router does not raise it
-# ({glue:text}`gap bidirectional Mamba, rank-1, others`).
+# **They are alike before any routing is learned.** Attention has {glue:text}`gap untrained` before training, and
+# the random router's embeddings have {glue:text}`gap random router, others`. Training the pairwise router raises the gap. Under `"all"` it
+# raises it less ({glue:text}`gap attention, 1 layer, all` behind attention), since the router also has to tell the two copies of the
+# token apart. The rank-1 router, which has one number per token, does not raise it ({glue:text}`gap bidirectional Mamba, rank-1, others`).
 #
 # The paper compares the query with the "answer", which may mean the value at $a + 1$. The text around it speaks of
 # matching tokens, and so do we.
@@ -131,13 +133,15 @@ for c, summary in gap.items():
 # %% [markdown]
 # ## What do random projections destroy?
 #
-# "Random" can be read in two ways. In the paper's, new Gaussian matrices replace $W_q$ and $W_k$, with the same
-# Frobenius norm (the root of the sum of squared entries); we take the mean over {glue:text}`draws` draws. In the other
-# reading the trained product $W_q^\top W_k$, the *form*, is kept, and the router sees it through a random orthogonal
-# projection onto $r$ of the $d$ dimensions.
+# The router scores a pair by $x_q^\top W_q^\top W_k\, x_j$. We call $W_q^\top W_k$, the product of its two matrices, the
+# *form*. "Random" can be read in two ways:
 #
-# Beside both we cut the form along its own directions, those of its singular values. Once we keep the $r$ largest alone,
-# once we take these away and keep the rest.
+# * As in the paper, new Gaussian matrices replace $W_q$ and $W_k$, with the same Frobenius norm (the root of the sum of
+#   squared entries). We take the mean over {glue:text}`draws` draws.
+# * The trained form is kept, and the router sees it through a random orthogonal projection onto $r$ of the $d$ dimensions.
+#
+# We also cut the form along its own directions, those of its singular values: we keep the $r$ largest alone, or take these
+# away and keep the rest.
 
 # %%
 sizes = study.sizes
@@ -259,22 +263,21 @@ glue("chance", percent(chance), display=False)
 
 # %% [markdown]
 # **Random matrices destroy routing, with and without attention.** They take one layer of attention from
-# {glue:text}`precision attention, 1 layer, trained` to {glue:text}`random_form_precision attention, 1 layer, trained`, and
-# raw embeddings from {glue:text}`precision raw embeddings, trained` to
-# {glue:text}`random_form_precision raw embeddings, trained`. Chance is {glue:text}`chance`. The paper is right that they
-# do; attention is not the reason.
+# {glue:text}`precision attention, 1 layer, trained` to {glue:text}`random_form_precision attention, 1 layer, trained`, and raw embeddings from
+# {glue:text}`precision raw embeddings, trained` to {glue:text}`random_form_precision raw embeddings, trained`. Chance is {glue:text}`chance`. The paper is
+# right about the effect; attention is not its cause.
 #
 # **A random projection harms gradually.** Onto {glue:text}`half` of the {glue:text}`d` dimensions it leaves
-# {glue:text}`seen attention, 1 layer, trained` behind attention and {glue:text}`seen raw embeddings, trained` on raw
-# embeddings. It keeps a part of every direction, including those that matter. The upper panel shows which ones matter.
+# {glue:text}`seen attention, 1 layer, trained` behind attention and {glue:text}`seen raw embeddings, trained` on raw embeddings. It
+# keeps a part of every direction, including those that matter. The upper panel shows which ones matter.
 
 # %% [markdown]
 # ## Is "34 of 128" few?
 #
-# The paper counts the singular values that hold 90% of the energy, which is the sum of their squares. That count has to
-# be compared with a form that has learned no match. We have two. One is a form as it was initialised. The other was
-# trained on *shuffled targets*, the evidence and labels of other sequences: it can learn where evidence tends to stand,
-# but not that equal tokens match.
+# The paper counts the singular values that hold 90% of the energy, the sum of their squares. A count is few or many only
+# beside that of a form that has learned no match. We have two of these. One is a form as it was initialised. The other was
+# trained on *shuffled targets*, the evidence and labels of other sequences: it can learn where evidence tends to stand, but
+# not that equal tokens match.
 
 # %% mystnb={"figure": {"caption": "Share of the energy of the form in its r largest singular values, against r, as a share of d: mean over seeds, with one standard deviation. Solid, trained; dashed, trained on shuffled targets; dotted, untrained. The horizontal line is 90%; the hollow circle is the paper's 34 of 128.", "name": "fig-spectrum"}, "image": {"alt": "Cumulative energy curves for attention and raw embeddings in two panels, each trained, untrained and with shuffled targets."}} tags=["remove-input", "nbval-ignore-output"]
 LINES = {"trained": "-", "shuffled targets": "--", "untrained": ":"}
@@ -320,23 +323,23 @@ spectrum = pd.DataFrame(
 labelled(spectrum, "model")
 
 # %% [markdown]
-# A row says how many dimensions hold 90% of the energy. Then it gives the precision with only those dimensions, without
+# Each row says how many dimensions hold 90% of the energy. Then it gives the precision with only those dimensions, without
 # them, and with a random projection onto as many. Chance is {glue:text}`chance` in every column of precision.
 #
 # **The trained form is concentrated, and so is one that learned no match.** Behind one layer of attention
-# {glue:text}`rank_90 attention, 1 layer, trained` dimensions hold 90% of the energy, which is
-# {glue:text}`rank_share attention, 1 layer, trained` of $d$; the paper's 34 of 128 are {glue:text}`paper share`. Untrained
-# it takes {glue:text}`rank_share attention, 1 layer, untrained`, and with shuffled targets
-# {glue:text}`rank_share attention, 1 layer, shuffled targets`. The count alone therefore does not show that a match was
-# learned.
+# {glue:text}`rank_90 attention, 1 layer, trained` dimensions hold 90% of the energy, {glue:text}`rank_share attention, 1 layer, trained` of $d$; the paper's 34 of 128 are
+# {glue:text}`paper share`. Before training it takes {glue:text}`rank_share attention, 1 layer, untrained` of $d$, and with shuffled targets
+# {glue:text}`rank_share attention, 1 layer, shuffled targets`. The count alone therefore does not show that a match was learned.
 #
-# **A few directions suffice.** What shows the match is routing with those directions alone. Behind attention they keep
-# {glue:text}`kept attention, 1 layer, trained`, where as many random directions keep
-# {glue:text}`drawn attention, 1 layer, trained`. On raw embeddings it is {glue:text}`kept raw embeddings, trained` against
-# {glue:text}`drawn raw embeddings, trained`. The small subspace of the paper exists, and does not need attention.
+# **A few directions suffice.** Routing with those directions alone does show the match. Behind attention they keep
+# {glue:text}`kept attention, 1 layer, trained`, where as many random directions keep {glue:text}`drawn attention, 1 layer, trained`. On raw embeddings it is
+# {glue:text}`kept raw embeddings, trained` against {glue:text}`drawn raw embeddings, trained`. The paper's small subspace exists, and does not need attention.
 #
-# **They are not all of the signal.** Without them {glue:text}`cut attention, 1 layer, trained` is left behind
-# attention, and {glue:text}`cut content-only, trained`, nearly everything, on vectors that hold the token alone.
+# **They are not all of the signal.** Without them {glue:text}`cut attention, 1 layer, trained` is left behind attention. On vectors that hold
+# the token alone nearly everything is left, {glue:text}`cut content-only, trained`.
+#
+# How concentrated an untrained form is follows without any model. It is the count for two matrices as they are initialised,
+# multiplied. At the paper's width:
 
 # %% tags=["remove-cell"]
 glue("paper share", percent(claims()["rank-90"].value), display=False)
@@ -356,10 +359,10 @@ print(f"{count} of {len(values)} dimensions hold 90% of the energy, untrained")
 # %% [markdown]
 # ## What is the rank of the scores?
 #
-# The paper's Table 2 has a column "rank", 1.6 behind attention and 240 for raw embeddings, and does not define it. It
-# falls as precision rises, 240 is near the middle of 512 positions, and a rank-1 router, whose score matrix has rank
-# one, is given 1.6. We therefore read it as the mean *place* of the evidence in the router's order
-# ([chapter 7](07_scale.ipynb)), and not as the rank of a matrix.
+# The paper's Table 2 has a column "rank", 1.6 behind attention and 240 for raw embeddings, and does not define it. Three
+# things speak against the rank of a matrix. The number falls as precision rises; 240 is near the middle of 512 positions;
+# and a rank-1 router, whose score matrix has rank one, is given 1.6. We therefore read it as the mean *place* of the
+# evidence in the router's order, and measure that in [chapter 7](07_scale.ipynb).
 #
 # The rank of the scores is a question of its own. We measure the *effective rank*, the exponential of the entropy of
 # the normalised singular values {cite:p}`roy2007effective`, of the matrix of all scores of a sequence and of its
@@ -407,16 +410,16 @@ for name in representations:
     glue(f"bare {name}", bare["scores"][f"{name}, untrained"], display=False)
 
 # %% [markdown]
-# **Attention and raw embeddings both route, with scores of very different rank.** With the query excluded, the effective rank is
-# {glue:text}`scores attention, 1 layer, others` behind attention and {glue:text}`scores raw embeddings, others` on raw
-# embeddings. Before training the two had {glue:text}`bare attention, 1 layer` and {glue:text}`bare raw embeddings`. A rank
-# near one would mean that a single direction carries the scores. Only the rank-1 router has that, by construction.
+# **Attention and raw embeddings both route, with scores of very different rank.** With the query excluded, the effective rank
+# is {glue:text}`scores attention, 1 layer, others` behind attention and {glue:text}`scores raw embeddings, others` on raw embeddings. Before training the two had
+# {glue:text}`bare attention, 1 layer` and {glue:text}`bare raw embeddings`. A rank near one would mean that a single direction
+# carries the scores. Only the rank-1 router has that, by construction.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The statements of §4.2. The control is the same number where nothing was learned: the random router's cosine gap, the
-# random router's precision, the untrained form's dimensions. A share agrees within the margin of
+# The control is the same number where nothing was learned: the random router's cosine gap, the random router's precision,
+# the untrained form's dimensions. A share agrees within the margin of
 # [the signature figure](how-to-read.md), the cosine gap within 0.05.
 
 # %%
@@ -501,8 +504,8 @@ closing.close(
 # ## What differs, and why
 #
 # * **The cosine.** Two positions with the same token share its vector, so their cosine starts far above that of a random
-#   pair. For the paper's negative gap a model would have to undo that. Even the untrained identity finds the match by the
-#   dot product ([chapter 1](01_phase_transition.ipynb)), so the signal is not "invisible to cosine similarity" here.
+#   pair. A model with the paper's negative gap would have to undo that. Here the signal is not "invisible to cosine
+#   similarity": even the untrained identity finds the match by the dot product ([chapter 1](01_phase_transition.ipynb)).
 # * **Random matrices** show that routing needs the projections it was trained with. They show it on raw embeddings too,
 #   where there is no layer whose work they could undo.
 # * **A subspace.** Few directions suffice, fewer than the paper reports. That is a property of the learned form and not of

@@ -80,8 +80,8 @@ from fcilib.study.notation import percent, spread, texts
 # %% [markdown]
 # ## Associative recall, in the paper's form
 #
-# Multi-query associative recall {cite:p}`arora2024zoology` shows a model pairs of keys and values and asks for the
-# value of a key. The paper's form has sixteen pairs "placed in a sequence of length 256, followed by a query key": one
+# Multi-query associative recall (MQAR) {cite:p}`arora2024zoology` shows a model pairs of keys and values, and asks for the
+# value of a key. In the paper's form sixteen pairs are "placed in a sequence of length 256, followed by a query key": one
 # query, at the end. The paper does not say where keys and values come from, nor what stands between the pairs. We take
 # keys and values from the two halves of the vocabulary, and fill with token 0. At this profile the sequence is shorter
 # and the pairs are as many:
@@ -97,10 +97,9 @@ print(
 )
 
 # %% [markdown]
-# The router looks at the paper's three representations (raw embeddings, two layers of Flow, one layer of attention) and at
-# a bidirectional Flow, which succeeds by the paper's principle. There are two controls: tokens without positions
-# ("content-only"), and positions without tokens. The query itself may not be picked, unless the text says so. The runs
-# are long and have at most two seeds.
+# The router sees the paper's three representations (raw embeddings, two layers of Flow, one layer of attention), and a
+# bidirectional Flow, which should succeed by the paper's principle. There are two controls: tokens without positions
+# ("content-only"), and positions without tokens. The query itself may not be picked, unless the text says so.
 
 
 # %%
@@ -140,12 +139,12 @@ for c in both:
 # **Everything that holds the token routes; context is not needed.** Only positions without tokens fail, at
 # {glue:text}`positions only, others`; chance is {glue:text}`random router, others`.
 #
-# **The query among the candidates changes one row.** Tokens alone then reach {glue:text}`content-only, all`, because
-# the key at the end and the key of the pair are the same token and tie ([chapter 1](01_phase_transition.ipynb)). A
-# position breaks the tie, since the query is always last: raw embeddings reach {glue:text}`raw embeddings, all`.
+# **If the query may be picked, one row changes.** Tokens alone then reach {glue:text}`content-only, all`, because the key at
+# the end and the key of the pair are the same token and tie ([chapter 1](01_phase_transition.ipynb)). A position breaks the
+# tie, since the query is always last: raw embeddings reach {glue:text}`raw embeddings, all`.
 #
-# **Answering is harder than routing.** The Council, the paper's word for the attention over what was picked, has the
-# value among the picks. With its help attention answers {glue:text}`accuracy attention, 1 layer, others` of the questions
+# **Answering is harder than routing.** The *Council*, the paper's word for the attention over what was picked, has to give
+# the value, which is among the picks. Attention answers {glue:text}`accuracy attention, 1 layer, others` of the questions
 # (paper: 55.6%), Flow {glue:text}`accuracy Flow, 2 layers, others` (5.6%) and raw embeddings
 # {glue:text}`accuracy raw embeddings, others` (7.6%). A Council that reads random tokens answers
 # {glue:text}`accuracy random router, others`.
@@ -154,11 +153,12 @@ for c in both:
 # ## What is 25%?
 #
 # The paper calls routing correct where the "Investigator selects the correct key position". The Investigator, its router
-# that compares pairs, selects $k = 8$ positions. Its ~25% may be the share of queries for which one of the eight is
-# right, or for which the first is; the paper does not say.
+# that compares pairs, selects $k = 8$ positions. The paper's ~25% may be the share of queries for which one of the eight is
+# right, or for which the first is. It does not say.
 #
-# What does a router find that has *not* learned to match? It may know nothing, or that only tokens of pairs matter, or
-# that only keys do. We give random scores to those candidates and count how often the right key is among $k$ picks:
+# We therefore ask what a router finds that has *not* learned to match. It may know nothing, or that only tokens of pairs
+# matter, or that only keys do. We give random scores to those candidates and count how often the right key is among $k$
+# picks:
 
 # %%
 test = task.draw(1000, seed=0, split="test")
@@ -223,15 +223,16 @@ for name, k in quarter.items():
 # {glue:text}`quarter tokens of pairs` picks.
 #
 # If the paper counts several picks, its numbers are no sign of routing. If it counts one, they are about four times the
-# chance among the keys, which is {glue:text}`a value`. The text does not decide it, and none of our trained models is
-# near 25%. The paper's accuracies, 5.6% and 7.6%, are near {glue:text}`a value` as well, which is the chance of
-# guessing one of the sixteen values.
+# chance among the keys, {glue:text}`a value`. The text does not decide it, and none of our trained models is near 25%.
+#
+# The paper's accuracies, 5.6% and 7.6%, are near chance as well: guessing one of the sixteen values is right in
+# {glue:text}`a value` of the cases.
 
 # %% tags=["remove-cell"]
 glue("a value", percent(1 / task.pairs), display=False)
 
 # %% [markdown]
-# What the trained routers find with $k$ picks. Five of the curves lie on each other, at the top:
+# The figure has what the trained routers find with $k$ picks. Five of the curves lie on each other, at the top:
 
 # %% mystnb={"figure": {"caption": "Share of held-out sequences whose key is among the k best candidates, against k: mean over seeds, with one standard deviation, the query excluded. Dashed grey, picks at random among all positions; dotted, among the tokens of pairs and among the keys, by counting. The horizontal line is the paper's ~25%.", "name": "fig-found-05"}, "image": {"alt": "Curves of attention, Flow, bidirectional Flow, raw embeddings and two controls against the number of picks, with three lines for what chance gives."}} tags=["remove-input", "nbval-ignore-output"]
 found = results["others"].probe("found_within")
@@ -305,11 +306,12 @@ for name in ROWS:
 # {glue:text}`raw embeddings epoch 1`. After two epochs the slowest of the three is at {glue:text}`raw embeddings epoch 2`.
 
 # %% [markdown]
-# ## Zoology's own form
+# ## The benchmark's own form
 #
-# In the benchmark's own form all pairs stand at the beginning, and every key is asked for once more behind them. Few
-# questions are asked far from the pairs that they ask about. Our generator draws keys, values and gaps from the same distribution as theirs, and
-# the tests compare the two. Our router is asked once per sequence, for one of the sixteen queries.
+# In the form of Zoology, the benchmark's own code, all pairs stand at the beginning, and every key is asked for once more
+# behind them. Few questions are asked far from their pairs. Our generator draws keys, values and gaps from the same
+# distribution as theirs, and our tests compare the two. Our router is asked once per sequence, for one of the sixteen
+# queries.
 
 # %%
 multi = task.model_copy(update={"form": "multi"})
@@ -346,17 +348,17 @@ for name, text in texts(zoology.summary("precision")).items():
     glue(f"{name}, multi", text, display=False)
 
 # %% [markdown]
-# **All of them route here as well**, and asking with several queries in the sequence changes little.
+# **All of them route here as well.** Several queries in a sequence change little.
 
 # %% [markdown]
 # ## HotpotQA: who finds the evidence?
 #
-# HotpotQA {cite:p}`yang2018hotpotqa` asks questions whose answer needs sentences from two of the ten paragraphs given with
-# it. The paper cuts this context into 16 segments and picks two. We cut it into 16 runs of whole sentences with about
-# equally many words. [The questions](hotpotqa.md) are a convenience sample.
+# HotpotQA {cite:p}`yang2018hotpotqa` asks questions whose answer needs sentences from two of ten paragraphs. The paper cuts
+# these into 16 segments and picks two. We cut them into 16 runs of whole sentences with about equally many words.
+# [The questions](hotpotqa.md) are not a random sample. Three kinds of method pick segments:
 #
-# * **Keywords.** BM25 {cite:p}`robertson2009bm25` and two of its variants, from rank-bm25. The paper names no
-#   tokenisation, so there are two: what white space separates, as it stands, and runs of letters, marks and numbers in
+# * **Keywords.** BM25 {cite:p}`robertson2009bm25` and two of its variants, from rank-bm25. The paper does not say how it
+#   makes words of text. We try two ways: what white space separates, as it stands, and runs of letters, marks and numbers in
 #   lower case.
 # * **A frozen encoder.** all-MiniLM-L6-v2, bidirectional, which compares by cosine.
 # * **A learned router.** The Investigator on top of that encoder, trained on the train split.
@@ -401,9 +403,9 @@ plt.show()
 # %% [markdown]
 # ## What is 12.5%?
 #
-# Two of sixteen is 12.5%, but that is the chance that a *given* segment is picked. A segment is *gold* if it holds a
-# sentence that supports the answer, and most questions have two or more. A question counts as found when *any* of its gold
-# segments is picked. With $n$ segments, $g$ of them gold and $p$ picks at random:
+# It is the chance that a *given* segment is among two picked of sixteen. But a question counts as found when *any* of its
+# *gold* segments is picked, those with a sentence that supports the answer, and most questions have two or more. With $n$
+# segments, $g$ of them gold and $p$ picks at random:
 #
 # $$
 # \begin{aligned}
@@ -412,6 +414,8 @@ plt.show()
 # E(\text{segment recall}) &= \frac{p}{n}.
 # \end{aligned}
 # $$
+#
+# We count, and check the count with a router that picks at random:
 
 # %%
 frame = retrievals.frame
@@ -444,9 +448,9 @@ glue("question error", f"{100 * least:.1f}", display=False)
 
 # %% [markdown]
 # **The chance level is twice what the paper compares with.** A question has {glue:text}`gold` gold segments on average,
-# and the chance of an any hit is {glue:text}`exact any_hit`. The paper's 12.5% is the chance of *segment recall*, the
-# share of the gold segments that were picked. The chance of finding all of the evidence is {glue:text}`exact all_hit`.
-# All three metrics, against their own chance:
+# and the chance of an any hit is {glue:text}`exact any_hit`. The paper's 12.5% is the chance of another metric, *segment
+# recall*: the share of the gold segments that were picked. The chance of finding all of the evidence (*all hit*) is
+# {glue:text}`exact all_hit`. Each method, by all three metrics:
 
 # %% tags=["remove-input"]
 names = {
@@ -465,10 +469,10 @@ for condition in [CHANCE, *[n for n in retrievers if n != CHANCE]]:
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "2 of 16")
 
 # %% [markdown]
-# **BM25 is far above chance. Its tokenisation decides whether it is below or above the paper's number.** It finds a
+# **BM25 is far above chance. How it makes words decides whether it is below or above the paper's 82.7%.** It finds a
 # segment with evidence for {glue:text}`any_hit BM25, white space` of the questions with plain white space and for
-# {glue:text}`any_hit BM25, words` with lower-cased words. The latter finds all of the evidence for
-# {glue:text}`all_hit BM25, words`.
+# {glue:text}`any_hit BM25, words` with lower-cased words. It finds all of the evidence for
+# {glue:text}`all_hit BM25, words`, with lower-cased words.
 #
 # **The learned router memorises.** The frozen encoder reaches {glue:text}`any_hit MiniLM, cosine` by cosine. A router
 # trained on {glue:text}`train` questions reaches {glue:text}`any_hit MiniLM, router` from random weights, and
@@ -481,8 +485,9 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "2 of 16")
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The rest of the paper's Table 1; routing precision stands at the top of this page. The query is excluded. The paper's
-# number for BM25 is compared with both tokenisations.
+# Here is the rest of the paper's Table 1; routing precision stands at the top of this page. The query is excluded. The
+# paper's number for BM25 is compared with both ways of making words. The chance in the last table is counted; the row of the
+# random router is the same chance, measured.
 
 # %% tags=["hide-input"]
 TABLE_1 = {name: claim for name, claim in ROWS.items() if claim}
@@ -567,7 +572,7 @@ Code(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **Two levels.** The 25% of MQAR may be chance, if the paper counts more than one pick. HotpotQA's 12.5% is the chance
+# * **Chance, twice.** The 25% of MQAR may be chance, if the paper counts more than one pick. HotpotQA's 12.5% is the chance
 #   level of another metric.
 # * **What MQAR can show.** The key in the pair and the key that asks are the same token, as in chapter 1. A router that
 #   compares tokens needs no context to match them.
@@ -576,8 +581,8 @@ Code(
 # * **One query per sequence.** Zoology trains on all queries of a sequence at once. Ours sees fewer questions.
 # * **BM25.** The questions were written with the gold paragraphs in view, which favours keywords.
 # * **What is not comparable.** MQAR has half of the paper's positions here, a small vocabulary, and filler that shows what
-#   belongs to a pair. All of this may make matching easier. What was
-#   run at the paper's sizes is in <a href="claims.html#mqar-raw">the ledger</a>.
+#   belongs to a pair. All of this may make matching easier. What was run at the paper's sizes is in
+#   <a href="claims.html#mqar-raw">the ledger</a>.
 #
 # ## Exercises
 #

@@ -260,7 +260,8 @@ def _gathered(name: str, rows: Iterable[Row], whence: str, note: str) -> Questio
         else:
             kept[row.split or split].append(question)
     if not kept["validation"]:
-        raise ValueError(f"{whence}: has no validation question ({dropped} dropped)")
+        nowhere = f"; in {dropped} left out, a supporting fact names no sentence" if dropped else ""
+        raise ValueError(f"{whence}: has no validation question{nowhere}")
     questions = QuestionSet(name, tuple(kept["train"]), tuple(kept["validation"]), note, dropped)
     return replace(questions, note=f"{note} {_left_out(questions)}") if dropped else questions
 

@@ -53,8 +53,9 @@ class Keywords(Retriever):
 
     The segments of one question are the collection; where none of them has a token, all score 0.
     Tokens are what white space separates, as they stand; or, with `"words"`, runs of letters, marks
-    and numbers in lower case. The paper gives neither. Text is compared in Unicode's form NFC, in
-    which an accented letter is one code point wherever there is one.
+    and numbers in lower case, without joiners and soft hyphens in them. The paper gives
+    neither. Text is compared in Unicode's form NFC, in which an accented letter is one code point
+    wherever there is one.
 
     `score` raises a ValueError where the mean weight of a context's words is not positive, as in
     two segments: `"okapi"` would then rank the segments that hold the question's words last.
@@ -68,9 +69,7 @@ class Keywords(Retriever):
         """A text's tokens."""
         text = unicodedata.normalize("NFC", text)
         if self.tokens == "words":
-            # Python's \w leaves out the marks, which are half of the letters of some scripts.
-            kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower())
-            text = "".join(kept)
+            text = unicodedata.normalize("NFC", "".join(map(_of_a_word, text.lower())))
         return text.split()
 
     def score(self, pairs, train, seed):
@@ -95,6 +94,17 @@ class Keywords(Retriever):
                 )
             rows.append(built.get_scores(self.split(question.question)))
         return rows
+
+
+def _of_a_word(character: str) -> str:
+    """The character, a space where it ends a word, or nothing where it only tells how to draw one.
+
+    Python's "word characters" leave out the marks, which are half of the letters of some scripts.
+    """
+    category = unicodedata.category(character)
+    if category[0] in "LMN":
+        return character
+    return "" if category == "Cf" and character != "\N{ZERO WIDTH SPACE}" else " "
 
 
 class AtRandom(Retriever):

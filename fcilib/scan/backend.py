@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
@@ -75,7 +76,8 @@ def first_derivative(backward: Callable) -> Callable:
 
     @wraps(backward)
     def wrapped(ctx, *cotangents):
-        if torch.is_grad_enabled() or transformed():
+        batched = any(isinstance(c, Tensor) and is_legacy_batchedtensor(c) for c in cotangents)
+        if torch.is_grad_enabled() or transformed() or batched:
             raise NotImplementedError(
                 "this back end has first derivatives alone, one cotangent at a time: "
                 "use backend='reference' for create_graph, batched gradients and torch.func"

@@ -160,6 +160,11 @@ def test_a_path_that_holds_no_questions_is_named(tmp_path, monkeypatch):
         hotpotqa.load(tmp_path / "broken.jsonl")
     with pytest.raises(ValueError, match=r"list\.jsonl: row 1: "):
         hotpotqa.load(write_lines(tmp_path / "list.jsonl", [[]]))
+    astray = {**rows()[0], "supporting_facts": {"title": ["nowhere"], "sent_id": [0]}}
+    with pytest.raises(
+        ValueError, match=r"no validation question; in 1 left out, .* names no sent"
+    ):
+        hotpotqa.load(write_lines(tmp_path / "astray.jsonl", [astray]))
     with pytest.raises(ValueError, match=r"train\.jsonl: has no validation question"):
         hotpotqa.load(
             write_lines(tmp_path / "train.jsonl", [{**row, "split": "train"} for row in rows()])

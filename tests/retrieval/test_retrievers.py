@@ -70,6 +70,13 @@ def test_a_word_is_found_however_its_accents_are_written(variant, tokens, forms)
         ("Noe\u0308l’s no. 7½", ["no\u00ebl", "s", "no", "7½"]),
         ("Cry_Wolf—again", ["cry", "wolf", "again"]),
         (" -- ?! ", []),
+        ("\u0930\u0948\u0916\u0924\u200d\u093e", ["\u0930\u0948\u0916\u0924\u093e"]),  # a joiner
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            ["\u0645\u06cc\u062e\u0648\u0627\u0647\u0645"],
+        ),
+        ("co\u00adoperate e\u200d\u0301t\u00e9", ["cooperate", "\u00e9t\u00e9"]),
+        ("one\u200btwo", ["one", "two"]),
     ],
 )
 def test_words_are_runs_of_letters_marks_and_numbers(text, words):

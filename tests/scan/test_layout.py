@@ -77,6 +77,23 @@ def test_a_second_derivative_is_refused_and_not_cut_off(backend):
 
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_batched_cotangents_are_refused_with_the_way_out(backend):
+    def scan(u, chosen):
+        return selective_scan(**inputs | {"u": u}, backend=chosen)
+
+    inputs = draw(1, 5, 4, 2, dtype=torch.float32)
+    with pytest.raises(NotImplementedError, match="backend='reference'"):
+        torch.autograd.functional.jacobian(lambda u: scan(u, backend), inputs["u"], vectorize=True)
+    one, by_one = (
+        torch.autograd.functional.jacobian(
+            lambda u: scan(u, "reference"), inputs["u"], vectorize=vectorize
+        )
+        for vectorize in (True, False)
+    )
+    torch.testing.assert_close(one, by_one)
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_transforms_are_refused_by_a_back_end_and_done_by_the_reference(backend):
     inputs = draw(1, 5, 4, 2, dtype=torch.float32)
 

@@ -129,8 +129,41 @@ def test_small_cases_by_hand(delta, A, bias, y, du):
         torch.testing.assert_close(have.flatten(), torch.tensor(want), equal_nan=True)
 
 
+def assert_gradients_alike(function, inputs, **options):
+    results = []
+    for name in ("numba", "reference"):
+        own = {n: v.detach().clone().requires_grad_() for n, v in inputs.items()}
+        y = function(**own, backend=name, **options)
+        gradients = torch.autograd.grad(y.sum(), list(own.values()))
+        results.append(dict(zip(["y", *own], [y, *gradients], strict=True)))
+    assert_alike(*results)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("z", -1e36), ("delta_bias", 1e30), ("A", -1e37)],
+    ids=str,
+)
+def test_numbers_that_only_just_are_finite_vanish_where_they_should(name, value):
+    """exp, sigmoid and SiLU are exactly zero there, and whatever is multiplied by them."""
+    inputs = draw(1, 12, 5, 4, dtype=torch.float32)
+    with torch.no_grad():
+        inputs["delta"].abs_()
+        inputs["delta_bias"].abs_()
+        inputs[name].view(-1)[-1] = value
+    assert_gradients_alike(selective_scan, inputs)
+
+
+@pytest.mark.parametrize("value", [-3e38, -1e36])
+def test_a_response_that_only_just_is_finite_vanishes(value):
+    inputs = draw_conv(1, 7, 3, 2, dtype=torch.float32)
+    with torch.no_grad():
+        inputs["bias"][1] = value
+    assert_gradients_alike(causal_conv_silu, inputs)
+
+
 def test_finite_numbers_never_raise_the_alarm(monkeypatch):
-    """Their bits are those of the loops, whatever their size, up to a step of 1e30."""
+    """Their bits are those of the loops, up to steps and gates of 1e15."""
 
     def refuse(*_):
         raise AssertionError("done again")

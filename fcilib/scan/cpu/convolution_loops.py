@@ -10,6 +10,7 @@ from fcilib.scan.cpu.lanes import (
     FLOAT,
     LANES,
     Rows,
+    alarm_of,
     compiled,
     full,
     inlined,
@@ -38,7 +39,7 @@ def _response(x, x_row, t, taps, filters, shift, count):
 def conv_forward(first, last, length, width, taps, x: Rows, weight, bias, out: Rows, alarm, work):
     """Tasks `first` to `last`. `weight` is `(blocks, K, LANES)`; no workspace is needed.
 
-    `alarm`, one number per task, is 0, or NaN where an output is not finite.
+    `alarm`, one number per task, is 0, or NaN where what the SiLU takes is not finite or too large.
     """
     blocks = (width + LANES - 1) // LANES
     for task in range(first, last):
@@ -51,7 +52,7 @@ def conv_forward(first, last, length, width, taps, x: Rows, weight, bias, out: R
         for t in range(length):
             value = _response(x, x_row, t, taps, filters, shift, count)
             y = value * sigmoid(value)
-            heard = heard + y * full(0.0)
+            heard = heard + alarm_of(value)
             write(out[0], batch * out[1] + t * out[2] + channel, y, count)
         put(alarm, task, total(heard))
 

@@ -17,6 +17,7 @@ machine has. Memory is addressed by integers (`tensor.data_ptr()`), offsets are 
 | `total(v)` | the sum of the lanes |
 | `+ - * /`, `maximum`, `clamp`, `where_negative` | lane by lane; NaN passes |
 | `exp2`, `exp`, `sigmoid`, `softplus` | polynomials, about 1e-7 relative |
+| `alarm_of(v)` | 0 in every lane, or NaN where `v` is too large for them |
 """
 
 from __future__ import annotations
@@ -343,6 +344,16 @@ def exp2(x):
 def exp(x):
     """e**x, infinite x included."""
     return exp2(clamp(x * full(LOG2_E), 200.0))
+
+
+LARGEST = 1e15
+"""The largest factor. What vanishes stops at about 1e-38 in `exp2`: times this it is nothing."""
+
+
+@inlined
+def alarm_of(x):
+    """0, or NaN where x is NaN or infinite or about `LARGEST`: the loops are not to be trusted."""
+    return x * full(3.4e38 / LARGEST) * full(0.0)
 
 
 @inlined

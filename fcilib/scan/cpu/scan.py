@@ -12,7 +12,7 @@ from torch import Tensor
 from fcilib.scan import plain_torch
 from fcilib.scan.backend import ScanInputs, first_derivative, in_memory
 from fcilib.scan.cpu.convolution import causal_conv_silu
-from fcilib.scan.cpu.lanes import LANES, LOG2_E
+from fcilib.scan.cpu.lanes import LANES, LARGEST, LOG2_E
 from fcilib.scan.cpu.scan_loops import (
     BACKWARD_FLOATS,
     FORWARD_FLOATS,
@@ -59,15 +59,23 @@ def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor 
 
 @torch.no_grad()
 def _explodes(inputs: ScanInputs) -> bool:
-    """Whether some exp(delta A) may lie beyond the range of the loops' exponential."""
+    """Whether some exp(delta A) may lie beyond the range of the loops' exponential.
+
+    Or below it, where an entry of A is so large that the rest counts.
+    """
     _, delta, A, *_, delta_bias, _, use_softplus, _ = inputs
-    if delta.numel() == 0 or A.numel() == 0 or (use_softplus and bool(A.amax() <= 0)):
+    if delta.numel() == 0 or A.numel() == 0:
+        return False
+    smallest, largest = A.aminmax()
+    if bool(torch.maximum(-smallest, largest) > LARGEST):
+        return True
+    if use_softplus and bool(largest <= 0):
         return False
     steps = torch.stack(delta.aminmax()).float()
     if delta_bias is not None:
         steps = steps + torch.stack(delta_bias.aminmax()).float()
     steps = torch.nn.functional.softplus(steps) if use_softplus else steps
-    exponents = steps[:, None] * torch.stack(A.aminmax()).float()
+    exponents = steps[:, None] * torch.stack((smallest, largest)).float()
     return bool(exponents.amax() > _LARGEST_EXPONENT)
 
 

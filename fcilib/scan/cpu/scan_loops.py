@@ -16,9 +16,11 @@ from __future__ import annotations
 from fcilib.scan.cpu.lanes import (
     FLOAT,
     LANES,
+    LARGEST,
     LN_2,
     PartialRows,
     Rows,
+    alarm_of,
     clamp,
     compiled,
     exp2,
@@ -42,9 +44,6 @@ from fcilib.scan.cpu.lanes import (
 # the workspace leaves room in a first-level cache of 32 KB.
 STEPS = 8
 CHUNK = STEPS * LANES
-
-LARGEST = 3.4e38  # about the largest float
-LARGEST_STEP = 1e30  # in an exponent, where an infinite one would be lost
 
 
 @inlined
@@ -85,7 +84,7 @@ def scan_forward(
 
     The first is there already. With `kept_chunk` 0 (nothing will be differentiated) there is one
     place, written over. `alarm`, one number per task, is 0, or NaN where an output or a step size
-    is not finite or a step size is cut: these loops are then not to be trusted.
+    is not finite, or a step size or a gate too large: these loops are then not to be trusted.
     """
     steps_at = work
     inputs_at = steps_at + FLOAT * CHUNK
@@ -111,8 +110,8 @@ def scan_forward(
                     use_softplus,
                 )
                 value = read(u[0], batch * u[1] + t * u[2] + channel, count)
-                heard = heard + step * full(LARGEST / LARGEST_STEP) * full(0.0)
-                store(steps_at, s * LANES, clamp(step, LARGEST_STEP))
+                heard = heard + alarm_of(step)
+                store(steps_at, s * LANES, clamp(step, LARGEST))
                 store(inputs_at, s * LANES, step * value)
                 store(sums_at, s * LANES, skip * value)
             next_at = state_at + FLOAT * kept_chunk
@@ -134,6 +133,7 @@ def scan_forward(
                 y = load(sums_at, s * LANES)
                 if z[0] != 0:
                     gate = read(z[0], batch * z[1] + t * z[2] + channel, count)
+                    heard = heard + alarm_of(gate)
                     y = y * gate * sigmoid(gate)
                 heard = heard + y * full(0.0)
                 write(out[0], batch * out[1] + t * out[2] + channel, y, count)
@@ -202,7 +202,7 @@ def scan_backward(
                     store(openings_at, s * LANES, opening)
                     grad = grad * gate * opening
                 store(slopes_at, s * LANES, slope)
-                store(steps_at, s * LANES, clamp(step, LARGEST_STEP))
+                store(steps_at, s * LANES, clamp(step, LARGEST))
                 store(inputs_at, s * LANES, step * value)
                 store(sums_at, s * LANES, skip * value)
                 store(grads_at, s * LANES, grad)
