@@ -239,8 +239,8 @@ glue("seen", percent(seen), display=False)
 # * On `right` it comes *after*. Here the paper's claim about recurrence holds: left to right gives
 #   {glue:text}`Flow right`, both directions give {glue:text}`bidirectional Flow right`.
 # * One layer of attention over all positions learned neither `left` nor `right`: {glue:text}`attention, 1 layer left` and
-#   {glue:text}`attention, 1 layer right`. *Sparse attention*, within a window of
-#   {glue:text}`window` tokens and to a few positions that every token sees, learned both.
+#   {glue:text}`attention, 1 layer right`. *Sparse attention*, within a window of {glue:text}`window` tokens and to a few
+#   positions that every token sees, learned both.
 # * On `hop` two causal layers get farthest, {glue:text}`causal attention, 2 layers hop`. A causal model can use the
 #   definition only if it stands before the query or before the evidence, as it does in {glue:text}`seen` of the sequences.
 #
@@ -461,8 +461,8 @@ glue(
 # after {glue:text}`four times` steps, and {glue:text}`longer attention, sines and cosines left` with sines and cosines
 # after {glue:text}`twice`.
 #
-# **Two causal layers were still rising on `left`** when the shorter training ended ({glue:text}`causal attention, 2 layers left`, one seed far
-# above the others). The longer training did not take them farther.
+# **Two causal layers were still rising on `left`** when training ended ({glue:text}`causal attention, 2 layers left`, one
+# seed far above the others). They were not trained for longer.
 #
 # **On `hop` the curriculum does not help.** After the lesson, and the training on the whole task that followed, the model is
 # at {glue:text}`longer bidirectional Flow, then attention, after a lesson hop`. Another lesson, or more of this one, may still help.

@@ -105,9 +105,9 @@ limits = {
 # %% [markdown]
 # ## What does the preprocessing cost?
 #
-# A forward pass over one sequence of n tokens, without gradients: what a trained model pays before its
-# router sees anything. The representations are those of the other chapters, with one layer, or one in each direction
-# where there are two.
+# We time a forward pass over one sequence of n tokens, without gradients: what a trained model pays before its router sees
+# anything. The representations are those of the other chapters, with one layer, or one in each direction where there are
+# two.
 
 # %%
 PREPROCESSING = {
@@ -139,21 +139,22 @@ figures.growth_figure(preprocessing)
 plt.show()
 
 # %% [markdown]
-# **Everything but full attention is linear.** Attention has slope {glue:text}`slope attention`, bidirectional Mamba
-# {glue:text}`slope bidirectional Mamba` and sparse attention {glue:text}`slope sparse attention`. All slopes stand in
-# {numref}`fig-slopes-10`.
+# **Everything but full attention is linear.** The *slope* is the power p if time grows like $n^p$. Attention has slope
+# {glue:text}`slope attention`, bidirectional Mamba {glue:text}`slope bidirectional Mamba` and sparse attention
+# {glue:text}`slope sparse attention`. All slopes stand in {numref}`fig-slopes-10`.
 #
-# **A slope says nothing about height.** At n = {glue:text}`mid` raw embeddings take {glue:text}`ms raw embeddings` ms and
-# bidirectional Mamba {glue:text}`ms bidirectional Mamba`. Full attention is cheaper than sparse attention up to about
-# n = {glue:text}`crossing sparse attention`, and cheaper than bidirectional Mamba up to about
-# n = {glue:text}`crossing bidirectional Mamba`.
+# **A slope says nothing about height.** At n = {glue:text}`mid` raw embeddings, which have no layer, take
+# {glue:text}`ms raw embeddings` ms and bidirectional Mamba {glue:text}`ms bidirectional Mamba`. Full attention is cheaper
+# than sparse attention up to about n = {glue:text}`crossing sparse attention`, and cheaper than bidirectional Mamba up to
+# about n = {glue:text}`crossing bidirectional Mamba`.
 
 # %% [markdown]
 # ## What does a router cost?
 #
 # That depends on the number of questions. In the paper's task there is one question in a sequence: the router scores n
-# candidates for one query and picks k. In a layer of a language model there is a question at every position: n times n
-# candidates. The paper's O(n²) for its pairwise router, the Investigator, is of the second kind; its task is of the first.
+# candidates for one query and picks k. In a layer of a language model there is a question at every position, and n times n
+# candidates. The *Investigator* is the paper's pairwise router. The paper's O(n²) for it is right where every position asks;
+# its task asks once.
 
 # %%
 QUERIES = {"one query": "one", "every query": "all"}
@@ -181,17 +182,18 @@ figures.growth_figure(routing)
 plt.show()
 
 # %% [markdown]
-# **With one query both routers are linear.** The Investigator has slope {glue:text}`slope Investigator, one query` and rank
-# one {glue:text}`slope rank-1, one query`. At n = {glue:text}`longest` they take
+# **With one query both routers are linear.** The Investigator has slope {glue:text}`slope Investigator, one query` and the
+# rank-1 router {glue:text}`slope rank-1, one query`. At n = {glue:text}`longest` they take
 # {glue:text}`longest Investigator, one query` and {glue:text}`longest rank-1, one query` ms.
 #
 # **With a query at every position the Investigator is quadratic**, in time ({glue:text}`slope Investigator, every query`)
-# and in memory ({glue:text}`memory Investigator, every query`). Rank one has {glue:text}`slope rank-1, every query`.
+# and in memory ({glue:text}`memory Investigator, every query`). The rank-1 router has
+# {glue:text}`slope rank-1, every query`.
 
 # %% [markdown]
-# The rank-1 router is cheap because it gives every token one number. It then has only two answers in a sequence, the
-# largest numbers or the smallest, by the sign of the query's own. That is also
-# what it cannot do: different queries get the same picks ([chapter 6](06_escape_routes.ipynb)).
+# The rank-1 router is cheap because it gives every token one number. In a sequence it therefore has only two answers, the
+# largest numbers or the smallest, by the sign of the query's own. This is also its limit: different queries get the same
+# picks ([chapter 6](06_escape_routes.ipynb)).
 
 # %%
 module = FingerprintScores(width)
@@ -207,8 +209,8 @@ Code(inspect.getsource(FingerprintScores.route_all), language="python")
 # ## Does training need all pairs?
 #
 # The paper says so, for the routing loss. But that loss is a cross-entropy over the candidates of one query, CE(s_q, a),
-# which is one row of the matrix. We measure it with its gradient in two ways: from that row alone, and with the whole matrix computed first and the row
-# cut out of it.
+# which is one row of the matrix. We measure it with its gradient in two ways: from that row alone, and with the whole matrix
+# computed first and the row cut out of it.
 
 # %%
 training_costs = study.measure(
@@ -244,12 +246,14 @@ torch.testing.assert_close(row, whole)
 # %% [markdown]
 # ## What does the scan cost?
 #
-# The paper ran its recurrent models with a sequential scan in Python. A loop is not slow for being a loop:
+# The *scan* is the recurrence inside a Mamba block: a state that is carried from token to token. The paper ran it as a
+# sequential loop in Python. A loop is not slow for being a loop. We time five ways to write it:
 #
-# * **sliced at each step**, its backward pass is quadratic in L, because the gradient of a slice is as long as the sequence;
+# * **sliced at each step**, its backward pass is quadratic in the length L, because the gradient of a slice is as long as the
+#   sequence;
 # * **unbound once**, it is linear (`reference`);
-# * **compiled** (`numba`, what `fcilib` uses on a CPU), it keeps one state in eight and recomputes the rest; `torch` is that
-#   algorithm without a compiler;
+# * **compiled** (`numba`, what `fcilib` uses on a CPU), it keeps one state in eight and recomputes the rest;
+# * **in PyTorch** (`torch`), it is that algorithm without a compiler;
 # * **mambapy's** is a parallel scan.
 #
 # The figure has forward and backward passes, with skip, gate and softplus, on two threads. The *arithmetic limit* is a loop
@@ -305,11 +309,19 @@ for name, value in here.times.items():
     glue(f"times {name}", f"{value:.1f}", display=False)
 
 # %% [markdown]
-# **The paper's kind of loop costs {glue:text}`times slicing loop` times as much as the compiled scan**, at
+# **The paper's kind of loop takes {glue:text}`times slicing loop` times as long as the compiled scan**, at
 # L = {glue:text}`at`. The parallel scan takes {glue:text}`times mambapy pscan` times as long, the unbound loop
 # {glue:text}`times reference (unbind)` times. The arithmetic alone would take {glue:text}`times arithmetic limit` of the
 # compiled scan's time. Freed memory stays in the process here, as it does in training. To measure your own machine:
 # `fci bench scan`, and `fci bench block` for a whole Mamba block.
+#
+# ### On a GPU
+#
+# The `triton` scan runs on a GPU. Its times were taken once, on an {glue:text}`our card`, and are read from
+# `records/gpu/scan.jsonl` whatever device this chapter runs on. The last columns have the official CUDA kernel's, on an
+# {glue:text}`their card`. *As a graph* leaves out what it costs the host to launch each kernel, as training does. These are
+# times of an earlier version. Since then the walk along long sequences has been cut into segments that run at the same
+# time, which has not been timed as a whole.
 
 # %% [markdown]
 # ### On a GPU
@@ -378,9 +390,9 @@ labelled(by_device, "median over records")
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The slope is the power p in cost = c nᵖ, by least squares over the upper half of the lengths that a curve reached. A slope
-# within 0.1 of that of the claimed growth over the same lengths agrees; this margin was set beforehand. In place of a
-# chance level stands the cost of what does nothing with its input: the random router, and for preprocessing raw embeddings.
+# The slope is the power p in time = c nᵖ, by least squares over the upper half of the lengths that a curve reached. It agrees
+# if it is within 0.1 of the slope of the claimed growth over the same lengths; this margin was set beforehand. In place of
+# chance stands the cost of what does nothing with its input: the random router, and raw embeddings for preprocessing.
 
 # %%
 CLAIMS = {
@@ -449,8 +461,8 @@ labelled(
 # %% [markdown]
 # ## What this means for choosing a router
 #
-# A system pays for its preprocessing and for its routing. For one question in a sequence of n tokens, the sum and the
-# router's share of it:
+# A system pays for its preprocessing and for its routing. The table has the sum for one question in a sequence of n tokens,
+# and the router's share of it:
 
 # %%
 SYSTEMS = {
@@ -522,13 +534,14 @@ for router in routers:
     glue(f"share {router}", text, display=False)
 
 # %% [markdown]
-# **With one question the router is the smaller part of the cost, behind a Mamba block in each direction.** At n = {glue:text}`mid` it takes {glue:text}`share Investigator`
-# (Investigator) or {glue:text}`share rank-1` (rank-1) of the time of a system with bidirectional Mamba. Therefore:
+# **With one question the router is the smaller part of the cost, behind a Mamba block in each direction.** At
+# n = {glue:text}`mid` the Investigator takes {glue:text}`share Investigator` of the time of a system with bidirectional
+# Mamba, and the rank-1 router {glue:text}`share rank-1`. Therefore:
 #
 # * **One question per sequence** (retrieval, reading comprehension, the paper's task): choose the router by its precision
 #   and the preprocessing by its cost.
 # * **A question at every position** (a layer of a language model): the Investigator's n × n scores cost about what full
-#   attention costs, and its memory ends first. A cheaper router pays here; rank one pays with having two answers.
+#   attention costs, and its memory ends first. A cheaper router pays here. Rank one pays by having two answers.
 # * **Training**: score the queries that have a label. No n × n matrix is needed.
 # * **Recurrence**: its scan need not be slow. Look at the implementation.
 
