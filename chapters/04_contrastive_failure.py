@@ -104,7 +104,7 @@ results = study.run_protocols(experiments)
 CLAIMS = {label: c.claim for label, c in CONDITIONS.items() if c.claim}
 comparison = compare(CLAIMS, results)
 
-# %% mystnb={"figure": {"caption": "Routing precision on embeddings pretrained with InfoNCE, on raw ones and behind one layer of attention: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-contrastive"}, "image": {"alt": "Four rows with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision on embeddings pretrained with InfoNCE, on raw ones and behind one layer of attention: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree within the margin, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-contrastive"}, "image": {"alt": "Four rows with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
 plt.show()
 
