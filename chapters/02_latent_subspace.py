@@ -63,6 +63,7 @@ from fcilib.ledger.catalogue import (
     by_protocol,
     conditions,
 )
+from fcilib.ledger.chance import level
 from fcilib.ledger.claims import claims
 from fcilib.ledger.comparison import compare
 from fcilib.model import probes
@@ -418,8 +419,8 @@ for name in representations:
 # ## What the paper says, what we measured, chance
 #
 # The control is the same number where nothing was learned: the random router's cosine gap, the random router's precision,
-# the untrained form's dimensions. A share agrees within two points or two standard deviations over seeds, whichever is
-# more; the cosine gap within 0.05.
+# the untrained form's dimensions. A share agrees within the margin of
+# [the signature figure](how-to-read.md), the cosine gap within 0.05.
 
 # %%
 STATEMENTS = {
@@ -447,7 +448,10 @@ for name, condition in STATEMENTS.items():
     else:
         control = inside.summary(claim.metric).loc[f"{condition}, untrained"]
     verdicts[name] = claim.verdict(
-        {c: (f["mean"], f["sd"]) for c, f in found.items()}
+        {
+            c: (f["mean"], f["sd"], level(claim, experiments[c][condition]))
+            for c, f in found.items()
+        }
     )
     label = f"{TITLES[claim.metric]}: {condition}"
     labels[label] = name

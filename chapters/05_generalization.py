@@ -396,7 +396,7 @@ HOTPOT = {
 }
 segments = compare(HOTPOT, {"": retrievals}, metric="any_hit")
 
-# %% mystnb={"figure": {"caption": "Questions for which a picked segment holds a supporting sentence, 2 of 16 picked: paper (hollow), measured (filled), chance (tick: the random router, which is a row of its own as well). The paper's number for BM25 stands in both rows that it could mean. Blue, agreement within two points or two standard deviations over seeds; orange, none; black, not in the paper.", "name": "fig-hotpotqa"}, "image": {"alt": "A row per retriever with its any-hit rate on HotpotQA, the paper's where it has one, and chance."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Questions for which a picked segment holds a supporting sentence, 2 of 16 picked: paper (hollow), measured (filled), chance (tick: the random router, which is a row of its own as well). The paper's number for BM25 stands in both rows that it could mean. Blue, agreement within the margin; orange, none; black, not in the paper.", "name": "fig-hotpotqa"}, "image": {"alt": "A row per retriever with its any-hit rate on HotpotQA, the paper's where it has one, and chance."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(segments)
 plt.show()
 

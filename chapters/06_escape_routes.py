@@ -108,7 +108,7 @@ CLAIMS = {label: c.claim for label, c in CONDITIONS.items() if c.claim}
 CLAIMS["attention, 1 layer"] = "bidirectional-attention"
 routing = compare(CLAIMS, results)
 
-# %% mystnb={"figure": {"caption": "Routing precision of every entry of the paper's table, and of raw embeddings: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree, within two points or two standard deviations over seeds, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-ladder-06"}, "image": {"alt": "A row per preprocessing with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision of every entry of the paper's table, and of raw embeddings: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree within the margin, and orange where they do not. Rows are sorted by what was measured with the query excluded.", "name": "fig-ladder-06"}, "image": {"alt": "A row per preprocessing with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(routing)
 plt.show()
 
@@ -516,7 +516,7 @@ glue(
 #
 # Routing precision first, then task accuracy. The paper's 98.9% for one layer of attention is §4.6's; its §4.1 has 98.4% for
 # the same model. Its 1.2% for raw embeddings stands in §4.1 and Table 3; it gives no accuracy for them. A mean agrees with
-# the paper's number within two points or two standard deviations over seeds, whichever is more.
+# the paper's number within the margin of [the signature figure](how-to-read.md).
 
 # %% tags=["remove-input"]
 comparison_table(routing)

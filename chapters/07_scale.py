@@ -75,6 +75,7 @@ from fcilib.ledger.catalogue import (
     catalogue,
     chance_of,
 )
+from fcilib.ledger.chance import level
 from fcilib.ledger.claims import claims
 from fcilib.ledger.comparison import compare
 from fcilib.ledger.ledger import ledger
@@ -446,7 +447,7 @@ linked(
                 for name in RANKS
             ],
             "verdict": [
-                says[c].verdict({"": tuple(inside.loc[name, "place"])})
+                says[c].verdict({"": (*inside.loc[name, "place"], None)})
                 if c
                 else NONE
                 for name, c in RANKS.items()
@@ -543,6 +544,13 @@ measured_rows = {
 }
 
 
+def level_of(row, claim):
+    """Chance by counting, at our size and at the paper's."""
+    if row == BM25:
+        return level(claim, retrieved.records[BM25, 0])
+    return level(claim, runs.get(row) or on_hub[row].under["others"])
+
+
 def line(row, claim):
     """Paper, measured, chance and verdict."""
     if row not in measured_rows:
@@ -550,7 +558,7 @@ def line(row, claim):
         text = f"not tested: needs network and about {size:g} GB"
         return [str(claim), text, NONE, NONE]
     mean, sd, chance = measured_rows[row]
-    verdict = claim.verdict({"": (mean, sd)})
+    verdict = claim.verdict({"": (mean, sd, level_of(row, claim))})
     return [str(claim), spread(mean, sd), percent(chance), verdict]
 
 
@@ -592,7 +600,7 @@ glue("questions of BM25", retrieved.questions.note, display=False)
 glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 
 # %% [markdown]
-# A row reproduces within two points or two standard deviations over seeds, whichever is more.
+# A row reproduces within the margin of [the signature figure](how-to-read.md).
 #
 # * **The largest differences.** Raw embeddings and Flow, the paper's left-to-right recurrence, route here. The rank-1
 #   routers do not within so few steps; [chapter 6](06_escape_routes.ipynb) gives them more.

@@ -59,6 +59,7 @@ import torch
 from myst_nb import glue
 
 from fcilib.ledger.catalogue import catalogue, chance_of
+from fcilib.ledger.chance import level
 from fcilib.ledger.claims import claims
 from fcilib.ledger.ledger import ledger
 from fcilib.model.council import Council
@@ -318,7 +319,10 @@ for counted, metric in COUNTED.items():
         approach = protocols[name]["approach"]
         claim = claims()[APPROACHES[approach][2]]
         row = {c: str(option) for c, option in protocols[name].items()}
-        row |= {"counted": counted, "mean": mean, "agrees": claim.agrees(mean)}
+        counted_as = claim.model_copy(update={"metric": metric})
+        at = level(counted_as, conditions[name])
+        row |= {"counted": counted, "mean": mean}
+        row["agrees"] = claim.agrees(mean, level=at)
         row["chance"] = means.loc[
             chance_name(approach, protocols[name]), metric
         ]

@@ -61,9 +61,10 @@ from IPython.display import HTML
 from matplotlib.patches import Patch, Rectangle
 from myst_nb import glue
 
+from fcilib.ledger.agreement import STANDARD
 from fcilib.ledger.catalogue import CHANCE
 from fcilib.ledger.claims import claims
-from fcilib.ledger.trial import AT_REST, still_rising
+from fcilib.ledger.trial import drift
 from fcilib.model import by_hand
 from fcilib.present import figures
 from fcilib.present.closing import TRAINED, close
@@ -426,9 +427,7 @@ for rung, runs in long_runs.items():
                 "steps": f"{each * len(curve):,}",
                 "best epoch": percent(max(curve)),
                 "last epoch": percent(curve[-1]),
-                "no longer rising": "yes"
-                if still_rising(curve) < AT_REST
-                else "no",
+                "at rest": "yes" if drift(curve) <= STANDARD.at_rest else "no",
             }
         )
 labelled(pd.DataFrame(rows).set_index("rung"), "longer runs")

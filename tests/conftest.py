@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import pandas as pd
 import pytest
 
-from fcilib.ledger.catalogue import CHANCE
+from fcilib.ledger.catalogue import CHANCE, catalogue
+from fcilib.study.profiles import PROFILES
 from fcilib.study.results import Summarised
 
 
@@ -14,6 +15,12 @@ class Measured(Summarised):
     """Numbers by hand, for each condition and metric one a seed."""
 
     numbers: dict[str, dict[str, list[float]]]
+
+    @property
+    def records(self):
+        """Of all the same training: raw embeddings at the paper's sizes."""
+        run = catalogue(PROFILES["paper"])["raw"].under["all"]
+        return {(name, 0): run for name in self.numbers}
 
     @property
     def frame(self):

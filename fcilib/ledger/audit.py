@@ -26,7 +26,7 @@ from typing import Any
 from fcilib.backbones import BackboneError, ByteLM
 from fcilib.execution.executors import execute
 from fcilib.execution.failures import Failures, RunsFailed
-from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE
+from fcilib.ledger.agreement import ROUNDING, STANDARD
 from fcilib.representations import Frozen
 from fcilib.specs.identity import NUMERICS
 from fcilib.storage.places import weights_folder
@@ -40,8 +40,8 @@ OUTCOMES = ("exact", "drift within the margin", "drift beyond the margin", "not 
 EXACT, WITHIN, BEYOND, SKIPPED = OUTCOMES
 
 AUDIT_RULE = (
-    f"Each metric may differ by {100 * TOLERANCE:g} points, or by {DEVIATIONS} standard deviations "
-    "over the other seeds if that is more."
+    f"Each metric may differ by {100 * STANDARD.margin:g} points, or by {STANDARD.deviations:g} "
+    "standard deviations over the other seeds if that is more."
 )
 
 
@@ -213,7 +213,8 @@ def hold_against(stored: Record, now: Record, spread: Mapping[str, float]) -> Au
 
     `spread`: of metrics, by name, the standard deviation over other seeds, where it is known.
     """
-    margins = {n: max(TOLERANCE, DEVIATIONS * spread.get(n, 0.0)) for n in stored.metrics}
+    least, times = STANDARD.margin, STANDARD.deviations
+    margins = {n: max(least, times * spread.get(n, 0.0)) for n in stored.metrics}
     metrics = list(_differences(stored.metrics, now.metrics))
     shares = {name: values for name, values in stored.curve.items() if name != "loss"}
     largest = max(metrics, key=lambda d: d.size / margins[d.name])

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, TOLERANCE, reproduction
+from fcilib.ledger.agreement import STANDARD, Level, Rule, ends, margins, reproduction
+from fcilib.ledger.intervals import Interval
 from fcilib.specs.spec import Spec
 from fcilib.study.notation import number, percent, spread
 
@@ -22,8 +23,15 @@ FAILURE, SUCCESS = 0.35, 0.8
 class Direction(Spec):
     """The side on which the statement behind a number holds, whatever the number."""
 
-    relation: Literal["at most", "at least"]
-    value: float
+    relation: Literal["at most", "at least", "at chance"]
+    value: float | None = None
+    """The line; None at chance, which depends on the size."""
+
+    @model_validator(mode="after")
+    def _has_a_line(self) -> Direction:
+        if (self.value is None) != (self.relation == "at chance"):
+            raise ValueError("value: a line, unless the relation is chance, which has none")
+        return self
 
 
 class Reading(Spec):
@@ -54,6 +62,10 @@ class Claim(Spec):
     """A share, from 0 to 1, unless `unit` says otherwise."""
     relation: Literal["equals", "at most", "at least"] = "equals"
     unit: Literal["share", "number"] = "share"
+    decimals: Literal[0, 1] = 1
+    """Of a share, in percent, as the paper prints it."""
+    chance: bool = True
+    """False if random picks have no such number, as of a cosine or a rank."""
     tolerance: float | None = Field(None, ge=0)
     """None: by the rule for shares. 0 at a threshold, where only the side counts."""
     decided_by: list[str] = Field([])
@@ -86,32 +98,58 @@ class Claim(Spec):
             raise ValueError("untested: a claim that nothing decides needs a reason")
         return self
 
-    def agrees(self, mean: float, sd: float = math.nan) -> bool:
-        """Whether what was measured is what the paper says, within the tolerance.
+    def zone(self, level: Level | None, rule: Rule = STANDARD) -> tuple[Interval, float]:
+        """The values that agree with the claim at a chance level, and the margin they hold.
 
-        `sd` is the standard deviation over seeds, NaN for one seed.
+        The margin is the farther of the two ends' distance from the number that is expected.
+        Raises ValueError for a share whose chance level is missing, unless the claim has none.
         """
+        value, below, above = self.value, self.tolerance, self.tolerance
         if self.statistic == "sd":
-            measured, margin = sd, self.tolerance or 0.0
-        else:
-            spread = 0.0 if math.isnan(sd) else DEVIATIONS * sd
-            measured = mean
-            margin = max(TOLERANCE, spread) if self.tolerance is None else self.tolerance
-        over = measured - self.value
-        margin += ROUNDING
-        if self.relation == "at most":
-            return over <= margin
-        if self.relation == "at least":
-            return over >= -margin
-        return abs(over) <= margin
+            below = above = below or 0.0
+        elif below is None or above is None:
+            if self.chance and level is None:
+                raise ValueError("level: chance is missing, and the claim has a chance level")
+            value, below, above = margins(self.value, self.decimals, level, rule)
+        return ends(self.relation, value, below, above, rule), max(below, above)
 
-    def verdict(self, measured: Mapping[str, tuple[float, float]]) -> str:
-        """What a table says of (mean, s.d.) measured under several protocols, by their names."""
+    def agrees(
+        self, mean: float, sd: float = math.nan, level: Level | None = None, rule: Rule = STANDARD
+    ) -> bool:
+        """Whether what was measured is what the paper says, for a chapter's table.
+
+        Args:
+            mean: over seeds.
+            sd: the standard deviation over seeds, NaN for one seed.
+            level: chance here and at the paper's sizes; None if the claim has none.
+            rule: how near is near enough.
+        """
+        agreeing, _ = self.zone(level, rule)
+        if self.statistic == "sd":
+            return sd in agreeing
+        if self.tolerance is None and not math.isnan(sd):
+            middle = margins(self.value, self.decimals, level, rule)[0]
+            more = rule.deviations * sd
+            wide = ends(self.relation, middle, more, more, rule)
+            agreeing = Interval(min(agreeing.low, wide.low), max(agreeing.high, wide.high))
+        return mean in agreeing
+
+    def verdict(self, measured: Mapping[str, tuple[float, float, Level | None]]) -> str:
+        """What a table says of (mean, s.d., chance) under several protocols, by their names."""
         return reproduction({name: self.agrees(*found) for name, found in measured.items()})
 
     def write(self, mean: float, sd: float) -> str:
         """A measured mean and its standard deviation, for readers, as this claim's unit has it."""
         return (spread if self.unit == "share" else number)(mean, sd)
+
+    @property
+    def behind(self) -> str | None:
+        """The statement behind the number, in words; None where the number is the statement."""
+        if self.direction is None:
+            return None
+        line = self.direction.value
+        end = "" if line is None else f" {self.write(line, math.nan)}"
+        return f"{self.direction.relation}{end}"
 
     def __str__(self) -> str:
         sign = {"at most": "≤ ", "at least": "≥ "}.get(self.relation, "")

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from fcilib.ledger.catalogue import CHANCE
+from fcilib.ledger.chance import level
 from fcilib.ledger.claims import claims
 from fcilib.study.notation import NONE
 from fcilib.study.results import Summarised
@@ -38,7 +39,11 @@ def compare(
         claim = claims()[name] if name else None
         shown_by = claim.metric if claim else metric
         summaries = {p: r.summary(shown_by) for p, r in results.items()}
-        measured = {p: tuple(s.loc[condition, ["mean", "sd"]]) for p, s in summaries.items()}
+        measured = {}
+        for p, s in summaries.items():
+            mean, sd = s.loc[condition, ["mean", "sd"]]
+            run = next(r for (label, _), r in results[p].records.items() if label == condition)
+            measured[p] = mean, sd, level(claim, run) if claim else None
         for protocol, summary in summaries.items():
             lines.append(
                 {

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from fcilib import retrieval
 from fcilib.backbones import HubModel
+from fcilib.ledger.agreement import Level
 from fcilib.ledger.catalogue import Condition, Decider, chance_of
+from fcilib.ledger.chance import COUNTS_AS, level
 from fcilib.ledger.claims import Claim
 from fcilib.ledger.intervals import Interval, interval, spread_interval
-from fcilib.ledger.trial import DERIVED, shortfalls
+from fcilib.ledger.trial import DERIVED, largest_drift, shortfalls
 from fcilib.representations import Frozen
 from fcilib.retrieval import RetrievalRecord
 from fcilib.study.results import numbers
@@ -37,19 +39,19 @@ class Finding:
     """Over seeds; NaN for one."""
     n: int
     """Seeds."""
-    chance: float
-    """The mean of the same metric where picks are random; NaN where that has no meaning, or no
+    chance: float | None
+    """The mean of the same metric where picks are random; None where that has no meaning, or no
     record."""
     agrees: bool
     """By the chapters' rule, `Claim.agrees`."""
     interval: Interval
     """Of what the claim is about: the mean, or the standard deviation."""
-    chance_here: float
-    """The chance level of this size by counting; NaN where it can't be counted."""
-    chance_there: float
-    """The same at the paper's sizes."""
+    level: Level | None
+    """Chance by counting, at this size and at the paper's; None where the claim has none."""
     lacking: tuple[str, ...] = ()
-    """What the runs lack to be a fair trial, but for seeds."""
+    """What the runs lack to be a fair trial, but for seeds and rest."""
+    drift: float = 0.0
+    """How far their curve still moves, as `trial.drift` has it; the largest of all seeds."""
     draws: bool = True
     """False if every seed gives the same, so that one is enough."""
     records: tuple[str, ...] = ()
@@ -95,6 +97,7 @@ class Reader:
             return
         mean = statistics.fmean(values)
         sd = statistics.stdev(values) if len(values) > 1 else math.nan
+        chance = level(claim, runs[0], paper)
         of_mean = claim.statistic == "mean"
         examples = _examples(runs[0], claim.metric)
         trained = [run for run in runs if isinstance(run, Record)]
@@ -106,24 +109,25 @@ class Reader:
             sd=sd,
             n=len(values),
             chance=self._chance(claim, decider, runs),
-            agrees=claim.agrees(mean, sd),
+            agrees=claim.agrees(mean, sd, chance),
             interval=interval(values, examples) if of_mean else spread_interval(values),
-            chance_here=_counted_chance(decider, claim.metric),
-            chance_there=_counted_chance(paper, claim.metric),
-            lacking=shortfalls(runs, paper, claim.metric),
+            level=chance,
+            lacking=shortfalls(runs, paper),
+            drift=largest_drift(runs, claim.metric),
             draws=isinstance(decider, Experiment) or decider.retriever.draws,
             records=tuple(files),
             curve=tuple(statistics.fmean(epoch) for epoch in zip(*curves, strict=True)),
         )
 
-    def _chance(self, claim: Claim, decider: Decider, runs: list[AnyRecord]) -> float:
+    def _chance(self, claim: Claim, decider: Decider, runs: list[AnyRecord]) -> float | None:
         if isinstance(runs[0], RetrievalRecord):
             return runs[0].chance[claim.metric]
         if claim.statistic == "sd" or not isinstance(decider, Experiment):
-            return math.nan
+            return None
         random = list(self._seeds(chance_of(decider)).values())
-        values = _values(random, claim)
-        return statistics.fmean(values) if values and len(values) == len(random) else math.nan
+        metric = COUNTS_AS.get(claim.metric, claim.metric)
+        values = _values(random, claim.model_copy(update={"metric": metric}))
+        return statistics.fmean(values) if values and len(values) == len(random) else None
 
     def _seeds(self, decider: Decider) -> dict[str, AnyRecord]:
         """By file, the records of seed 0, 1, … up to the first that has none."""
@@ -164,18 +168,3 @@ def _examples(record: Record | RetrievalRecord, metric: str) -> int | None:
         return record.validation
     counted = metric in record.metrics or metric in OF_EXAMPLES
     return record.experiment.training.held_out if counted else None
-
-
-def _counted_chance(decider: Decider, metric: str) -> float:
-    """The chance level of precision or accuracy by counting candidates or classes, else NaN."""
-    if not isinstance(decider, Experiment):
-        return math.nan
-    if metric == "accuracy":
-        return 1 / decider.task.classes
-    router = decider.router
-    if metric != "precision" or router is None:
-        return math.nan
-    if router.within:
-        return 1 / router.within
-    positions = decider.task.length // router.granularity
-    return 1 / (positions - (router.candidates == "others" and router.granularity == 1))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fcilib.ledger.agreement import reproduction
+from fcilib.ledger.agreement import STANDARD, Rule, reproduction
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims
 from fcilib.ledger.findings import Finding, Reader
-from fcilib.ledger.verdict import NOT_HERE, STANDARD, VERDICTS, Judgement, Rule, judge
+from fcilib.ledger.verdict import NOT_HERE, VERDICTS, Judgement, compared, directed, judge
 from fcilib.study.notation import finite
 from fcilib.study.profiles import PROFILES, Profile
 from fcilib.training.records import Records
@@ -56,6 +56,12 @@ class Entry:
         return self.judged()
 
     @property
+    def deciding_records(self) -> tuple[str, ...]:
+        """The files of all records that the verdict rests on, under whatever reading."""
+        deciding = [f for f in self.findings if f.experiment in self.judgement.deciding]
+        return tuple(dict.fromkeys(file for f in deciding for file in f.records))
+
+    @property
     def whole(self) -> dict[str, list[Finding]]:
         """The findings under each protocol that every condition of the claim has records of."""
         return {
@@ -78,8 +84,10 @@ class Entry:
         """The entry as JSON has it, with null for what is not a number."""
         findings = []
         for finding in self.findings:
+            level = finding.level
             fields = asdict(finding) | asdict(finding.interval)
-            del fields["interval"], fields["curve"]
+            fields |= {"chance_here": level and level.here, "chance_there": level and level.there}
+            del fields["interval"], fields["curve"], fields["level"]
             findings.append({name: finite(value) for name, value in fields.items()})
         return {
             "name": self.name,
@@ -133,19 +141,52 @@ def summary(entries: Mapping[str, Entry]) -> dict[str, int]:
 def evidence(entries: Mapping[str, Entry]) -> dict[str, int]:
     """Pieces of evidence behind each kind of verdict.
 
-    Claims that share a condition by which they are decided are one piece, and so are claims that
-    others tie together in this way.
+    Claims are one piece if they are decided by a record that they share, and so are claims that
+    others tie together in this way. A claim that no record decides has no evidence.
     """
     pieces: dict[str, list[set[str]]] = {kind: [] for kind in VERDICTS}
     for entry in entries.values():
-        joined, apart = set(entry.judgement.deciding), []
+        if not (joined := set(entry.deciding_records)):
+            continue
+        apart = []
         for piece in pieces[entry.judgement.kind]:
-            if piece & joined or piece == joined:
+            if piece & joined:
                 joined |= piece
             else:
                 apart.append(piece)
         pieces[entry.judgement.kind] = [*apart, joined]
     return {kind: len(parts) for kind, parts in pieces.items()}
+
+
+def near_borders(entries: Mapping[str, Entry], slack: float) -> dict[str, list[str]]:
+    """Claims that have an answer near a border of the rule, and which borders those are.
+
+    An answer is near one if it is another when all borders are moved by `slack`, outwards or
+    inwards. The borders: of the numbers that agree, of the statement behind a number, of rest.
+    What the paper does not define and what is no share is left out.
+    """
+    moved = [replace(STANDARD, slack=by) for by in (-slack, slack)]
+    near: dict[str, list[str]] = {}
+    for name, entry in entries.items():
+        claim = entry.claim
+        if claim.undefined or claim.unit != "share":
+            continue
+        for finding in entry.findings:
+            for border, answer in BORDERS.items():
+                now = answer(claim, finding, STANDARD)
+                if any(answer(claim, finding, rule) != now for rule in moved):
+                    near.setdefault(name, [])
+                    if border not in near[name]:
+                        near[name].append(border)
+    return near
+
+
+BORDERS: Mapping[str, Callable[[Claim, Finding, Rule], Any]] = {
+    "agreement": compared,
+    "the statement": lambda claim, f, rule: claim.direction and directed(claim, f, rule),
+    "rest": lambda claim, f, rule: f.drift <= rule.at_rest + rule.slack,
+}
+"""What may lie near a border, by the border's name."""
 
 
 def sensitive(entries: Mapping[str, Entry], rule: Rule) -> dict[str, str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fcilib.ledger.agreement import ROUNDING
+from fcilib.ledger.agreement import STANDARD, Rule, at_chance, ends
 from fcilib.ledger.catalogue import ONLY
-from fcilib.ledger.claims import Claim, Direction
+from fcilib.ledger.claims import Claim
 from fcilib.ledger.findings import Finding
-from fcilib.ledger.intervals import Interval
 
 HOLDS = "holds"
 UNDER = "holds under"
@@ -22,23 +20,6 @@ VERDICTS = (HOLDS, UNDER, SUBSTANCE, CONTRADICTED, OPEN, NOT_HERE)
 """The kinds of verdict, as a summary counts them; the second names its protocols."""
 
 
-@dataclass(frozen=True)
-class Rule:
-    """How near is near enough, and how many seeds a fair trial takes."""
-
-    name: str
-    margin: float = 0.02
-    """Within so much of the paper's number, as a share, a number agrees."""
-    near: float = 0.03
-    """Where the paper's number is no farther from chance than this, the margin is at most one
-    chance level."""
-    widest: float = 2.5
-    """An interval that reaches farther than so many margins from its mean decides nothing."""
-    seeds: int = 3
-    """As many as the paper trained (§3.2)."""
-
-
-STANDARD = Rule("the rule")
 ALTERNATIVES = (
     Rule("two seeds sufficed", seeds=2),
     Rule("two seeds sufficed and the margin were five points", seeds=2, margin=0.05),
@@ -64,48 +45,48 @@ class Judgement:
 
 
 def is_fair(finding: Finding, rule: Rule) -> bool:
-    """True if a trial has the paper's sizes and steps, and seeds enough."""
-    return not finding.lacking and (finding.n >= rule.seeds or not finding.draws)
-
-
-def zone(claim: Claim, finding: Finding, rule: Rule) -> tuple[Interval, float]:
-    """The values that agree with the claim at the finding's size, and the margin that they hold.
-
-    The paper's number with a margin on either side, or without an end where it is a bound. Near
-    chance what counts is the distance from chance: the number moves with the chance level of the
-    size, and the margin is at most one chance level.
-    """
-    value, margin = claim.value, claim.tolerance
-    if margin is None:
-        margin = rule.margin if claim.statistic == "mean" else 0.0
-        if abs(value - finding.chance_there) <= rule.near:
-            value += finding.chance_here - finding.chance_there
-            margin = min(margin, finding.chance_here)
-    return _ends(claim.relation, value, margin + ROUNDING), margin
-
-
-def _ends(relation: str, value: float, margin: float) -> Interval:
-    low = -math.inf if relation == "at most" else value - margin
-    return Interval(low, math.inf if relation == "at least" else value + margin)
+    """True if a trial has the paper's sizes and steps, curves at rest, and seeds enough."""
+    rests = finding.drift <= rule.at_rest + rule.slack
+    return rests and not finding.lacking and (finding.n >= rule.seeds or not finding.draws)
 
 
 def compared(claim: Claim, finding: Finding, rule: Rule = STANDARD) -> bool | None:
-    """True if a number agrees, False if it does not, None if its interval is too wide to say."""
-    agreeing, margin = zone(claim, finding, rule)
+    """True if a number agrees, False if it does not, None if its interval can't tell.
+
+    If chance agrees, the paper's number could not be told from it, and ours has to hold chance with
+    an interval that is short enough. Any other number agrees only if its interval leaves it out.
+    """
+    agreeing, margin = claim.zone(finding.level, rule)
     measured = finding.sd if claim.statistic == "sd" else finding.mean
     half = max(measured - finding.interval.low, finding.interval.high - measured)
     if finding.interval.misses(agreeing):
         return False
-    sharp = finding.interval.within(agreeing) or half <= rule.widest * margin
-    return True if measured in agreeing and sharp else None
+    if not (finding.interval.within(agreeing) or half <= rule.widest * margin):
+        return None
+    if finding.level is not None and claim.relation == "equals" and claim.tolerance is None:
+        chance = finding.level.here
+        if chance in agreeing:
+            return (
+                chance in finding.interval and at_chance(finding.interval, chance, rule)
+            ) or None
+        if chance in finding.interval:
+            return None
+    return True if measured in agreeing else None
 
 
-def directed(direction: Direction, finding: Finding) -> bool | None:
-    """True if the whole interval is on the statement's side, False if none of it is."""
-    side = _ends(direction.relation, direction.value, 0.0)
-    if finding.interval.misses(side):
-        return False
-    return True if finding.interval.within(side) else None
+def directed(claim: Claim, finding: Finding, rule: Rule = STANDARD) -> bool | None:
+    """True if the whole interval is on the side of the statement behind the claim's number, False
+    if none of it is. Raises ValueError for a claim without a statement, or without chance.
+    """
+    direction = claim.direction
+    if direction is not None and direction.value is not None:
+        side = ends(direction.relation, direction.value, 0.0, 0.0, rule)
+        if finding.interval.misses(side):
+            return False
+        return True if finding.interval.within(side) else None
+    if direction is None or finding.level is None:
+        raise ValueError("claim: there is no statement behind its number, or no chance")
+    return at_chance(finding.interval, finding.level.here, rule)
 
 
 def judge(
@@ -145,13 +126,13 @@ def judge(
     if not claim.direction:
         return Judgement(CONTRADICTED, (), deciding)
     fair = {p: _fair(claim, findings[p], rule) for p in first}
-    sides = {p: [directed(claim.direction, f) for f in part] for p, part in fair.items()}
+    sides = {p: [directed(claim, f, rule) for f in part] for p, part in fair.items()}
     if any(all(part) and len(part) == len(conditions) for part in sides.values()):
         return Judgement(SUBSTANCE, (), deciding)
     unsure = {p: findings[p] for p, part in sides.items() if False not in part}
     if unsure:
         names = dict.fromkeys(
-            f.experiment for p in unsure for f in fair[p] if directed(claim.direction, f) is None
+            f.experiment for p in unsure for f in fair[p] if directed(claim, f, rule) is None
         )
         narrower = tuple(f"a narrower interval of {n}" for n in names)
         return Judgement(OPEN, narrower or _missing(claim, unsure, rule), conditions)
@@ -182,6 +163,10 @@ def _missing(claim: Claim, parts: Mapping[str, Sequence[Finding]], rule: Rule) -
         missing += [f"runs of {', '.join(absent)}{under}"] if absent else []
     findings = [f for part in parts.values() for f in part]
     missing += dict.fromkeys(text for f in findings for text in f.lacking)
+    drift = max((f.drift for f in findings), default=0.0)
+    if drift > rule.at_rest + rule.slack:
+        text = f"the last tenth lies {100 * drift:.1f} points from the tenth before it"
+        missing.append(f"a curve at rest ({text})")
     few = [f.n for f in findings if f.draws and f.n < rule.seeds]
     missing += [f"{rule.seeds} seeds (here {min(few)})"] if few else []
     wide = [f.experiment for f in findings if is_fair(f, rule) and compared(claim, f, rule) is None]

@@ -63,17 +63,20 @@ def finding(entries: Mapping[str, Entries]) -> str:
     """The finding, for as long as the ledger says that the claim `raw` falls.
 
     Raises:
-        ValueError: it does not say so any more, so that another sentence has to be written.
+        ValueError: it does not say so any more, so that another sentence has to be written; or
+            the claim has no chance.
     """
     entry = entries[PAPER]["raw"]
     if entry.judgement.kind != CONTRADICTED:
         raise ValueError(f"the first page's sentence: `raw` is {entry.judgement.verdict}")
     (others,), (among_all,) = entry.by_protocol["others"], entry.by_protocol["all"]
+    if others.level is None:
+        raise ValueError("the first page's sentence: `raw` has no chance")
     ours, with_itself = (entry.claim.write(f.mean, f.sd) for f in (others, among_all))
     return (
         "On the paper’s own task the router needs neither layers nor context in front of it. On "
         f"raw embeddings it picks the right token in {ours} of the sequences, where the paper has "
-        f"{entry.claim} and chance is {entry.claim.write(others.chance_here, math.nan)} (the "
+        f"{entry.claim} and chance is {entry.claim.write(others.level.here, math.nan)} (the "
         f"paper’s sizes, {others.n} seeds). If it may also pick the query itself, that is "
         f"{with_itself}."
     )

@@ -102,7 +102,7 @@ def _draw(ax: Axes, y: float, row: Headline) -> None:
             ax.plot([paper, mean], [y + shift] * 2, color=colour, lw=2, alpha=0.6)
         ax.errorbar(mean, y + shift, xerr=sd, fmt=marker, color=colour, ms=size, capsize=3)
     ax.plot(paper, y + 0.1, "o", mfc="white", mec=colour, ms=9, mew=1.6)
-    known = [f.chance_there for f in row.sizes.values() if not math.isnan(f.chance_there)]
+    known = [f.level.there for f in row.sizes.values() if f.level]
     if known:
         ax.plot(100 * known[0], y, "|", color="#333333", ms=16, mew=1.6)
 

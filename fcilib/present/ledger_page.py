@@ -196,10 +196,7 @@ def _rule(claim: Claim) -> str:
     what = {"mean": "the mean", "sd": "the standard deviation over seeds"}[claim.statistic]
     when = f", after {claim.progress:.0%} of training" if claim.progress < 1 else ""
     side = f"{claim.relation.replace('equals', 'equal to')} {escape(str(claim).lstrip('≤≥ '))}"
-    behind = ""
-    if claim.direction:
-        end = claim.write(claim.direction.value, math.nan)
-        behind = f" The statement behind it: {claim.direction.relation} {end}."
+    behind = f" The statement behind it: {claim.behind}." if claim.behind else ""
     return f"Claimed: {what} of <code>{claim.metric}</code>{when} is {side}.{behind}"
 
 
@@ -214,7 +211,7 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
     lines = []
     for protocol, part in entry.by_protocol.items():
         text = measured(entry.claim, part)
-        known = [f.chance for f in part if not math.isnan(f.chance)]
+        known = [f.chance for f in part if f.chance is not None]
         chance = entry.claim.write(max(known), math.nan) if known else NONE
         lines.append((f"{protocol}: {text}" if protocol else text, chance))
     return lines

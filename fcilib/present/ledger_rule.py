@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
+from fcilib.ledger.agreement import STANDARD, Rule
 from fcilib.ledger.claims import FAILURE, SUCCESS, Claim
 from fcilib.ledger.intervals import Interval
-from fcilib.ledger.ledger import Entry, sensitive
+from fcilib.ledger.ledger import Entry, near_borders, sensitive
 from fcilib.ledger.verdict import (
     ALTERNATIVES,
     CONTRADICTED,
     HOLDS,
     NOT_HERE,
     OPEN,
-    STANDARD,
     SUBSTANCE,
     UNDER,
-    Rule,
     compared,
-    zone,
 )
 
 SAID_WHEN = {
@@ -54,21 +53,32 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
     verdicts = "\n".join(f"| *{verdict}* | {when} |" for verdict, when in SAID_WHEN.items())
     examples = "\n".join(f"* {_worked(entries[name])}" for name in EXAMPLES)
     changes = "\n".join(f"* {_changed(entries, other)}" for other in ALTERNATIVES)
+    rule = STANDARD
     return f"""A verdict is made in four steps.
 
-1. **An interval.** A mean over seeds gets a 95% interval that joins two errors: of the seeds
-   (Student's) and of the finite test sets (Wilson's). A spread over seeds gets chi-square's.
-2. **Agreement.** Two numbers agree if our mean lies within {_points(STANDARD.margin)} of the
-   paper's number; they differ if no part of our interval does. A number
-   within {_points(STANDARD.near)} of chance is compared by its distance
-   from chance: the paper's from chance at its size, ours from chance at ours. The margin is then no
-   wider than our chance level. A bound agrees on its side. Ranks, ratios and cosines have a margin
-   of their own. An interval that reaches farther than {STANDARD.widest:g} margins from its mean
-   decides nothing.
+1. **Two intervals.** Ours: a mean over seeds gets a 95% interval that joins two errors, of the
+   seeds (Student's) and of the finite test sets (Wilson's). A spread over seeds gets chi-square's.
+   The paper's number is a measurement too. It may be off by half of the last place that is printed,
+   and we assume that it rests on one seed and {rule.paper_examples:,} test sequences, since the
+   paper does not say. It gets the Wilson interval of that.
+2. **Agreement.** Two numbers agree if our mean lies within a *margin* of the paper's number; they
+   differ if no part of our interval does. The margin is {_points(rule.margin)}, but never more than
+   half the way to chance, and never less than the paper's own interval. Where chance is another at
+   our size, the paper's number is first moved to lie as far above it (corrected for guessing).
+   * *At chance.* If the margin reaches to chance, the paper's number could not be told from it.
+     Ours agrees if its interval holds chance and leaves out {rule.told:g} times chance, so that a
+     number so far above would have been noticed. Any other number agrees only if our interval
+     leaves chance out.
+   * *Too wide.* An interval that reaches farther than {rule.widest:g} margins from its mean decides
+     nothing, unless all of it agrees or none.
+   * *Other kinds.* A bound agrees on its side. A threshold has no margin. Ranks, ratios and cosines
+     have one of their own. Random picks give no number for {_without_chance(entries)}, which have
+     no chance level.
 3. **A fair trial.** It has the paper's sizes, its number of training steps, at least
-   {STANDARD.seeds} seeds, as many as the paper reports, and a curve that no longer rises. A claim
-   about several conditions holds if a fair trial of each agrees, and fails by one that does not.
-   What follows by counting needs no trial.
+   {rule.seeds} seeds, as many as the paper reports, and a curve at rest: the last tenth of the
+   training lies no more than {100 * rule.at_rest:g} point above or below the tenth before it. A
+   claim about several conditions holds if a fair trial of each agrees, and fails by one that does
+   not. What follows by counting needs no trial.
 4. **Readings.** Every sensible reading of the protocol counts. Under `all`, the paper's literal
    text, the query itself may be picked; under `others` it may not. A reading of which there are no
    runs decides nothing, but for the literal one, without which nothing is contradicted.
@@ -96,12 +106,15 @@ Other rules would be reasonable too. These verdicts would change:
 {changes}
 
 {_undecided(entries)}
+
+{_near(entries)}
 """
 
 
 def _lines(entries: Mapping[str, Entry]) -> str:
     """How many claims each line decides, and which have a line of their own."""
-    ends = {n: e.claim.direction.value for n, e in entries.items() if e.claim.direction}
+    known = {n: e.claim.direction for n, e in entries.items() if e.claim.direction}
+    ends = {n: direction.value for n, direction in known.items()}
     own = [_link(n) for n, value in ends.items() if value not in (FAILURE, SUCCESS)]
     fails, succeeds = (sum(v == line for v in ends.values()) for line in (FAILURE, SUCCESS))
     return (
@@ -122,7 +135,7 @@ def _undecided(entries: Mapping[str, Entry]) -> str:
         return "No claim that the first of these rules decides stays open under the second."
     entry = entries[names[0]]
     claim, (finding, *_) = entry.claim, entry.by_protocol[entry.claim.literal or ""]
-    agreeing, _ = zone(claim, finding, wide)
+    agreeing, _ = claim.zone(finding.level, wide)
     decided, ours = entry.judged(narrow).verdict, claim.write(finding.mean, finding.sd)
     others = ", ".join(map(_link, names[1:])) or "no other"
     return f"""A wider margin can leave open what a narrower one decides. The first of these rules
@@ -133,6 +146,31 @@ literal reading differs. With five points what agrees begins at
 {claim.write(agreeing.low, math.nan)}, inside the interval and above its mean. The number is then
 neither near enough to agree nor far enough to differ, and a claim whose literal reading is
 undecided stays open. The same goes for {others}, which rest on the same runs."""
+
+
+def _without_chance(entries: Mapping[str, Entry]) -> str:
+    """Links to the claims that have no chance level."""
+    return " and ".join(_link(name) for name, entry in entries.items() if not entry.claim.chance)
+
+
+NEAR = 0.005
+"""So near to a border, as a share, an answer is named on the page."""
+
+
+def _near(entries: Mapping[str, Entry]) -> str:
+    """The claims that lie near a border of the rule, and what moving the borders would turn."""
+    near = near_borders(entries, NEAR)
+    names = ", ".join(f"{_link(name)} ({', '.join(which)})" for name, which in near.items())
+    turned = {
+        name: verdict
+        for by in (-NEAR, NEAR)
+        for name, verdict in sensitive(entries, replace(STANDARD, slack=by)).items()
+    }
+    verdicts = ", ".join(f"{_link(name)} (*{verdict}*)" for name, verdict in turned.items())
+    return f"""**Near a border.** With all borders moved by half a point, outwards or inwards, what
+some run says changes for {len(near)} of the {len(entries)} claims. In brackets: whether it is the
+border of agreement, of the statement behind the number, or of a curve at rest. They are
+{names or "none"}. Verdicts that change with them: {verdicts or "none"}."""
 
 
 def _link(name: str) -> str:
@@ -151,7 +189,7 @@ def _worked(entry: Entry) -> str:
     claim = entry.claim
     parts = [f"**{claim.statement}** The paper has {claim}."]
     for protocol, (finding, *_) in entry.by_protocol.items():
-        agreeing, _ = zone(claim, finding, STANDARD)
+        agreeing, _ = claim.zone(finding.level)
         side = {True: "agrees", False: "does not agree", None: "is too wide to say"}
         under = f"Under `{protocol}`" if protocol else "Here"
         seeds = f"{finding.n} seed{'s' if finding.n > 1 else ''}"
@@ -161,9 +199,8 @@ def _worked(entry: Entry) -> str:
             f"the interval, from {_reach(claim, finding.interval)},",
             f"{side[compared(claim, finding)]}.",
         ]
-    if claim.direction:
-        end = claim.write(claim.direction.value, math.nan)
-        parts.append(f"The statement behind the number is: {claim.direction.relation} {end}.")
+    if claim.behind:
+        parts.append(f"The statement behind the number is: {claim.behind}.")
     if claim.counted:
         parts.append("It follows by counting, so that neither size nor seeds matter.")
     parts += [REASONS[entry.name]] if entry.name in REASONS else []

@@ -35,7 +35,7 @@ def side(claim: Claim, finding: Finding) -> str | None:
 
     The statement is the claim's direction where it has one, else agreement with its number.
     """
-    answer = directed(claim.direction, finding) if claim.direction else compared(claim, finding)
+    answer = directed(claim, finding) if claim.direction else compared(claim, finding)
     return {True: ON_ITS_SIDE, False: BEYOND, None: None}[answer]
 
 
@@ -116,9 +116,7 @@ def _table(
 
 
 def _statement(claim: Claim) -> str:
-    if claim.direction:
-        return f"{claim.direction.relation} {claim.write(claim.direction.value, math.nan)}"
-    return str(claim)
+    return claim.behind or str(claim)
 
 
 def _numbers(entry: Entry, pairs: list[tuple[str, str]]) -> str:

@@ -110,7 +110,7 @@ def further(
     for name in names:
         entry, claim = entries[name], entries[name].claim
         labels[claim.statement] = name
-        known = [f.chance for part in entry.whole.values() for f in part if f.chance == f.chance]
+        known = [f.chance for p in entry.whole.values() for f in p if f.chance is not None]
         rows[claim.statement] = {
             "paper": str(claim),
             **{

@@ -15,6 +15,9 @@ from fcilib.training.records import Record
 class Summarised:
     """Numbers by condition and seed."""
 
+    records: Mapping[tuple[str, int], Record] | Mapping[tuple[str, int], RetrievalRecord]
+    """Finished runs by (condition, seed)."""
+
     @property
     def frame(self) -> pd.DataFrame:
         """One row per condition and seed, with whatever was measured in columns."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fcilib.ledger.agreement import DEVIATIONS, ROUNDING, RULE, TOLERANCE, reproduction
+from fcilib.ledger.agreement import ROUNDING, STANDARD, Level, paper_interval, reproduction
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims, contradictions
 from fcilib.study.notation import percent
@@ -22,8 +22,9 @@ PAPER = Path(__file__).parents[3] / "shared" / "paper" / "paper_v2.txt"
 
 
 def claim(**fields):
+    """Without a chance level, unless it is given one."""
     start = {"place": "§0", "statement": "So it is.", "metric": "precision", "value": 0.5}
-    return Claim(**{**start, "decided_by": ["raw"], **fields})
+    return Claim(**{**start, "decided_by": ["raw"], "chance": False, **fields})
 
 
 # Each claim is whole.
@@ -129,6 +130,22 @@ def test_no_share_is_outside_of_its_bounds(value):
         claim(value=value)
 
 
+@pytest.mark.parametrize(
+    ("direction", "reason"),
+    [
+        ({"relation": "at chance", "value": 0.05}, "value: a line, unless"),
+        ({"relation": "at most"}, "value: a line, unless"),
+        ({"relation": "about", "value": 0.5}, "relation"),
+    ],
+)
+def test_a_direction_has_a_line_unless_it_is_chance(direction, reason):
+    with pytest.raises(ValidationError, match=reason):
+        claim(direction=direction)
+    assert claim(direction={"relation": "at chance"}).behind == "at chance"
+    assert claim(direction={"relation": "at most", "value": 0.35}).behind == "at most 35.0%"
+    assert claim().behind is None
+
+
 # Each claim is in the paper.
 
 DERIVED = {
@@ -219,6 +236,22 @@ def test_a_claims_value_is_where_it_says(name, paper):
     assert any(is_written(it, parts[place]) for place in places) == (name not in ELSEWHERE)
 
 
+@pytest.mark.parametrize("name", [n for n, it in claims().items() if it.unit == "share"])
+def test_a_share_has_the_decimals_that_the_paper_prints(name, paper):
+    """Its rounding is part of its error."""
+    it, parts = claims()[name], parts_of(paper)
+    if name in DERIVED:
+        return
+    text = (
+        " ".join(parts[place] for place in places_of(it.place)) if name not in ELSEWHERE else paper
+    )
+    printed = [f"{100 * it.value:.{decimals}f}" for decimals in (0, 1)]
+    written = [bool(re.search(rf"(?<![\d.]){re.escape(s)}(–[\d.]+)?%", text)) for s in printed]
+    assert written[it.decimals]
+    if it.decimals == 0:
+        assert not written[1]
+
+
 def test_derived_values_are_those_of_claims():
     assert DERIVED.keys() | ELSEWHERE.keys() <= claims().keys()
 
@@ -235,9 +268,9 @@ def test_what_is_claimed_of_an_epoch_is_read_off_at_its_share(paper):
 RELATIONS = ("equals", "at most", "at least")
 
 
-def test_the_rule_is_what_its_legend_says():
-    assert f"{100 * TOLERANCE:.0f} points or {DEVIATIONS} s.d." == RULE
-    assert (TOLERANCE, DEVIATIONS) == (0.02, 2)
+def test_the_numbers_of_the_rule():
+    assert (STANDARD.margin, STANDARD.way, STANDARD.deviations) == (0.02, 0.5, 2)
+    assert (STANDARD.paper_examples, STANDARD.rounding, STANDARD.told) == (1000, 0.5, 3)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +294,63 @@ def test_the_rule_is_what_its_legend_says():
 )
 def test_two_points_or_two_standard_deviations_whichever_is_more(mean, sd, holds):
     assert claim().agrees(mean, sd) is holds
+
+
+EVEN = Level(0.002, 0.002)
+"""One in 512, here as in the paper."""
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high"),
+    [
+        (0.5, 0.4690, 0.5310),  # Wilson's interval of 49.95% to 50.05% of 1,000, 3.1 points
+        (0.984, 0.9640, 1.0040),  # which is 0.7 to 1.0 points here, less than two
+        (0.012, 0.0065, 0.0215),  # half the way to chance is 0.5 points, and the interval more
+        (0.03, 0.0160, 0.0440),  # half the way to chance, 1.4 points, which is more than it
+    ],
+)
+def test_the_margin_is_two_points_or_half_the_way_to_chance_or_the_papers_own_error(
+    value, low, high
+):
+    agreeing, margin = claim(value=value).zone(EVEN)
+    assert (agreeing.low, agreeing.high) == pytest.approx((low, high), abs=6e-4)
+    assert margin == pytest.approx(max(value - low, high - value), abs=6e-4)
+    assert claim(value=value).agrees(low + 0.001, level=EVEN)
+    assert not claim(value=value).agrees(low - 0.001, level=EVEN)
+
+
+def test_a_chance_level_is_not_left_out_in_silence():
+    with pytest.raises(ValueError, match="level: chance is missing"):
+        claim(chance=True).agrees(0.5)
+    assert claim(chance=True, tolerance=0.05).agrees(0.5)
+    assert claim(chance=True, statistic="sd", relation="at most").agrees(0.5, 0.1)
+
+
+def test_near_chance_two_points_are_not_nothing():
+    """At 2.6%, thirteen times chance, chance itself lay within two points and two tenths."""
+    for value in (0.012, 0.019, 0.022, 0.026):
+        assert not claim(value=value).agrees(0.002, level=EVEN)
+        assert not claim(value=value).agrees(0.008, level=Level(0.008, 0.002))
+        assert claim(value=value).agrees(value + 0.006, level=Level(0.008, 0.002))
+
+
+def test_at_another_chance_level_the_number_is_corrected_for_guessing():
+    """As far above chance, of the way from chance to one; the paper's own error stays as it is."""
+    halved = claim(value=0.5).zone(Level(0.5, 0.0))[0]
+    assert (halved.low + halved.high) / 2 == pytest.approx(0.75, abs=1e-6)
+    perfect = claim(value=1.0).zone(Level(0.25, 0.002))[0]
+    assert perfect.low == pytest.approx(0.98, abs=1e-6)
+
+
+def test_the_papers_number_may_be_off_by_half_of_its_last_place():
+    one, whole = (paper_interval(0.29, decimals) for decimals in (1, 0))
+    assert one.low - whole.low == pytest.approx(0.0045, abs=2e-4)
+    assert whole.high - one.high == pytest.approx(0.0045, abs=2e-4)
+    bound = {"value": 0.29, "relation": "at most"}
+    assert not claim(**bound).agrees(0.322, level=EVEN)
+    assert claim(**bound, decimals=0).agrees(0.322, level=EVEN)
+    assert paper_interval(1.0, 1).high == 1.0
+    assert paper_interval(0.0, 1).low == 0.0
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_every_finding_is_the_statistics_of_its_files():
                 assert math.isnan(finding.sd)
             else:
                 assert finding.sd == pytest.approx(statistics.stdev(values), abs=1e-12)
-            assert finding.agrees == entry.claim.agrees(finding.mean, finding.sd)
+            assert finding.agrees == entry.claim.agrees(finding.mean, finding.sd, finding.level)
             checked += 1
     assert checked > 100
 
@@ -296,14 +296,16 @@ def test_chance_of_every_finding_is_that_of_its_random_routers_files():
                 assert finding.chance == content["chance"][entry.claim.metric]
                 continue
             if entry.claim.statistic == "sd":
-                assert math.isnan(finding.chance)
+                assert finding.chance is None
                 continue
             try:
                 paths = files_of(chance_of(decider))
-                values = [value_in_file(path, entry.claim) for path in paths]
+                of = {"random_form_precision": "precision"}.get(entry.claim.metric)
+                asked = entry.claim.model_copy(update={"metric": of}) if of else entry.claim
+                values = [value_in_file(path, asked) for path in paths]
                 expected = sum(values) / len(values)
             except (KeyError, ZeroDivisionError):  # not recorded, or not measured
-                assert math.isnan(finding.chance)
+                assert finding.chance is None
                 continue
             assert finding.chance == pytest.approx(expected, abs=1e-12)
             known += 1
@@ -343,12 +345,15 @@ def entry_of(records, name):
 
 
 def test_one_record_with_the_papers_number_makes_raw_embeddings_fail_as_it_says(tmp_path):
+    """Its 1.2% is 1.0 points above chance, which is 0.8% here."""
     raw = NAMED["raw"].under
     records = copied(tmp_path, *raw.values(), seeds=1)
     assert entry_of(records, "raw").at_this_size == "not reproduced"
-    rewrite(records, raw["all"], precision=0.012)
+    rewrite(records, raw["all"], precision=0.008)
+    assert entry_of(records, "raw").at_this_size == "not reproduced"
+    rewrite(records, raw["all"], precision=0.018)
     assert entry_of(records, "raw").at_this_size == "only under all"
-    rewrite(records, raw["others"], precision=0.03)
+    rewrite(records, raw["others"], precision=0.025)
     assert entry_of(records, "raw").at_this_size == "reproduced"
 
 
@@ -457,7 +462,7 @@ def test_a_claim_on_the_spread_needs_two_seeds(tmp_path):
 def test_without_its_random_routers_record_a_finding_has_no_chance(tmp_path):
     raw = NAMED["raw"].under["others"]
     records = copied(tmp_path, raw, seeds=1)
-    assert math.isnan(entry_of(records, "raw").findings[0].chance)
+    assert entry_of(records, "raw").findings[0].chance is None
     records = copied(tmp_path, chance_of(raw), seeds=1)
     rewrite(records, chance_of(raw), precision=0.25)
     assert entry_of(records, "raw").findings[0].chance == 0.25

@@ -8,27 +8,36 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from fcilib.ledger.agreement import STANDARD, Level, Rule, at_chance, paper_interval
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims
 from fcilib.ledger.findings import Finding
-from fcilib.ledger.intervals import interval, spread_interval
-from fcilib.ledger.ledger import decisive, evidence, ledger, sensitive, summary, whole_ledger
+from fcilib.ledger.intervals import Interval, interval, spread_interval, wilson
+from fcilib.ledger.ledger import (
+    Entry,
+    decisive,
+    evidence,
+    ledger,
+    near_borders,
+    sensitive,
+    summary,
+    whole_ledger,
+)
 from fcilib.ledger.verdict import (
     ALTERNATIVES,
     CONTRADICTED,
     HOLDS,
     NOT_HERE,
     OPEN,
-    STANDARD,
     SUBSTANCE,
     VERDICTS,
     Judgement,
     compared,
+    directed,
     judge,
-    zone,
 )
 from fcilib.publish.project import find_project
 from fcilib.study.profiles import PROFILES
@@ -48,7 +57,7 @@ def found(*values, examples=1000, name="raw", chance=0.002, **fields):
     start = {
         "experiment": name, "protocol": "all", "mean": mean, "sd": math.nan, "n": len(values),
         "chance": chance, "agrees": True, "interval": interval(values, examples),
-        "chance_here": chance, "chance_there": 0.002,
+        "level": Level(chance, 0.002),
     }  # fmt: skip
     return Finding(**{**start, **fields})
 
@@ -93,6 +102,7 @@ def test_every_verdict_can_be_reached(it, findings, verdict):
         (found(0.9), "3 seeds (here 1)"),
         (found(0.9, 0.9), "3 seeds (here 2)"),
         (found(0.5), "3 seeds (here 1)"),
+        (replace(GOOD, drift=0.03), "a curve at rest (the last tenth lies 3.0 points from"),
         (replace(GOOD, lacking=("10,000 training steps (here 2,500)",)), "10,000 training steps"),
         (found(0.7, 0.9, 1.0), "a narrower interval of raw"),
     ],
@@ -126,27 +136,32 @@ SHARES = st.floats(0, 1).map(lambda x: round(x, 3))
     ),
     st.lists(st.floats(0, 1), min_size=1, max_size=6),
     st.one_of(st.none(), st.lists(SHARES, min_size=1, max_size=4)),
+    st.sampled_from([0.002, 0.008, 0.06]),
+    st.booleans(),
 )
-@example("equals", 0.012, True, [0.3] * 4, [0.5], None)
+@example("equals", 0.012, True, [0.3] * 4, [0.5], None, 0.002, False)
+@example("equals", 0.003, True, [0.02] * 4, [0.5], None, 0.002, True)
 def test_more_seeds_that_agree_never_turn_a_verdict_to_contradicted(
-    relation, value, directed, values, places, other
+    relation, value, directed, values, places, other, chance, at_chance
 ):
     fields = {"relation": relation}
     if directed and relation == "equals":
         line = {"relation": "at most", "value": 0.35} if value <= 0.35 else None
         line = {"relation": "at least", "value": 0.8} if value >= 0.8 else line
+        line = {"relation": "at chance"} if at_chance and value <= 0.02 else line
         fields["direction"] = line
     it = claim(value, **fields)
-    before = found(*values)
-    agreeing, _ = zone(it, before, STANDARD)
+    before = found(*values, chance=chance)
+    agreeing, _ = it.zone(before.level)
     low, high = max(agreeing.low, 0.0), min(agreeing.high, 1.0)
     if fields.get("direction"):
-        end = fields["direction"]["value"]
+        end = fields["direction"].get("value", chance)
+        assume(value > 0.35 or low <= end)
         low, high = (low, min(high, end)) if value <= 0.35 else (max(low, end), high)
     more = [low + place * (high - low) for place in places]
-    rest = {} if other is None else {"others": [found(*other)]}
+    rest = {} if other is None else {"others": [found(*other, chance=chance)]}
     verdict = judge(it, {"all": [before], **rest}).verdict
-    after = judge(it, {"all": [found(*values, *more)], **rest}).verdict
+    after = judge(it, {"all": [found(*values, *more, chance=chance)], **rest}).verdict
     assert verdict == CONTRADICTED or after != CONTRADICTED
 
 
@@ -218,27 +233,83 @@ def test_a_number_agrees_differs_or_is_too_wide_to_say(values, side):
     assert compared(claim(), found(*values)) is side
 
 
-def test_near_chance_the_distance_from_chance_counts_and_the_margin_is_one_chance_level():
+def test_near_chance_the_distance_from_chance_counts_against_the_error():
     """The paper has 1.2%, six times its chance of 0.2%: two points would let chance agree."""
     it = claim(0.012)
-    ends, margin = zone(it, found(0.002, 0.002, 0.002), STANDARD)
-    assert (ends.low, ends.high, margin) == pytest.approx((0.010, 0.014, 0.002), abs=1e-6)
-    assert it.agrees(0.002)
+    ends, margin = it.zone(Level(0.002, 0.002))
+    assert (ends.low, ends.high) == pytest.approx((0.0065, 0.0215), abs=1e-4)
+    assert margin == pytest.approx(0.0095, abs=1e-4)
     assert compared(it, found(0.002, 0.002, 0.002)) is False
+    assert compared(it, found(0.012, 0.012, 0.012)) is True
     smaller = found(0.018, 0.018, 0.018, chance=0.008)  # a size at which chance is 0.8%
-    ends, margin = zone(it, smaller, STANDARD)
-    assert (ends.low, ends.high) == pytest.approx((0.010, 0.026), abs=1e-6)
     assert compared(it, smaller) is True
+    assert compared(it, found(0.009, 0.009, 0.009, chance=0.008)) is None  # 0.6% to 1.3%
+    assert compared(it, found(*[0.008] * 10, chance=0.008)) is False
 
 
-def test_far_from_chance_or_where_it_is_not_known_the_margin_is_two_points():
-    for finding in (GOOD, replace(GOOD, chance_there=math.nan)):
-        ends, _ = zone(claim(), finding, STANDARD)
-        assert (ends.low, ends.high) == pytest.approx((0.88, 0.92), abs=1e-6)
+def test_what_could_be_chance_agrees_with_no_number_above_it():
+    """6 of 1,000 is 0.3% to 1.3%: it agrees with 0.9%, were not chance as likely."""
+    it = claim(0.009)
+    assert 0.006 in it.zone(Level(0.003, 0.002))[0]
+    assert compared(it, found(0.006, chance=0.003)) is None
+    assert compared(it, found(*[0.006] * 3, chance=0.003)) is True
+
+
+def test_a_number_at_chance_agrees_if_chance_is_held_and_could_have_been_told():
+    """The paper has 0.3%, which 1,000 sequences can't tell from its chance of 0.2%."""
+    it = claim(0.003)
+    assert 0.002 in it.zone(Level(0.002, 0.002))[0]
+    assert compared(it, found(0.002)) is None  # up to 0.7%, more than three times chance
+    assert compared(it, found(0.002, 0.002, 0.002)) is True
+    assert compared(it, found(0.004, 0.004, 0.004)) is None  # 0.2% to 0.7%
+    assert compared(it, found(*[0.005] * 10)) is None  # above chance, within the paper's error
+    assert compared(it, found(0.02, 0.02, 0.02)) is False
+
+
+@pytest.mark.parametrize(
+    ("interval", "answer"),
+    [
+        (Interval(0.001, 0.003), True),
+        (Interval(0.001, 0.006), None),
+        (Interval(0.003, 0.005), False),
+        (Interval(0.0, 0.001), True),  # no better than chance
+    ],
+)
+def test_at_chance_is_no_better_than_chance_with_the_power_to_tell_three_times_as_much(
+    interval, answer
+):
+    assert at_chance(interval, 0.002) is answer
+    it = claim(0.003, direction={"relation": "at chance"})
+    assert directed(it, found(0.002, interval=interval)) is answer
+
+
+def test_three_seeds_of_a_thousand_have_the_power_that_is_demanded_and_one_has_not():
+    """Exactly, by the binomial distribution, with chance of one in 511."""
+    chance = 1 / 511
+
+    def said(examples, share):
+        hits = [x for x in range(60) if at_chance(wilson(x / examples, examples), chance)]
+        ways = (math.comb(examples, x) * share**x * (1 - share) ** (examples - x) for x in hits)
+        return sum(ways)
+
+    assert said(3000, chance) > 0.9
+    assert said(3000, STANDARD.told * chance) < 0.05
+    assert said(1000, chance) < 0.5
+
+
+def test_without_chance_the_margin_is_two_points_and_the_statement_can_not_be_chance():
+    it = claim(chance=False)
+    ends, margin = it.zone(None)
+    assert (ends.low, ends.high, margin) == pytest.approx((0.88, 0.92, 0.02), abs=1e-6)
+    assert compared(it, replace(GOOD, level=None)) is True
+    with pytest.raises(ValueError, match="no chance"):
+        directed(claim(direction={"relation": "at chance"}), replace(GOOD, level=None))
+    with pytest.raises(ValueError, match="no statement"):
+        directed(claim(), GOOD)
 
 
 def test_a_bound_has_one_end_and_a_threshold_no_margin():
-    ends, _ = zone(claim(0.4, relation="at most"), GOOD, STANDARD)
+    ends, _ = claim(0.4, relation="at most", chance=False).zone(None)
     assert (ends.low, ends.high) == (-math.inf, pytest.approx(0.42))
     it = claim(0.4, relation="at most", tolerance=0)
     assert compared(it, found(0.39, 0.39, 0.39)) is None  # 37.3% to 40.8% is on both sides
@@ -321,16 +392,66 @@ def test_claims_that_one_run_decides_are_one_piece_of_evidence(tmp_path):
     assert evidence(entries)[CONTRADICTED] == 1
 
 
-def test_claims_that_are_tied_by_others_are_one_piece_too():
-    sets = {"first": ("a",), "second": ("b",), "third": ("c",), "tie": ("a", "b"), "none": ()}
+def test_claims_are_joined_by_the_records_they_share_and_not_by_names():
+    """Two conditions may share a run, and a condition may have others for another reading."""
 
-    def entries(*names):
-        return {n: SimpleNamespace(judgement=Judgement(OPEN, (), sets[n])) for n in names}
+    def entry(verdict, *files):
+        return SimpleNamespace(judgement=Judgement(verdict), deciding_records=files)
 
-    assert evidence(entries("first", "second", "third"))[OPEN] == 3
-    assert evidence(entries("first", "second", "third", "tie"))[OPEN] == 2
-    assert evidence(entries("tie", "second", "first"))[OPEN] == 1
-    assert evidence(entries("none", "first"))[OPEN] == 2
+    first, second, third = entry(OPEN, "a"), entry(OPEN, "b", "c"), entry(OPEN, "d")
+    tie, none, other = entry(OPEN, "a", "b"), entry(OPEN), entry(HOLDS, "a")
+
+    def pieces(*parts):
+        counts = evidence(dict(enumerate(parts)))
+        return counts[OPEN], counts[HOLDS]
+
+    assert pieces(first, second, third) == (3, 0)
+    assert pieces(first, second, third, tie) == (2, 0)
+    assert pieces(tie, second, first) == (1, 0)
+    assert pieces(none, first, none) == (1, 0)
+    assert pieces(first, other) == (1, 1)
+
+
+def test_the_records_that_decide_are_those_of_the_deciding_conditions_under_every_reading():
+    it = claim(decided_by=["raw", "flow-1"])
+    flow = replace(BAD, experiment="flow-1", records=("y", "z"))
+    raw = [replace(GOOD, records=("x",)), replace(GOOD, protocol="others", records=("x", "w"))]
+    entry = Entry("it", it, (*raw, flow, replace(flow, protocol="others", records=("z",))))
+    assert entry.judgement.deciding == ("flow-1",)
+    assert entry.deciding_records == ("y", "z")
+    both = Entry("it", it, (*raw, replace(flow, mean=0.9, interval=GOOD.interval)))
+    assert both.judgement.deciding == ("raw", "flow-1")
+    assert both.deciding_records == ("x", "w", "y", "z")
+
+
+# Borders.
+
+
+def test_what_lies_near_a_border_of_the_rule_is_found_and_which_border():
+    wide = replace(GOOD, interval=Interval(0.9, 0.94))
+    cases = {
+        "inside": (claim(), GOOD, None),
+        "edge": (claim(), replace(wide, mean=0.918), ["agreement"]),
+        "beyond": (claim(), replace(GOOD, interval=Interval(0.93, 0.94), mean=0.935), None),
+        "barely beyond": (
+            claim(), replace(GOOD, interval=Interval(0.9240, 0.94), mean=0.93), ["agreement"],
+        ),
+        "line": (
+            claim(**SUCCEEDS), replace(LESS, interval=Interval(0.803, 0.86)), ["the statement"],
+        ),
+        "moving": (claim(), replace(GOOD, drift=0.014), ["rest"]),
+        "both": (claim(), replace(wide, mean=0.918, drift=0.008), ["agreement", "rest"]),
+        "far": (claim(), replace(GOOD, drift=0.02), None),
+        "undefined": (claim(undefined="it"), replace(wide, mean=0.918), None),
+    }  # fmt: skip
+    entries = {name: Entry(name, it, (f,)) for name, (it, f, _) in cases.items()}
+    assert near_borders(entries, 0.005) == {n: which for n, (*_, which) in cases.items() if which}
+
+
+def test_half_a_point_turns_no_verdict_that_the_records_give():
+    entries = decisive(whole_ledger(ROOT / "records"))
+    for slack in (-0.005, 0.005):
+        assert not sensitive(entries, Rule(slack=slack))
 
 
 def test_whatever_contradicts_the_paper_had_come_to_rest():
@@ -376,6 +497,9 @@ def test_another_rule_changes_those_verdicts_that_it_names():
 @pytest.mark.parametrize("name", [n for n, it in claims().items() if it.direction])
 def test_the_papers_own_number_is_on_the_side_of_its_statement(name):
     it = claims()[name]
+    if it.direction.value is None:
+        assert claims()["chance-accuracy"].value in paper_interval(it.value, it.decimals)
+        return
     over = it.value - it.direction.value
     assert over <= 0 if it.direction.relation == "at most" else over >= 0
 

@@ -65,11 +65,11 @@ def test_a_run_that_kept_no_scores_has_no_film(study):
 
 MEASURED = pd.DataFrame(
     [
-        ("raw", "all", "none", 0.2, 0.01),
-        ("raw", "others", "none", 0.9, 0.02),
-        ("raw", "all", "learned", 0.4, 0.01),
+        ("raw", "all", "none", 0.2, 0.01, True),
+        ("raw", "others", "none", 0.9, 0.02, False),
+        ("raw", "all", "learned", 0.4, 0.01, False),
     ],
-    columns=["approach", "candidates", "positions", "mean", "chance"],
+    columns=["approach", "candidates", "positions", "mean", "chance", "agrees"],
 ).assign(order="first")
 CHOICES = {"candidates": ["all", "others"], "positions": ["none", "learned"], "order": ["first"]}
 

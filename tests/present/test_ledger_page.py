@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +12,20 @@ import yaml
 from bs4 import BeautifulSoup
 
 from fcilib.ledger import catalogue
+from fcilib.ledger.agreement import STANDARD
 from fcilib.ledger.claims import claims
-from fcilib.ledger.ledger import decisive, evidence, summary, whole_ledger
-from fcilib.ledger.verdict import ALTERNATIVES, STANDARD, VERDICTS
+from fcilib.ledger.ledger import (
+    decisive,
+    evidence,
+    near_borders,
+    sensitive,
+    summary,
+    whole_ledger,
+)
+from fcilib.ledger.verdict import ALTERNATIVES, VERDICTS
 from fcilib.present import ledger_page
 from fcilib.present.ledger_files import ledger_csv, ledger_json
-from fcilib.present.ledger_rule import EXAMPLES, rule_page
+from fcilib.present.ledger_rule import EXAMPLES, NEAR, rule_page
 from fcilib.publish.project import find_project
 
 ROOT = find_project(Path(__file__).parent).root
@@ -103,6 +112,27 @@ def test_the_rule_is_stated_with_its_numbers_three_examples_and_other_rules(entr
     for name in EXAMPLES:
         assert f"The verdict is *{decided[name].judgement.verdict}*" in text
     assert all(f"If {rule.name}:" in text for rule in ALTERNATIVES)
+
+
+def test_the_rule_names_the_papers_own_error_and_what_chance_takes(entries):
+    text = re.sub(r"\s+", " ", rule_page(decisive(entries)))
+    assert f"one seed and {STANDARD.paper_examples:,} test sequences" in text
+    assert f"leaves out {STANDARD.told:g} times chance" in text
+    assert f"no more than {100 * STANDARD.at_rest:g} point above or below" in text
+    assert f"farther than {STANDARD.widest:g} margins" in text
+    without = re.findall(r"#([\w-]+)", text.partition("Random picks give no number for")[2])
+    assert without[:2] == [name for name, it in claims().items() if not it.chance]
+
+
+def test_the_page_names_what_lies_near_a_border_and_what_would_turn(entries):
+    decided = decisive(entries)
+    text = rule_page(decided).partition("**Near a border.**")[2]
+    said, _, turned = text.partition("Verdicts that change with them:")
+    near = near_borders(decided, NEAR)
+    assert re.findall(r'href="#([\w-]+)"', said) == list(near)
+    assert f"for {len(near)} of the {len(claims())} claims" in re.sub(r"\s+", " ", said)
+    moved = [sensitive(decided, replace(STANDARD, slack=by)) for by in (-NEAR, NEAR)]
+    assert re.findall(r'href="#([\w-]+)"', turned) == list(dict.fromkeys([*moved[0], *moved[1]]))
 
 
 def test_every_part_of_the_page_is_written(entries, tmp_path):

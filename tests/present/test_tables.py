@@ -35,7 +35,7 @@ def test_comparison_table_and_figure(results):
     assert axes.get_xlabel() == "routing precision (%)"
     assert _legend(figure) == [
         "paper", "measured ± s.d., “others”", "measured ± s.d., “all”", "chance",
-        "agree within 2 points or 2 s.d.", "differ",
+        "agree within the margin", "differ",
     ]  # fmt: skip
     # Two lines a row, the last protocol's above: from the paper's number to ours.
     lines = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]

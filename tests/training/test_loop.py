@@ -279,6 +279,16 @@ def test_on_a_cpu_a_run_needs_no_mode_that_names_devices(monkeypatch):
     assert not train(experiment(Embedding(), epochs=1)).captured
 
 
+def test_products_are_bf16_where_that_is_asked_for_whatever_else_torch_would_take(request):
+    """Its default differs between devices: half precision on a GPU."""
+    request.addfinalizer(lambda: torch.set_autocast_dtype("cpu", torch.bfloat16))
+    torch.set_autocast_dtype("cpu", torch.float16)
+    x = torch.ones(2, 2)
+    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        with training.autocast(Training(precision=precision), "cpu"):
+            assert (x @ x).dtype is dtype
+
+
 def test_bf16_runs_and_is_close():
     full = train(experiment())
     half = train(experiment(precision="bf16"))

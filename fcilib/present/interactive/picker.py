@@ -20,8 +20,8 @@ def picker(
 
     Args:
         name: the figure's id on its page.
-        measured: a row per protocol: `approach`, `mean`, its `chance` level, and a column per
-            choice with the name of what was chosen.
+        measured: a row per protocol: `approach`, `mean`, its `chance` level, whether it `agrees`
+            with the claim, and a column per choice with the name of what was chosen.
         choices: the names that each choice can take, the centre's first.
         claims: what the paper says of each approach.
 
@@ -33,10 +33,10 @@ def picker(
         part = measured[measured.approach == approach]
         varied = {c: [n for n in names if n in set(part[c])] for c, names in choices.items()}
         varied = {c: names for c, names in varied.items() if len(names) > 1}
-        rows: dict[tuple[int, ...], tuple[float, float]] = {}
+        rows: dict[tuple[int, ...], tuple[float, float, bool]] = {}
         for _, row in part.iterrows():
             options = tuple(names.index(row[c]) for c, names in varied.items())
-            found = row["mean"], row["chance"]
+            found = row["mean"], row["chance"], bool(row["agrees"])
             if rows.setdefault(options, found) != found:
                 raise ValueError(f"measured: {approach} has two numbers for one protocol")
         if (0,) * len(varied) not in rows:
@@ -48,9 +48,9 @@ def picker(
                     "options": options,
                     "mean": round(mean, 6),
                     "chance": round(chance, 6),
-                    "agrees": claim.agrees(mean),
+                    "agrees": agrees,
                 }
-                for options, (mean, chance) in rows.items()
+                for options, (mean, chance, agrees) in rows.items()
             ],
             "paper": claim.value,
             "claim": f"paper {claim}",
