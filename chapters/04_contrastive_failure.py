@@ -81,11 +81,11 @@ from fcilib.study.notation import percent, spread, texts
 #
 # InfoNCE pulls the query's vector towards that of its own evidence, and pushes it away from the evidence of the other
 # sequences in the batch {cite:p}`oord2018infonce`. Pretraining takes as many epochs as training. Then the router is
-# trained on the vectors as they are (*frozen*), or together with them (*fine-tuned*). Raw embeddings, which skip the
-# pretraining, are the paper's baseline.
+# trained on the vectors as they are (*frozen*), or together with them (*fine-tuned*). *Raw embeddings*, a vector for each
+# token plus one for its position, skip the pretraining; they are the paper's baseline.
 #
-# The router may pick any position, the query's own included (`"all"`, the paper's literal text), or any but the
-# query's (`"others"`).
+# The router may pick any position, the query's own included (`"all"`, as the paper's equations read), or any but the
+# query's (`"others"`). *Precision* is the share of sequences in which it picks the evidence.
 
 
 # %%
@@ -120,16 +120,15 @@ for c, summary in precision.items():
     glue(f"picked_query, {c}", picks, display=False)
 
 # %% [markdown]
-# **Contrastive embeddings route.** With the query excluded, frozen ones reach
-# {glue:text}`contrastive, frozen, others` and fine-tuned ones {glue:text}`contrastive, fine-tuned, others`. Raw
-# embeddings reach {glue:text}`raw embeddings, others`, and a router that picks at random
-# {glue:text}`random router, others`.
+# **Contrastive embeddings route.** With the query excluded, frozen ones reach {glue:text}`contrastive, frozen, others` and
+# fine-tuned ones {glue:text}`contrastive, fine-tuned, others`. Raw embeddings reach {glue:text}`raw embeddings, others`, and
+# a router that picks at random {glue:text}`random router, others`.
 #
 # **With the query among the candidates, the frozen ones fall** to {glue:text}`contrastive, frozen, all`. In
 # {glue:text}`picked_query, all` of the sequences the router picks the query itself: pretraining has made query and
-# evidence nearly alike, and a router on frozen vectors cannot always tell them apart. Unlike in
-# [chapter 1](01_phase_transition.ipynb) the two hardly ever tie exactly, and how a tie is counted does not matter.
-# Fine-tuning mends it ({glue:text}`contrastive, fine-tuned, all`).
+# evidence nearly alike, and a router on frozen vectors cannot always tell them apart. Fine-tuning mends it
+# ({glue:text}`contrastive, fine-tuned, all`). How a tie is counted does not matter here: unlike in
+# [chapter 1](01_phase_transition.ipynb), the two hardly ever tie exactly.
 
 # %% [markdown]
 # ## What if the projections are pretrained, and not the embeddings?
@@ -137,8 +136,8 @@ for c, summary in precision.items():
 # The paper also says that contrastive pretraining "only trains projections on unmodified representations". The
 # projections may be the router's own, $W_q$ and $W_k$. Here those two matrices are pretrained with InfoNCE on raw
 # embeddings and never change again. In the usual training that follows, the embeddings learn, or they stay as they
-# were drawn. In the second case all that can still change what the router sees are the gains and offsets of the
-# LayerNorm in front of it, which the losses of routing and of answering both train. One seed.
+# were drawn. In the second case the router's input can still change a little: the LayerNorm in front of it has gains and
+# offsets, which both losses train. One seed.
 
 # %%
 VECTORS = {
@@ -188,26 +187,27 @@ for c, summary in by_projection.items():
 glue("picks query", percent(picked.iloc[-1]), display=False)
 
 # %% [markdown]
-# **Pretrained projections route, too.** On embeddings that nothing ever trains they reach
-# {glue:text}`embeddings as drawn, others` if the query is excluded.
+# **Pretrained projections route, too.** On embeddings that nothing ever trains they reach {glue:text}`embeddings as drawn, others` if the
+# query is excluded.
 #
-# **With the query among the candidates they fail**, at {glue:text}`embeddings as drawn, all`. In
-# {glue:text}`picks query` of the sequences the router picks the query itself: a vector matches itself best, and fixed
-# projections cannot learn to prefer the evidence. If the embeddings are trained afterwards, part of that is undone
-# ({glue:text}`embeddings trained afterwards, all`). Of all readings that we ran, the fixed one comes nearest to the
-# paper's 1.6%. It fails because the query matches itself, and not because the match is missing from the vectors.
+# **With the query among the candidates they fail**, at {glue:text}`embeddings as drawn, all`. In {glue:text}`picks query` of the sequences
+# the router picks the query itself: a vector matches itself best, and fixed projections cannot learn to prefer the evidence.
+# If the embeddings are trained afterwards, part of that is undone ({glue:text}`embeddings trained afterwards, all`).
+#
+# Of all readings that we ran, the fixed one comes nearest to the paper's 1.6%. It fails because the query matches itself,
+# and not because the match is missing from the vectors.
 
 # %% [markdown]
 # ## Which step of attention counts?
 #
-# Here one layer of attention loses a step, or two of them:
+# We take one step of attention away, and see what is left:
 #
 # * *no comparison*: each key has a score of its own, so that the weights are the same for every query;
 # * *uniform weights*: all weights are equal, so that there is neither a comparison nor anything to normalise;
 # * *no aggregation*: the weights are not used, and each token keeps its own value.
 #
 # A Transformer layer adds what attention writes to the token's own vector, the *residual*. In the lower line of
-# each row the residual is left out (`residual=False`), so that the router sees only what attention wrote.
+# each row of the figure the residual is left out (`residual=False`), so that the router sees only what attention wrote.
 
 # %%
 others = experiments["others"]
@@ -259,10 +259,11 @@ for p, summary in stepwise.items():
 # all three ({glue:text}`all three steps, with the residual`). The residual carries the token, and the token is the match.
 #
 # **Without the residual, each token needs a vector of its own.** Aggregation, the step that the paper singles out, is
-# not what gives it one: without aggregation the router reaches {glue:text}`no aggregation, what attention writes`. A
-# token's own value is a raw embedding seen through one more map. If the weights are uniform, or the same for every
-# query, then every token is written the same vector. All positions tie, and precision is one in the number of
-# candidates, {glue:text}`uniform weights, what attention writes`, whatever is trained (a random router:
+# not what gives it one: without aggregation the router reaches {glue:text}`no aggregation, what attention writes`. A token's own value is a
+# raw embedding seen through one more map.
+#
+# If the weights are uniform, or the same for every query, then every token is written the same vector. All positions tie.
+# Precision is one in the number of candidates, {glue:text}`uniform weights, what attention writes`, whatever is trained (a random router, measured:
 # {glue:text}`random router, what attention writes`).
 
 # %% [markdown]
@@ -270,9 +271,11 @@ for p, summary in stepwise.items():
 #
 # The paper says "The match result must become part of the representation" (§4.4). If so, a linear classifier could
 # read it off {cite:p}`alain2017probes`. Such a *probe* is asked whether position $j$ is the evidence. It sees the vector
-# $x_j$ alone, or $x_q$ and $x_j$ side by side, or the products of their entries. The counterexamples are the same
-# positions in other sequences, so that chance is one half. The last column measures chance, between two classes neither
-# of which is the evidence. A probe is fitted on half of the held-out sequences, and its own noise is a few points.
+# $x_j$ alone, or $x_q$ and $x_j$ side by side, or the products of their entries.
+#
+# The counterexamples are the same positions in other sequences, so that guessing is right in half of the cases. The last
+# column measures that, between two classes neither of which is the evidence. A probe is fitted on half of the held-out
+# sequences, and its own noise is a few points.
 
 # %%
 untrained = study.sizes.training.model_copy(update={"epochs": 0})
@@ -336,14 +339,12 @@ for column in PROBES:
 
 # %% [markdown]
 # **The match cannot be read off the evidence's vector.** Behind one layer of attention the probe is right in
-# {glue:text}`match_in_evidence attention, 1 layer` of the cases (chance:
-# {glue:text}`match_by_chance attention, 1 layer`). With the two vectors side by side it is right in
-# {glue:text}`match_in_pair attention, 1 layer`; no row of that column is far enough from one half to mean anything.
+# {glue:text}`match_in_evidence attention, 1 layer` of the cases (chance: {glue:text}`match_by_chance attention, 1 layer`). With the two vectors side by
+# side it is right in {glue:text}`match_in_pair attention, 1 layer`. No row of that column is far enough from one half to mean anything.
 #
-# **The match is in the products of the two vectors.** There the probe is right in
-# {glue:text}`match_in_product attention, 1 layer` of the cases behind attention, and in
-# {glue:text}`match_in_product raw embeddings` on raw embeddings. Attention need not even be trained for it
-# ({glue:text}`match_in_product attention, untrained`). A router that multiplies the two vectors finds the match there.
+# **The match is in the products of the two vectors.** There the probe is right in {glue:text}`match_in_product attention, 1 layer` of
+# the cases behind attention, and in {glue:text}`match_in_product raw embeddings` on raw embeddings. Attention need not even be trained
+# for it ({glue:text}`match_in_product attention, untrained`). A router that multiplies the two vectors finds the match there.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -403,9 +404,8 @@ closing.close(
 #   its own for each token.
 # * **What the probe did not ask.** The paper's worked example has the match in the *query's* vector ("encodes … that
 #   position 350 matched its content"). Whether $x_q$ tells where $a$ lies was not tested here; routing does not need it.
-# * **The task.** All this is about matching a token that stands twice. Where context decides which of several
-#   equal tokens is meant, something has to write the context into the vectors. [Chapter 9](09_context_ladder.ipynb) has
-#   such tasks.
+# * **The task.** All this is about a token that stands twice. Where context decides which of several equal tokens is meant,
+#   something has to write the context into the vectors. [Chapter 9](09_context_ladder.ipynb) has such tasks.
 #
 # The pretraining and the probe, in full:
 

@@ -314,7 +314,8 @@ for name, value in here.times.items():
 # {glue:text}`times reference (unbind)` times. The arithmetic alone would take {glue:text}`times arithmetic limit` of the
 # compiled scan's time. Freed memory stays in the process here, as it does in training. To measure your own machine:
 # `fci bench scan`, and `fci bench block` for a whole Mamba block.
-#
+
+# %% [markdown]
 # ### On a GPU
 #
 # The `triton` scan runs on a GPU. Its times were taken once, on an {glue:text}`our card`, and are read from
@@ -322,15 +323,6 @@ for name, value in here.times.items():
 # {glue:text}`their card`. *As a graph* leaves out what it costs the host to launch each kernel, as training does. These are
 # times of an earlier version. Since then the walk along long sequences has been cut into segments that run at the same
 # time, which has not been timed as a whole.
-
-# %% [markdown]
-# ### On a GPU
-#
-# The `triton` scan runs on a GPU. Its times below were taken once, and are read from `records/gpu/scan.jsonl` whatever
-# device this chapter runs on. Ours ran on an {glue:text}`our card`; the last columns are the official CUDA kernel's, on an
-# {glue:text}`their card`. *As a graph* is without what it costs the host to launch each kernel: training runs its whole
-# step so. Since then the walk along long sequences
-# has been cut into segments that run at the same time. That version has not been timed as a whole.
 
 # %% tags=["hide-input"]
 on_cards = pd.DataFrame(gpu_scan.recorded())

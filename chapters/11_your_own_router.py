@@ -48,16 +48,16 @@ banner(study)
 # %% [markdown]
 # ## Twelve lines
 #
-# The paper's router scores a pair of tokens by a product, $x_q^\top W_q^\top W_k\, x_j$. Ours asks how far apart they
-# are, after one learned map $W$: the nearest token is the one to pick.
+# The paper's router scores a pair of tokens by a product, $x_q^\top W_q^\top W_k\, x_j$, where $x_q$ is the vector of the
+# query. Ours asks how far apart the two vectors are, after one learned map $W$. The nearest token is the one to pick.
 #
 # $$
 # s_{qj} = -\lVert W x_q - W x_j \rVert^2
 # $$
 #
 # A router is two classes. The first describes it: a name of its own (`kind`), whatever can be varied as fields, and
-# `build`. It has fields already, from `RouterSpec`: who is a candidate (`candidates`), how many are picked (`k`), how
-# many tokens after each pick are taken along (`neighbours`). The second is a PyTorch module that turns vectors
+# `build`. From `RouterSpec` it has three fields already: which positions may be picked (`candidates`), how many are picked
+# (`k`), and how many tokens after each pick are taken along (`neighbours`). The second is a PyTorch module that turns vectors
 # `x (B, L, d)` and the queries' positions `(B,)` into the queries' scores `(B, L)`. Losses, picking, metrics and
 # records are not its business.
 
@@ -92,8 +92,8 @@ class MetricScores(RouterModule):
 # ## Does it do what we mean?
 #
 # Two checks cost nothing before anything is trained. Is the nearest token the one that we hid? We make two random vectors
-# alike; such a router has to find the second by the first, trained or not. And is the gradient that of the formula?
-# PyTorch compares it with finite differences.
+# alike; such a router has to find the second by the first, trained or not. Is the gradient that of the formula? PyTorch
+# compares it with finite differences.
 
 # %%
 torch.manual_seed(0)
@@ -110,10 +110,10 @@ print("the nearest is the one we hid, and the gradient is right")
 # %% [markdown]
 # ## On the bench
 #
-# An experiment names its parts, and sizes come from the profile. There are two representations: embeddings, in which no
-# token knows of another, and one layer of attention. There are two sets of candidates: all tokens, with the query among
-# them, as the paper's text has it, and all others. Chance is measured and not computed: `chance_of` gives the same
-# experiment with a router that draws its scores at random.
+# An experiment names its parts, and sizes come from the profile. We try two representations: embeddings, in which no token
+# knows of another, and one layer of attention. We try two sets of candidates: all tokens, the query included, as the paper's
+# text has it ("all"), and all others ("others"). Chance is measured and not computed: `chance_of` gives the same experiment
+# with a router that draws its scores at random.
 #
 # Our records go into a folder of their own, `own`, so that those of the paper's claims stay what they are.
 
@@ -179,14 +179,14 @@ for name, row in rows.items():
         glue(text, row[column], display=False)
 
 # %% [markdown]
-# **Without the query among the candidates it routes.** The evidence is the nearest token in
-# {glue:text}`precision metric, embeddings, others` of the sequences on embeddings, and in
-# {glue:text}`precision metric, attention, others` on attention.
+# **Without the query among the candidates it routes.** The evidence, the token to be picked, is the nearest in
+# {glue:text}`precision metric, embeddings, others` of the sequences on embeddings, and in {glue:text}`precision metric, attention, others` on
+# attention.
 #
 # **With the query among them it can't.** It drops to {glue:text}`precision metric, embeddings, all` on embeddings: nothing is
 # nearer to the query than the query itself, at distance zero, whatever $W$ is. The evidence is still among the k nearest,
-# in {glue:text}`among k metric, embeddings, all`. The same router is far above chance or at nothing, depending on who may be
-# picked and on what is counted. A product has no such blind spot, since its $W_q$ and $W_k$ can differ.
+# in {glue:text}`among k metric, embeddings, all`. The same router is far above chance or at nothing, depending on which positions may
+# be picked and on what is counted. A product has no such blind spot, since its $W_q$ and $W_k$ can differ.
 
 # %% [markdown]
 # ## In the landscape
