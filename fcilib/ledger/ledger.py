@@ -13,7 +13,7 @@ from fcilib.ledger.agreement import STANDARD, Rule, reproduction
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims
 from fcilib.ledger.findings import Finding, Reader
-from fcilib.ledger.verdict import NOT_HERE, VERDICTS, Judgement, compared, directed, judge
+from fcilib.ledger.verdict import NOT_HERE, VERDICTS, Judgement, at_rest, compared, directed, judge
 from fcilib.study.notation import finite
 from fcilib.study.profiles import PROFILES, Profile
 from fcilib.training.records import Records
@@ -184,7 +184,7 @@ def near_borders(entries: Mapping[str, Entry], slack: float) -> dict[str, list[s
 BORDERS: Mapping[str, Callable[[Claim, Finding, Rule], Any]] = {
     "agreement": compared,
     "the statement": lambda claim, f, rule: claim.direction and directed(claim, f, rule),
-    "rest": lambda claim, f, rule: f.drift <= rule.at_rest + rule.slack,
+    "rest": lambda claim, f, rule: at_rest(f, rule),
 }
 """What may lie near a border, by the border's name."""
 

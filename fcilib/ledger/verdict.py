@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fcilib.ledger.agreement import STANDARD, Rule, at_chance, ends
+from fcilib.ledger.agreement import ROUNDING, STANDARD, Rule, at_chance, ends
 from fcilib.ledger.catalogue import ONLY
 from fcilib.ledger.claims import Claim
 from fcilib.ledger.findings import Finding
@@ -46,8 +46,13 @@ class Judgement:
 
 def is_fair(finding: Finding, rule: Rule) -> bool:
     """True if a trial has the paper's sizes and steps, curves at rest, and seeds enough."""
-    rests = finding.drift <= rule.at_rest + rule.slack
-    return rests and not finding.lacking and (finding.n >= rule.seeds or not finding.draws)
+    enough = finding.n >= rule.seeds or not finding.draws
+    return enough and at_rest(finding, rule) and not finding.lacking
+
+
+def at_rest(finding: Finding, rule: Rule = STANDARD) -> bool:
+    """True if the curve of every seed is at rest, or there is none."""
+    return finding.drift <= rule.at_rest + rule.slack + ROUNDING
 
 
 def compared(claim: Claim, finding: Finding, rule: Rule = STANDARD) -> bool | None:
@@ -163,8 +168,9 @@ def _missing(claim: Claim, parts: Mapping[str, Sequence[Finding]], rule: Rule) -
         missing += [f"runs of {', '.join(absent)}{under}"] if absent else []
     findings = [f for part in parts.values() for f in part]
     missing += dict.fromkeys(text for f in findings for text in f.lacking)
-    drift = max((f.drift for f in findings), default=0.0)
-    if drift > rule.at_rest + rule.slack:
+    moving = [f.drift for f in findings if not at_rest(f, rule)]
+    if moving:
+        drift = max(moving)
         text = f"the last tenth lies {100 * drift:.1f} points from the tenth before it"
         missing.append(f"a curve at rest ({text})")
     few = [f.n for f in findings if f.draws and f.n < rule.seeds]

@@ -71,7 +71,7 @@ class Project:
 
         Raises PipelineError where a number is followed by what no chapter's name may hold.
         """
-        files = sorted((self.root / "chapters").glob("[0-9]*.py"))
+        files = sorted((self.root / "chapters").glob("[0-9]*.[pP][yY]"))
         for path in files:
             if not CHAPTER_FILE.fullmatch(path.name):
                 raise PipelineError(

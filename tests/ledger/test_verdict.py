@@ -35,6 +35,7 @@ from fcilib.ledger.verdict import (
     SUBSTANCE,
     VERDICTS,
     Judgement,
+    at_rest,
     compared,
     directed,
     judge,
@@ -425,6 +426,13 @@ def test_the_records_that_decide_are_those_of_the_deciding_conditions_under_ever
 
 
 # Borders.
+
+
+def test_a_curve_that_moves_by_a_point_is_at_rest_as_numbers_are_written():
+    assert 0.3 - 0.29 > STANDARD.at_rest
+    assert at_rest(replace(GOOD, drift=0.3 - 0.29))
+    assert not at_rest(replace(GOOD, drift=0.0101))
+    assert judge(claim(), {"all": [replace(GOOD, drift=0.3 - 0.29)]}).verdict == HOLDS
 
 
 def test_what_lies_near_a_border_of_the_rule_is_found_and_which_border():

@@ -377,6 +377,12 @@ def test_a_numbered_file_that_can_be_no_chapter_is_refused(project: Project, nam
         project.chapters()
 
 
+def test_so_is_one_with_an_ending_in_capitals(project: Project) -> None:
+    (project.root / "chapters" / "06_a.PY").write_text("")
+    with pytest.raises(PipelineError, match=r"chapters/06_a\.PY: a chapter's name is"):
+        project.chapters()
+
+
 def test_a_file_elsewhere_that_has_a_chapters_name_is_none(project: Project) -> None:
     source = add(project, NOISY).source
     other = project.root / "mine" / source.name

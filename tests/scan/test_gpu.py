@@ -113,9 +113,20 @@ def test_slices_of_one_projection(reverse):
     cases.assert_same(found, expected, tolerance=1e-6)
 
 
+@BOTH_WAYS
+@pytest.mark.parametrize("shape", [(2, 4097, 70, 16), (4, 500, 1100, 5)], ids=cases.scan_id)
+def test_slabs(shape, reverse, backend, monkeypatch):
+    """A long sequence, which is cut into spans, and short ones, with little memory to go back."""
+    monkeypatch.setattr(backend, "SLAB_BYTES", 1 << 20)
+    expected = cases.results(draw(*shape), "reference", reverse=reverse)
+    found = cases.results(draw(*shape, dtype=torch.float32), "triton", reverse=reverse)
+    cases.assert_same(found, expected, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(8, 777, 1000, 16), (1, 8192, 64, 16)], ids=cases.scan_id)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_results_repeat_bit_for_bit(dtype):
-    first, second = (cases.results(draw(8, 777, 1000, 16, dtype=dtype), "triton") for _ in range(2))
+def test_results_repeat_bit_for_bit(dtype, shape):
+    first, second = (cases.results(draw(*shape, dtype=dtype), "triton") for _ in range(2))
     cases.assert_equal(second, first)
 
 

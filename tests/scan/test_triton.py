@@ -8,10 +8,12 @@ checked here runs in a process of its own: `check_*` are its tests, collected on
 It says nothing about a GPU: that is `test_triton_compile.py` and `test_gpu.py`.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import cases
 import numpy as np
@@ -26,7 +28,8 @@ pytestmark = pytest.mark.skipif(
     find_spec("triton") is None, reason="triton is not installed: pip install 'fcilib[cuda]'"
 )
 
-# B, L, d, N: small, for the interpreter is slow. Lengths around a chunk (8), past a segment (64),
+SEGMENT = 16  # steps; 64 on a card
+# B, L, d, N: small, for the interpreter is slow. Lengths around a chunk (8), past a segment,
 # widths around the blocks (8, 32, 64)
 SHAPES = [
     (1, 1, 1, 1),
@@ -34,9 +37,9 @@ SHAPES = [
     (2, 8, 8, 3),
     (1, 17, 9, 2),
     (1, 7, 4, 16),
-    (1, 67, 2, 2),
+    (1, 19, 2, 2),
 ]
-WIDE_SHAPES = [(2, 9, 66, 2), (1, 66, 3, 1)]
+WIDE_SHAPES = [(2, 9, 66, 2), (1, 18, 3, 1)]
 CONV_SHAPES = [(1, 1, 1, 4), (2, 3, 5, 4), (1, 33, 66, 3), (2, 40, 3, 1), (1, 2, 3, 7)]
 CLOSE = 2e-6  # of the largest entry
 
@@ -61,9 +64,79 @@ def quiet():
         yield
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Functions called by kernels prepare the interpreter once per launch, not at every call."""
+    if "TRITON_INTERPRET" not in os.environ:
+        return
+    from triton.runtime import interpreter
+
+    prepare, launch = interpreter._patch_lang, interpreter.GridExecutor.__call__
+    done = {}
+
+    def prepare_once(function):
+        module = id(function.__globals__)
+        if module not in done:
+            done[module] = prepare(function)
+        return done[module]
+
+    def launched(executor, *arguments, **options):
+        done.clear()
+        return launch(executor, *arguments, **options)
+
+    monkeypatch.setattr(interpreter, "_patch_lang", prepare_once)
+    monkeypatch.setattr(interpreter.GridExecutor, "__call__", launched)
+
+
+@pytest.fixture(autouse=True)
+def in_bounds(monkeypatch):
+    """Fails a launch that reads or writes outside of the memory of the tensors it was given.
+
+    A GPU may let this pass, for beside a tensor there mostly is another.
+    """
+    if "TRITON_INTERPRET" not in os.environ:
+        return
+    from triton.runtime import interpreter
+
+    first, after = np.array([0], np.uint64), np.array([0], np.uint64)  # byte of each tensor
+    taken = interpreter.GridExecutor._init_args_hst
+
+    def take(executor, arguments, options):
+        nonlocal first, after
+        memory = {
+            (tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes())
+            for tensor in arguments
+            if isinstance(tensor, torch.Tensor)
+        }
+        first = np.array(sorted(begin for begin, _ in memory), np.uint64)
+        after = np.array(sorted(begin + size for begin, size in memory), np.uint64)
+        return taken(executor, arguments, options)
+
+    monkeypatch.setattr(interpreter.GridExecutor, "_init_args_hst", take)
+
+    def watched(name, mask_at):
+        access = getattr(interpreter.InterpreterBuilder, name)
+
+        def checked(builder, pointers, *arguments):
+            at = pointers.data[arguments[mask_at].data.astype(bool)].astype(np.uint64)
+            size = np.uint64(pointers.get_element_ty().primitive_bitwidth // 8)
+            place = np.searchsorted(first, at, side="right") - 1
+            inside = (place >= 0) & (at + size <= after[place])
+            assert inside.all(), f"{name}: {np.count_nonzero(~inside)} addresses out of bounds"
+            return access(builder, pointers, *arguments)
+
+        monkeypatch.setattr(interpreter.InterpreterBuilder, name, checked)
+
+    watched("create_masked_load", 0)
+    watched("create_masked_store", 1)
+
+
 @pytest.fixture
 def backend(monkeypatch):
-    """The back end, with memory full of NaN: what is not written, or read too early, shows."""
+    """The back end, with memory full of NaN: what is not written, or read too early, shows.
+
+    Its segments are short, so that short sequences have several.
+    """
     from fcilib.scan.cuda import triton_convolution, triton_scan
 
     def empty(shape, like, dtype=torch.float32):
@@ -71,7 +144,27 @@ def backend(monkeypatch):
 
     monkeypatch.setattr(triton_scan, "empty", empty)
     monkeypatch.setattr(triton_convolution, "empty", empty)
+    monkeypatch.setattr(triton_scan, "SEGMENT", SEGMENT)
     return triton_scan
+
+
+def cut(backend, patch, spans, slab_bytes=1 << 28):
+    """From here on short sequences are cut too, into about so many spans of 8 steps or more."""
+    patch.setattr(backend, "SEGMENT", 8)
+    patch.setattr(backend, "LONG", 1)
+    patch.setattr(backend, "AIM", spans)
+    patch.setattr(backend, "SLAB_BYTES", slab_bytes)
+    patch.setattr(backend, "JOIN", (2, 128))  # spans read at a time
+    patch.setattr(backend, "ADDED", 2)  # sums over more than this go by groups
+
+
+def from_a_state(shape, dtype, backend, **options):
+    """Results with an initial state as well."""
+    B, _, d, N = shape
+    state = torch.linspace(-1, 1, B * d * N, dtype=torch.float64).bfloat16().to(dtype)
+    inputs = cases.draw(*shape, dtype=dtype)
+    inputs["initial_state"] = state.view(B, d, N).requires_grad_()
+    return cases.results(inputs, backend, **options)
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
@@ -93,29 +186,112 @@ def check_wide_blocks(shape, reverse, backend, monkeypatch):
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@pytest.mark.parametrize("shape", [(2, 3, 5, 2), (1, 17, 9, 2), (1, 67, 2, 2)], ids=cases.scan_id)
+@pytest.mark.parametrize("shape", [(2, 3, 5, 2), (1, 17, 9, 2)], ids=cases.scan_id)
 def check_a_scan_from_an_initial_state(shape, reverse, backend):
-    def with_state(dtype):
-        inputs = cases.draw(*shape, dtype=dtype)
-        B, _, d, N = shape
-        drawn = torch.linspace(-1, 1, B * d * N, dtype=torch.float64).bfloat16().to(dtype)
-        return inputs | {"initial_state": drawn.view(B, d, N).requires_grad_()}
+    expected = from_a_state(shape, torch.float64, "reference", reverse=reverse)
+    found = from_a_state(shape, torch.float32, "triton", reverse=reverse)
+    cases.assert_same(found, expected, CLOSE)
 
-    found, expected = [], []
-    for values, dtype, name in (
-        (found, torch.float32, "triton"),
-        (expected, torch.float64, "reference"),
-    ):
-        inputs = with_state(dtype)
-        y, last = selective_scan(
-            **inputs, delta_softplus=True, return_last_state=True, reverse=reverse, backend=name
-        )
-        loss = y.square().sum() + (3 * last).sum()
-        values += [y, last, *torch.autograd.grad(loss, list(inputs.values()))]
-    names = ["y", "h", *with_state(torch.float32)]
-    cases.assert_same(
-        dict(zip(names, found, strict=True)), dict(zip(names, expected, strict=True)), CLOSE
+
+# B, L, d, N; spans that are asked for; bytes of a slab; steps of a span, spans and slabs it gives
+ALL = 1 << 28
+CUT = [
+    ((1, 7, 2, 1), 9, ALL, (7, 1, 1)),  # one step less than a segment, as many, one more
+    ((1, 8, 2, 1), 9, ALL, (8, 1, 1)),
+    ((2, 9, 2, 2), 9, ALL, (8, 2, 1)),
+    ((1, 15, 9, 1), 9, ALL, (8, 2, 1)),  # and of the second one; two blocks of channels
+    ((1, 16, 2, 1), 9, ALL, (8, 2, 1)),
+    ((1, 17, 2, 3), 9, 1, (8, 3, 3)),  # as many slabs as spans
+    ((1, 33, 2, 1), 3, ALL, (16, 3, 1)),  # two segments in a span, the last one cut
+    ((1, 34, 2, 1), 9, 200, (8, 5, 3)),  # many spans, two in a slab
+    ((2, 12, 2, 1), 0, 1, (12, 1, 2)),  # slabs of a sequence that is not cut
+]
+WAYS = [(case, reverse) for case in CUT[:-3] for reverse in (False, True)]
+WAYS += [(case, bool(k % 2)) for k, case in enumerate(CUT[-3:])]
+
+
+@pytest.mark.parametrize(("case", "reverse"), WAYS, ids=str)
+def check_spans_and_slabs(case, reverse, backend, monkeypatch):
+    """A sequence that is cut: with an initial state, a gradient of the last, and every option."""
+    (batch, length, width, states), spans, slab_bytes, expected = case
+    cut(backend, monkeypatch, spans * batch, slab_bytes)
+    if not spans:
+        monkeypatch.setattr(backend, "LONG", length + 1)
+    span = backend._span(batch, length, width)
+    slabs = backend._slabs(batch, length, width, states, span if spans else 8)
+    assert (min(span, length), -(-length // span), len(slabs)) == expected
+    wanted = from_a_state(case[0], torch.float64, "reference", reverse=reverse)
+    found = from_a_state(case[0], torch.float32, "triton", reverse=reverse)
+    cases.assert_same(found, wanted, CLOSE)
+
+
+def check_spans_of_wide_blocks(backend, monkeypatch):
+    """And no gate, no initial state, no gradient of the last one."""
+    cut(backend, monkeypatch, spans=9)
+    monkeypatch.setattr(backend, "ENOUGH_PROGRAMS", 0)
+    inputs = {
+        name: cases.draw(1, 18, 33, 1, dtype=dtype) | {"z": None, "D": None}
+        for name, dtype in (("triton", torch.float32), ("reference", torch.float64))
+    }
+    found, expected = (
+        cases.gradients_through(0, {k: v for k, v in given.items() if v is not None}, name)
+        for name, given in inputs.items()
     )
+    cases.assert_same(found, expected, CLOSE)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def check_spans_and_slabs_in_half_precision(dtype, backend, monkeypatch):
+    shape = (1, 12, 3, 2)
+    expected = cases.results(cases.draw(*shape), "reference")
+    cut(backend, monkeypatch, spans=9, slab_bytes=1)
+    found, again = (cases.results(cases.draw(*shape, dtype=dtype), "triton") for _ in range(2))
+    cases.assert_equal(again, found)
+    cases.assert_same({"h": found["h"]}, {"h": expected["h"]}, CLOSE)
+    cases.assert_same(found, expected, tolerance=1e-2)
+
+
+def check_spans_without_gradients(backend, monkeypatch):
+    inputs = cases.draw(1, 20, 3, 2, dtype=torch.float32)
+    cut(backend, monkeypatch, spans=9)
+    wanted, _ = selective_scan(**inputs, return_last_state=True, backend="triton")
+    with torch.no_grad():
+        assert torch.equal(selective_scan(**inputs, backend="triton"), wanted)
+
+
+def check_nothing_stays_nothing_in_spans(backend, monkeypatch):
+    """Where A is above 0 a span's decay may be infinite; times no state it is still none."""
+    cut(backend, monkeypatch, spans=9)
+    u, rows = torch.zeros(1, 24, 1), torch.ones(1, 24, 1)
+    u[0, -1] = 1.0
+    y = selective_scan(u, 20 * rows, torch.ones(1, 1), rows, rows, backend="triton")
+    assert torch.equal(y, 20 * u)
+
+
+# What on a card read outside of the memory of a tensor: rows for the reading after the last one
+PREFETCHES = {
+    "before the first step": ("delta, delta_t, ahead,", "delta, delta_t, left + STEPS,"),
+    "past the end": ("u, u_t, left - STEPS,", "u, u_t, STEPS,"),
+}
+
+
+@pytest.mark.parametrize("where", PREFETCHES)
+def check_a_prefetch_out_of_bounds_is_found(where, backend, monkeypatch, tmp_path):
+    from fcilib.scan.cuda import triton_scan_kernels
+
+    text = Path(triton_scan_kernels.__file__).read_text()
+    right, wrong = PREFETCHES[where]
+    assert text.count(right) == 1
+    path = tmp_path / "wrong_kernels.py"
+    path.write_text(text.replace(right, wrong))
+    spec = importlib.util.spec_from_file_location("wrong_kernels", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("scan_states_kernel", "scan_carry_kernel"):
+        monkeypatch.setattr(backend, name, getattr(module, name))
+    cut(backend, monkeypatch, spans=9)
+    with pytest.raises(Exception, match="out of bounds"):
+        cases.results(cases.draw(1, 16, 1, 1, dtype=torch.float32), "triton")
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
@@ -124,8 +300,9 @@ def check_a_scan_from_an_initial_state(shape, reverse, backend):
     st.booleans(),
     st.sets(st.sampled_from(["D", "z", "delta_bias"])),
     st.booleans(),
+    st.integers(0, 4),
 )
-def check_any_shape_and_options(shape, reverse, missing, wide):
+def check_any_shape_and_options(shape, reverse, missing, wide, spans):
     from fcilib.scan.cuda import triton_scan
 
     def results(dtype, backend):
@@ -134,6 +311,8 @@ def check_any_shape_and_options(shape, reverse, missing, wide):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(triton_scan, "ENOUGH_PROGRAMS", 0 if wide else 1 << 30)
+        if spans:
+            cut(triton_scan, patch, spans)
         with np.errstate(all="ignore"):
             found = results(torch.float32, "triton")
     cases.assert_same(found, results(torch.float64, "reference"), CLOSE)

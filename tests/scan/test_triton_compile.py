@@ -66,7 +66,14 @@ def launches(backend, monkeypatch):
     return found
 
 
-def run_scan(backend, dtype, batch, length=2048, width=1024, states=16, reverse=False):
+# B, L, d, N, and channels of a program: whole sequences by wide and by narrow programs, and a
+# sequence that is cut into spans
+SCANS = {(64, 256, 512, 16): 32, (8, 512, 1536, 16): 8, (1, 8192, 1536, 16): 32}
+PLAIN = ["states", "states", "carry", "gradient"]  # forward; the segments again
+CUT = ["states", "join", "states", "states", "carry", "join", "carry", "gradient"]
+
+
+def run_scan(backend, dtype, batch, length, width, states, reverse=False, initial=False):
     """Forward and backward with every option, on tensors without memory."""
 
     def empty(*shape, dtype=dtype):
@@ -76,7 +83,8 @@ def run_scan(backend, dtype, batch, length=2048, width=1024, states=16, reverse=
     weights = ((width, states), (width,), (width,))
     A, D, bias = (empty(*shape, dtype=torch.float32) for shape in weights)
     u, delta, z, B, C = (empty(*shape) for shape in (rows, rows, rows, maps, maps))
-    inputs = ScanInputs(u, delta, A, B, C, D, z, bias, None, True, reverse)
+    state = empty(batch, width, states, dtype=torch.float32) if initial else None
+    inputs = ScanInputs(u, delta, A, B, C, D, z, bias, state, True, reverse)
     y, last = backend.selective_scan(inputs, want_last=True)
     torch.autograd.backward([y, last], [torch.empty_like(y), torch.empty_like(last)])
 
@@ -137,10 +145,19 @@ def compiled(launch, capability, folder):
     return binary, usage
 
 
+def different(launches):
+    """One of all launches that are one program to the compiler."""
+    found = {}
+    for launch in launches:
+        kernel, arguments, constants, num_warps = launch
+        found.setdefault((source(kernel, arguments, constants).hash(), num_warps), launch)
+    return list(found.values())
+
+
 def check(launches, capability, dtype, folder):
     """Compile, print a line each, and hold them to what a card has."""
     print("\n" + COLUMNS.format("kernel", "type", "card", "tile", "regs", "spills", "shared"))
-    for launch in launches:
+    for launch in different(launches):
         kernel, _, constants, num_warps = launch
         binary, usage = compiled(launch, capability, folder)
         assert f".target sm_{capability}" in binary.asm["ptx"]
@@ -165,18 +182,14 @@ def check(launches, capability, dtype, folder):
 
 @pytest.mark.parametrize("capability", CARDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=TRITON_NAMES.get)
-@pytest.mark.parametrize("batch", [32, 2], ids=["wide", "narrow"])
-def test_scan_compiles_without_spills(batch, dtype, capability, backend, launches, tmp_path):
-    run_scan(backend, dtype, batch)
-    names = [launch[0].__name__ for launch in launches]
-    assert names == [
-        "scan_states_kernel",  # forward
-        "scan_states_kernel",  # the segments again
-        "scan_carry_kernel",
-        "scan_gradient_kernel",
-    ]
-    blocks = {"wide": backend.WIDE[0], "narrow": backend.NARROW[0]}
-    assert launches[0][2]["BLOCK"] == blocks["wide" if batch == 32 else "narrow"]
+def test_scan_compiles_without_spills(dtype, capability, backend, launches, tmp_path):
+    for shape, block in SCANS.items():
+        begun = len(launches)
+        run_scan(backend, dtype, *shape)
+        names = [kernel.__name__ for kernel, *_ in launches[begun:]]
+        expected = CUT if shape[1] > backend.LONG else PLAIN
+        assert names == [f"scan_{name}_kernel" for name in expected]
+        assert launches[begun][2]["BLOCK"] == block
     check(launches, capability, dtype, tmp_path)
 
 
@@ -189,9 +202,18 @@ def test_convolution_compiles_without_spills(dtype, capability, backend, launche
     check(launches, capability, dtype, tmp_path)
 
 
+def test_many_states_and_slabs_compile_without_spills(backend, launches, monkeypatch, tmp_path):
+    """What takes the most registers: slabs send a gradient on, and 64 states are many."""
+    monkeypatch.setattr(backend, "SLAB_BYTES", 1)
+    run_scan(backend, torch.float32, 64, 128, 256, 64)
+    names = [kernel.__name__ for kernel, *_ in launches]
+    assert names == [f"scan_{name}_kernel" for name in PLAIN + PLAIN[1:]]
+    check(launches, 90, torch.float32, tmp_path)
+
+
 def test_awkward_shapes_compile(backend, launches, tmp_path):
     """One step, one channel: strides of 1 become constants, which have no type."""
-    run_scan(backend, torch.float16, batch=1, length=1, width=1, states=1, reverse=True)
-    run_scan(backend, torch.float16, batch=3, length=77, width=65, states=5, reverse=True)
-    for launch in launches:
+    run_scan(backend, torch.float16, 1, 1, 1, 1, reverse=True)
+    run_scan(backend, torch.float16, 3, 77, 65, 5, reverse=True, initial=True)
+    for launch in different(launches):
         compiled(launch, 80, tmp_path)

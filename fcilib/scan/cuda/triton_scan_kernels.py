@@ -118,17 +118,18 @@ def _step_sizes(deltas, bias, left, SOFTPLUS: tl.constexpr, STEPS: tl.constexpr)
 def scan_states_kernel(
     u, u_b, u_t, u_d, delta, delta_b, delta_t, delta_d, A, B, B_b, B_t, B_n,
     C, C_b, C_t, C_n, D, D_d, z, z_b, z_t, z_d, bias, bias_d,
-    y, y_b, y_t, y_d, last, start, kept,
-    length, width, blocks, segments, places, N: tl.constexpr,
-    SOFTPLUS: tl.constexpr, SEGMENT: tl.constexpr, EVERY: tl.constexpr,
+    y, y_b, y_t, y_d, last, ends, totals, start, kept,
+    length, width, blocks, spans, span, places, N: tl.constexpr,
+    SOFTPLUS: tl.constexpr, EVERY: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
-    """Walk forward through the steps; a program is one sequence and BLOCK channels.
+    """Walk forward through the steps; a program is a span of one sequence and BLOCK channels.
 
-    Steps are read STEPS at a time. A program is also one segment of SEGMENT readings, or the whole
-    sequence if there is one segment, and begins with the state in `start`, `(B, segments, N, d)`,
-    or else with zeros. The state before every EVERY-th reading goes to `kept`,
-    `(B, places, N, d)`; outputs and the last state, `(B, N, d)`, go to `y` and `last`.
+    Steps are read STEPS at a time; a span is `span` readings, of which the last one of a sequence
+    may have fewer. A program begins with the state in `start`, `(B, spans, N, d)`, or else with
+    zeros. The state before every EVERY-th reading goes to `kept`, `(B, places, N, d)`; outputs and
+    the last state, `(B, N, d)`, go to `y` and `last`. The state after each span goes to `ends`,
+    `(B, spans, N, d)`, and the sum of its step sizes to `totals`, `(B, spans, d)`.
 
     The tile of the state is (STATES, BLOCK), channels along the lanes of a single warp, so that
     the sum over n stays within a thread (BLOCK 32) or a few neighbours (BLOCK 8) and there is no
@@ -136,14 +137,14 @@ def scan_states_kernel(
     """
     program = tl.program_id(0).to(tl.int64)
     block = program % blocks
-    segment = program // blocks % segments
-    batch = program // blocks // segments
+    place = program // blocks % spans
+    batch = program // blocks // spans
     n, d, here, real, both, cell = _tile(block, width, N, BLOCK, STATES)
     rate = load(A + cell, both) * LOG2E
     offset = _offset(bias, bias_d, d, here, BLOCK)
     if D is not None:
         skip = load(D + d * D_d, here)
-    t = segment * SEGMENT * STEPS
+    t = place * span * STEPS
     u += batch * u_b + t * u_t + d * u_d
     delta += batch * delta_b + t * delta_t + d * delta_d
     B += batch * B_b + t * B_t + n * B_n
@@ -154,14 +155,15 @@ def scan_states_kernel(
         z += batch * z_b + t * z_t + d * z_d
 
     h = tl.zeros((STATES, BLOCK), tl.float32)
-    readings = tl.cdiv(length, STEPS) - segment * SEGMENT
     if start is not None:
-        h = load(start + (batch * segments + segment) * N * width + cell, both)
-    if segments > 1:
-        readings = tl.minimum(readings, SEGMENT)
+        h = load(start + (batch * spans + place) * N * width + cell, both)
+    if totals is not None:
+        total = tl.zeros((BLOCK,), tl.float32)
+    readings = tl.minimum(tl.cdiv(length, STEPS) - place * span, span)
     left = length - t
+    # One address and the offsets in `cell`, not a tile of addresses: they would take the registers.
     if kept is not None:
-        kept += (batch * places + segment * (SEGMENT // EVERY)) * N * width + cell
+        kept += (batch * places + place * span // EVERY) * N * width
     us = _rows(u, u_t, left, here, STEPS)
     deltas = _rows(delta, delta_t, left, here, STEPS)
     if z is not None:
@@ -169,7 +171,7 @@ def scan_states_kernel(
     for reading in range(readings):
         if kept is not None:
             if reading % EVERY == 0:
-                tl.store(kept, h, mask=both)
+                tl.store(kept + cell, h, mask=both)
                 kept += N * width
         u += STEPS * u_t
         next_us = _rows(u, u_t, left - STEPS, here, STEPS)
@@ -181,6 +183,8 @@ def scan_states_kernel(
         steps = _step_sizes(deltas, offset, left, SOFTPLUS, STEPS)
         outs = ()
         for k in tl.static_range(STEPS):
+            if totals is not None:
+                total += steps[k]
             row_B = load(B, real & (k < left))
             B += B_t
             h = tl.exp2(steps[k][None, :] * rate) * h + row_B[:, None] * (steps[k] * us[k])[None, :]
@@ -203,29 +207,83 @@ def scan_states_kernel(
             zs = next_zs
         left -= STEPS
     if last is not None:
-        tl.store(last + batch * N * width + cell, h, mask=both)
+        tl.store(last + batch * N * width + cell, h, mask=both & (left <= 0))
+    if ends is not None:
+        tl.store(ends + (batch * spans + place) * N * width + cell, h, mask=both)
+    if totals is not None:
+        tl.store(totals + (batch * spans + place) * width + d, total, mask=here)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def scan_join_kernel(
+    ends, totals, A, start, width, blocks, spans,
+    N: tl.constexpr, TURN: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """From what each span adds to what each begins with, in place: `ends`, `(B, spans, N, d)`.
+
+    The first span, or the last if TURN is -1 and not 1, begins with `start`, `(B, N, d)`, or zeros;
+    the others follow in this order. A span multiplies what it begins with by exp of A times its
+    `totals`, `(B, spans, d)`.
+
+    A program is one sequence, one n and BLOCK channels; STEPS spans are read at a time, since no
+    read waits for another.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    d = program % blocks * BLOCK + tl.arange(0, BLOCK)
+    n = program // blocks % N
+    batch = program // blocks // N
+    here = d < width
+    rate = load(A + n * width + d, here) * LOG2E
+    q = tl.zeros((BLOCK,), tl.float32)
+    if start is not None:
+        q = load(start + (batch * N + n) * width + d, here)
+    place = batch * spans
+    if TURN == -1:
+        place += spans - 1
+    ends += (place * N + n) * width + d
+    totals += place * width + d
+    size = TURN * width.to(tl.int64)
+    for reading in range(tl.cdiv(spans, STEPS)):
+        left = spans - reading * STEPS
+        decays, added = (), ()
+        for k in tl.static_range(STEPS):
+            inside = here & (k < left)
+            decays = decays + (tl.exp2(load(totals + k * size, inside) * rate),)
+            added = added + (load(ends + k * N * size, inside),)
+        for k in tl.static_range(STEPS):
+            tl.store(ends + k * N * size, q, mask=here & (k < left))
+            # Nothing stays nothing, even times a decay that has become infinite.
+            q = tl.where(q == 0.0, added[k], decays[k] * q + added[k])
+        totals += STEPS * size
+        ends += STEPS * N * size
 
 
 @triton.jit(do_not_specialize=_WALK_SIZES)
 def scan_carry_kernel(
     delta, delta_b, delta_t, delta_d, A, C, C_b, C_t, C_n, z, z_b, z_t, z_d,
-    bias, bias_d, dy, dy_b, dy_t, dy_d, dlast, carry,
-    length, width, blocks, chunks, N: tl.constexpr,
+    bias, bias_d, dy, dy_b, dy_t, dy_d, start, ends, carry,
+    length, width, blocks, spans, span, chunks, N: tl.constexpr,
     SOFTPLUS: tl.constexpr, EVERY: tl.constexpr,
     STEPS: tl.constexpr, BLOCK: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
     """Walk backward: what each chunk receives from those after it, to `carry`, `(B, chunks, N, d)`.
 
-    A chunk is EVERY readings of STEPS steps. The carry of a step is a_t h̄_t, which the step before
-    adds to its own C s̄. Tiles as in `scan_states_kernel`.
+    A chunk is EVERY readings of STEPS steps, a span `span` chunks, of which the last one of a
+    sequence may have fewer. The carry of a step is a_t h̄_t, which the step before adds to its own
+    C s̄. Tiles and programs as in `scan_states_kernel`: a program begins with what its span
+    receives, `start`, `(B, spans, N, d)`, or zeros. With `ends`, `(B, spans, N, d)`, there is no
+    `carry`: what a span sends to the one before it goes there.
     """
     program = tl.program_id(0).to(tl.int64)
     block = program % blocks
-    batch = program // blocks
+    place = program // blocks % spans
+    batch = program // blocks // spans
+    own = tl.minimum(chunks - place * span, span)
+    after = place * span + own  # the first chunk that is not this program's
     n, d, here, real, both, cell = _tile(block, width, N, BLOCK, STATES)
     rate = load(A + cell, both) * LOG2E
     offset = _offset(bias, bias_d, d, here, BLOCK)
-    t = (chunks.to(tl.int64) * EVERY - 1) * STEPS
+    t = (after * EVERY - 1) * STEPS
     delta += batch * delta_b + t * delta_t + d * delta_d
     dy += batch * dy_b + t * dy_t + d * dy_d
     C += batch * C_b + (t + STEPS - 1) * C_t + n * C_n
@@ -233,26 +291,32 @@ def scan_carry_kernel(
         z += batch * z_b + t * z_t + d * z_d
 
     q = tl.zeros((STATES, BLOCK), tl.float32)
-    if dlast is not None:
-        q = load(dlast + batch * N * width + cell, both)
-    size = N * width.to(tl.int64)
-    carry += (batch + 1) * chunks * size + cell
+    if start is not None:
+        q = load(start + (batch * spans + place) * N * width + cell, both)
+    readings = own * EVERY
+    if carry is not None:
+        size = N * width.to(tl.int64)
+        carry += (batch * chunks + after) * size
+        readings -= EVERY  # nothing is made of what the first chunk sends
     left = length - t
     deltas = _rows(delta, delta_t, left, here, STEPS)
     dys = _rows(dy, dy_t, left, here, STEPS)
     if z is not None:
         zs = _rows(z, z_t, left, here, STEPS)
-    for reading in range((chunks - 1) * EVERY):
-        if reading % EVERY == 0:
-            carry -= size
-            tl.store(carry, q, mask=both)
+    for reading in range(readings):
+        if carry is not None:
+            if reading % EVERY == 0:
+                carry -= size
+                tl.store(carry + cell, q, mask=both)
+        # Past the last reading there may be no memory: nothing is requested then.
+        ahead = tl.where(reading + 1 < readings, left + STEPS, 0)
         delta -= STEPS * delta_t
-        next_deltas = _rows(delta, delta_t, left + STEPS, here, STEPS)
+        next_deltas = _rows(delta, delta_t, ahead, here, STEPS)
         dy -= STEPS * dy_t
-        next_dys = _rows(dy, dy_t, left + STEPS, here, STEPS)
+        next_dys = _rows(dy, dy_t, ahead, here, STEPS)
         if z is not None:
             z -= STEPS * z_t
-            next_zs = _rows(z, z_t, left + STEPS, here, STEPS)
+            next_zs = _rows(z, z_t, ahead, here, STEPS)
         steps = _step_sizes(deltas, offset, left, SOFTPLUS, STEPS)
         for k in tl.static_range(STEPS - 1, -1, -1):
             row_C = load(C, real & (k < left))
@@ -265,7 +329,10 @@ def scan_carry_kernel(
         if z is not None:
             zs = next_zs
         left += STEPS
-    tl.store(carry - size, q, mask=both)
+    if carry is not None:
+        tl.store(carry - size + cell, q, mask=both)
+    if ends is not None:
+        tl.store(ends + (batch * spans + place) * N * width + cell, q, mask=both)
 
 
 @triton.jit(do_not_specialize=SIZES)

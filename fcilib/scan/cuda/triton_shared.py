@@ -13,7 +13,7 @@ from fcilib.scan.backend import in_memory
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Sizes that differ from call to call and are no use to the compiler as constants.
-SIZES = ["length", "places", "segments", "blocks", "chunks"]
+SIZES = ["length", "places", "spans", "span", "blocks", "chunks"]
 
 
 @triton.jit
