@@ -138,4 +138,4 @@ def test_the_page_includes_what_is_generated_and_says_what_it_is():
     page = (ROOT / "book" / "on-a-cluster.md").read_text(encoding="utf-8")
     assert "```{include} _generated/sweep-cost.md" in page
     assert "**This is an extrapolation.**" in page
-    assert "**GPUs are\nassumed, not measured, in this table:**" in page
+    assert "**GPUs are assumed, not measured, in this table.**" in page
