@@ -78,7 +78,12 @@ TUTORIAL = {
     "headings": ("Twelve lines", "On the bench", "In the landscape", "Keep it", "Exercises"),
 }
 
-FORMS = {"11_your_own_router": TUTORIAL}
+PREDICTED = {
+    "opening": FORM["opening"],
+    "headings": ("The predictions, counted", "What does a query cost?", "What differs", "Exercises"),
+}
+
+FORMS = {"11_your_own_router": TUTORIAL, "12_todays_hybrids": PREDICTED}
 """Pages that hold no claim of the paper against its measurement have a form of their own."""
 
 

@@ -22,6 +22,7 @@ from fcilib.routers.random import RandomScores
 from fcilib.routers.router import RouterSpec, SegmentSpec
 from fcilib.specs.kinds import kinds
 from fcilib.specs.size import Size
+from fcilib.tasks import MQAR
 
 SIZE = Size(vocabulary=20, length=37, width=16)
 
@@ -122,6 +123,25 @@ def test_the_form_gives_the_scores_up_to_a_factor(spec):
     ratio = router.matrix(x) / torch.einsum("bic,cd,bjd->bij", x, router.form(), x)
     assert ratio.min() > 0
     torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), atol=0, rtol=1e-2)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_rank_one_answers_at_most_two_questions_of_a_sequence(questions, seed):
+    """Whatever the vectors are: by counting, one best token for each sign of the query's number."""
+    task = MQAR(length=40, vocabulary=32, pairs=questions, form="multi")
+    _, queries, evidence, _ = task._draw(1, torch.Generator().manual_seed(seed))
+    torch.manual_seed(seed)
+    router = RankOne(candidates="others")
+    x = torch.randn(1, 40, 16).expand(questions, -1, -1)
+    scores = router.mask(router.build(Size(32, 40, 16))(x, queries[0]), queries[0])
+    assert (scores.argmax(dim=1) == evidence[0]).sum() <= 2
+    # The bound is reached: the two evidences are the ends, and nobody asks for them who is an end.
+    if questions > 1:
+        numbers = torch.zeros(40).scatter(0, evidence[0, :2], torch.tensor([2.0, -2.0]))
+        numbers[queries[0, :2]] = torch.tensor([1.0, -1.0])
+        by_hand = router.mask(numbers[queries[0], None] * numbers, queries[0])
+        assert (by_hand[:2].argmax(dim=1) == evidence[0, :2]).all()
 
 
 def test_rank_one_has_rank_one():

@@ -1,0 +1,488 @@
+# ---
+# jupyter:
+#   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 12. Today's hybrids
+#
+# **The question.** The paper states a principle from tests of Mamba, of attention and of a few routers. Does that principle
+# also tell which of today's layers and routers work?
+#
+# **The answer.** {glue:text}`answer`
+#
+# **How sure.** {glue:text}`sure`
+#
+# **The claim.** A router finds the right token if its vectors have *context from both sides* and if it *compares pairs* of
+# vectors. With only one of the two it fails, whatever the architecture {cite:p}`basu2026routing` (§5, §6).
+#
+# **What we found.** {glue:text}`verdict`
+#
+# **To run it again.** `.venv/bin/fci run 12 --seeds 1 --records _runs/records` {glue:text}`cost`
+#
+# The paper tests none of the methods below; sparse and hashed comparisons it calls untested. Its principle still predicts
+# how each should do. We wrote the predictions down before any of these models was trained (`fcilib/ledger/hybrids.py`),
+# each with the words of the paper that it follows from. Every layer and every router is compared in the tests with
+# an implementation that others wrote.
+
+# %% tags=["parameters"]
+profile = "quick"  # smoke, quick or paper
+seeds = 1
+executor = "process"  # inline, process or ray
+device = "cpu"  # cpu, cuda or auto
+records = ""  # a folder; empty for the repository's own
+
+# %%
+from fcilib.present.banner import banner
+from fcilib.study import Study
+
+study = Study.from_parameters(globals())
+banner(study)
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import pandas as pd
+from myst_nb import glue
+
+from fcilib.cost import Bench, Represent, Route, report
+from fcilib.ledger import hybrids
+from fcilib.ledger.catalogue import CHANCE
+from fcilib.ledger.claims import FAILURE, SUCCESS
+from fcilib.ledger.hybrids import Method, on_evidence, on_ladder
+from fcilib.present import figures
+from fcilib.present.closing import close, measured, trained
+from fcilib.present.tables import labelled
+from fcilib.representations import Attention, Embedding, Flow
+from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.study.notation import percent, spread
+from fcilib.tasks import MQAR, ladder
+
+# %% [markdown]
+# ## Which layers let the paper's router succeed?
+#
+# Eight kinds of layer stand in front of the paper's pairwise router, which may not pick the query itself. Each reads from
+# left to right, or in both directions. They are tried on three tasks. *Distant Evidence* is the paper's own: the
+# *evidence*, the position to be picked, is the only other token equal to the query. The two others are rungs of the
+# [context ladder](09_context_ladder.ipynb). There three look-alikes hold the same token as the evidence, and what tells them
+# apart is the token before (`left`) or the token after (`right`).
+
+# %%
+pairwise = Investigator(candidates="others")
+LAYERS = {m.label: m for m in hybrids.representations(study.sizes)}
+KNOWN = {
+    "raw embeddings": Embedding(),
+    "attention": Attention(),
+    "Mamba": Flow(layers=1),
+    "Mamba, both ways": Flow(layers=1, bidirectional=True),
+}
+
+
+def known(label, representation, router=pairwise):
+    """A method of the earlier chapters, of which nothing is predicted here."""
+    return Method(label, representation, router, hybrids.OPEN, "")
+
+
+methods = {
+    **LAYERS,
+    **{name: known(name, spec) for name, spec in KNOWN.items()},
+    CHANCE: known(CHANCE, Embedding(), RandomRouter(candidates="others")),
+}
+TASKS = {
+    "Distant Evidence": lambda m: on_evidence(study.sizes, m),
+    "left": lambda m: on_ladder(study.sizes, m, "left"),
+    "right": lambda m: on_ladder(study.sizes, m, "right"),
+}
+results = {
+    task: study.run({name: describe(m) for name, m in methods.items()})
+    for task, describe in TASKS.items()
+}
+
+# %% mystnb={"figure": {"caption": "Precision of the pairwise router behind each layer, in percent: on Distant Evidence among all positions but the query, on left and right among the evidence and its three look-alikes. The last four rows are layers of earlier chapters. The darkest colour is chance among four.", "name": "fig-layers-12"}, "image": {"alt": "A heat map of layers against three tasks. Distant Evidence is bright in every row. On left nearly all layers that recur or convolve are bright. On right only layers that read both ways are."}} tags=["remove-input", "nbval-ignore-output"]
+METRICS = {
+    task: "precision" if task == "Distant Evidence" else "precision_lookalike"
+    for task in TASKS
+}
+summaries = {
+    task: result.summary(METRICS[task]) for task, result in results.items()
+}
+means = pd.DataFrame({task: s["mean"] for task, s in summaries.items()})
+spreads = pd.DataFrame({task: s["sd"] for task, s in summaries.items()})
+shown = [*LAYERS, *KNOWN]
+figures.heat_map(
+    means.loc[shown], spreads.loc[shown], low=1 / ladder.LOOKALIKES
+)
+plt.show()
+
+# %% tags=["remove-cell"]
+for name, row in means.iterrows():
+    for task, value in row.items():
+        glue(f"{name} {task}", percent(value), display=False)
+
+# %% [markdown]
+# **On the paper's own task the direction does not matter.** Left to right, a Mamba-2 layer routes
+# {glue:text}`Mamba-2 Distant Evidence` and an RWKV-7 layer {glue:text}`RWKV-7 Distant Evidence`; raw embeddings, which
+# have no context at all, route {glue:text}`raw embeddings Distant Evidence`. A random router picks right in
+# {glue:text}`random router Distant Evidence`. The task asks for an equal token, and every layer that keeps the token's own
+# vector passes it on.
+#
+# **On `right` the direction decides, as the paper says.** No layer that reads left to right is above
+# {glue:text}`best one way`. Read both ways, {glue:text}`routing both ways` of the {glue:text}`families` kinds reach
+# {glue:text}`success` or more; chance among four is {glue:text}`random router right`. On `left` the token that tells stands
+# before the evidence, and reading left to right is enough for {glue:text}`routing left` of {glue:text}`families`.
+#
+# Gated linear attention is the exception on both rungs: {glue:text}`gated linear attention left` on `left`, and
+# {glue:text}`gated linear attention, both ways right` on `right` in both directions. It is the only recurrence here without
+# a short convolution, which hands each token its neighbours. [Chapter 9](09_context_ladder.ipynb) shows that
+# the convolution does this work in Mamba's block too; a longer training of this layer was not tried.
+
+# %% [markdown]
+# ## Which routers can stand in for the pairwise one?
+#
+# Now the router varies. Each compares fewer pairs than the Investigator, or none:
+#
+# * **LSH** (as in Reformer) compares only tokens that a random projection puts into the same bucket;
+# * **k-means** (Routing Transformer) does so with learned centres;
+# * **blocks** (MoBA, NSA) picks a block by a summary of its keys, its mean or a learned one, and compares inside;
+# * **expert choice** (MoSA) lets each head choose its tokens once, for all queries;
+# * **product keys** score a token by two halves of its vector, each against a codebook of its own;
+# * **hubs** (HubRouter) send query and tokens through a few learned vectors, and compare there.
+#
+# They run on Distant Evidence, with raw embeddings and with a Mamba block in each direction in front.
+
+# %%
+ROUTERS = {m.label: m for m in hybrids.routers()}
+SUFFIX = ", on bidirectional Mamba"
+routed = study.run(
+    {name: on_evidence(study.sizes, m) for name, m in ROUTERS.items()}
+)
+precision = routed.summary("precision")["mean"]
+names = [name for name in ROUTERS if not name.endswith(SUFFIX)]
+by_input = pd.DataFrame(
+    {
+        "raw embeddings": [precision[name] for name in names],
+        "bidirectional Mamba": [precision[name + SUFFIX] for name in names],
+    },
+    index=names,
+)
+by_input.loc["pairwise (Investigator)"] = [
+    means.loc["raw embeddings", "Distant Evidence"],
+    means.loc["Mamba, both ways", "Distant Evidence"],
+]
+
+# %% mystnb={"figure": {"caption": "Precision of each router on Distant Evidence, in percent, on raw embeddings and on one Mamba block in each direction. The number behind hubs is how many there are. The last row is the paper's own router. The darkest colour is chance.", "name": "fig-routers-12"}, "image": {"alt": "A heat map of routers against two representations; bright for LSH, product keys and from about eight hubs on, dark for one and two hubs on raw embeddings."}} tags=["remove-input", "nbval-ignore-output"]
+chance = means.loc[CHANCE, "Distant Evidence"]
+figures.heat_map(by_input, by_input * float("nan"), low=chance)
+plt.show()
+
+# %% tags=["remove-cell"]
+for name, row in by_input.iterrows():
+    for representation, value in row.items():
+        glue(f"{name}, {representation}", percent(value), display=False)
+
+# %% [markdown]
+# **Comparing fewer pairs is enough.** On raw embeddings LSH finds the evidence in
+# {glue:text}`LSH, raw embeddings` and product keys in {glue:text}`product keys, raw embeddings`. LSH and k-means can only
+# find what falls into the query's bucket or cluster, and equal tokens at different positions have different vectors.
+#
+# **A few hubs carry it.** One hub on raw embeddings leaves {glue:text}`hubs, 1, raw embeddings`, four
+# reach {glue:text}`hubs, 4, raw embeddings` and eight {glue:text}`hubs, 8, raw embeddings`. HubRouter's authors report 8
+# to 14 hubs as reliable ([arXiv:2604.22442](https://arxiv.org/abs/2604.22442)); here nothing is lost with 16 or 32 either.
+
+# %% [markdown]
+# ## The predictions, counted
+#
+# A method *routes* at a precision of {glue:text}`success` or more and *fails* at {glue:text}`failure` or less. These are
+# the levels that the paper's own numbers leave empty. What the paper leaves open is not counted.
+
+
+# %% tags=["hide-input"]
+def outcomes(methods, values):
+    """Predicted and measured outcome of each method of which something is predicted."""
+    return pd.DataFrame(
+        {
+            name: {
+                "predicted": m.predicted,
+                "measured": hybrids.outcome(values[name]),
+                "precision": percent(values[name]),
+                "because": m.why,
+            }
+            for name, m in methods.items()
+            if m.predicted != hybrids.OPEN
+        }
+    ).T
+
+
+counted = {
+    "layers, Distant Evidence": outcomes(LAYERS, means["Distant Evidence"]),
+    "layers, right": outcomes(LAYERS, means["right"]),
+    "routers, Distant Evidence": outcomes(ROUTERS, precision),
+}
+tally = pd.DataFrame(
+    {
+        what: {
+            f"predicted: {predicted}": " · ".join(
+                f"{n} {outcome}"
+                for outcome, n in part.measured[part.predicted == predicted]
+                .value_counts()
+                .items()
+            )
+            for predicted in (hybrids.ROUTES, hybrids.FAILS)
+        }
+        for what, part in counted.items()
+    }
+)
+labelled(tally, "measured")
+
+# %% tags=["hide-input"]
+labelled(counted["routers, Distant Evidence"], "router")
+
+# %% [markdown]
+# **The principle's successes come true, its failures do not.** Of the methods that it says fail on Distant Evidence,
+# {glue:text}`wrongly failed` of {glue:text}`said to fail` route. On `right`, where a token's own vector is not enough, it is
+# right about {glue:text}`right on right` of {glue:text}`asked on right` layers.
+
+# %% [markdown]
+# ## Several questions in one sequence
+#
+# The paper's best router is *rank-1*: it gives each token one number, and scores a pair by the product of the two numbers.
+# Such a router orders all tokens of a sequence in the same way for every query, or in the opposite way, by the sign of the
+# query's number. It can therefore pick at most two different tokens in a sequence (a query that would pick itself takes
+# the next one, but all other queries of its sign then pick that query). If a sequence holds $N$ questions with $N$ different answers, at most two of them can be
+# right: the precision is at most $2/N$. The paper's task has $N = 1$.
+#
+# We count on associative recall with several queries (MQAR, in Zoology's form {cite:p}`arora2024zoology`): $N$ pairs of
+# a key and a value, then each key once more. A router that knows positions and nothing else picks one of the $N$ keys,
+# and is right in $1/N$.
+
+
+# %%
+def recall(pairs):
+    """As long as a rung of the ladder, with `pairs` questions."""
+    sizes = {"length": study.sizes.ladder.length}
+    sizes["vocabulary"] = study.sizes.mqar.vocabulary
+    return MQAR(form="multi", pairs=pairs, **sizes)
+
+
+NUMBERS = [n for n in (1, 2, 4, 8) if n < study.sizes.mqar.vocabulary // 2]
+budget = study.sizes.climbing
+longer = budget.model_copy(
+    update={"data": "fresh", "epochs": 4 * budget.epochs}
+)
+ASKED = {
+    "rank-1, Mamba both ways": (
+        KNOWN["Mamba, both ways"],
+        RankOne(candidates="others"),
+    ),
+    "pairwise, raw embeddings": (Embedding(), pairwise),
+    CHANCE: (Embedding(), RandomRouter(candidates="others")),
+}
+several = {
+    n: study.run(
+        {
+            name: study.experiment(
+                task=recall(n),
+                representation=representation,
+                router=router,
+                training=longer,
+            )
+            for name, (representation, router) in ASKED.items()
+        }
+    ).summary("precision")
+    for n in NUMBERS
+}
+
+# %% tags=["remove-input"]
+labelled(
+    pd.DataFrame(
+        {
+            **{
+                name: [
+                    spread(*several[n].loc[name, ["mean", "sd"]])
+                    for n in NUMBERS
+                ]
+                for name in ASKED
+            },
+            "most that rank-1 can reach": [
+                percent(min(1, 2 / n)) for n in NUMBERS
+            ],
+        },
+        index=NUMBERS,
+    ),
+    "questions",
+)
+
+# %% tags=["remove-cell"]
+for n in NUMBERS:
+    for name in ASKED:
+        glue(
+            f"{name}, {n}",
+            percent(several[n].loc[name, "mean"]),
+            display=False,
+        )
+most = max(NUMBERS)
+glue("most questions", most, display=False)
+glue(
+    "rank-1 at most",
+    percent(several[most].loc["rank-1, Mamba both ways", "mean"]),
+    display=False,
+)
+glue(
+    "pairwise at most",
+    percent(several[most].loc["pairwise, raw embeddings", "mean"]),
+    display=False,
+)
+glue("bound at most", percent(min(1, 2 / most)), display=False)
+
+# %% [markdown]
+# **One number per token is enough for one question and not for many.** With {glue:text}`most questions` questions the rank-1
+# router has {glue:text}`rank-1 at most`, where counting allows {glue:text}`bound at most`; the pairwise router
+# has {glue:text}`pairwise at most` on raw embeddings. What the rank-1 router saves is measured in
+# [chapter 10](10_cost.ipynb).
+
+# %% [markdown]
+# ## What does a query cost?
+#
+# Precision is one axis, cost is the other. The time below is that of one query in a sequence of {glue:text}`n` tokens: a
+# forward pass of the representation, and the router's pick, on one thread ([chapter 10](10_cost.ipynb) has the meter).
+
+# %%
+n = min(4096, max(study.sizes.cost.lengths))
+limits = {
+    "rounds": study.sizes.cost.rounds,
+    "seconds": study.sizes.cost.seconds,
+    "megabytes": study.sizes.cost.megabytes,
+}
+width = study.sizes.width
+costs = study.measure(
+    Bench(
+        workloads={
+            **{
+                name: Represent(
+                    representation=methods[name].representation, width=width
+                )
+                for name in shown
+            },
+            "pairwise (Investigator)": Route(router=pairwise, width=width),
+            **{
+                name: Route(router=ROUTERS[name].router, width=width)
+                for name in names
+            },
+        },
+        lengths=(n,),
+        **limits,
+    )
+)
+milliseconds = 1000 * report.frame(*costs).groupby("workload").seconds.mean()
+
+# %% mystnb={"figure": {"caption": "Precision on Distant Evidence against the time of one query, logarithmic. Left: layers in front of the pairwise router. Right: routers on raw embeddings. The dashed line is chance.", "name": "fig-map-12"}, "image": {"alt": "Two scatter plots of precision against milliseconds. On the left all layers lie at the top and differ in time. On the right routers spread from chance to the top."}} tags=["remove-input", "nbval-ignore-output"]
+places = {
+    "layers": {
+        name: (
+            milliseconds[name] + milliseconds["pairwise (Investigator)"],
+            means.loc[name, "Distant Evidence"],
+        )
+        for name in shown
+        if name in milliseconds
+    },
+    "routers on raw embeddings": {
+        name: (
+            milliseconds[name] + milliseconds["raw embeddings"],
+            by_input.loc[name, "raw embeddings"],
+        )
+        for name in by_input.index
+        if name in milliseconds
+    },
+}
+with figures.look():
+    fig, axes = plt.subplots(
+        1, 2, figsize=(9, 4), sharey=True, layout="constrained"
+    )
+    for ax, (title, points) in zip(axes, places.items(), strict=True):
+        for name, (x, y) in points.items():
+            ax.plot(x, 100 * y, "o", color="#0072B2")
+            ax.annotate(
+                name,
+                (x, 100 * y),
+                xytext=(3, 3),
+                textcoords="offset points",
+                fontsize=7,
+            )
+        ax.set(xscale="log", title=title, xlabel="ms for one query")
+        figures.chance_line(ax, chance)
+    axes[0].set_ylabel("precision, %")
+plt.show()
+
+# %% tags=["remove-cell"]
+glue("n", f"{n:,}", display=False)
+glue("success", percent(SUCCESS), display=False)
+glue("failure", percent(FAILURE), display=False)
+one_way = [name for name in LAYERS if "both ways" not in name]
+both = [name for name in LAYERS if "both ways" in name]
+glue("families", len(one_way), display=False)
+glue("best one way", percent(means.loc[one_way, "right"].max()), display=False)
+passed = means >= SUCCESS
+glue("routing both ways", int(passed.loc[both, "right"].sum()), display=False)
+glue("routing left", int(passed.loc[one_way, "left"].sum()), display=False)
+everything = pd.concat(
+    [
+        counted["layers, Distant Evidence"],
+        counted["routers, Distant Evidence"],
+    ]
+)
+failing = everything[everything.predicted == hybrids.FAILS]
+wrong = int((failing.measured == hybrids.ROUTES).sum())
+glue("wrongly failed", wrong, display=False)
+glue("said to fail", len(failing), display=False)
+on_right = counted["layers, right"]
+right = int((on_right.predicted == on_right.measured).sum())
+glue("right on right", right, display=False)
+glue("asked on right", len(on_right), display=False)
+answer = (
+    "Only where a token's own vector is not enough: on the paper's task most of the methods that the principle says fail "
+    "route all the same, and on a task that needs the token after the evidence it is right about most layers."
+)
+verdict = (
+    f"Of {len(failing)} layers and routers that should fail on the paper's task, {wrong} route. Where only the token after "
+    f"the evidence tells it from look-alikes, the principle is right about {right} of {len(on_right)} layers. Fewer "
+    f"comparisons do not hurt: on raw embeddings LSH routes at {percent(by_input.loc['LSH', 'raw embeddings'])}, "
+    f"and eight hubs at {percent(by_input.loc['hubs, 8', 'raw embeddings'])}."
+)
+sure = (
+    f"{measured(study)} A layer that routes has shown that it can; one that fails has shown it for this size and this "
+    f"training alone. We would change our mind if the paper's task at its own size separated these layers."
+)
+close(
+    "12_todays_hybrids",
+    "Today's hybrids",
+    answer=answer,
+    sure=sure,
+    verdict=verdict,
+    cost=trained(study, [*results.values(), routed]),
+)
+
+# %% [markdown]
+# ## What differs, and why
+#
+# * **The paper's task.** Its evidence is the only token equal to the query, so that it can be found without any context. This
+#   is why the predicted failures do not come.
+# * **Small layers.** Each layer has the width of the other chapters, and its own defaults for heads and states. They were
+#   not tuned.
+# * **What was not run.** The paper's size, MQAR, and routers on the ladder.
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Give gated linear attention the neighbours that it lacks: put `Flow(layers=1, scan=False)` before it in a
+#    `Hybrid`, or write a layer of your own ([chapter 11](11_your_own_router.ipynb)). Does it climb `left`?
+# 2. Put the routers on the rung `right`: `on_ladder(study.sizes, method, "right")` for each of `ROUTERS`. Which of those
+#    that route here still do?
+# 3. How many hubs does a longer sequence need? Double `length` in `study.sizes.evidence`.
