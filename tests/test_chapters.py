@@ -148,8 +148,8 @@ def test_the_guard_refuses_a_mistyped_parameter(chapter):
         exec(guard.source, namespace)
 
 
-AGAIN = ("02_latent_subspace", "05_generalization", "10_cost")
-"""Run a second time, from their own records: they have runs alone, retrievals, measured costs. That
+AGAIN = ("05_generalization", "10_cost")
+"""Run a second time, from their own records: they have retrievals and measured costs. That
 the others run from records is what nbval shows with those of the book."""
 
 
