@@ -148,14 +148,15 @@ for name, row in means.iterrows():
 # %% [markdown]
 # ## Which routers can stand in for the pairwise one?
 #
-# Now the router varies. Each compares fewer pairs than the Investigator, or none:
+# Now the router varies. Each compares fewer pairs than the paper's, which compares the query with every token:
 #
-# * **LSH** (as in Reformer) compares only tokens that a random projection puts into the same bucket;
-# * **k-means** (Routing Transformer) does so with learned centres;
-# * **blocks** (MoBA, NSA) picks a block by a summary of its keys, its mean or a learned one, and compares inside;
-# * **expert choice** (MoSA) lets each head choose its tokens once, for all queries;
-# * **product keys** score a token by two halves of its vector, each against a codebook of its own;
-# * **hubs** (HubRouter) send query and tokens through a few learned vectors, and compare there.
+# * **LSH** (as in Reformer) compares the query with the tokens that random projections put into its bucket;
+# * **k-means** (Routing Transformer) with those of its cluster, whose centres are learned;
+# * **blocks** (MoBA, NSA) first picks a few blocks by a summary of their keys, a mean or a learned one, and compares inside them;
+# * **expert choice** (MoSA) lets each head take a quarter of the tokens before the query is known, and compares those;
+# * **product keys** compare no two tokens: query and token meet where they address the same slots of a learned table;
+# * **hubs** (HubRouter) are M learned vectors that read the sequence; a token becomes its M products with them, and those
+#   are compared, as the rank-1 router does with one number.
 #
 # They run on Distant Evidence, with raw embeddings and with a Mamba block in each direction in front.
 
@@ -190,9 +191,13 @@ for name, row in by_input.iterrows():
         glue(f"{name}, {representation}", percent(value), display=False)
 
 # %% [markdown]
-# **Comparing fewer pairs is enough.** On raw embeddings LSH finds the evidence in
-# {glue:text}`LSH, raw embeddings` and product keys in {glue:text}`product keys, raw embeddings`. LSH and k-means can only
-# find what falls into the query's bucket or cluster, and equal tokens at different positions have different vectors.
+# **Comparing fewer pairs can be enough.** On raw embeddings LSH finds the evidence in
+# {glue:text}`LSH, raw embeddings`. Product keys, which compare no two tokens, find it in
+# {glue:text}`product keys, raw embeddings`. Expert choice must take its tokens before it hears the query, and is at
+# {glue:text}`expert choice, raw embeddings`; behind Mamba, where a token can know that it was asked for, at
+# {glue:text}`expert choice, bidirectional Mamba`. Two kinds lose much: k-means
+# ({glue:text}`k-means, raw embeddings`), since evidence in another cluster than the query's can't be found, and blocks
+# ({glue:text}`blocks, mean, raw embeddings`), since the one right key hardly shows in the mean of its block.
 #
 # **A few hubs carry it.** One hub on raw embeddings leaves {glue:text}`hubs, 1, raw embeddings`, four
 # reach {glue:text}`hubs, 4, raw embeddings` and eight {glue:text}`hubs, 8, raw embeddings`. HubRouter's authors report 8
