@@ -336,10 +336,10 @@ separating = [
     and ended.precision[f"raw embeddings, {rate:g}"] < 0.5
 ]
 parted = (
-    "There is: at " + ", ".join(f"{rate:g}" for rate in separating) + " "
-    "attention is past half and raw embeddings are not"
+    "Yes: at " + ", ".join(f"{rate:g}" for rate in separating) + " "
+    "attention gets past half and raw embeddings do not"
     if separating
-    else "There is no such rate among these"
+    else "No rate among these is one"
 )
 glue("rate", parted, display=False)
 for label, rate in runs:
@@ -522,7 +522,8 @@ plt.show()
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# A mean agrees with the paper's number within the margin of [the signature figure](how-to-read.md). For two to four layers of attention the paper gives no number but "no improvement" over one.
+# A mean agrees with the paper's number within the margin of [the signature figure](how-to-read.md). For two to four layers
+# of attention the paper gives no number but "no improvement" over one.
 
 # %% tags=["remove-input"]
 comparison_table(comparison)

@@ -234,8 +234,8 @@ glue(
 # %% [markdown]
 # **There is a divide, and it is not at 29%.** {glue:text}`unpaired` learned approaches do without the comparison of tokens:
 # those of segments, the bandits, the memory bank and DOL. Of these, {glue:text}`above` lie above the paper's 29% by more
-# than the margin. The best is at {glue:text}`best 1`. But {glue:text}`in segments` of them pick
-# segments, where positions alone already give most of what they find (the dotted line).
+# than [the margin](how-to-read.md). The best is at {glue:text}`best 1`. But {glue:text}`in segments` of them pick segments,
+# where positions alone already give most of what they find (the dotted line).
 #
 # **Comparing pairs is not enough.** The global mean and Fourier mixing leave no token to compare. The rank-1 router needs
 # more steps than it gets here ([chapter 6](06_escape_routes.ipynb)).

@@ -131,8 +131,8 @@ for added, values in demo.items():
 # it ties with the evidence without positions ({glue:text}`no positions all query and evidence tie`), and is nearest to itself
 # with positions ({glue:text}`positions all query alone is nearest`).
 #
-# **One sentence of the protocol, on what may be picked, takes untrained vectors from a tie, or from never, to nearly
-# always.** The rest of this page asks what training makes of it.
+# **Whether the query may be picked decides everything here.** Without it, untrained vectors find the evidence nearly
+# always; with it, they tie or never do. The rest of this page asks what training makes of this.
 
 # %% [markdown]
 # ## What is open

@@ -704,15 +704,15 @@ glue("two findings", HTML(both_findings + picture), display=False)
 # %% [markdown]
 # ## What differs, and why
 #
-# * **"Both sides" is not the ingredient.** The paper's first ingredient is context from both sides. What a router needs
-#   is the side, and the reach, where the difference lies. If the token before tells, one direction is enough. If the token
+# * **"Both sides" is not the ingredient.** The paper's first ingredient is context from both sides. A router needs context
+#   from the side on which the difference lies, and from as far. If the token before tells, one direction is enough. If the token
 #   after tells, it is not. If the token itself tells, as in the paper's task, neither is needed.
 # * **The mixers are not alike.** On the paper's task six ways to provide context look the same, because none of them is
 #   needed. On `left` and `right` they part: a convolution or a window learns at once; hubs, and one layer of attention
 #   over all positions, do not learn.
 # * **A recurrence was not needed.** What Flow does on these rungs, its short convolution does. A state would be needed if
 #   the token that tells stood farther away than the convolution's four taps.
-# * **Reachable is not learned.** Attention over all positions can hold a neighbour's token, and did not learn to from one
+# * **What weights can do is not always learned.** Attention over all positions can hold a neighbour's token, and did not learn to from one
 #   query per sequence. A language model has a target at every position; this router has one per sequence. Whether
 #   more supervised positions would teach it was not tested.
 # * **A hop takes two comparisons.** The layer of attention makes the first, from the query's token to its definition. The

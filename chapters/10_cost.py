@@ -533,7 +533,8 @@ for router in routers:
 # * **One question per sequence** (retrieval, reading comprehension, the paper's task): choose the router by its precision
 #   and the preprocessing by its cost.
 # * **A question at every position** (a layer of a language model): the Investigator's n × n scores cost about what full
-#   attention costs, and its memory ends first. A cheaper router pays here. Rank one pays by having two answers.
+#   attention costs, and its memory ends first. A cheaper router pays here. The rank-1 router is
+#   cheaper, and has only two answers.
 # * **Training**: score the queries that have a label. No n × n matrix is needed.
 # * **Recurrence**: its scan need not be slow. Look at the implementation.
 
@@ -577,8 +578,8 @@ closing.close(
 #   preprocessing overtakes it only at the lengths given above. On a GPU those lengths are others.
 # * **Memory.** Full attention is computed in tiles and holds no n × n matrix. Its memory is linear, as FlashAttention's is,
 #   and time ends its curve. Memory ends that of the Investigator with every query.
-# * **Bends.** The line of raw embeddings has a step. We take it for the lengths at which the vectors outgrow a cache; that
-#   was not measured.
+# * **Bends.** The line of raw embeddings has a step. We believe that it comes where the vectors outgrow a
+#   cache; that was not measured.
 # * **What was not measured.** A GPU's costs other than the scan's, and a training step of a whole model; every record of
 #   the other chapters holds the seconds of its run.
 
