@@ -1,6 +1,6 @@
 """Numbers by hand, as runs would give them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 import pytest
@@ -15,12 +15,14 @@ class Measured(Summarised):
     """Numbers by hand, for each condition and metric one a seed."""
 
     numbers: dict[str, dict[str, list[float]]]
+    sizes: dict[str, str] = field(default_factory=dict)
+    """The profile of a condition's runs, where it is not the paper's."""
 
     @property
     def records(self):
-        """Of all the same training: raw embeddings at the paper's sizes."""
-        run = catalogue(PROFILES["paper"])["raw"].under["all"]
-        return {(name, 0): run for name in self.numbers}
+        """Of all the same training: raw embeddings, at the sizes of the condition's profile."""
+        profiles = {name: PROFILES[self.sizes.get(name, "paper")] for name in self.numbers}
+        return {(n, 0): catalogue(p)["raw"].under["all"] for n, p in profiles.items()}
 
     @property
     def frame(self):

@@ -104,12 +104,12 @@ class Claim(Spec):
         The margin is the farther of the two ends' distance from the number that is expected.
         Raises ValueError for a share whose chance level is missing, unless the claim has none.
         """
-        value, below, above = self.value, self.tolerance, self.tolerance
-        if self.statistic == "sd":
-            below = above = below or 0.0
-        elif below is None or above is None:
-            if self.chance and level is None:
-                raise ValueError("level: chance is missing, and the claim has a chance level")
+        if self.tolerance is not None or self.statistic == "sd":
+            value, below = self.value, self.tolerance or 0.0
+            above = below
+        elif self.chance and level is None:
+            raise ValueError("level: chance is missing, and the claim has a chance level")
+        else:
             value, below, above = margins(self.value, self.decimals, level, rule)
         return ends(self.relation, value, below, above, rule), max(below, above)
 
@@ -128,7 +128,7 @@ class Claim(Spec):
         if self.statistic == "sd":
             return sd in agreeing
         if self.tolerance is None and not math.isnan(sd):
-            middle = margins(self.value, self.decimals, level, rule)[0]
+            middle = margins(self.value, self.decimals, level)[0]
             more = rule.deviations * sd
             wide = ends(self.relation, middle, more, more, rule)
             agreeing = Interval(min(agreeing.low, wide.low), max(agreeing.high, wide.high))

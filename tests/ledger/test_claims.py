@@ -11,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fcilib.ledger.agreement import ROUNDING, STANDARD, Level, paper_interval, reproduction
+from fcilib.ledger.agreement import (
+    ROUNDING,
+    STANDARD,
+    Level,
+    Rule,
+    paper_interval,
+    reproduction,
+)
 from fcilib.ledger.catalogue import catalogue
-from fcilib.ledger.claims import Claim, claims, contradictions
+from fcilib.ledger.claims import Claim, Contradiction, Reading, claims, contradictions
 from fcilib.study.notation import percent
 from fcilib.study.profiles import PROFILES
 
@@ -25,6 +32,14 @@ def claim(**fields):
     """Without a chance level, unless it is given one."""
     start = {"place": "§0", "statement": "So it is.", "metric": "precision", "value": 0.5}
     return Claim(**{**start, "decided_by": ["raw"], "chance": False, **fields})
+
+
+def reading(**fields):
+    return Reading(**{"protocol": "", "metric": "place", "says": "How far down it is.", **fields})
+
+
+def contradiction(**fields):
+    return Contradiction(**{"what": "It is, and it is not.", "where": "§0", **fields})
 
 
 # Each claim is whole.
@@ -108,6 +123,10 @@ def test_an_ill_formed_claim_is_refused_by_its_field(field, fields):
             "untested: a claim that nothing decides needs a reason",
             {"decided_by": []},
         ),
+        (
+            "value: a line, unless the relation is chance, which has none",
+            {"direction": {"relation": "at most"}},
+        ),
     ],
 )
 def test_a_claim_is_refused_with_the_reason(reason, fields):
@@ -122,6 +141,31 @@ def test_a_claim_may_have_what_does_not_contradict_itself():
     assert claim(direction={"relation": "at most", "value": 0.35}).direction.value == 0.35
     assert claim(decided_by=[], untested="It would take a cluster.").untested
     assert claim(unit="number", value=130.0, tolerance=0).tolerance == 0
+
+
+def test_what_a_claim_leaves_unsaid():
+    said = {"place": "§0", "statement": "So it is.", "metric": "precision", "value": 0.5}
+    said["decided_by"] = ["raw"]
+    assert Claim(**said).model_dump(exclude=set(said)) == {
+        "statistic": "mean", "progress": 1.0, "relation": "equals", "unit": "share", "decimals": 1,
+        "chance": True, "tolerance": None, "literal": "all", "readings": {}, "direction": None,
+        "undefined": None, "counted": False, "untested": None, "note": None,
+    }  # fmt: skip
+    assert contradiction().reading is None
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (claim, "place"), (claim, "statement"), (claim, "metric"),
+        (reading, "metric"), (reading, "says"),
+        (contradiction, "what"), (contradiction, "where"),
+    ],
+)  # fmt: skip
+def test_a_text_may_be_short_but_not_empty(make, field):
+    assert getattr(make(**{field: "x"}), field) == "x"
+    with pytest.raises(ValidationError, match=field):
+        make(**{field: ""})
 
 
 @given(st.floats(allow_nan=False).filter(lambda v: not 0 <= v <= 1))
@@ -271,6 +315,7 @@ RELATIONS = ("equals", "at most", "at least")
 def test_the_numbers_of_the_rule():
     assert (STANDARD.margin, STANDARD.way, STANDARD.deviations) == (0.02, 0.5, 2)
     assert (STANDARD.paper_examples, STANDARD.rounding, STANDARD.told) == (1000, 0.5, 3)
+    assert (STANDARD.seeds, STANDARD.at_rest, STANDARD.widest) == (3, 0.01, 2.5)
 
 
 @pytest.mark.parametrize(
@@ -324,6 +369,19 @@ def test_a_chance_level_is_not_left_out_in_silence():
         claim(chance=True).agrees(0.5)
     assert claim(chance=True, tolerance=0.05).agrees(0.5)
     assert claim(chance=True, statistic="sd", relation="at most").agrees(0.5, 0.1)
+
+
+def test_another_rule_decides_wherever_there_is_a_border():
+    wide, few, slack = Rule(margin=0.05), Rule(paper_examples=100), Rule(slack=0.01)
+    for level in (None, EVEN):
+        assert [claim().agrees(m, 0.0, level, wide) for m in (0.451, 0.549)] == [True, True]
+        assert [claim().agrees(m, 0.0, level, wide) for m in (0.449, 0.551)] == [False, False]
+    # Wilson's interval of 50 of 100 is 40.4% to 59.6%.
+    assert [claim().agrees(m, 0.0, EVEN, few) for m in (0.41, 0.59)] == [True, True]
+    assert [claim().agrees(m, rule=slack) for m in (0.471, 0.529)] == [True, True]
+    assert [claim().agrees(m, rule=slack) for m in (0.469, 0.531)] == [False, False]
+    assert [claim().agrees(m, 0.05, rule=slack) for m in (0.391, 0.609)] == [True, True]
+    assert [claim().agrees(m, 0.05, rule=slack) for m in (0.389, 0.611)] == [False, False]
 
 
 def test_near_chance_two_points_are_not_nothing():
@@ -421,6 +479,8 @@ def test_a_claim_on_the_spread_is_about_the_spread(sd, holds):
     about = claim(statistic="sd", relation="at most", value=0.02, tolerance=0)
     assert about.agrees(0.9, sd) is holds
     assert about.agrees(0.0, sd) is holds
+    less = claim(statistic="sd", relation="at most", value=0.015, tolerance=0.005)
+    assert less.agrees(0.9, sd) is holds
     without = claim(statistic="sd", relation="at most", value=0.02)
     assert without.agrees(0.9, sd) is holds
 

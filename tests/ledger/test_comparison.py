@@ -1,5 +1,7 @@
 """What was measured beside what the paper says, a row for each condition and protocol."""
 
+from dataclasses import replace
+
 import pytest
 
 from fcilib.ledger.comparison import compare
@@ -49,3 +51,11 @@ def test_a_claim_is_held_against_its_own_metric(results):
 def test_a_claim_that_is_none_is_no_row_of_a_comparison(results):
     with pytest.raises(KeyError, match="rww"):
         compare({"raw embeddings": "rww"}, results)
+
+
+def test_a_condition_is_held_against_the_chance_of_its_own_runs(results):
+    """1.1% agrees with 1.2% where chance is one in 512; at one in 128, 1.8% is to be expected."""
+    numbers = {name: {"precision": [0.011, 0.011]} for name in results["all"].numbers}
+    measured = replace(results["all"], numbers=numbers, sizes={"raw embeddings": "quick"})
+    rows = compare({"raw embeddings": "raw", "global mean": "raw"}, {"all": measured})
+    assert list(rows.agrees) == [False, True]

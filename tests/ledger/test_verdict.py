@@ -272,6 +272,7 @@ def test_a_number_at_chance_agrees_if_chance_is_held_and_could_have_been_told():
     [
         (Interval(0.001, 0.003), True),
         (Interval(0.001, 0.006), None),
+        (Interval(0.002, 0.003), True),  # as good as chance, and no better
         (Interval(0.003, 0.005), False),
         (Interval(0.0, 0.001), True),  # no better than chance
     ],
@@ -282,6 +283,13 @@ def test_at_chance_is_no_better_than_chance_with_the_power_to_tell_three_times_a
     assert at_chance(interval, 0.002) is answer
     it = claim(0.003, direction={"relation": "at chance"})
     assert directed(it, found(0.002, interval=interval)) is answer
+
+
+def test_slack_moves_both_borders_of_chance_outwards():
+    loose = replace(STANDARD, slack=0.001)
+    for measured, strict in ((Interval(0.0025, 0.005), False), (Interval(0.001, 0.0065), None)):
+        assert at_chance(measured, 0.002) is strict
+        assert at_chance(measured, 0.002, loose) is True
 
 
 def test_three_seeds_of_a_thousand_have_the_power_that_is_demanded_and_one_has_not():
