@@ -57,9 +57,9 @@ def counted(experiment: Experiment, metric: str) -> float:
     router = experiment.router
     if router is None:
         raise ValueError(f"metric: {metric} has no chance without a router")
-    positions = experiment.task.length // router.granularity
-    itself = router.candidates == "others" and router.granularity == 1
-    candidates = router.within or positions - itself
+    candidates = -(-(router.within or experiment.task.length) // router.granularity)
+    if router.candidates == "others" and router.granularity == 1 and not router.within:
+        candidates -= 1  # the query itself
     if metric in PRECISIONS:
         return 1 / candidates
     if metric == "precision_at_k":

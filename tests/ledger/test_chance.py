@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from fcilib.ledger.agreement import Level
 from fcilib.ledger.catalogue import catalogue
@@ -12,6 +13,7 @@ from fcilib.ledger.claims import claims
 from fcilib.ledger.ledger import whole_ledger
 from fcilib.publish.project import find_project
 from fcilib.retrieval import find
+from fcilib.routers.random import RandomRouter, RandomScores
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Experiment
 
@@ -25,6 +27,7 @@ PAPER, QUICK = (catalogue(PROFILES[name]) for name in ("paper", "quick"))
         ("raw", "all", "precision", 1 / 512),
         ("raw", "others", "precision", 1 / 511),
         ("raw", "all", "precision_tie_lost", 1 / 512),
+        ("raw", "all", "precision_tie_won", 1 / 512),
         ("raw", "all", "random_form_precision", 1 / 512),
         ("raw", "all", "best_precision", 1 / 512),
         ("raw", "all", "largest_rise", 1 / 512),
@@ -43,10 +46,28 @@ def test_chance_is_one_in_the_number_of_candidates_or_classes(condition, protoco
 
 
 def test_what_has_no_chance_is_refused():
-    with pytest.raises(ValueError, match="chance of rank_share is not known"):
+    with pytest.raises(ValueError, match=r"^metric: the chance of rank_share is not known$"):
         counted(PAPER["raw"].under["all"], "rank_share")
-    with pytest.raises(ValueError, match="precision has no chance without a router"):
+    with pytest.raises(ValueError, match=r"^metric: precision has no chance without a router$"):
         counted(PAPER["plain-far"].under[""], "precision")
+    with pytest.raises(TypeError, match=r"^name: 'bm25' is no training$"):
+        level(claims()["hotpotqa-bm25"], QUICK["raw"].under["all"])
+
+
+@pytest.mark.parametrize(
+    ("segment", "within", "k"), [(1, None, 4), (32, None, 2), (4, 8, 1), (1, 8, 12)]
+)
+def test_chance_counts_what_a_router_may_pick(segment, within, k):
+    """Of 100 tokens: a shorter last segment too, and no other parts of one that is given."""
+    router = RandomRouter(candidates="all", segment=segment, within=within, k=k)
+    raw = QUICK["raw"].under["all"]
+    task = raw.task.model_copy(update={"length": 100})
+    run = raw.model_copy(update={"task": task, "router": router})
+    query, evidence = torch.tensor([99]), torch.tensor([9])
+    scores = RandomScores(segment)(torch.zeros(1, 100, 1), query)
+    candidates = int(router.mask(scores, query, evidence).isfinite().sum())
+    assert counted(run, "precision") == pytest.approx(1 / candidates, abs=1e-12)
+    assert counted(run, "precision_at_k") == pytest.approx(min(k / candidates, 1.0), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", [n for n, it in claims().items() if it.decided_by])

@@ -365,7 +365,9 @@ def test_the_margin_is_two_points_or_half_the_way_to_chance_or_the_papers_own_er
 
 
 def test_a_chance_level_is_not_left_out_in_silence():
-    with pytest.raises(ValueError, match="level: chance is missing"):
+    with pytest.raises(
+        ValueError, match=r"^level: chance is missing, and the claim has a chance level$"
+    ):
         claim(chance=True).agrees(0.5)
     assert claim(chance=True, tolerance=0.05).agrees(0.5)
     assert claim(chance=True, statistic="sd", relation="at most").agrees(0.5, 0.1)
@@ -396,6 +398,8 @@ def test_at_another_chance_level_the_number_is_corrected_for_guessing():
     """As far above chance, of the way from chance to one; the paper's own error stays as it is."""
     halved = claim(value=0.5).zone(Level(0.5, 0.0))[0]
     assert (halved.low + halved.high) / 2 == pytest.approx(0.75, abs=1e-6)
+    spread = [claim(value=0.5).agrees(mean, 0.1, Level(0.5, 0.0)) for mean in (0.54, 0.56, 0.94)]
+    assert spread == [False, True, True]
     perfect = claim(value=1.0).zone(Level(0.25, 0.002))[0]
     assert perfect.low == pytest.approx(0.98, abs=1e-6)
 
@@ -516,6 +520,7 @@ def test_a_claim_is_written_with_its_relation_and_unit():
     assert str(claim(relation="at most")) == "≤ 50.0%"
     assert str(claim(relation="at least", unit="number", value=130, tolerance=1)) == "≥ 130"
     assert str(claim(unit="number", value=-0.154, tolerance=1)) == "-0.154"
+    assert str(claim(unit="number", value=2e6, tolerance=1)) == "2e+06"
 
 
 def test_a_measured_number_is_written_in_the_unit_of_its_claim():
