@@ -80,7 +80,12 @@ TUTORIAL = {
 
 PREDICTED = {
     "opening": FORM["opening"],
-    "headings": ("The predictions, counted", "What does a query cost?", "What differs", "Exercises"),
+    "headings": (
+        "The predictions, counted",
+        "What does a query cost?",
+        "What differs",
+        "Exercises",
+    ),
 }
 
 FORMS = {"11_your_own_router": TUTORIAL, "12_todays_hybrids": PREDICTED}
