@@ -664,7 +664,8 @@ linked(pd.DataFrame.from_dict(answers, orient="index"), names, "claim")
 
 # %% tags=["remove-cell"]
 answer = (
-    "In none of the protocols of this page do raw embeddings fail where one layer of attention succeeds."
+    f"Under none of the {len(both)} readings of the paper's text that were tried with both do raw embeddings fail and one "
+    f"layer of attention succeed."
     if not len(corner)
     else f"Raw embeddings fail and one layer of attention succeeds in {len(corner)} of {len(both)} protocols."
 )

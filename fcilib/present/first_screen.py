@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
+from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, SUBSTANCE, UNDER
 from fcilib.present.headlines import HEADLINES, headlines, headlines_alt, headlines_svg
 from fcilib.present.ledger_files import Entries
@@ -19,21 +19,24 @@ PICTURE = "headlines.svg"
 
 SEQUENCE = """\
 [Q] 42   7 31   9 5   …   42 17   …
-    │    └ distractors    │  └ answer
+    │    └ other pairs    │  └ answer
     └ query               └ evidence"""
 """The task, drawn."""
 
 TASK = (
-    "**The task.** The marker `[Q]` asks about the token after it: which value follows the other "
-    "copy of that token, 200 or more positions away?"
+    "**The task.** The token after the marker `[Q]` is the *query*. It stands in the sequence once "
+    "more, at least 200 positions away. This second copy is the *evidence*, the token to be "
+    "picked, and the token after it is the answer. Other pairs stand near the query."
 )
 
 WORDS = (
-    "*Content-only* embeddings have no position. *Flow* is the paper’s recurrence, which reads "
-    "left to right if it is not called bidirectional. *Segment routing* picks runs of tokens. A "
-    "*rank-1* router keeps one number per token. *One of them* is one of the two ingredients."
+    "The table counts the paper’s claims by what became of them; the paper’s numbers are in "
+    "brackets. *Content-only* embeddings have no position, so that query and evidence have the "
+    "same vector and *tie*. *Flow* is the paper’s recurrence, which reads left to right if it is "
+    "not called bidirectional. *Segment routing* picks runs of tokens. A *rank-1* router keeps one "
+    "number per token."
 )
-"""Words of the claims in the table, as far as a reader has not met them above."""
+"""Words of the claims in the table below, as far as a reader has not met them above."""
 
 STANDS, FALLS, OPEN_STILL, UNKNOWABLE = "Stands", "Falls", "Is open", "Can’t be known"
 
@@ -77,8 +80,8 @@ def finding(entries: Mapping[str, Entries]) -> str:
         "On the paper’s own task the router needs neither layers nor context in front of it. On "
         f"raw embeddings it picks the right token in {ours} of the sequences, where the paper has "
         f"{entry.claim} and chance is {entry.claim.write(others.level.here, math.nan)} (the "
-        f"paper’s sizes, {others.n} seeds). If it may also pick the query itself, that is "
-        f"{with_itself}."
+        f"paper’s sizes, {others.n} seeds). If the query itself may be picked too, it still picks "
+        f"the right token in {with_itself}."
     )
 
 
@@ -104,16 +107,17 @@ def standing_table(entries: Entries, link: Link) -> str:
         rows[standing(entry)].append(entry)
     lines = ["| our verdict | claims | which |", "| --- | --: | --- |"]
     for title, part in rows.items():
-        lines.append(f"| **{title}** | {len(part)} | {_which(title, part, link)} |")
+        lines.append(f"| **{title}** | {len(part)} | {_which(title, rows, link)} |")
     return "\n".join(lines)
 
 
-def _which(title: str, part: list[Entry], link: Link) -> str:
+def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
+    part = rows[title]
     if title in (STANDS, FALLS):
         named = [
             link(e.name, e.claim.statement.rstrip(".")) + f" ({e.claim}){_under(e)}" for e in part
         ]
-        return "; ".join(named) or "none"
+        return ("; ".join(named) or "none") + _joined(part)
     if title == OPEN_STILL:
         few = sum(_lacks_seeds_alone(e) for e in part)
         named = [link(e.name, e.claim.statement.rstrip(".")) for e in part if e.name in HEADLINES]
@@ -122,10 +126,20 @@ def _which(title: str, part: list[Entry], link: Link) -> str:
             f"its number of steps. Among them: {'; '.join(named) or 'none of the five above'}"
         )
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
+    undefined = len(part) - weights
     return (
-        f"{weights} need pretrained weights that are not here; {len(part) - weights} rest on "
-        "methods that the paper names and does not define, which the ledger counts as open"
+        f"{weights} need pretrained weights that are not here; {undefined} rest on methods that "
+        "the paper names and does not define. The ledger counts these among its "
+        f"{len(rows[OPEN_STILL]) + undefined} open ones"
     )
+
+
+def _joined(part: list[Entry]) -> str:
+    """What is added where several claims rest on the same runs."""
+    pieces = evidence({e.name: e for e in part})
+    if len(part) > 1 and all(e.deciding_records for e in part) and sum(pieces.values()) == 1:
+        return f". All {len(part)} rest on one result"
+    return ""
 
 
 def _under(entry: Entry) -> str:
@@ -167,9 +181,9 @@ def page_part(entries: Mapping[str, Entries]) -> str:
 :::::
 ::::::
 
-{table}
-
 {WORDS}
+
+{table}
 """
 
 
@@ -205,9 +219,9 @@ def readme_part(entries: Mapping[str, Entries]) -> str:
 
 {caption(entries)}
 
-{table}
+{WORDS}
 
-{WORDS}"""
+{table}"""
 
 
 def with_part(text: str, part: str) -> str:
