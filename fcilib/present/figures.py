@@ -261,8 +261,8 @@ def specification_curve(
             2,
             1,
             sharex=True,
-            figsize=(9, 3.0 + 0.2 * len(rows)),
-            height_ratios=[2.6, 0.2 * len(rows)],
+            figsize=(9, 3.0 + 0.25 * len(rows)),
+            height_ratios=[2.6, 0.25 * len(rows)],
             layout="constrained",
         )
         colors = np.where(found.agrees, AGREES, DISAGREES)
@@ -284,7 +284,7 @@ def specification_curve(
         labels = [
             f"{choice}: {name}" if y in firsts else name for y, (choice, name) in enumerate(rows)
         ]
-        below.set_yticks(range(len(rows)), labels, fontsize=8)
+        below.set_yticks(range(len(rows)), labels, fontsize=11)
         below.set_ylim(len(rows) - 0.5, -0.5)
         below.grid(visible=False)
         below.set_xlabel("protocols, sorted by precision")
