@@ -105,7 +105,7 @@ def claims_figure(
         scale: what values are multiplied by; 100 for percent.
         label: of the axis; the metric's, in percent, if left out.
         rule: within what the two agree, for the legend.
-        tick: what the random router's number is called in the legend.
+        tick: what the ticks are, for the legend; their values are the column `chance`.
     """
     protocols = list(dict.fromkeys(comparison.protocol))[::-1]
     first = comparison[comparison.protocol == protocols[0]]
@@ -161,8 +161,8 @@ def _claims_legend(
         name = ", ".join(filter(None, (f"measured{spread}", protocol and f"“{protocol}”")))
         handles.append(Line2D([], [], marker=marker, color=UNCLAIMED, ls="", ms=5.5, label=name))
     if comparison.chance.notna().any():
-        mark: dict[str, Any] = {"color": "#555555", "ms": 11, "mew": 1.6}
-        handles.append(Line2D([], [], marker="|", ls="", label=tick, **mark))
+        thin: dict[str, Any] = {"color": "#555555", "ms": 11, "mew": 1.6}
+        handles.append(Line2D([], [], marker="|", ls="", label=tick, **thin))
     for answer, color, text in (
         (True, AGREES, f"agree within {rule}"),
         (False, DISAGREES, "differ"),
@@ -261,8 +261,8 @@ def specification_curve(
             2,
             1,
             sharex=True,
-            figsize=(9, 3.0 + 0.2 * len(rows)),
-            height_ratios=[2.6, 0.2 * len(rows)],
+            figsize=(9, 3.0 + 0.25 * len(rows)),
+            height_ratios=[2.6, 0.25 * len(rows)],
             layout="constrained",
         )
         colors = np.where(found.agrees, AGREES, DISAGREES)
@@ -284,7 +284,7 @@ def specification_curve(
         labels = [
             f"{choice}: {name}" if y in firsts else name for y, (choice, name) in enumerate(rows)
         ]
-        below.set_yticks(range(len(rows)), labels, fontsize=8)
+        below.set_yticks(range(len(rows)), labels, fontsize=11)
         below.set_ylim(len(rows) - 0.5, -0.5)
         below.grid(visible=False)
         below.set_xlabel("protocols, sorted by precision")
