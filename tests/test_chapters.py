@@ -152,6 +152,13 @@ def test_a_table_is_the_last_expression_of_its_cell(chapter):
     assert not lost
 
 
+def test_no_cell_of_a_table_is_cut_off(chapter):
+    executed = nbformat.read(PROJECT.book / f"{chapter.name}.ipynb", 4)
+    tables = [o.get("data", {}).get("text/html", "") for c in executed.cells
+              for o in c.get("outputs", ())]  # fmt: skip
+    assert not re.findall(r"<t[dh]>[^<]*\.\.\.</t[dh]>", "".join(tables))
+
+
 def test_a_mistyped_parameter_stops_a_chapter(tmp_path):
     """papermill itself only warns of one, and would run on with the defaults.
 

@@ -237,9 +237,9 @@ def band(ax: Axes, x: Any, mean: pd.Series, sd: pd.Series, name: str, **more: An
     ax.fill_between(x, mean - sd, mean + sd, color=kind["color"], alpha=0.18, lw=0)
 
 
-def chance_line(ax: Axes, chance: float) -> None:
+def chance_line(ax: Axes, chance: float, label: str = "chance (random router)") -> None:
     """The chance level, a dashed line across."""
-    ax.axhline(100 * chance, color="#777777", ls="--", lw=1.2, label="chance (random router)")
+    ax.axhline(100 * chance, color="#777777", ls="--", lw=1.2, label=label)
 
 
 def specification_curve(
@@ -261,8 +261,8 @@ def specification_curve(
             2,
             1,
             sharex=True,
-            figsize=(9, 3.0 + 0.2 * len(rows)),
-            height_ratios=[2.6, 0.2 * len(rows)],
+            figsize=(9, 3.0 + 0.25 * len(rows)),
+            height_ratios=[2.6, 0.25 * len(rows)],
             layout="constrained",
         )
         colors = np.where(found.agrees, AGREES, DISAGREES)
@@ -284,7 +284,7 @@ def specification_curve(
         labels = [
             f"{choice}: {name}" if y in firsts else name for y, (choice, name) in enumerate(rows)
         ]
-        below.set_yticks(range(len(rows)), labels, fontsize=8)
+        below.set_yticks(range(len(rows)), labels, fontsize=11)
         below.set_ylim(len(rows) - 0.5, -0.5)
         below.grid(visible=False)
         below.set_xlabel("protocols, sorted by precision")
