@@ -522,7 +522,7 @@ plt.show()
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# A mean agrees with the paper's number within the margin of [the signature figure](how-to-read.md). For two to four layers
+# A mean agrees with the paper's number within [the margin](tables-margin). For two to four layers
 # of attention the paper gives no number but "no improvement" over one.
 
 # %% tags=["remove-input"]

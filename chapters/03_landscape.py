@@ -234,7 +234,7 @@ glue(
 # %% [markdown]
 # **There is a divide, and it is not at 29%.** {glue:text}`unpaired` learned approaches do without the comparison of tokens:
 # those of segments, the bandits, the memory bank and DOL. Of these, {glue:text}`above` lie above the paper's 29% by more
-# than [the margin](how-to-read.md). The best is at {glue:text}`best 1`. But {glue:text}`in segments` of them pick segments,
+# than [the margin](tables-margin). The best is at {glue:text}`best 1`. But {glue:text}`in segments` of them pick segments,
 # where positions alone already give most of what they find (the dotted line).
 #
 # **Comparing pairs is not enough.** The global mean and Fourier mixing leave no token to compare. The rank-1 router needs
@@ -554,7 +554,7 @@ labelled(pd.DataFrame.from_dict(rates, orient="index"), "bits for a token")
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# Two numbers agree within the margin of [the signature figure](how-to-read.md). "Positions" is what
+# Two numbers agree within [the margin](tables-margin). "Positions" is what
 # positions alone give for the same kind of pick.
 
 # %% tags=["remove-input"]
