@@ -31,9 +31,10 @@
 #
 # **To run it again.** `.venv/bin/fci run 10 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# We measure time and memory against n, one sequence at a time on one thread: first the layers in front of the router
-# (*preprocessing*), then the routers, then the routing loss, and last the selective scan. Nothing is trained. Curves end
-# where the next length would pass the limits printed below. Milliseconds hold for one machine; slopes and ratios carry over.
+# We measure time and memory against n: first of the layers in front of the router (*preprocessing*), then of the routers
+# and of the routing loss, each on one sequence and one thread. Last comes the selective scan, on 32 sequences and two
+# threads. Nothing is trained. Curves end where the next length would pass the limits printed below. Milliseconds hold for
+# one machine; slopes and ratios carry over.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -141,7 +142,7 @@ plt.show()
 # %% [markdown]
 # **Everything but full attention is linear.** The *slope* is the power p if time grows like $n^p$. Attention has slope
 # {glue:text}`slope attention`, bidirectional Mamba {glue:text}`slope bidirectional Mamba` and sparse attention
-# {glue:text}`slope sparse attention`. All slopes stand in {numref}`fig-slopes-10`.
+# {glue:text}`slope sparse attention`. {numref}`fig-slopes-10` has the slope of everything that the paper gives a cost.
 #
 # **A slope says nothing about height.** At n = {glue:text}`mid` raw embeddings, which have no layer, take
 # {glue:text}`ms raw embeddings` ms and bidirectional Mamba {glue:text}`ms bidirectional Mamba`. Full attention is cheaper
@@ -177,7 +178,7 @@ routing_costs = study.measure(
 )
 routing = report.frame(*routing_costs)
 
-# %% mystnb={"figure": {"caption": "Time and peak memory of routing one sequence against its length, for one query and for every position as the query; the random router, for one query, is the floor. Lines are means over repetitions, shades their range. Only the Investigator with a query at every position is steeper than linear.", "name": "fig-routing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per router; the Investigator with every query rises twice as steeply as the others."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Time and peak memory of routing one sequence against its length, for one query and for every position as the query, and of the random router for one query. Lines are means over repetitions, shades their range. Only the Investigator with a query at every position is steeper than linear.", "name": "fig-routing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per router; the Investigator with every query rises twice as steeply as the others."}} tags=["remove-input", "nbval-ignore-output"]
 figures.growth_figure(routing)
 plt.show()
 
@@ -247,17 +248,17 @@ torch.testing.assert_close(row, whole)
 # ## What does the scan cost?
 #
 # The *scan* is the recurrence inside a Mamba block: a state that is carried from token to token. The paper ran it as a
-# sequential loop in Python. A loop is not slow for being a loop. We time five ways to write it:
+# sequential loop in Python. How slow a loop is depends on how it is written. We time five ways:
 #
-# * **sliced at each step**, its backward pass is quadratic in the length L, because the gradient of a slice is as long as the
-#   sequence;
-# * **unbound once**, it is linear (`reference`);
-# * **compiled** (`numba`, what `fcilib` uses on a CPU), it keeps one state in eight and recomputes the rest;
-# * **in PyTorch** (`torch`), it is that algorithm without a compiler;
-# * **mambapy's** is a parallel scan.
+# * The **slicing loop** takes a slice of the sequence at each step. Its backward pass is quadratic in the length L, because
+#   the gradient of every slice is as long as the sequence.
+# * The **reference** cuts the sequence into its steps once (`unbind`), and is linear.
+# * **numba** is compiled, and is what `fcilib` uses on a CPU. It keeps one state in eight and recomputes the others.
+# * **torch** is the same algorithm in PyTorch, without a compiler.
+# * **mambapy pscan** is the parallel scan of the package mambapy.
 #
-# The figure has forward and backward passes, with skip, gate and softplus, on two threads. The *arithmetic limit* is a loop
-# that does nothing but as many multiply-adds as the recurrence needs instructions, timed in the same rounds.
+# The figure has forward and backward passes, with skip, gate and softplus. For the *arithmetic limit* we counted the
+# arithmetic instructions of the recurrence. It is the time of as many multiply-adds, with nothing read or written.
 
 # %%
 scans_costs = study.measure(
@@ -312,17 +313,17 @@ for name, value in here.times.items():
 # **The paper's kind of loop takes {glue:text}`times slicing loop` times as long as the compiled scan**, at
 # L = {glue:text}`at`. The parallel scan takes {glue:text}`times mambapy pscan` times as long, the unbound loop
 # {glue:text}`times reference (unbind)` times. The arithmetic alone would take {glue:text}`times arithmetic limit` of the
-# compiled scan's time. Freed memory stays in the process here, as it does in training. To measure your own machine:
-# `fci bench scan`, and `fci bench block` for a whole Mamba block.
+# compiled scan's time. Here, as in our training, the process keeps the memory that it frees for its next tensors, which
+# saves time. To measure your own machine: `fci bench scan`, and `fci bench block` for a whole Mamba block.
 
 # %% [markdown]
 # ### On a GPU
 #
-# The `triton` scan runs on a GPU. Its times were taken once, on an {glue:text}`our card`, and are read from
-# `records/gpu/scan.jsonl` whatever device this chapter runs on. The last columns have the official CUDA kernel's, on an
-# {glue:text}`their card`. *As a graph* leaves out what it costs the host to launch each kernel, as training does. These are
-# times of an earlier version. Since then the walk along long sequences has been cut into segments that run at the same
-# time, which has not been timed as a whole.
+# **The table is of an earlier version of our scan for GPUs (`triton`).** The version in this repository has not run on a
+# GPU: it cuts long sequences into segments that are walked at the same time (`fcilib/scan/README.md`). The times were taken
+# once, on an {glue:text}`our card`, and are read from `records/gpu/scan.jsonl` whatever device this chapter runs on. The last
+# columns have the official CUDA kernel, on an {glue:text}`their card`. *As a graph* leaves out the time in which the host
+# launches the kernels, as our training does.
 
 # %% tags=["hide-input"]
 on_cards = pd.DataFrame(gpu_scan.recorded())
@@ -332,6 +333,8 @@ ours, official = (
     for _, rows in on_cards.groupby(on_cards.scan != "ours")
 )
 beside = ours.join(official.add_suffix(" official"), how="inner").reset_index()
+for name, rows in (("our card", ours), ("their card", official)):
+    glue(name, rows.device.iloc[0].removeprefix("NVIDIA "), display=False)
 labelled(
     pd.DataFrame(
         {
@@ -350,12 +353,10 @@ labelled(
     ).set_index("B, L, d, N"),
     "B, L, d, N",
 )
-for name, rows in (("our card", ours), ("their card", official)):
-    glue(name, rows.device.iloc[0].removeprefix("NVIDIA "), display=False)
 
 # %% [markdown]
-# **A run of the paper's size.** Each record says what made it and for how long. The GPU had up to 14 runs at a time, so that
-# it ended one in a fourteenth of these seconds.
+# **A run of the paper's size.** The seconds are those of one run, from its start to its end. The GPU had up to 14 runs at
+# the same time, so that runs ended up to 14 times as often as one column says.
 
 # %% tags=["hide-input"]
 store = Records(default_records() / "paper")
@@ -375,7 +376,9 @@ by_device = (
     .unstack()
     .map("{:,.0f}".format, na_action="ignore")
     .fillna(NONE)
-    .rename(columns={"cpu": "one core (s)", "cuda": "GPU, one of 14 (s)"})
+    .rename(
+        columns={"cpu": "one core (s)", "cuda": "GPU, up to 14 at a time (s)"}
+    )
 )
 labelled(by_device, "median over records")
 
@@ -383,8 +386,9 @@ labelled(by_device, "median over records")
 # ## What the paper says, what we measured, chance
 #
 # The slope is the power p in time = c nᵖ, by least squares over the upper half of the lengths that a curve reached. It agrees
-# if it is within 0.1 of the slope of the claimed growth over the same lengths; this margin was set beforehand. In place of
-# chance stands the cost of what does nothing with its input: the random router, and raw embeddings for preprocessing.
+# if it is within 0.1 of the slope of the claimed growth over the same lengths; this margin was set beforehand. A cost has no
+# chance level. In its place stands the *baseline*, the slope of what compares nothing: raw embeddings for the preprocessing,
+# the random router for the rest.
 
 # %%
 CLAIMS = {
@@ -410,11 +414,11 @@ measured = pd.concat([preprocessing, routing, training])
 slopes = report.against_claims(measured, CLAIMS)
 memory = report.slopes(measured, "megabytes")
 every_slope = report.slopes(measured, "seconds")
-floors = [
+baselines = [
     "raw embeddings" if name in PREPROCESSING else CHANCE
     for name in slopes.index
 ]
-slopes["chance"] = every_slope["mean"].loc[floors].to_numpy()
+slopes["chance"] = every_slope["mean"].loc[baselines].to_numpy()
 comparison = (
     slopes.rename(columns={"expected": "paper"})
     .rename_axis("condition")
@@ -422,9 +426,13 @@ comparison = (
     .assign(protocol="")
 )
 
-# %% mystnb={"figure": {"caption": "The slope of time against length: what the paper's growth would have over the same lengths (hollow), measured (filled, with its spread over repetitions), and as a tick the slope of the floor (the random router, or raw embeddings). The line between paper and measured is blue where the two agree within 0.1 and orange where they do not.", "name": "fig-slopes-10"}, "image": {"alt": "A row per preprocessing and router with the slope that the paper's cost implies, the measured slope and that of the floor."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "The slope of time against length: what the paper's growth would have over the same lengths (hollow), measured (filled, with its spread over repetitions), and as a tick the slope of the baseline (raw embeddings, or the random router). The line between paper and measured is blue where the two agree within 0.1 and orange where they do not.", "name": "fig-slopes-10"}, "image": {"alt": "A row per preprocessing and router with the slope that the paper's cost implies, the measured slope and that of the baseline."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(
-    comparison, scale=1, label="slope of log time on log n", rule="0.1"
+    comparison,
+    scale=1,
+    label="slope of log time on log n",
+    rule="0.1",
+    tick="baseline",
 )
 plt.show()
 
@@ -524,24 +532,38 @@ for router in routers:
         before, routed = (time[part] for part in parts)
         text = percent(routed / (before + routed))
     glue(f"share {router}", text, display=False)
+known = time.get("Investigator, every query", pd.Series(dtype=float))
+known = known.index.intersection(time["attention"].index)
+glue("most", f"{known.max():,}" if len(known) else "–", display=False)
+text = "–"
+if len(known):
+    scored = time["Investigator, every query", known.max()]
+    text = percent(scored / time["attention", known.max()])
+glue("of attention", text, display=False)
 
 # %% [markdown]
-# **With one question the router is the smaller part of the cost, behind a Mamba block in each direction.** At
-# n = {glue:text}`mid` the Investigator takes {glue:text}`share Investigator` of the time of a system with bidirectional
-# Mamba, and the rank-1 router {glue:text}`share rank-1`. Therefore:
+# **With one question the router costs little beside any layer in front of it.** At n = {glue:text}`mid`, behind
+# bidirectional Mamba, the Investigator takes {glue:text}`share Investigator` of the time and the rank-1 router
+# {glue:text}`share rank-1`. Behind raw embeddings, which have no layer, the router is a large part of a small cost.
+# Therefore:
 #
 # * **One question per sequence** (retrieval, reading comprehension, the paper's task): choose the router by its precision
 #   and the preprocessing by its cost.
-# * **A question at every position** (a layer of a language model): the Investigator's n × n scores cost about what full
-#   attention costs, and its memory ends first. A cheaper router pays here. The rank-1 router is
-#   cheaper, and has only two answers.
+# * **A question at every position** (a layer of a language model): the Investigator's n × n scores take
+#   {glue:text}`of attention` of the time of full attention at n = {glue:text}`most`, and its memory is quadratic. A cheaper
+#   router pays here. The rank-1 router is cheaper, and has only two answers.
 # * **Training**: score the queries that have a label. No n × n matrix is needed.
-# * **Recurrence**: its scan need not be slow. Look at the implementation.
+# * **Recurrence**: how fast its scan is depends on the implementation.
 
 # %% tags=["remove-cell"]
 agreeing = slopes[slopes.agrees]
+WORDS = {
+    "Investigator, one query": "the pairwise router with one query",
+    "Investigator, the query's row": "its routing loss",
+    "rank-1, the query's row": "the rank-1 router's routing loss",
+}
 differing = "; ".join(
-    f"{name} ({row.claim}: {row['mean']:.2f})"
+    f"{WORDS.get(name, name)}, {row['mean']:.2f} (paper {row.claim})"
     for name, row in slopes[~slopes.agrees].iterrows()
 )
 answer = (
@@ -549,12 +571,13 @@ answer = (
     "training too; it is quadratic only where every position asks."
 )
 sure = (
-    f"Measured at profile {study.profile}, on one sequence of width {width} and one thread, the recurrence on two; "
+    f"Measured at profile {study.profile}, on one sequence of width {width} and one thread, the scan on 32 sequences and two threads; "
     f"repetitions: {study.seeds}. We would change our mind if a router with one question took time that grows faster than n."
 )
 verdict = (
-    f"Of {len(slopes)} costs {len(agreeing)} grow as the paper says. The measured powers of n that differ: {differing}. "
-    f"A compiled scan takes {100 / here.times['slicing loop']:.1f}% of the time of a loop that slices, at L = {at}."
+    f"Of {len(slopes)} costs {len(agreeing)} grow as the paper says. The measured powers of n of the others: {differing}. "
+    f"A compiled scan takes {100 / here.times['slicing loop']:.1f}% of the time of a loop that takes a slice at each step, "
+    f"at length {at}."
 )
 costs = preprocessing_costs + routing_costs + training_costs + scans_costs
 took = sum(cost.took for cost in costs)
@@ -576,8 +599,8 @@ closing.close(
 #   position asks.
 # * **Constants.** A slope of one is not cheap by itself. Attention's products are what a processor does best, and linear
 #   preprocessing overtakes it only at the lengths given above. On a GPU those lengths are others.
-# * **Memory.** Full attention is computed in tiles and holds no n × n matrix. Its memory is linear, as FlashAttention's is,
-#   and time ends its curve. Memory ends that of the Investigator with every query.
+# * **Memory.** Full attention is computed in tiles and holds no n × n matrix. Its memory is linear, as FlashAttention's is.
+#   Its curve ends at the limit on time, that of the Investigator with every query at the limit on memory.
 # * **Bends.** The line of raw embeddings has a step. We believe that it comes where the vectors outgrow a
 #   cache; that was not measured.
 # * **What was not measured.** A GPU's costs other than the scan's, and a training step of a whole model; every record of

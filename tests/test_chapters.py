@@ -1,5 +1,6 @@
 """Every chapter: its form, its guard, and a run from nothing at the smallest size."""
 
+import ast
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -134,6 +135,28 @@ def test_every_figure_has_a_caption_and_a_text_for_those_who_cannot_see_it(chapt
         assert len(render["figure"]["caption"]) > 80
         assert render["figure"]["name"].startswith("fig-")
         assert len(render["image"]["alt"]) > 40
+
+
+SHOWN = ("labelled", "linked", "comparison_table", "further", "banner", "Code")
+"""What makes something to be seen, which a notebook shows if it is a cell's last expression."""
+
+
+def test_a_table_is_the_last_expression_of_its_cell(chapter):
+    lost = [
+        ast.unparse(line.value)
+        for cell in code_cells(chapter)
+        for line in ast.parse(cell.source).body[:-1]
+        if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call)
+        and isinstance(line.value.func, ast.Name) and line.value.func.id in SHOWN
+    ]  # fmt: skip
+    assert not lost
+
+
+def test_no_cell_of_a_table_is_cut_off(chapter):
+    executed = nbformat.read(PROJECT.book / f"{chapter.name}.ipynb", 4)
+    tables = [o.get("data", {}).get("text/html", "") for c in executed.cells
+              for o in c.get("outputs", ())]  # fmt: skip
+    assert not re.findall(r"<t[dh]>[^<]*\.\.\.</t[dh]>", "".join(tables))
 
 
 def test_a_mistyped_parameter_stops_a_chapter(tmp_path):

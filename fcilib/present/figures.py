@@ -87,7 +87,11 @@ def style(condition: str) -> dict[str, str]:
 
 
 def claims_figure(
-    comparison: pd.DataFrame, scale: float = 100, label: str | None = None, rule: str = RULE
+    comparison: pd.DataFrame,
+    scale: float = 100,
+    label: str | None = None,
+    rule: str = RULE,
+    tick: str = "chance",
 ) -> Figure:
     """The signature figure: paper (hollow), measured (filled, with its spread), chance (tick).
 
@@ -101,6 +105,7 @@ def claims_figure(
         scale: what values are multiplied by; 100 for percent.
         label: of the axis; the metric's, in percent, if left out.
         rule: within what the two agree, for the legend.
+        tick: what the ticks are, for the legend; their values are the column `chance`.
     """
     protocols = list(dict.fromkeys(comparison.protocol))[::-1]
     first = comparison[comparison.protocol == protocols[0]]
@@ -118,7 +123,7 @@ def claims_figure(
         ax.set_ylim(-0.6, len(order) - 0.4)
         ax.set_yticks(range(len(order)), [fill(name, 24) for name in order], fontsize=9)
         ax.grid(axis="y", visible=False)
-        _claims_legend(fig, comparison, protocols, rule)
+        _claims_legend(fig, comparison, protocols, rule, tick)
     return fig
 
 
@@ -135,7 +140,9 @@ def _claims_lines(ax: Axes, part: pd.DataFrame, scale: float, shift: float, mark
         ax.plot(chance, y, "|", color="#555555", ms=9, mew=1.6)
 
 
-def _claims_legend(fig: Figure, comparison: pd.DataFrame, protocols: list[str], rule: str) -> None:
+def _claims_legend(
+    fig: Figure, comparison: pd.DataFrame, protocols: list[str], rule: str, tick: str
+) -> None:
     """The marks that occur."""
     agrees = set(comparison.agrees)
     spread = " ± s.d." if comparison.sd.notna().any() else ""
@@ -154,8 +161,8 @@ def _claims_legend(fig: Figure, comparison: pd.DataFrame, protocols: list[str], 
         name = ", ".join(filter(None, (f"measured{spread}", protocol and f"“{protocol}”")))
         handles.append(Line2D([], [], marker=marker, color=UNCLAIMED, ls="", ms=5.5, label=name))
     if comparison.chance.notna().any():
-        tick: dict[str, Any] = {"color": "#555555", "ms": 11, "mew": 1.6}
-        handles.append(Line2D([], [], marker="|", ls="", label="chance", **tick))
+        thin: dict[str, Any] = {"color": "#555555", "ms": 11, "mew": 1.6}
+        handles.append(Line2D([], [], marker="|", ls="", label=tick, **thin))
     for answer, color, text in (
         (True, AGREES, f"agree within {rule}"),
         (False, DISAGREES, "differ"),
@@ -254,8 +261,8 @@ def specification_curve(
             2,
             1,
             sharex=True,
-            figsize=(9, 3.0 + 0.2 * len(rows)),
-            height_ratios=[2.6, 0.2 * len(rows)],
+            figsize=(9, 3.0 + 0.25 * len(rows)),
+            height_ratios=[2.6, 0.25 * len(rows)],
             layout="constrained",
         )
         colors = np.where(found.agrees, AGREES, DISAGREES)
@@ -277,7 +284,7 @@ def specification_curve(
         labels = [
             f"{choice}: {name}" if y in firsts else name for y, (choice, name) in enumerate(rows)
         ]
-        below.set_yticks(range(len(rows)), labels, fontsize=8)
+        below.set_yticks(range(len(rows)), labels, fontsize=11)
         below.set_ylim(len(rows) - 0.5, -0.5)
         below.grid(visible=False)
         below.set_xlabel("protocols, sorted by precision")

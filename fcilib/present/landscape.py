@@ -42,12 +42,13 @@ def landscape_figure(
             1,
             sharex=True,
             squeeze=False,
-            figsize=(5.0, 1.2 + 0.3 * sum(heights)),
+            figsize=(5.0, 1.2 + 0.3 * sum(heights) + 0.2 * len(panels)),
             gridspec_kw={"height_ratios": heights},
             layout="constrained",
         )
         for ax, (title, part) in zip(axes[:, 0], panels.items(), strict=True):
             _rows(ax, part)
+            ax.tick_params(labelbottom=True, labelsize=8.5)
             ax.axvline(100 * part.chance.mean(), color="#555555", lw=1, ls="--")
             if title in floors:
                 ax.axvline(100 * floors[title], color="#555555", lw=1.4, ls=":")

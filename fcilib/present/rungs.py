@@ -30,6 +30,7 @@ def representations(sizes: Profile) -> Mapping[str, RepresentationSpec]:
             mask="sparse", window=length // 8, global_tokens=length // 16
         ),
         "attention, 1 layer": Attention(),
+        "causal attention, 2 layers": Attention(layers=2, mask="causal"),
         CHANCE: Embedding(),
     }
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from fcilib.ledger.claims import Claim
+from fcilib.ledger.catalogue import ONLY, catalogue
+from fcilib.ledger.claims import Claim, Direction
 from fcilib.ledger.findings import Finding
 from fcilib.ledger.ledger import BOOK, PAPER, Entry
-from fcilib.ledger.verdict import compared, directed
+from fcilib.ledger.verdict import directed
 from fcilib.present.ledger_files import Entries
 from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
+from fcilib.study.profiles import PROFILES
 
-ON_ITS_SIDE, BEYOND = "stands", "fails"
+STANDS, FAILS = "stands", "fails"
 
 
 def write_sizes(book: Path, entries: Mapping[str, Entries]) -> None:
@@ -30,26 +31,36 @@ def measured_text(entry: Entry, protocol: str) -> str:
     return entry.claim.write(part[0].mean, part[0].sd) if part else NONE
 
 
-def side(claim: Claim, finding: Finding) -> str | None:
-    """Whether the statement behind a claim stands or fails by one finding; None if neither is sure.
+def statement(claim: Claim) -> Direction | None:
+    """The line that divides a claim's statement from its contrary; None where there is none.
 
-    The statement is the claim's direction where it has one, else agreement with its number.
+    It is the claim's direction, or the claim itself if it is a bound. No margin is added to it.
     """
-    answer = directed(claim, finding) if claim.direction else compared(claim, finding)
-    return {True: ON_ITS_SIDE, False: BEYOND, None: None}[answer]
+    if claim.direction or claim.relation == "equals":
+        return claim.direction
+    return Direction(relation=claim.relation, value=claim.value)
+
+
+def side(claim: Claim, finding: Finding) -> str | None:
+    """Whether a claim's statement stands or fails by one finding; None if the interval has both.
+
+    Raises ValueError for a claim that has no `statement`.
+    """
+    answer = directed(claim.model_copy(update={"direction": statement(claim)}), finding)
+    return {True: STANDS, False: FAILS, None: None}[answer]
 
 
 def sides(entries: Mapping[str, Entries]) -> dict[tuple[str, str, str], tuple[str, str]]:
     """By claim, condition and protocol, the side at the book's size and at the paper's.
 
     Only what was measured at both sizes and is sure at both is here. Claims on what the paper does
-    not define, and on a spread, are left out; so is a claim that says of the same runs and metric
-    what an earlier one says.
+    not define, on a spread, and on a number alone are left out; so is a claim that says of the same
+    runs and metric what an earlier one says.
     """
     found, met = {}, set()
     for name, entry in entries[PAPER].items():
         claim = entry.claim
-        if claim.undefined or claim.statistic != "mean":
+        if claim.undefined or claim.statistic != "mean" or statement(claim) is None:
             continue
         small = {(f.experiment, f.protocol): f for f in entries[BOOK][name].findings}
         for finding in entry.findings:
@@ -57,7 +68,7 @@ def sides(entries: Mapping[str, Entries]) -> dict[tuple[str, str, str], tuple[st
             if twin is None:
                 continue
             pair = side(claim, twin), side(claim, finding)
-            told = (finding.records, claim.metric, claim.progress, _statement(claim))
+            told = (finding.records, claim.metric, claim.progress, statement(claim))
             if pair[0] and pair[1] and told not in met:
                 met.add(told)
                 found[name, finding.experiment, finding.protocol] = (pair[0], pair[1])
@@ -65,21 +76,20 @@ def sides(entries: Mapping[str, Entries]) -> dict[tuple[str, str, str], tuple[st
 
 
 def size_tables(entries: Mapping[str, Entries]) -> str:
-    """What both sizes agree on, and what the paper's sizes turned, as Markdown tables."""
+    """What the paper's sizes turned, and, folded, what both sizes agree on, as Markdown tables."""
     found = sides(entries)
     same = [key for key, (small, large) in found.items() if small == large]
     turned = [key for key, (small, large) in found.items() if small != large]
-    return f"""{len(found)} comparisons of a claim with a condition were sure at both sizes. In
-{len(same)} of them both sizes give the same answer; in {len(turned)} the answer changes. A row
-joins those that are alike.
-
-**The same at both sizes**
-
-{_table(entries, found, same)}
+    return f"""{len(found)} comparisons are sure at both sizes. In {len(same)} of them both sizes
+give the same answer; in {len(turned)} the answer changes.
 
 **Changed by the paper’s sizes**
 
-{_table(entries, found, turned)}"""
+{_table(entries, found, turned)}
+
+:::{{dropdown}} The {len(same)} with the same answer at both sizes
+{_table(entries, found, same)}
+:::"""
 
 
 def _table(
@@ -96,18 +106,15 @@ def _table(
             (experiment, protocol)
         )
     lines = [
-        "| claim | statement behind it | at `quick` | at the paper’s sizes |",
-        "| --- | --- | --- | --- |",
+        "| claim | models | its statement | at `quick` | at the paper’s sizes |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    times = Counter(name for name, *_ in rows)
     for (name, small, large), pairs in rows.items():
         claim = entries[PAPER][name].claim
-        which = dict.fromkeys(experiment for experiment, _ in pairs)
-        of = f" (of these: {', '.join(which)})" if times[name] > 1 else ""
-        metric = "" if claim.metric == "precision" else f"{claim.metric.replace('_', ' ')} "
         cells = [
-            f'<a href="claims.html#{name}">{claim.statement.rstrip(".")}</a>{of}',
-            f"{metric}{_statement(claim)}",
+            f'<a href="claims.html#{name}">{claim.statement.rstrip(".")}</a>',
+            _models(pairs),
+            _statement(claim),
         ]
         for profile, answer in ((BOOK, small), (PAPER, large)):
             cells.append(f"{answer}: {_numbers(entries[profile][name], pairs)}")
@@ -115,8 +122,28 @@ def _table(
     return "\n".join(lines)
 
 
+def _models(pairs: list[tuple[str, str]]) -> str:
+    """The labels of some conditions, each with its protocol where only one is meant."""
+    known = catalogue(PROFILES[PAPER])
+    protocols: dict[str, list[str]] = {}
+    for experiment, protocol in pairs:
+        protocols.setdefault(experiment, []).append(protocol)
+    return "; ".join(
+        known[name].label + (f" (“{only[0]}”)" if len(only) == 1 and only != [ONLY] else "")
+        for name, only in protocols.items()
+    )
+
+
 def _statement(claim: Claim) -> str:
-    return claim.behind or str(claim)
+    """The metric, unless it is precision, and the side of the line on which the claim stands."""
+    behind = statement(claim)
+    if behind is None:
+        raise ValueError("claim: it has no statement")
+    metric = "" if claim.metric == "precision" else f"{claim.metric.replace('_', ' ')} "
+    if behind.value is None:
+        return f"{metric}{behind.relation}"
+    sign = {"at most": "≤", "at least": "≥"}[behind.relation]
+    return f"{metric}{sign} {claim.write(behind.value, math.nan)}"
 
 
 def _numbers(entry: Entry, pairs: list[tuple[str, str]]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fcilib.ledger import verdict
 from fcilib.ledger.claims import claims
 from fcilib.ledger.ledger import whole_ledger
 from fcilib.present import rungs, sizes
@@ -31,14 +32,30 @@ def test_a_side_is_said_only_where_the_whole_interval_is_on_it(entries):
                 for f in entries[profile][name].findings
                 if (f.experiment, f.protocol) == (experiment, protocol)
             )
-            if not claim.direction:
-                continue
-            low, high, end = found.interval.low, found.interval.high, claim.direction.value
-            within = high <= end if claim.direction.relation == "at most" else low >= end
-            beyond = low > end if claim.direction.relation == "at most" else high < end
+            line = claim.direction or claim
+            low, high, end = found.interval.low, found.interval.high, line.value
+            within = high <= end if line.relation == "at most" else low >= end
+            beyond = low > end if line.relation == "at most" else high < end
             assert (within, beyond) == (answer == "stands", answer == "fails")
             met.add(answer)
     assert met == {"stands", "fails"}
+
+
+def test_a_bound_has_no_margin_on_this_page(entries):
+    """A number that agrees with "≤ 29%" in the ledger may still lie above 29%."""
+    claim = claims()["segment-ceiling"]
+    found = entries["paper"]["segment-ceiling"].findings
+    above = [f for f in found if f.interval.low > claim.value]
+    assert any(verdict.compared(claim, f) for f in above)
+    assert {sizes.side(claim, f) for f in above} == {"fails"}
+
+
+def test_a_number_alone_has_no_side(entries):
+    claim = claims()["mqar-raw-accuracy"]
+    assert sizes.statement(claim) is None
+    assert "mqar-raw-accuracy" not in {name for name, *_ in sizes.sides(entries)}
+    with pytest.raises(ValueError, match="no statement"):
+        sizes.side(claim, entries["paper"]["mqar-raw-accuracy"].findings[0])
 
 
 def test_tables_hold_every_comparison_once_and_count_them(entries):
@@ -46,14 +63,22 @@ def test_tables_hold_every_comparison_once_and_count_them(entries):
     text = sizes.size_tables(entries)
     same = sum(a == b for a, b in found.values())
     assert text.startswith(f"{len(found)} comparisons")
-    assert f"{same} of them both sizes give the same answer; in {len(found) - same} the" in text
-    alike, turned = text.split("**Changed by the paper's sizes**".replace("'", "’"))
-    rows = re.findall(r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): ', alike)
+    assert f"In {same} of them" in text
+    assert f"in {len(found) - same} the answer changes" in text
+    turned, alike = text.split(":::{dropdown}")
+    answers = r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): '
+    rows = re.findall(answers, alike)
     assert {(n, a) for n, a, _ in rows} == {(k[0], v[0]) for k, v in found.items() if v[0] == v[1]}
     assert all(a == b for _, a, b in rows)
-    rows = re.findall(r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): ', turned)
+    rows = re.findall(answers, turned)
     assert {n for n, *_ in rows} == {k[0] for k, v in found.items() if v[0] != v[1]}
     assert all(a != b for _, a, b in rows)
+
+
+def test_a_row_names_its_models_and_the_reading_where_there_is_one(entries):
+    text = sizes.size_tables(entries)
+    assert "| raw embeddings | ≤ 35.0% |" in text
+    assert "| causal attention, 1 layer (“all”) | ≥ 98.0% | stands: " in text
 
 
 def test_undefined_methods_lead_to_every_claim_that_waits(entries):
