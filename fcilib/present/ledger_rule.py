@@ -42,8 +42,8 @@ EXAMPLES = ("raw", "one-layer", "hotpotqa-random")
 """Claims whose verdicts are worked out on the page."""
 
 REASONS = {
-    "raw": "(What agrees reaches farther up than down, because here the margin is the error of the "
-    "paper’s own number, and a count near zero errs farther upwards.)",
+    "raw": "What agrees reaches farther up than down: here the margin is the paper’s own error, "
+    "and a count near zero errs farther upwards.",
     "hotpotqa-random": "The paper’s number is that of segment recall: 2 of 16 is the chance of any "
     "one segment (some questions have fewer than 16). A hit is more frequent, because a question "
     "has two supporting segments or more, and one of them is enough.",
@@ -250,7 +250,7 @@ def _folded(title: str, parts: Mapping[str, list[Entry]]) -> str:
         for part, members in parts.items()
         if members
     )
-    return f"<details><summary>{title}</summary><ul>{items}</ul></details>"
+    return f'<details class="ledger-folded"><summary>{title}</summary><ul>{items}</ul></details>'
 
 
 def _link(entry: Entry) -> str:
@@ -264,31 +264,39 @@ def _link(entry: Entry) -> str:
 def _worked(entry: Entry) -> str:
     """How the verdict on a claim comes about, reading by reading, in sentences."""
     claim, judgement = entry.claim, entry.judgement
-    parts, zone, unfair = [f"**{claim.statement}** The paper has {claim}."], "", []
+    readings, unfair, zone = [], [], _zone(entry.findings[0], claim)
     for protocol, (finding, *_) in entry.by_protocol.items():
         under = f"Under `{protocol}`" if protocol else "Here"
         seeds = f"{finding.n} seed{'s' if finding.n > 1 else ''}"
-        if zone != (zone := _reach(claim, claim.zone(finding.level)[0])):
-            parts.append(f"Numbers from {zone} agree with it.")
-        parts.append(f"{under}, {seeds} gave {claim.write(finding.mean, finding.sd)}.")
-        parts.append(_decides(claim, finding))
+        other = _zone(finding, claim)
+        agreeing = "" if other == zone else f" Numbers from {other} agree."
+        ours = claim.write(finding.mean, finding.sd)
+        readings.append(f"{under}, {seeds} gave {ours}.{agreeing} {_decides(claim, finding)}")
         if not (claim.counted or is_fair(finding, STANDARD)):
             unfair.append(f"under `{protocol}`" if protocol else "here")
+    end = []
     if claim.counted:
-        parts.append("The number follows by counting; the seeds only check the count.")
-    parts += [REASONS[entry.name]] if entry.name in REASONS else []
+        end.append("The number follows by counting; the seeds only check the count.")
+    end += [REASONS[entry.name]] if entry.name in REASONS else []
     if unfair:
-        parts.append(f"The trial is not fair yet {' and '.join(unfair)}, and does not count.")
+        end.append(f"The trial is not fair yet {' and '.join(unfair)}, and does not count.")
     if claim.behind and judgement.kind in (SUBSTANCE, CONTRADICTED):
         first = entry.by_protocol[claim.literal or ""][0]
         stands = {True: "holds", False: "fails too", None: "is undecided"}
-        parts.append(
+        end.append(
             "Since every reading differs, the statement behind the number decides. It is that "
             f"{claim.metric} is {claim.behind}, and under `{first.protocol}`, the literal reading, "
             f"it {stands[directed(claim, first)]}."
         )
     missing = f"; missing: {'; '.join(judgement.missing)}" if judgement.missing else ""
-    return " ".join([*parts, f"The verdict is *{judgement.verdict}*{missing}."])
+    end.append(f"The verdict is *{judgement.verdict}*{missing}.")
+    head = f"**{claim.statement}** The paper has {claim}. Numbers from {zone} agree with it."
+    return "\n  * ".join([head, *readings]) + f"\n\n  {' '.join(end)}"
+
+
+def _zone(finding: Finding, claim: Claim) -> str:
+    """What agrees with the claim's number, at a finding's chance level."""
+    return _reach(claim, claim.zone(finding.level)[0])
 
 
 def _decides(claim: Claim, finding: Finding) -> str:

@@ -114,7 +114,8 @@ def test_the_rule_is_stated_with_its_numbers_three_examples_and_other_rules(entr
 
 
 def test_an_example_says_what_decides(entries):
-    raw, layer, hits = re.findall(r"^\* (\*\*.*)", rule_page(decisive(entries)), re.MULTILINE)
+    text = rule_page(decisive(entries)).partition("### In detail")[0]
+    raw, layer, hits = text.split("\n* **")[1:]
     assert raw.count("lies outside: the number differs") == 2
     assert "precision is at most 35.0%, and under `all`, the literal reading, it fails too" in raw
     assert "The mean lies inside: the number agrees" in layer
