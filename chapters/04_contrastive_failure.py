@@ -63,6 +63,7 @@ from fcilib.ledger.catalogue import (
     catalogue,
     conditions,
 )
+from fcilib.ledger.chance import counted
 from fcilib.ledger.claims import claims
 from fcilib.ledger.comparison import compare
 from fcilib.model import probes
@@ -85,7 +86,9 @@ from fcilib.study.notation import percent, spread, texts
 # token plus one for its position, skip the pretraining; they are the paper's baseline.
 #
 # The router may pick any position, the query's own included (`"all"`, as the paper's equations read), or any but the
-# query's (`"others"`). *Precision* is the share of sequences in which it picks the evidence.
+# query's (`"others"`). *Precision* is the share of sequences in which it picks the evidence. *Chance* is the precision of a
+# random router on the same test sequences. Counting gives one in {glue:text}`candidates`, {glue:text}`counted`. Measured, it
+# is {glue:text}`random router, others`; the difference is the error of a finite test set.
 
 
 # %%
@@ -118,6 +121,9 @@ for c, summary in precision.items():
     assert ties < 0.005  # hardly any: how they are counted changes no digit
     picks = percent(frozen.picked_query.mean())
     glue(f"picked_query, {c}", picks, display=False)
+at_random = counted(experiments["others"][CHANCE], "precision")
+glue("candidates", round(1 / at_random), display=False)
+glue("counted", percent(at_random), display=False)
 
 # %% [markdown]
 # **Contrastive embeddings route.** With the query excluded, frozen ones reach {glue:text}`contrastive, frozen, others` and
@@ -136,8 +142,8 @@ for c, summary in precision.items():
 # The paper also says that contrastive pretraining "only trains projections on unmodified representations". The
 # projections may be the router's own, $W_q$ and $W_k$. Here those two matrices are pretrained with InfoNCE on raw
 # embeddings and never change again. In the usual training that follows, the embeddings learn, or they stay as they
-# were drawn. In the second case the router's input can still change a little: the LayerNorm in front of it has gains and
-# offsets, which both losses train. One seed.
+# were drawn. Even then something learns in front of the router: the gains and offsets of a LayerNorm, which the routing
+# loss and the loss of the answer train. One seed.
 
 # %%
 VECTORS = {
@@ -187,15 +193,15 @@ for c, summary in by_projection.items():
 glue("picks query", percent(picked.iloc[-1]), display=False)
 
 # %% [markdown]
-# **Pretrained projections route, too.** On embeddings that nothing ever trains they reach {glue:text}`embeddings as drawn, others` if the
+# **Pretrained projections route, too.** On embeddings that stay as drawn they reach {glue:text}`embeddings as drawn, others` if the
 # query is excluded.
 #
 # **With the query among the candidates they fail**, at {glue:text}`embeddings as drawn, all`. In {glue:text}`picks query` of the sequences
 # the router picks the query itself: a vector matches itself best, and fixed projections cannot learn to prefer the evidence.
 # If the embeddings are trained afterwards, part of that is undone ({glue:text}`embeddings trained afterwards, all`).
 #
-# Of all readings that we ran, the fixed one comes nearest to the paper's 1.6%. It fails because the query matches itself,
-# and not because the match is missing from the vectors.
+# Of all readings that we ran, this one, on embeddings as drawn, comes nearest to the paper's 1.6%. It fails because the
+# query matches itself, and not because the match is missing from the vectors.
 
 # %% [markdown]
 # ## Which step of attention counts?
@@ -206,8 +212,9 @@ glue("picks query", percent(picked.iloc[-1]), display=False)
 # * *uniform weights*: all weights are equal, so that there is neither a comparison nor anything to normalise;
 # * *no aggregation*: the weights are not used, and each token keeps its own value.
 #
-# A Transformer layer adds what attention writes to the token's own vector, the *residual*. In the lower line of
-# each row of the figure the residual is left out (`residual=False`), so that the router sees only what attention wrote.
+# The output of a Transformer layer is a sum: the token's own vector, the *residual*, plus what attention writes. In the
+# upper line of each row of the figure (circles) the residual is left out (`residual=False`), so that the router sees only
+# what attention writes.
 
 # %%
 others = experiments["others"]
@@ -244,7 +251,7 @@ steps = study.run_protocols(
     }
 )
 
-# %% mystnb={"figure": {"caption": "Routing precision with one layer of attention, whole and less one of its steps: mean with its spread over seeds, and chance (tick). Circles, the upper line of a row: the layer as it is in a Transformer. Squares, the lower line: without the residual, so that the router sees only what attention writes. The paper makes no measurement of this.", "name": "fig-steps"}, "image": {"alt": "Four rows, the whole layer and one less each step, with a circle for the layer with its residual and a square for the layer without."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision with one layer of attention, whole and less one of its steps: mean with its spread over seeds, and chance (tick). Circles, the upper line of a row: without the residual, so that the router sees only what attention writes. Squares, the lower line: with it, as in a Transformer. The paper makes no measurement of this.", "name": "fig-steps"}, "image": {"alt": "Four rows, the whole layer and one less each step, with a circle for the layer without its residual and a square for the layer with it."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(compare(dict.fromkeys(STEPS), steps))
 plt.show()
 
@@ -256,15 +263,14 @@ for p, summary in stepwise.items():
 
 # %% [markdown]
 # **With the residual, no step is needed.** Whichever step is left out, the router finds the evidence as often as with
-# all three ({glue:text}`all three steps, with the residual`). The residual carries the token, and the token is the match.
+# all three ({glue:text}`all three steps, with the residual`). The residual hands on the tokens' own vectors, and comparing those is enough.
 #
 # **Without the residual, each token needs a vector of its own.** Aggregation, the step that the paper singles out, is
 # not what gives it one: without aggregation the router reaches {glue:text}`no aggregation, what attention writes`. A token's own value is a
 # raw embedding seen through one more map.
 #
-# If the weights are uniform, or the same for every query, then every token is written the same vector. All positions tie.
-# Precision is one in the number of candidates, {glue:text}`uniform weights, what attention writes`, whatever is trained (a random router, measured:
-# {glue:text}`random router, what attention writes`).
+# If the weights are uniform, or the same for every query, then every token is written the same vector. All positions tie,
+# and share the tie: precision is chance as counted, {glue:text}`uniform weights, what attention writes`, whatever is trained.
 
 # %% [markdown]
 # ## Is the match in the vectors?
@@ -273,9 +279,9 @@ for p, summary in stepwise.items():
 # read it off {cite:p}`alain2017probes`. Such a *probe* is asked whether position $j$ is the evidence. It sees the vector
 # $x_j$ alone, or $x_q$ and $x_j$ side by side, or the products of their entries.
 #
-# The counterexamples are the same positions in other sequences, so that guessing is right in half of the cases. The last
-# column measures that, between two classes neither of which is the evidence. A probe is fitted on half of the held-out
-# sequences, and its own noise is a few points.
+# The counterexamples are the same positions in other sequences, so that guessing is right in half of the cases. For the last
+# column both classes are such counterexamples: what a probe reaches there is chance. A probe is fitted on half of the
+# held-out sequences, and its own noise is a few points.
 
 # %%
 untrained = study.sizes.training.model_copy(update={"epochs": 0})
@@ -340,7 +346,9 @@ for column in PROBES:
 # %% [markdown]
 # **The match cannot be read off the evidence's vector.** Behind one layer of attention the probe is right in
 # {glue:text}`match_in_evidence attention, 1 layer` of the cases (chance: {glue:text}`match_by_chance attention, 1 layer`). With the two vectors side by
-# side it is right in {glue:text}`match_in_pair attention, 1 layer`. No row of that column is far enough from one half to mean anything.
+# side it is right in {glue:text}`match_in_pair attention, 1 layer`, which is no more than noise either. Content-only embeddings are the one
+# exception, with {glue:text}`match_in_pair content-only` side by side. There the two vectors are exactly equal, and even a
+# linear classifier can use that a little.
 #
 # **The match is in the products of the two vectors.** There the probe is right in {glue:text}`match_in_product attention, 1 layer` of
 # the cases behind attention, and in {glue:text}`match_in_product raw embeddings` on raw embeddings. Attention need not even be trained
@@ -357,7 +365,6 @@ held = comparison.drop_duplicates("condition")
 contrastive = held[held.condition.str.startswith("contrastive")]
 reproduced = (contrastive.verdict == "reproduced").sum()
 mean = {c: s["mean"] for c, s in precision.items()}
-drawn_others = by_projection["others"].loc["embeddings as drawn", "mean"]
 drawn_all = by_projection["all"]["mean"].iloc[-1]
 answer = (
     f"Contrastive pretraining does not fail here: on frozen embeddings that were pretrained to match, the router finds the "
@@ -366,12 +373,12 @@ answer = (
 )
 sure = (
     f"{closing.measured(study)} Pretrained projections have one seed. We would change our mind if at the paper's "
-    f"sizes, in three seeds, the router stayed near chance on pretrained embeddings and not behind attention."
+    f"sizes, in three seeds, the router stayed near chance on pretrained embeddings while it routed behind attention."
 )
 verdict = (
-    f"Of the paper's two numbers {reproduced or 'neither'} reproduces. A router whose projections are pretrained and then "
-    f"kept comes nearest to them, if the query may be picked: it picks the query itself, and precision is "
-    f"{percent(drawn_all)}. Aggregation is not the step of attention that counts: without it routing is at "
+    f"Of the paper's two numbers {reproduced or 'neither'} reproduces. What comes nearest is a router whose projections are "
+    f"pretrained and then kept fixed, on embeddings that stay as drawn. If it may pick the query, it mostly does, and its "
+    f"precision is {percent(drawn_all)}. Aggregation is not the step of attention that counts: without it routing is at "
     f"{percent(stepwise['what attention writes'].loc['no aggregation', 'mean'])}."
 )
 closing.close(
@@ -427,6 +434,6 @@ Code(
 # 2. Which token is the query like? Give `attention` the probing `"answer"`,
 #    `attention.model_copy(update={"probing": "answer"})`, and compare the probes `cosine_gap` and `cosine_gap_answer`:
 #    the second is of the token after the evidence.
-# 3. Lower the temperature to 0.02 in `Contrastive`. Does fine-tuning still break the tie?
+# 3. Lower the temperature to 0.02 in `Contrastive`. Does fine-tuning still keep the router from picking the query?
 # 4. Probe a recurrence: put `thorough(attention, representation=Flow(layers=1))` into `inside`. The query comes first,
 #    so that a scan has read it when it meets the evidence: is the match written into $x_a$ there?

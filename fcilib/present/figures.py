@@ -237,9 +237,9 @@ def band(ax: Axes, x: Any, mean: pd.Series, sd: pd.Series, name: str, **more: An
     ax.fill_between(x, mean - sd, mean + sd, color=kind["color"], alpha=0.18, lw=0)
 
 
-def chance_line(ax: Axes, chance: float) -> None:
+def chance_line(ax: Axes, chance: float, label: str = "chance (random router)") -> None:
     """The chance level, a dashed line across."""
-    ax.axhline(100 * chance, color="#777777", ls="--", lw=1.2, label="chance (random router)")
+    ax.axhline(100 * chance, color="#777777", ls="--", lw=1.2, label=label)
 
 
 def specification_curve(

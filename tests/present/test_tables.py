@@ -59,6 +59,8 @@ def test_a_figures_legend_has_no_mark_that_does_not_occur(results):
     agreeing = compare({"global mean": "global-mean"}, {"all": results["all"]})
     assert "differ" not in _legend(claims_figure(agreeing))
     assert figure.get_figwidth() == NARROW
+    named = claims_figure(comparison, tick="random router")
+    assert _legend(named) == ["measured ± s.d., “others”", "random router"]
 
 
 def _legend(figure):
