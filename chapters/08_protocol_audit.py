@@ -161,17 +161,17 @@ CHOICES = {
     "routing loss weight": ((1.0, 0.1), (0.1, 0.1), (0.0, 0.0)),
 }
 MEANING = {
-    "candidates": "what may be picked: every position, or all others than the query",
+    "candidates": "all positions, or all others than the query",
     "positions": "the vector that is added for a position",
     "order": "which of query and evidence stands first",
-    "filler may repeat the key": "whether other tokens may happen to equal the query's",
-    "distractors": "other keys, each with a value, placed near the query",
-    "norm before the router": "a layer norm of the vectors that the router compares",
-    "initial embedding scale": "the standard deviation of token vectors before training",
-    "embeddings": "whether training changes the token vectors",
+    "filler may repeat the key": "may other tokens equal the query's?",
+    "distractors": "other keys with values, placed near the query",
+    "norm before the router": "of the vectors that the router compares",
+    "initial embedding scale": "standard deviation of untrained token vectors",
+    "embeddings": "are the token vectors trained?",
     "largest learning rate": "the rate rises to it, then falls",
-    "k": f"how many are picked; by default {Investigator().k} tokens, or {SegmentRouter().k} segments",
-    "routing loss weight": "at the first and at the last step; (0.0, 0.0) is no routing loss",
+    "k": f"picks; default {Investigator().k} tokens or {SegmentRouter().k} segments",
+    "routing loss weight": "at the first and last step; 0 is no such loss",
 }
 COUNTED = {
     "ties shared": "precision",
