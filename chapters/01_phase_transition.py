@@ -530,7 +530,7 @@ plt.show()
 # ## What the paper says, what we measured, chance
 #
 # A mean agrees with the paper's number if it is no more than two points away, or less near chance ([the exact
-# margin](how-to-read.md)). For two to four layers
+# margin](tables-margin)). For two to four layers
 # of attention the paper gives no number but "no improvement" over one.
 
 # %% tags=["remove-input"]

@@ -429,8 +429,8 @@ for name in representations:
 # ## What the paper says, what we measured, chance
 #
 # The control is the same number where nothing was learned: the random router's cosine gap, the random router's precision,
-# the untrained form's dimensions. A share agrees within the margin of
-# [the signature figure](how-to-read.md), the cosine gap within 0.05.
+# the untrained form's dimensions. A share agrees within [the margin](tables-margin),
+# the cosine gap within 0.05.
 
 # %%
 STATEMENTS = {

@@ -244,7 +244,7 @@ glue("segment", sizes.segment, display=False)
 # tokens. They are of two kinds:
 #
 # * {glue:text}`summaries` compare it with summaries of several tokens: of a segment, or in a slot of the memory bank. Of
-#   these, {glue:text}`above` lie above the paper's 29% by more than [the margin](how-to-read.md), the best at
+#   these, {glue:text}`above` lie above the paper's 29% by more than [the margin](tables-margin), the best at
 #   {glue:text}`best 1`. Of the {glue:text}`above`, {glue:text}`in segments` pick segments, where positions alone already
 #   give most of what they find (the dotted line).
 # * {glue:text}`blind` compare it with nothing: the bandits and DOL. They find at most {glue:text}`blind best`, no more
@@ -578,7 +578,7 @@ for bits in (2, 8):
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# Two numbers agree within the margin of [the signature figure](how-to-read.md). "Positions" is what
+# Two numbers agree within [the margin](tables-margin). "Positions" is what
 # positions alone give for the same kind of pick.
 
 # %% tags=["remove-input"]

@@ -519,7 +519,7 @@ glue(
 #
 # Routing precision first, then task accuracy. The paper's 98.9% for one layer of attention is §4.6's; its §4.1 has 98.4% for
 # the same model. Its 1.2% for raw embeddings stands in §4.1 and Table 3; it gives no accuracy for them. A mean agrees with
-# the paper's number if it lies within the margin, which [How to read](how-to-read.md) defines.
+# the paper's number if it lies within [the margin](tables-margin).
 
 # %% tags=["remove-input"]
 comparison_table(routing)

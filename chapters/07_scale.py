@@ -603,7 +603,7 @@ glue("questions of BM25", retrieved.questions.note, display=False)
 glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 
 # %% [markdown]
-# A row reproduces within the margin of [the signature figure](how-to-read.md).
+# A row reproduces if it agrees within [the margin](tables-margin).
 #
 # * **The largest differences.** Raw embeddings and Flow, the paper's left-to-right recurrence, route here. The rank-1
 #   routers do not within so few steps; [chapter 6](06_escape_routes.ipynb) gives them more.

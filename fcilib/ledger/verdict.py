@@ -174,7 +174,10 @@ def _missing(claim: Claim, parts: Mapping[str, Sequence[Finding]], rule: Rule) -
         text = f"the last tenth lies {100 * drift:.1f} points from the tenth before it"
         missing.append(f"a curve at rest ({text})")
     few = [f.n for f in findings if f.draws and f.n < rule.seeds]
-    missing += [f"{rule.seeds} seeds (here {min(few)})"] if few else []
+    if few:
+        more = rule.seeds - min(few)
+        text = f"{more} more seed{'s' if more > 1 else ''}"
+        missing.append(f"{text} (has {min(few)} of {rule.seeds})")
     wide = [f.experiment for f in findings if is_fair(f, rule) and compared(claim, f, rule) is None]
     missing += [f"a narrower interval of {name}" for name in dict.fromkeys(wide)]
     return tuple(missing)

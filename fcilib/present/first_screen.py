@@ -151,7 +151,7 @@ def _under(entry: Entry) -> str:
 
 def _lacks_seeds_alone(entry: Entry) -> bool:
     missing = entry.judgement.missing
-    return bool(missing) and all(re.match(r"\d+ seeds", text) for text in missing)
+    return bool(missing) and all(re.match(r"\d+ more seed", text) for text in missing)
 
 
 def page_part(entries: Mapping[str, Entries]) -> str:

@@ -93,8 +93,8 @@ def ledger_table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str
     """The bar, a search field, filters, and a row for each claim."""
     decided = decisive(entries)
     kinds = "".join(
-        f'<label><input type="checkbox" value="{_css(kind)}" checked> {kind}</label>'
-        for kind in STYLES
+        f'<label><input type="checkbox" value="{_css(kind)}" checked> {kind} ({count})</label>'
+        for kind, count in summary(decided).items()
     )
     known = sorted({chapter for names in chapters.values() for chapter in names})
     options = "".join(f'<option value="{name}">{name[:2]}</option>' for name in known)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 
-from fcilib.ledger.agreement import STANDARD, Rule
-from fcilib.ledger.claims import FAILURE, SUCCESS, Claim
+from fcilib.ledger.agreement import STANDARD
+from fcilib.ledger.claims import FAILURE, SUCCESS, Claim, claims
+from fcilib.ledger.findings import Finding
 from fcilib.ledger.intervals import Interval
-from fcilib.ledger.ledger import Entry, near_borders, sensitive
+from fcilib.ledger.ledger import BORDERS, Entry, near_borders, sensitive
 from fcilib.ledger.verdict import (
     ALTERNATIVES,
     CONTRADICTED,
@@ -19,17 +21,19 @@ from fcilib.ledger.verdict import (
     SUBSTANCE,
     UNDER,
     compared,
+    directed,
+    is_fair,
 )
 
 SAID_WHEN = {
-    HOLDS: "The paper's literal protocol agrees, in a fair trial.",
-    f"{UNDER} …": "The literal protocol differs, and the readings that are named agree.",
-    SUBSTANCE: "Every reading differs, and the statement behind the number holds under the literal "
-    "protocol: what is said to fail fails, or what is said to succeed succeeds.",
-    CONTRADICTED: "Every reading differs, and under the literal protocol the statement behind the "
-    "number fails too.",
-    OPEN: "A trial was not fair, an interval is too wide or lies on both sides of the statement’s "
-    "line, or the paper leaves the method undefined. What is missing stands beside the verdict.",
+    HOLDS: "The literal reading agrees.",
+    f"{UNDER} …": "The literal reading differs, and another one, which is named, agrees.",
+    SUBSTANCE: "Every reading differs. But the statement holds under the literal reading: what is "
+    "said to fail fails, or what is said to succeed succeeds.",
+    CONTRADICTED: "Every reading differs, and under the literal one the statement fails too.",
+    OPEN: "Too little is known: a trial was not fair, an interval leaves a reading or the "
+    "statement undecided, or the paper does not define the method. What is missing stands beside "
+    "the verdict.",
     NOT_HERE: "It needs weights that can't be had offline. The command that would test it stands "
     "beside the verdict.",
 }
@@ -38,72 +42,111 @@ EXAMPLES = ("raw", "one-layer", "hotpotqa-random")
 """Claims whose verdicts are worked out on the page."""
 
 REASONS = {
-    "hotpotqa-random": "A question has two supporting segments or more, and one of them among the "
-    "two picks is a hit. 2 of 16 is the chance of any single one, which is what segment recall "
-    "counts."
+    "raw": "What agrees reaches farther up than down: here the margin is the paper’s own error, "
+    "and a count near zero errs farther upwards.",
+    "hotpotqa-random": "The paper’s number is that of segment recall: 2 of 16 is the chance of any "
+    "one segment (some questions have fewer than 16). A hit is more frequent, because a question "
+    "has two supporting segments or more, and one of them is enough.",
 }
 """What an example needs said besides its numbers."""
 
 
 def rule_page(entries: Mapping[str, Entry]) -> str:
-    """The rule in Markdown, with the verdicts, three worked examples and the effect of other rules.
+    """The rule in Markdown: its steps, three worked examples, details, the effect of other rules.
 
     `entries`: of each claim the one that decides.
     """
     verdicts = "\n".join(f"| *{verdict}* | {when} |" for verdict, when in SAID_WHEN.items())
     examples = "\n".join(f"* {_worked(entries[name])}" for name in EXAMPLES)
-    changes = "\n".join(f"* {_changed(entries, other)}" for other in ALTERNATIVES)
     rule = STANDARD
-    return f"""A verdict is made in four steps.
+    return f"""A verdict says whether the records of our runs bear out a claim. It takes six steps.
 
-1. **Two intervals.** Ours: a mean over seeds gets a 95% interval that joins two errors, of the
-   seeds (Student's) and of the finite test sets (Wilson's). A spread over seeds gets chi-square's.
-   The paper's number is a measurement too. It may be off by half of the last place that is printed,
-   and we assume that it rests on one seed and {rule.paper_examples:,} test sequences, since the
-   paper does not say. It gets the Wilson interval of that.
-2. **Agreement.** Two numbers agree if our mean lies within a *margin* of the paper's number; they
-   differ if no part of our interval does. The margin is {_points(rule.margin)}, but never more than
-   half the way to chance, and never less than the paper's own interval. Where chance is another at
-   our size, the paper's number is first moved to lie as far above it (corrected for guessing).
-   * *At chance.* If the margin reaches to chance, the paper's number could not be told from it.
-     Ours agrees if its interval holds chance and leaves out {rule.told:g} times chance, so that a
-     number so far above would have been noticed. Any other number agrees only if our interval
-     leaves chance out.
-   * *Too wide.* An interval that reaches farther than {rule.widest:g} margins from its mean decides
-     nothing, unless all of it agrees or none.
-   * *Other kinds.* A bound agrees on its side. A threshold has no margin. Ranks, ratios and cosines
-     have one of their own. Random picks give no number for {_without_chance(entries)}, which have
-     no chance level.
-3. **A fair trial.** It has the paper's sizes, its number of training steps, at least
-   {rule.seeds} seeds, as many as the paper reports, and a curve at rest: the last tenth of the
-   training lies no more than {100 * rule.at_rest:g} point above or below the tenth before it. A
-   claim about several conditions holds if a fair trial of each agrees, and fails by one that does
-   not. What follows by counting needs no trial.
-4. **Readings.** Every sensible reading of the protocol counts. Under `all`, the paper's literal
-   text, the query itself may be picked; under `others` it may not. A reading of which there are no
-   runs decides nothing, but for the literal one, without which nothing is contradicted.
-
-Claims share runs, seeds and test sets. Their verdicts are therefore not independent, and some
-of many intervals at 95% miss by chance.
+1. **Find the statement behind the number.** Most claims are a statement with a number: raw
+   embeddings *fail* (1.2%). Our number may differ from the paper's while the statement still holds,
+   so each is judged by itself. For the statement we need a line, and we take it from the paper. Its
+   failures fall "below 35%" (§5), so what fails is at most {FAILURE:.0%}. The lowest successes in
+   its Table 3, the indices that learn nothing, have 82% to 91%, so what succeeds is at least
+   {SUCCESS:.0%}. What lies between the two lines neither fails nor succeeds.
+2. **List the readings.** The paper does not say whether the router may pick the query itself. Each
+   sensible answer is a *reading* of its text: under `all`, the literal one, the router may; under
+   `others` it may not. Each has runs of its own. Some claims have further readings, which count the
+   same runs in another way. Steps 3 to 5 are gone through once for each reading.
+3. **Put an interval around our number.** Other seeds and other test sequences would have given
+   another mean. The interval allows for both: of intervals made like this, about 95% contain the
+   true value.
+4. **Compare.** What *agrees* with the paper's number is everything within the *margin* around it.
+   The margin is {_points(rule.margin)}, or half the way to chance if that is less, because two
+   points are little at 80% and everything at 1%. If the paper's own error is larger than that, it
+   is the margin instead. There are three answers:
+   * the reading *agrees* if our mean lies within the margin;
+   * it *differs* if our whole interval lies outside;
+   * otherwise it is *undecided*. It also is if our interval is very wide, or if we can't tell our
+     number from chance as we can the paper's.
+5. **Ask whether the trial was fair.** A number counts only if the paper's author could not wave it
+   away. It needs the paper's sizes, its number of training steps, and at least {rule.seeds} seeds,
+   as many as the paper has. Training must also have come to rest: over its last tenth the metric
+   lies no more than {100 * rule.at_rest:g} point above or below the tenth before it. Without a fair
+   trial the reading is undecided. A number that follows by counting needs none. A claim about
+   several models agrees if each does, and differs as soon as one does.
+6. **Read off the verdict.** The table says how.
 
 | verdict | said when |
 | --- | --- |
 {verdicts}
 
-**The statement behind a number.** The paper says that a router *succeeds* or *fails*, and gives a
-number for it. The number may differ while the statement holds, so the rule needs a line for each,
-and takes both from the paper. It says of its failures that they fall "below 35%" (§5); a failure is
-therefore at most {FAILURE:.0%}. The lowest of the successes in its Table 3 are the indices that
-learn nothing, at 82% to 91%; a success is therefore at least {SUCCESS:.0%}, rounded down. Between
-the two lines neither is said. {_lines(entries)}
+### Three examples
 
-Three examples, computed from the records:
+They are computed from the records.
 
 {examples}
 
-Other rules would be reasonable too. These verdicts would change:
+### In detail
 
-{changes}
+**The lines.** {_lines(entries)}
+
+**Our interval.** The error over seeds is Student's, with one value for each seed. The error of the
+test sets is Wilson's interval of the mean, counted over the test sequences of all seeds. The two
+are independent, so they are joined by the root of the sum of their squares, above and below the
+mean apart. A standard deviation over seeds gets the interval that the chi-square distribution gives
+for normal values.
+
+**The paper's own error.** Its number $p$ may be off by half of its last printed place. We assume
+that it rests on one seed and {rule.paper_examples:,} test sequences, since the paper does not say.
+Its error is Wilson's interval of a share counted over so many, from the lowest number that is
+rounded to $p$ to the highest.
+
+**The margin.** Let $c$ be chance at our size and $c_0$ at the paper's. If they differ, $p$ is
+corrected for guessing: what we expect is $e = c + (p - c_0)(1 - c) / (1 - c_0)$, which covers the
+same part of the way from chance to 1. Let $m$ be the smaller of {_points(rule.margin)} and
+${rule.way:g}\\,|e - c|$. On each side of $e$ the margin is $m$ or the paper's own error on that
+side, whichever is larger.
+
+**Near chance.** If chance itself lies within the margin, the paper's number can't be told from it.
+Our number then agrees only if its interval contains chance and stays below {rule.told:g} times
+chance, so that a number so far above would have been noticed. If chance lies outside the margin,
+ours agrees only if its interval leaves chance out. (Bounds and thresholds are exempt.) Where the
+statement is "at chance", it is judged by the same test.
+
+**Too wide.** An interval that reaches farther than {rule.widest:g} margins from its mean decides
+nothing, unless all of it agrees or none.
+
+**Other kinds of claims.** "At most" and "at least" agree on their side, and on the other up to the
+margin. A threshold, such as "less than 2% over three seeds", is the same without a margin. Ranks,
+ratios, cosines, epochs and counts have a margin of their own, which `fcilib/ledger/claims.yaml`
+names. Two kinds of number have no chance level, because random picks give none:
+{_without_chance(entries)}.
+
+**Readings.** Without runs under the literal reading a claim stays open. Other readings count if
+there are runs. Where the text describes none of the readings, a claim holds only if all agree.
+
+**Independence.** Claims share runs, seeds and test sets, so their verdicts are not independent. Of
+many intervals at 95% some miss by chance.
+
+### If the rule were another
+
+Other rules would be reasonable too.
+
+{_alternatives(entries)}
 
 {_undecided(entries)}
 
@@ -112,14 +155,15 @@ Other rules would be reasonable too. These verdicts would change:
 
 
 def _lines(entries: Mapping[str, Entry]) -> str:
-    """How many claims each line decides, and which have a line of their own."""
+    """How many claims each line decides, which have a line of their own, how many have none."""
     known = {n: e.claim.direction for n, e in entries.items() if e.claim.direction}
     ends = {n: direction.value for n, direction in known.items()}
-    own = [_link(n) for n, value in ends.items() if value not in (FAILURE, SUCCESS)]
+    own = [_link(entries[n]) for n, value in ends.items() if value not in (FAILURE, SUCCESS)]
     fails, succeeds = (sum(v == line for v in ends.values()) for line in (FAILURE, SUCCESS))
     return (
-        f"{fails} claims have the first line and {succeeds} the second. Others have a line that "
-        f"their own statement names: {', '.join(own)}."
+        f"{fails} claims speak of a failure and {succeeds} of a success. {len(own)} have a line "
+        f"that their own statement names: {'; '.join(own)}. For the other "
+        f"{len(entries) - len(known)} the number, or the bound, is itself the statement."
     )
 
 
@@ -137,20 +181,20 @@ def _undecided(entries: Mapping[str, Entry]) -> str:
     claim, (finding, *_) = entry.claim, entry.by_protocol[entry.claim.literal or ""]
     agreeing, _ = claim.zone(finding.level, wide)
     decided, ours = entry.judged(narrow).verdict, claim.write(finding.mean, finding.sd)
-    others = ", ".join(map(_link, names[1:])) or "no other"
-    return f"""A wider margin can leave open what a narrower one decides. The first of these rules
-decides {_link(names[0])} (*{decided}*), and under the second it stays open. Under
+    others = "; ".join(_link(entries[name]) for name in names[1:]) or "none"
+    return f"""**A wider margin need not decide more.** The first of these rules decides
+{_link(entry)} (*{decided}*); the second, with the wider margin, leaves it open. Under
 `{finding.protocol}`, the literal reading, {finding.n} seeds gave {ours}, with an interval from
-{_reach(claim, finding.interval)}. With two points all of it lies outside what agrees, so that the
-literal reading differs. With five points what agrees begins at
-{claim.write(agreeing.low, math.nan)}, inside the interval and above its mean. The number is then
-neither near enough to agree nor far enough to differ, and a claim whose literal reading is
-undecided stays open. The same goes for {others}, which rest on the same runs."""
+{_reach(claim, finding.interval)}. With the narrow margin all of this interval lies outside what
+agrees, so the reading differs. With the wide one what agrees begins at
+{claim.write(agreeing.low, math.nan)}. The mean still lies outside, but the upper end of the
+interval lies inside, so the reading is undecided. The same goes for these, which rest on the same
+runs: {others}."""
 
 
 def _without_chance(entries: Mapping[str, Entry]) -> str:
     """Links to the claims that have no chance level."""
-    return " and ".join(_link(name) for name, entry in entries.items() if not entry.claim.chance)
+    return "; ".join(_link(entry) for entry in entries.values() if not entry.claim.chance)
 
 
 NEAR = 0.005
@@ -158,55 +202,118 @@ NEAR = 0.005
 
 
 def _near(entries: Mapping[str, Entry]) -> str:
-    """The claims that lie near a border of the rule, and what moving the borders would turn."""
+    """What moving the borders of the rule would turn, and the claims that lie near one."""
     near = near_borders(entries, NEAR)
-    names = ", ".join(f"{_link(name)} ({', '.join(which)})" for name, which in near.items())
     turned = {
         name: verdict
         for by in (-NEAR, NEAR)
         for name, verdict in sensitive(entries, replace(STANDARD, slack=by)).items()
     }
-    verdicts = ", ".join(f"{_link(name)} (*{verdict}*)" for name, verdict in turned.items())
-    return f"""**Near a border.** With all borders moved by half a point, outwards or inwards, what
-some run says changes for {len(near)} of the {len(entries)} claims. In brackets: whether it is the
-border of agreement, of the statement behind the number, or of a curve at rest. They are
-{names or "none"}. Verdicts that change with them: {verdicts or "none"}."""
+    by_border = {
+        f"at the border of {border}": [entries[n] for n, which in near.items() if border in which]
+        for border in BORDERS
+    }
+    verdicts = _folded(f"{len(turned)} verdicts change", _by_verdict(entries, turned))
+    return f"""**Near a border.** Suppose that every border of the rule moved by half a point,
+outwards or inwards. For {len(near)} of the {len(entries)} claims some run would then give another
+answer: in step 4, about the statement, or about rest.
+
+{_folded(f"These {len(near)} claims", by_border)}
+
+{verdicts if turned else "No verdict would change."}"""
 
 
-def _link(name: str) -> str:
-    return f'<a href="#{name}"><code>{name}</code></a>'
+def _alternatives(entries: Mapping[str, Entry]) -> str:
+    """How many verdicts each other rule would change, and which, folded."""
+    parts = []
+    for other in ALTERNATIVES:
+        verdicts = sensitive(entries, other)
+        title = f"If {other.name}: {len(verdicts)} verdicts would change"
+        parts.append(_folded(title, _by_verdict(entries, verdicts)))
+    return "\n".join(parts)
 
 
-def _changed(entries: Mapping[str, Entry], other: Rule) -> str:
-    """The verdicts that another rule would change, each behind a link to its row."""
-    verdicts = sensitive(entries, other).items()
-    rows = [f"{_link(name)} ({verdict})" for name, verdict in verdicts]
-    return f"If {other.name}: {', '.join(rows) or 'none'}."
+def _by_verdict(
+    entries: Mapping[str, Entry], verdicts: Mapping[str, str]
+) -> dict[str, list[Entry]]:
+    """Claims by the verdict that they would have."""
+    return {
+        verdict: [entries[name] for name, other in verdicts.items() if other == verdict]
+        for verdict in dict.fromkeys(verdicts.values())
+    }
+
+
+def _folded(title: str, parts: Mapping[str, list[Entry]]) -> str:
+    """A title that unfolds to links to claims, a line for each part that has any."""
+    items = "".join(
+        f"<li><em>{part}</em>: {'; '.join(map(_link, members))}</li>"
+        for part, members in parts.items()
+        if members
+    )
+    return f'<details class="ledger-folded"><summary>{title}</summary><ul>{items}</ul></details>'
+
+
+def _link(entry: Entry) -> str:
+    """A link to a claim's row, by its statement, with the metric where another claim has it too."""
+    claim = entry.claim
+    twins = sum(other.statement == claim.statement for other in claims().values())
+    title = claim.statement.rstrip(".") + (f", {claim.metric}" if twins > 1 else "")
+    return f'<a href="#{entry.name}">{escape(title)}</a>'
 
 
 def _worked(entry: Entry) -> str:
     """How the verdict on a claim comes about, reading by reading, in sentences."""
-    claim = entry.claim
-    parts = [f"**{claim.statement}** The paper has {claim}."]
+    claim, judgement = entry.claim, entry.judgement
+    readings, unfair, zone = [], [], _zone(entry.findings[0], claim)
     for protocol, (finding, *_) in entry.by_protocol.items():
-        agreeing, _ = claim.zone(finding.level)
-        side = {True: "agrees", False: "does not agree", None: "is too wide to say"}
         under = f"Under `{protocol}`" if protocol else "Here"
         seeds = f"{finding.n} seed{'s' if finding.n > 1 else ''}"
-        parts += [
-            f"{under}, {seeds} gave {claim.write(finding.mean, finding.sd)}.",
-            f"What agrees reaches from {_reach(claim, agreeing)};",
-            f"the interval, from {_reach(claim, finding.interval)},",
-            f"{side[compared(claim, finding)]}.",
-        ]
-    if claim.behind:
-        parts.append(f"The statement behind the number is: {claim.behind}.")
+        other = _zone(finding, claim)
+        agreeing = "" if other == zone else f" Numbers from {other} agree."
+        ours = claim.write(finding.mean, finding.sd)
+        readings.append(f"{under}, {seeds} gave {ours}.{agreeing} {_decides(claim, finding)}")
+        if not (claim.counted or is_fair(finding, STANDARD)):
+            unfair.append(f"under `{protocol}`" if protocol else "here")
+    end = []
     if claim.counted:
-        parts.append("It follows by counting, so that neither size nor seeds matter.")
-    parts += [REASONS[entry.name]] if entry.name in REASONS else []
-    judgement = entry.judgement
+        end.append("The number follows by counting; the seeds only check the count.")
+    end += [REASONS[entry.name]] if entry.name in REASONS else []
+    if unfair:
+        end.append(f"The trial is not fair yet {' and '.join(unfair)}, and does not count.")
+    if claim.behind and judgement.kind in (SUBSTANCE, CONTRADICTED):
+        first = entry.by_protocol[claim.literal or ""][0]
+        stands = {True: "holds", False: "fails too", None: "is undecided"}
+        end.append(
+            "Since every reading differs, the statement behind the number decides. It is that "
+            f"{claim.metric} is {claim.behind}, and under `{first.protocol}`, the literal reading, "
+            f"it {stands[directed(claim, first)]}."
+        )
     missing = f"; missing: {'; '.join(judgement.missing)}" if judgement.missing else ""
-    return " ".join([*parts, f"The verdict is *{judgement.verdict}*{missing}."])
+    end.append(f"The verdict is *{judgement.verdict}*{missing}.")
+    head = f"**{claim.statement}** The paper has {claim}. Numbers from {zone} agree with it."
+    return "\n  * ".join([head, *readings]) + f"\n\n  {' '.join(end)}"
+
+
+def _zone(finding: Finding, claim: Claim) -> str:
+    """What agrees with the claim's number, at a finding's chance level."""
+    return _reach(claim, claim.zone(finding.level)[0])
+
+
+def _decides(claim: Claim, finding: Finding) -> str:
+    """In a sentence, why one reading agrees, differs or is undecided."""
+    answer, reach = compared(claim, finding), _reach(claim, finding.interval)
+    if answer is False:
+        return f"The whole interval, from {reach}, lies outside: the number differs."
+    if answer is None:
+        return f"The interval, from {reach}, leaves it undecided."
+    agreeing, _ = claim.zone(finding.level)
+    if finding.level is None or finding.level.here not in agreeing:
+        return f"The mean lies inside: the number agrees. (The interval is from {reach}.)"
+    chance = claim.write(finding.level.here, math.nan)
+    return (
+        f"Chance, {chance}, lies inside as well. The interval, from {reach}, contains chance and "
+        f"stays below {STANDARD.told:g} times chance: the number agrees."
+    )
 
 
 def _reach(claim: Claim, values: Interval) -> str:

@@ -100,9 +100,9 @@ def test_every_verdict_can_be_reached(it, findings, verdict):
 @pytest.mark.parametrize(
     ("finding", "missing"),
     [
-        (found(0.9), "3 seeds (here 1)"),
-        (found(0.9, 0.9), "3 seeds (here 2)"),
-        (found(0.5), "3 seeds (here 1)"),
+        (found(0.9), "2 more seeds (has 1 of 3)"),
+        (found(0.9, 0.9), "1 more seed (has 2 of 3)"),
+        (found(0.5), "2 more seeds (has 1 of 3)"),
         (replace(GOOD, drift=0.03), "a curve at rest (the last tenth lies 3.0 points from"),
         (replace(GOOD, lacking=("10,000 training steps (here 2,500)",)), "10,000 training steps"),
         (found(0.7, 0.9, 1.0), "a narrower interval of raw"),
@@ -191,7 +191,7 @@ def test_the_statement_too_is_decided_by_fair_trials_of_every_condition():
     it = claim(decided_by=["raw", "flow-1"], **SUCCEEDS)
     unfair, fair = found(0.5, name="flow-1"), found(0.5, 0.5, 0.5, name="flow-1")
     few = judge(it, {"all": [LESS, unfair]})
-    assert (few.verdict, few.missing) == (OPEN, ("3 seeds (here 1)",))
+    assert (few.verdict, few.missing) == (OPEN, ("2 more seeds (has 1 of 3)",))
     absent = judge(it, {"all": [LESS]})
     assert (absent.verdict, absent.missing) == (OPEN, ("runs of flow-1 under all",))
     assert judge(it, {"all": [LESS, fair]}).verdict == CONTRADICTED
@@ -375,7 +375,7 @@ def test_records_change_the_verdict(tmp_path):
     assert verdict() == SUBSTANCE
     records.path(raw["all"].with_seed(2)).unlink()
     judgement = ledger(records, PAPER)["raw"].judgement
-    assert (judgement.verdict, judgement.missing) == (OPEN, ("3 seeds (here 2)",))
+    assert (judgement.verdict, judgement.missing) == (OPEN, ("1 more seed (has 2 of 3)",))
 
 
 def test_the_records_of_quick_leave_open_all_that_counting_does_not_decide():

@@ -70,7 +70,9 @@ def test_every_claim_is_counted_in_one_row_of_the_table(entries):
         else:
             assert f"<{name}>" in stands
     seeds = [e for e in decided.values() if first_screen.standing(e) == first_screen.OPEN_STILL]
-    alone = sum(len(e.judgement.missing) == 1 and "seeds" in e.judgement.missing[0] for e in seeds)
+    alone = sum(
+        len(e.judgement.missing) == 1 and "more seed" in e.judgement.missing[0] for e in seeds
+    )
     assert f"| {alone} need nothing but more seeds" in still
 
 

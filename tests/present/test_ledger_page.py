@@ -105,34 +105,64 @@ def test_the_rule_is_stated_with_its_numbers_three_examples_and_other_rules(entr
     decided = decisive(entries)
     text = rule_page(decided)
     assert f"{100 * STANDARD.margin:g} points" in text
-    assert f"at least\n   {STANDARD.seeds} seeds" in text
-    assert all(verdict in text for verdict in VERDICTS)
+    assert f"at least {STANDARD.seeds} seeds" in text
+    assert all(f"| *{verdict}" in text for verdict in VERDICTS)
     examples = re.findall(r"^\* \*\*(.*?)\*\*", text, re.MULTILINE)
     assert examples == [claims()[name].statement for name in EXAMPLES]
     for name in EXAMPLES:
         assert f"The verdict is *{decided[name].judgement.verdict}*" in text
-    assert all(f"If {rule.name}:" in text for rule in ALTERNATIVES)
+
+
+def test_an_example_says_what_decides(entries):
+    text = rule_page(decisive(entries)).partition("### In detail")[0]
+    raw, layer, hits = text.split("\n* **")[1:]
+    assert raw.count("lies outside: the number differs") == 2
+    assert "precision is at most 35.0%, and under `all`, the literal reading, it fails too" in raw
+    assert "The mean lies inside: the number agrees" in layer
+    assert "contains chance and stays below 3 times chance: the number agrees" in hits
+    assert "The trial is not fair yet" not in raw + hits
+
+
+def test_other_rules_unfold_to_the_verdicts_that_would_change(entries):
+    decided = decisive(entries)
+    folded = BeautifulSoup(rule_page(decided), "html.parser").select("details")
+    for rule, part in zip(ALTERNATIVES, folded, strict=False):
+        verdicts = sensitive(decided, rule)
+        title = f"If {rule.name}: {len(verdicts)} verdicts would change"
+        assert part.select_one("summary").text == title
+        found = {
+            link["href"].removeprefix("#"): line.em.text
+            for line in part.select("li")
+            for link in line.select("a")
+        }
+        assert found == verdicts
 
 
 def test_the_rule_names_the_papers_own_error_and_what_chance_takes(entries):
     text = re.sub(r"\s+", " ", rule_page(decisive(entries)))
     assert f"one seed and {STANDARD.paper_examples:,} test sequences" in text
-    assert f"leaves out {STANDARD.told:g} times chance" in text
+    assert f"stays below {STANDARD.told:g} times chance" in text
     assert f"no more than {100 * STANDARD.at_rest:g} point above or below" in text
     assert f"farther than {STANDARD.widest:g} margins" in text
-    without = re.findall(r"#([\w-]+)", text.partition("Random picks give no number for")[2])
+    without = re.findall(r'href="#([\w-]+)', text.partition("have no chance level")[2])
     assert without[:2] == [name for name, it in claims().items() if not it.chance]
 
 
 def test_the_page_names_what_lies_near_a_border_and_what_would_turn(entries):
     decided = decisive(entries)
     text = rule_page(decided).partition("**Near a border.**")[2]
-    said, _, turned = text.partition("Verdicts that change with them:")
+    said, unfolded, *rest = text.split("</summary>")
     near = near_borders(decided, NEAR)
-    assert re.findall(r'href="#([\w-]+)"', said) == list(near)
-    assert f"for {len(near)} of the {len(claims())} claims" in re.sub(r"\s+", " ", said)
+    assert set(re.findall(r'href="#([\w-]+)"', unfolded)) == set(near)
+    assert f"For {len(near)} of the {len(claims())} claims" in re.sub(r"\s+", " ", said)
     moved = [sensitive(decided, replace(STANDARD, slack=by)) for by in (-NEAR, NEAR)]
-    assert re.findall(r'href="#([\w-]+)"', turned) == list(dict.fromkeys([*moved[0], *moved[1]]))
+    assert set(re.findall(r'href="#([\w-]+)"', "".join(rest))) == {*moved[0], *moved[1]}
+    assert ("No verdict would change." in text) == (not any(moved))
+
+
+def test_a_filter_says_how_many_claims_it_has(entries, page):
+    labels = [label.text.strip() for label in page.select(".ledger-tools label")]
+    assert labels == [f"{kind} ({count})" for kind, count in summary(decisive(entries)).items()]
 
 
 def test_every_part_of_the_page_is_written(entries, tmp_path):
