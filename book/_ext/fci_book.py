@@ -131,8 +131,8 @@ def edit_the_source(
             button["tooltip"] = "Suggest an edit of the chapter's source"
 
 
-WIDE = 600
-"""Pixels: an image that is wider can't be read whole on a phone."""
+WIDE = 570
+"""Pixels: an image that is wider can't be read whole on a phone, where it has some 346."""
 
 
 def mark_wide_images(
