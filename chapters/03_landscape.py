@@ -637,7 +637,7 @@ sure = (
     f"change our mind if every router of segments stayed at 29% or below at the paper's sizes, in three seeds."
 )
 verdict = (
-    f"The best approach that does not compare single tokens finds {first[top]}. It picks segments, and positions alone already give "
+    f"The best learned approach that does not compare single tokens finds {first[top]}. It picks segments, and positions alone already give "
     f"{first['positions only, segments']} there (chance: {first['random segment']}). A bandit, which learns from rewards "
     f"alone, needs a product among its features: without one LinUCB finds {first['LinUCB']}, with one "
     f"{first['LinUCB, products']}. The paper counts twenty approaches and does not list them. Our "

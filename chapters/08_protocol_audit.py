@@ -531,15 +531,16 @@ for label, mean in between.items():
 glue("between", f"{BETWEEN:g}", display=False)
 
 # %% [markdown]
-# **Of {glue:text}`shared` points {glue:text}`corner` lie in the paper's corner.** Attention leads raw embeddings by
-# {glue:text}`largest gap` points at most. What makes raw embeddings fail makes one layer of attention fail as well: the
+# **Of {glue:text}`shared` points {glue:text}`corner` lie in the paper's corner.** Among them attention leads raw embeddings
+# by {glue:text}`largest gap` points at most. What makes raw embeddings fail makes one layer of attention fail as well: the
 # tie, the missing loss, too few steps.
 #
 # **One rate comes near.** The learning rates above are a factor of ten apart. [Chapter 1](01_phase_transition.ipynb) has
 # {glue:text}`between`, with new sequences in every epoch. When training ends there, raw embeddings are at
-# {glue:text}`between raw embeddings` and one layer of attention at {glue:text}`between attention, 1 layer`. Raw embeddings
-# fail by the paper's line and attention does not succeed by it, so that this training is no counterexample either. What
-# parts the two is when each stops picking the query itself.
+# {glue:text}`between raw embeddings` and one layer of attention at {glue:text}`between attention, 1 layer`. The paper says
+# 98% for whatever has both ingredients, and attention is below that. By the [ledger's](claims.md) line for *succeeds*,
+# which is lower, this one training (one seed) does separate the two. With more steps raw embeddings follow: what parts
+# the two is when each stops picking the query itself.
 
 # %% [markdown]
 # ## Fixed or fresh sequences, and training until the curve is flat
@@ -700,13 +701,14 @@ linked(pd.DataFrame.from_dict(answers, orient="index"), names, "claim")
 
 # %% tags=["remove-cell"]
 answer = (
-    "Under none of the readings of the paper's protocol that we tried do raw embeddings fail where one layer of attention succeeds."
+    f"In none of the {len(both)} cases where we ran both do raw embeddings fail and one layer of attention reach the paper's 98%; "
+    f"one training that ends early comes near."
     if not len(corner)
     else f"Raw embeddings fail and one layer of attention succeeds in {len(corner)} of {len(both)} protocols."
 )
 sure = (
     f"{measured(study, seeds=1)} We would change our mind if, under some reading of the paper's text with a routing "
-    f"loss and enough steps, one layer of attention routed and raw embeddings did not."
+    f"loss and enough steps, one layer of attention reached the paper's 98% and raw embeddings stayed below 35%."
 )
 verdict = (
     f"If ties are shared, raw embeddings fail in {held('raw embeddings')} trainings. One layer of attention was trained "
