@@ -85,8 +85,8 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
 5. **Ask whether the trial was fair.** A number counts only if the paper's author could not wave it
    away. It needs the paper's sizes, its number of training steps, and at least {rule.seeds} seeds,
    as many as the paper names for its key results. Training must also have come to rest: over its
-   last tenth the metric lies no more than {100 * rule.at_rest:g} point above or below the tenth before it. Without a fair
-   trial the reading is undecided. A number that follows by counting needs none. A claim about
+   last tenth the metric lies no more than {100 * rule.at_rest:g} point above or below the tenth
+   before it. Without a fair trial the reading is undecided. A number that follows by counting needs none. A claim about
    several models agrees if each does, and differs as soon as one does.
 6. **Read off the verdict.** The table says how.
 
@@ -112,8 +112,8 @@ for normal values.
 
 **The paper's own error.** Its number $p$ may be off by half of its last printed place. We assume
 that it rests on one seed and {rule.paper_examples:,} test sequences, since the paper does not
-say which numbers rest on more. Its error is Wilson's interval of a share counted over so many, from the lowest number that is
-rounded to $p$ to the highest.
+say which numbers rest on more. Its error is Wilson's interval of a share counted over so many, from
+the lowest number that is rounded to $p$ to the highest.
 
 **The margin.** Let $c$ be chance at our size and $c_0$ at the paper's. If they differ, $p$ is
 corrected for guessing: what we expect is $e = c + (p - c_0)(1 - c) / (1 - c_0)$, which covers the
