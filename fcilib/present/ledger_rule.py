@@ -86,8 +86,8 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
    away. It needs the paper's sizes, its number of training steps, and at least {rule.seeds} seeds,
    as many as the paper names for its key results. Training must also have come to rest: over its
    last tenth the metric lies no more than {100 * rule.at_rest:g} point above or below the tenth
-   before it. Without a fair trial the reading is undecided. A number that follows by counting needs none. A claim about
-   several models agrees if each does, and differs as soon as one does.
+   before it. Without a fair trial the reading is undecided. A number that follows by counting
+   needs none. A claim about several models agrees if each does, and differs as soon as one does.
 6. **Read off the verdict.** The table says how.
 
 | verdict | said when |
