@@ -9,8 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := book,test
-# Processes that share the tests, a file at a time, with one thread each.
-WORKERS ?= 2
+# Processes that share the tests, a file at a time, with one thread each: one more than two cores,
+# since tests that start programs wait for them.
+WORKERS ?= 3
 # Scratch folder of `make fresh`; nothing under it is tracked.
 FRESH ?= _runs/fresh
 # What `make gpu` may take in all.

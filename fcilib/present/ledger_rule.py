@@ -57,7 +57,9 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
     `entries`: of each claim the one that decides.
     """
     verdicts = "\n".join(f"| *{verdict}* | {when} |" for verdict, when in SAID_WHEN.items())
-    examples = "\n".join(f"* {_worked(entries[name])}" for name in EXAMPLES)
+    examples = "\n".join(
+        f"* {_worked(entries[name])}" for name in EXAMPLES if entries[name].findings
+    )
     rule = STANDARD
     return f"""A verdict says whether the records of our runs bear out a claim. It takes six steps.
 
