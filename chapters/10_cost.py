@@ -97,11 +97,7 @@ from fcilib.study.profiles import PROFILES
 from fcilib.training.records import Records
 
 width = study.sizes.width
-limits = {
-    "rounds": sizes.rounds,
-    "seconds": sizes.seconds,
-    "megabytes": sizes.megabytes,
-}
+limits = sizes.limits
 
 # %% [markdown]
 # ## What does the preprocessing cost?

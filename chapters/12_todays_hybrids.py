@@ -31,8 +31,8 @@
 #
 # The paper tests none of the methods below; sparse and hashed comparisons it calls untested. Its principle still predicts
 # how each should do. We wrote the predictions down before any of these models was trained (`fcilib/ledger/hybrids.py`),
-# each with the words of the paper that it follows from. Every layer and every router is compared in the tests with
-# an implementation that others wrote.
+# each with the words of the paper that it follows from. The tests compare layers and routers with implementations that
+# others wrote, where there are any.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -312,7 +312,7 @@ several = {
     )
     for n in NUMBERS
 }
-found = {n: result.summary("precision") for n, result in several.items()}
+precisions = {n: result.summary("precision") for n, result in several.items()}
 
 # %% tags=["remove-input"]
 labelled(
@@ -320,7 +320,7 @@ labelled(
         {
             **{
                 name: [
-                    spread(*found[n].loc[name, ["mean", "sd"]])
+                    spread(*precisions[n].loc[name, ["mean", "sd"]])
                     for n in NUMBERS
                 ]
                 for name in ASKED
@@ -340,12 +340,12 @@ rank_one = "rank-1, Mamba both ways"
 answered = several[most].summary("accuracy")["mean"]
 for name, text in {
     "most questions": most,
-    "rank-1 at most": percent(found[most].loc[rank_one, "mean"]),
-    "rank-1 at one": percent(found[fewest].loc[rank_one, "mean"]),
+    "rank-1 at most": percent(precisions[most].loc[rank_one, "mean"]),
+    "rank-1 at one": percent(precisions[fewest].loc[rank_one, "mean"]),
     "bound at most": percent(min(1, 2 / most)),
     "floor at most": percent(1 / most),
     "raw at most": percent(
-        found[most].loc["pairwise, raw embeddings", "mean"]
+        precisions[most].loc["pairwise, raw embeddings", "mean"]
     ),
     "rank-1 answers": percent(answered[rank_one]),
     "raw answers": percent(answered["pairwise, raw embeddings"]),
@@ -371,11 +371,6 @@ for name, text in {
 
 # %%
 n = min(4096, max(study.sizes.cost.lengths))
-limits = {
-    "rounds": study.sizes.cost.rounds,
-    "seconds": study.sizes.cost.seconds,
-    "megabytes": study.sizes.cost.megabytes,
-}
 width = study.sizes.width
 costs = study.measure(
     Bench(
@@ -393,7 +388,7 @@ costs = study.measure(
             },
         },
         lengths=(n,),
-        **limits,
+        **study.sizes.cost.limits,
     )
 )
 milliseconds = 1000 * report.frame(*costs).groupby("workload").seconds.mean()
@@ -471,8 +466,8 @@ for name, workload in {
     glue(f"ms {name}", f"{known_cost:.2f}", display=False)
 glue("success", percent(SUCCESS), display=False)
 glue("failure", percent(FAILURE), display=False)
-one_way = [name for name in LAYERS if "both ways" not in name]
-both = [name for name in LAYERS if "both ways" in name]
+both = [n for n, m in LAYERS.items() if m.representation.bidirectional]
+one_way = [n for n in LAYERS if n not in both]
 glue("families", len(one_way), display=False)
 glue("best one way", percent(means.loc[one_way, "right"].max()), display=False)
 passed = means >= SUCCESS

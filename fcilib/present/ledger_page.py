@@ -16,7 +16,7 @@ from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER
 from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
 from fcilib.present.ledger_rule import rule_page
-from fcilib.present.tables import anchor_of, measured
+from fcilib.present.tables import anchor_of, as_measured
 from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
 
@@ -210,7 +210,7 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
     """By protocol, the number and its chance level."""
     lines = []
     for protocol, part in entry.by_protocol.items():
-        text = measured(entry.claim, part)
+        text = as_measured(entry.claim, part)
         known = [f.chance for f in part if f.chance is not None]
         chance = entry.claim.write(max(known), math.nan) if known else NONE
         lines.append((f"{protocol}: {text}" if protocol else text, chance))

@@ -114,7 +114,7 @@ def further(
         rows[claim.statement] = {
             "paper": str(claim),
             **{
-                f"“{p}”" if p else "measured": measured(claim, entry.whole.get(p, []))
+                f"“{p}”" if p else "measured": as_measured(claim, entry.whole.get(p, []))
                 for p in protocols
             },
             "chance": _range(claim, known),
@@ -123,7 +123,7 @@ def further(
     return linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement", earlier)
 
 
-def measured(claim: Claim, part: Sequence[Finding]) -> str:
+def as_measured(claim: Claim, part: Sequence[Finding]) -> str:
     """What a claim is about, of one experiment, or of the lowest and the highest of several."""
     if claim.statistic == "mean" and len(part) == 1:
         return claim.write(part[0].mean, part[0].sd)

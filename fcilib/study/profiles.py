@@ -22,7 +22,12 @@ class CostSizes:
     seconds: float
     """No measured call takes longer."""
     megabytes: float
-    """None holds more memory."""
+    """No measured call holds more memory."""
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Rounds and the limits on time and memory, as fields of a `Bench`."""
+        return {"rounds": self.rounds, "seconds": self.seconds, "megabytes": self.megabytes}
 
 
 def _doubling(first: int, last: int) -> tuple[int, ...]:
