@@ -629,8 +629,9 @@ further(
 claimed = comparison[comparison.verdict != NONE]
 held = claimed[claimed.verdict == "reproduced"]
 answer = (
-    f"Most approaches that compare the query with single tokens find more than those that do not, but the others have no "
-    f"ceiling at the paper's 29%: {len(above)} of {len(unpaired)} learned ones lie clearly above it."
+    f"Most approaches that compare the query with single tokens find more than those that do not, but doing without the "
+    f"comparison has no ceiling at the paper's 29%: {len(above)} of {len(unpaired)} learned approaches without it lie clearly "
+    f"above."
 )
 sure = (
     f"{closing.measured(study)} Four approaches are our readings of a name that the paper does not define. We would "
