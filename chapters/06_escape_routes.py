@@ -547,9 +547,9 @@ verdict = (
     f"{agreeing.sum()} of the {len(agreeing)} routing precisions in the table of §4.6 reproduce. Flow, which fails in the "
     f"paper, routes here, at {percent(flow['mean'])}. The rank-1 router does not learn with more epochs alone, but it reaches "
     f"{percent(rank_one['fresh', 'learned', 1e-3])} with new sequences in every epoch. The two mixers fail, as in the paper, "
-    f"and route once they keep the token. Of the {len(answering)} task accuracies only that of {alike} reproduces, at "
-    f"chance. The others hang on what the Council is told: if it knows the ranks of what the router picked, attention "
-    f"answers {percent(by_council[MARKED]['attention, 1 layer'])} in place of "
+    f"and route once they keep the token. Of the {len(answering)} task accuracies the only one to reproduce ({alike}) is at "
+    f"chance. Attention's hangs on what the Council is told: if it knows the ranks of what the router picked, it answers "
+    f"{percent(by_council[MARKED]['attention, 1 layer'])} in place of "
     f"{percent(by_council[PLAIN]['attention, 1 layer'])}."
 )
 closing.close(
