@@ -225,13 +225,13 @@ WATCHED = {
     "raw embeddings": "raw",
     "attention, 1 layer": "attention-1",
     "Flow, 2 layers": "flow-2",
-    "bidirectional Flow, 1 layer": "bidirectional-mamba",
+    "bidirectional Mamba, 1 layer": "bidirectional-mamba",
 }
 SEEDS_OF = {
     "raw embeddings": 3,
     "attention, 1 layer": 3,
     "Flow, 2 layers": 1,
-    "bidirectional Flow, 1 layer": 1,
+    "bidirectional Mamba, 1 layer": 1,
 }
 transitions = {
     label: study.run(
@@ -376,7 +376,7 @@ LARGE = {
     "attention, 1 layer": "attention-1",
     "causal attention, 1 layer": "causal-1",
     "Flow, 2 layers": "flow-2",
-    "bidirectional Flow, 1 layer": "bidirectional-mamba",
+    "bidirectional Mamba, 1 layer": "bidirectional-mamba",
 }
 rows = {}
 for label, name in LARGE.items():
