@@ -597,7 +597,7 @@ for bits in (2, 8):
 # ## What the paper says, what we measured, chance
 #
 # "Positions" is what positions alone give for the same kind of pick. The last column says whether the paper's number and
-# ours agree.
+# ours agree; where they differ only because both are near chance, it says that.
 
 # %% tags=["remove-input"]
 AGREES = {True: "yes", False: "no", None: NONE}
