@@ -36,7 +36,7 @@
 # read (`"all"`), and all but the query itself (`"others"`). *Chance* is the precision of a random router on the same test
 # sequences, {glue:text}`random router, others`. Counting gives one in {glue:text}`candidates`, {glue:text}`counted`, and on
 # {glue:text}`test sequences` sequences this has a standard error of {glue:text}`chance error` points. *Flow* is the paper's
-# name for layers of a recurrence (Mamba); it reads left to right unless it is called bidirectional.
+# name for layers of a left-to-right recurrence (Mamba); *bidirectional Mamba* has one in each direction.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -208,8 +208,8 @@ for name in ties:
 # * Under `"others"` precision rises from the first epoch on. This *is* the matching of tokens, and it takes no layer: the
 #   largest rise in one epoch is {glue:text}`rise raw embeddings, others` points for raw embeddings and
 #   {glue:text}`rise attention, depth 1, others` for one layer of attention.
-# * Under `"all"` precision first stays low, and then jumps. The match has been learned by then. What jumps is the choice
-#   between the two copies of the token.
+# * Under `"all"` precision first stays low, and then jumps. Most of the match has been learned by then. What jumps is the
+#   choice between the two copies of the token.
 #
 # To see why these are two steps, write a candidate's vector as the sum of its token's and its position's, $x_j = t_j + p_j$,
 # and the router's matrices as one matrix $M$. The evidence $a$ competes with other tokens $j$. It also competes with the
@@ -236,13 +236,13 @@ WATCHED = {
     "raw embeddings": "raw",
     "attention, 1 layer": "attention-1",
     "Flow, 2 layers": "flow-2",
-    "bidirectional Flow, 1 layer": "bidirectional-mamba",
+    "bidirectional Mamba, 1 layer": "bidirectional-mamba",
 }
 SEEDS_OF = {
     "raw embeddings": 3,
     "attention, 1 layer": 3,
     "Flow, 2 layers": 1,
-    "bidirectional Flow, 1 layer": 1,
+    "bidirectional Mamba, 1 layer": 1,
 }
 transitions = {
     label: study.run(
@@ -254,7 +254,7 @@ together = transitions["raw embeddings"]
 for others in list(transitions.values())[1:]:
     together |= others
 
-# %% mystnb={"figure": {"caption": "Training under candidates \"all\", a model per row, against training steps: three seeds of raw embeddings and of attention, one of each Flow. Left: how often the router picks the evidence (blue), the query itself (orange), and the evidence if the query were taken out of the same model's candidates (dotted). Right, in standard deviations of the other scores: by how much the evidence's score lies above the mean of other tokens (black, in one piece), and above the query's own, in three pieces: tokens (yellow), positions (green) and layers (pink); below zero they put the query ahead. Bands are one standard deviation over seeds.", "name": "fig-mechanism"}, "image": {"alt": "Four rows of two panels. In each the query itself is picked first and the evidence later; the switch coincides with the position or layer part crossing zero, while the match of tokens has risen before."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Training under candidates \"all\", a model per row, against training steps: three seeds of raw embeddings and of attention, one of the others. Left: how often the router picks the evidence (blue), the query itself (orange), and the evidence if the query were taken out of the same model's candidates (dotted). Right, in standard deviations of the other scores: by how much the evidence's score lies above the mean of other tokens (black, in one piece), and above the query's own, in three pieces: tokens (yellow), positions (green) and layers (pink); below zero they put the query ahead. Bands are one standard deviation over seeds.", "name": "fig-mechanism"}, "image": {"alt": "Four rows of two panels. In each the query itself is picked first and the evidence later; the switch coincides with the position or layer part crossing zero, while the match of tokens has risen before."}} tags=["remove-input", "nbval-ignore-output"]
 mechanism_figure(together, list(WATCHED))
 plt.show()
 
@@ -287,8 +287,8 @@ for label in WATCHED:
 # the positions, from {glue:text}`peak position raw embeddings` to {glue:text}`last position raw embeddings` standard
 # deviations of the scores.
 #
-# **With a layer, context tells the two apart, and sooner.** Attention and Flow take the same two steps in less time. In the
-# end their layers put the evidence ahead, by {glue:text}`last layers attention, 1 layer` and
+# **With a layer, context tells the two apart, and sooner.** Attention and Mamba take the same two steps in less time. In the
+# end the layers of attention and of Flow put the evidence ahead, by {glue:text}`last layers attention, 1 layer` and
 # {glue:text}`last layers Flow, 2 layers` standard deviations, and the positions contribute next to nothing. Context is not
 # needed for the match here. It helps to tell the two copies of the token apart.
 
@@ -385,7 +385,7 @@ LARGE = {
     "attention, 1 layer": "attention-1",
     "causal attention, 1 layer": "causal-1",
     "Flow, 2 layers": "flow-2",
-    "bidirectional Flow, 1 layer": "bidirectional-mamba",
+    "bidirectional Mamba, 1 layer": "bidirectional-mamba",
 }
 rows = {}
 for label, name in LARGE.items():
