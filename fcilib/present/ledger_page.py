@@ -220,12 +220,16 @@ def _claimed(claim: Claim) -> str:
 
 
 def _shown(entry: Entry) -> str:
-    """Each protocol's number, a range where several conditions decide, and chance if it has one."""
-    lines = [
-        escape(text) + (f" <small>chance {escape(chance)}</small>" if chance else "")
-        for text, chance in _lines(entry)
-    ]
-    return "<br>".join(lines) or NONE
+    """Each protocol's number, a range where several conditions decide, and below it chance, if it
+    has one; once if it is the same for all.
+    """
+    shown: list[str] = []
+    for text, chance in _lines(entry):
+        small = f"<small>chance {escape(chance)}</small>" if chance else ""
+        if small in shown[-1:]:
+            shown.pop()
+        shown += filter(None, (escape(text), small))
+    return "<br>".join(shown) or NONE
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:
