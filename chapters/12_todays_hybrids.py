@@ -488,9 +488,9 @@ right = int((on_right.predicted == on_right.measured).sum())
 glue("right on right", right, display=False)
 glue("asked on right", len(on_right), display=False)
 answer = (
-    f"Not on the paper's own task, where {wrong} of {len(failing)} of today's methods that the paper's principle says fail "
-    f"find the right token; but where the token after the right one must be known, it is right about {right} of "
-    f"{len(on_right)} layers."
+    f"On the paper's own task the paper's principle does not tell which of today's layers and routers work, since {wrong} of "
+    f"the {len(failing)} that it says fail find the right token, but on a task where the token after the right one must be "
+    f"known it is right about {right} of {len(on_right)} layers."
 )
 verdict = (
     f"Of {len(failing)} layers and routers that should fail on the paper's task, {wrong} route. Where only the token after "

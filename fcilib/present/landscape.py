@@ -42,13 +42,13 @@ def landscape_figure(
             1,
             sharex=True,
             squeeze=False,
-            figsize=(5.0, 1.2 + 0.3 * sum(heights) + 0.2 * len(panels)),
+            figsize=(5.5, 1.2 + 0.22 * sum(heights) + 0.1 * len(panels)),
             gridspec_kw={"height_ratios": heights},
             layout="constrained",
         )
         for ax, (title, part) in zip(axes[:, 0], panels.items(), strict=True):
             _rows(ax, part)
-            ax.tick_params(labelbottom=True, labelsize=8.5)
+            ax.tick_params(labelsize=8.5)
             ax.axvline(100 * part.chance.mean(), color="#555555", lw=1, ls="--")
             if title in floors:
                 ax.axvline(100 * floors[title], color="#555555", lw=1.4, ls=":")
@@ -67,7 +67,7 @@ def _rows(ax: Axes, part: pd.DataFrame) -> None:
         ax.plot(paper, y, "o", mfc="white", mec=color, ms=7, mew=1.5)
         error = 0 if np.isnan(line.sd) else 100 * line.sd
         ax.errorbar(mean, y, xerr=error, fmt="o", color=color, ms=5.5, capsize=3)
-    labels = [fill(str(name).removeprefix("segments: "), 30) for name in part.index]
+    labels = [fill(str(name).removeprefix("segments: "), 45) for name in part.index]
     ax.set_yticks(range(len(part)), labels, fontsize=8.5)
     ax.set_ylim(-0.6, len(part) - 0.4)
     ax.grid(axis="y", visible=False)
