@@ -255,7 +255,6 @@ tally = pd.DataFrame(
 labelled(tally, "measured")
 
 # %% tags=["hide-input"]
-pd.set_option("display.max_colwidth", None)
 labelled(counted["routers, Distant Evidence"], "router")
 
 # %% [markdown]
