@@ -167,7 +167,7 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
         ("mqar-attention", "attention, 1 layer", run(Attention(), **mqar), "mqar-attention"),
         ("mqar-flow", "Flow, 2 layers", run(Flow(), **mqar), "mqar-flow"),
         ("mqar-raw", "raw embeddings", run(raw, **mqar), "mqar-raw"),
-        ("mqar-bidirectional-flow", "bidirectional Flow", run(both_ways, **mqar)),
+        ("mqar-bidirectional-flow", "bidirectional Mamba", run(both_ways, **mqar)),
         ("mqar-content-only", "content-only", run(Embedding(positions="none"), **mqar)),
         ("mqar-positions-only", "positions only", run(places, **mqar)),
         ("mqar-random", CHANCE, run(raw, RandomRouter(), **mqar)),

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fcilib.present.figures import AGREES, DISAGREES, UNCLAIMED, look
+from fcilib.present.figures import UNCLAIMED, look, outcome_color, outcome_lines
 
 
 def landscape_figure(
@@ -61,7 +61,7 @@ def landscape_figure(
 
 def _rows(ax: Axes, part: pd.DataFrame) -> None:
     for y, line in enumerate(part.itertuples()):
-        color = UNCLAIMED if line.agrees is None else AGREES if line.agrees else DISAGREES
+        color = outcome_color(line)
         paper, mean = 100 * line.paper, 100 * line.mean
         ax.plot([paper, mean], [y, y], color=color, lw=2, alpha=0.6)
         ax.plot(paper, y, "o", mfc="white", mec=color, ms=7, mew=1.5)
@@ -81,8 +81,4 @@ def _marks(comparison: pd.DataFrame) -> list[Line2D]:
         Line2D([], [], color="#555555", lw=1, ls="--", label="chance"),
         Line2D([], [], color="#555555", lw=1.4, ls=":", label="positions alone"),
     ]
-    answers = set(comparison.agrees)
-    for answer, color, text in ((True, AGREES, "agree"), (False, DISAGREES, "differ")):
-        if answer in answers:
-            marks.append(Line2D([], [], color=color, lw=3, label=text))
-    return marks
+    return marks + outcome_lines(comparison, "agree")
