@@ -208,8 +208,8 @@ for name in ties:
 # * Under `"others"` precision rises from the first epoch on. This *is* the matching of tokens, and it takes no layer: the
 #   largest rise in one epoch is {glue:text}`rise raw embeddings, others` points for raw embeddings and
 #   {glue:text}`rise attention, depth 1, others` for one layer of attention.
-# * Under `"all"` precision first stays low, and then jumps. The match has been learned by then. What jumps is the choice
-#   between the two copies of the token.
+# * Under `"all"` precision first stays low, and then jumps. Most of the match has been learned by then. What jumps is the
+#   choice between the two copies of the token.
 #
 # To see why these are two steps, write a candidate's vector as the sum of its token's and its position's, $x_j = t_j + p_j$,
 # and the router's matrices as one matrix $M$. The evidence $a$ competes with other tokens $j$. It also competes with the

@@ -590,13 +590,14 @@ for bits in (2, 8):
 # %% [markdown]
 # **All its errors are false alarms, and a larger filter has fewer.** With two bits for a token precision is
 # {glue:text}`bloom 2`, with eight {glue:text}`bloom 8`. The paper's 90.9% therefore says how large its filter was, and
-# nothing about routing. In the table below our filter has eight bits, which is our choice; its "no" means no more.
+# nothing about routing. In the table below our filter has eight bits for a token, which is our choice; that it does not
+# agree with the paper's says nothing about routing either.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
 # "Positions" is what positions alone give for the same kind of pick. The last column says whether the paper's number and
-# ours agree.
+# ours agree; where they differ only because both are near chance, it says that.
 
 # %% tags=["remove-input"]
 AGREES = {True: "yes", False: "no", None: NONE}

@@ -283,7 +283,7 @@ for p, summary in stepwise.items():
 # we did not test; routing does not need it.
 #
 # Every match has one counterexample: the same position $j$ in another sequence, where it is not the evidence, beside that
-# sequence's own $x_q$. Positions therefore tell nothing, and guessing is right in half of the cases. For the last column both
+# sequence's own $x_q$. Positions therefore tell nothing, and guessing is right in half of the cases. In the column *chance* both
 # classes are counterexamples, so that there is nothing to find. A probe is fitted on half of the held-out sequences, and its
 # own noise is a few points.
 
@@ -327,13 +327,13 @@ summaries = {
 labelled(
     pd.DataFrame(
         {
-            "precision": [
-                percent(summaries["precision"][shown][0]) for shown in probed
-            ],
             **{
                 title: [spread(*summaries[column][shown]) for shown in probed]
                 for column, title in PROBES.items()
             },
+            "routing precision": [
+                percent(summaries["precision"][shown][0]) for shown in probed
+            ],
         },
         index=list(probed),
     ),

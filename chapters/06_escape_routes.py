@@ -203,7 +203,8 @@ plt.show()
 # {glue:text}`accuracy attention, 1 layer, others` of the questions, bidirectional Mamba
 # {glue:text}`accuracy bidirectional Mamba, others`, the 16 hubs {glue:text}`accuracy Perceiver, 16 hubs, others`, and raw
 # embeddings {glue:text}`accuracy raw embeddings, others`. A Council that reads random tokens answers
-# {glue:text}`accuracy random router, others`. The global mean and Fourier mixing answer no more than that, as in the paper.
+# {glue:text}`accuracy random router, others`. The global mean and Fourier mixing answer no more than that, as in the
+# paper. (So near chance the table's two words for them, *reproduced* and *both near chance*, say the same.)
 #
 # ### Does another Council give the paper's accuracies?
 #
@@ -443,7 +444,8 @@ for ax, data in zip(axes.flat, ("fixed", "fresh"), strict=True):
     ax.set_title(f"{data} sequences", fontsize=10)
 axes.flat[-1].set_xlabel("epoch")
 handles, labels = axes.flat[0].get_legend_handles_labels()
-fig.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
+with figures.look():
+    fig.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
 plt.show()
 
 # %% tags=["remove-input"]

@@ -244,8 +244,8 @@ glue("seen or guessed", percent(guessed), display=False)
 # * On `token` nothing else is needed. Every representation finds the evidence, the raw embeddings included.
 # * On `left` the distinguishing token comes *before* the evidence, and left-to-right Flow finds it: {glue:text}`Flow left`.
 #   Raw embeddings stay at {glue:text}`raw embeddings left`. (The next section shows that Flow's convolution does this.)
-# * On `right` it comes *after*. Here one direction fails, as the paper says: Flow has {glue:text}`Flow right`, in both
-#   directions {glue:text}`bidirectional Mamba right`.
+# * On `right` it comes *after*. Here one direction fails, as the paper says: Flow has {glue:text}`Flow right`, and
+#   bidirectional Mamba {glue:text}`bidirectional Mamba right`.
 # * One layer of attention over all positions learned neither `left` nor `right`: {glue:text}`attention, 1 layer left` and
 #   {glue:text}`attention, 1 layer right`. Sparse attention learned both.
 # * On `hop` two causal layers get farthest, {glue:text}`causal attention, 2 layers hop`. That is not all that they could do.

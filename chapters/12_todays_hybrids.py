@@ -396,7 +396,7 @@ for name, text in {
 # {glue:text}`rank-1 at one`. (One hub, nearly the same router, had {glue:text}`hubs, 1, bidirectional Mamba` above: there
 # sequences were longer, and training had a quarter of the steps and always the same sequences.) With two questions counting would
 # allow all, if the two queries differ in sign; training found {glue:text}`rank-1 at two`. With {glue:text}`most questions`
-# it has {glue:text}`rank-1 at most`, between the {glue:text}`floor at most` of positions alone and the
+# questions it has {glue:text}`rank-1 at most`, between the {glue:text}`floor at most` of positions alone and the
 # {glue:text}`bound at most` that counting allows. The pairwise router loses nothing: {glue:text}`raw at most` on raw
 # embeddings. What rank one saves is measured in [chapter 10](10_cost.ipynb).
 #
