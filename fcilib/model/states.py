@@ -23,7 +23,8 @@ def measure_states(states: torch.Tensor, batch: Batch) -> dict[str, float]:
         fitted on the first half of the sequences and tested on the second.
     `nearest`: how often the evidence's state is the nearest to the query's, by cosine, among all
         other positions: the routing precision of a router that learned nothing.
-        `nearest_standardised`: the same after every feature was brought to mean 0 and deviation 1.
+        `nearest_standardised`: the same after every feature was brought to mean 0 and deviation 1;
+        `nearest_read`: after the probe's linear map, on the second half of the sequences.
     `any_cosine`: the mean cosine of any two states: 0 where they prefer no direction.
     `largest_norm`: the largest norm of a state, over the median.
 
@@ -39,11 +40,15 @@ def measure_states(states: torch.Tensor, batch: Batch) -> dict[str, float]:
     sums = one_hot.T @ (flat - mean)
     between = sums.square().sum(dim=1) / one_hot.sum(dim=0).clamp(min=1)
     norms = flat.norm(dim=1)
+    half = len(x) // 2
+    tested, said = batch[half:], _read(standard, batch.tokens, half)
+    right = said.argmax(dim=2) == tested.tokens
     return {
         "token_share": float(between.sum() / (flat - mean).square().sum()),
-        "token_read": _read(standard, batch.tokens),
+        "token_read": float(right.double().mean()),
         "nearest": _nearest(x, batch),
         "nearest_standardised": _nearest(standard, batch),
+        "nearest_read": _nearest(said, tested),
         "any_cosine": float(F.normalize(flat, dim=1).mean(0).square().sum()),
         "largest_norm": float(norms.max() / norms.median()),
     }
@@ -58,13 +63,12 @@ def _nearest(x: torch.Tensor, batch: Batch) -> float:
     return float((cosines.argmax(dim=1) == batch.evidence).float().mean())
 
 
-def _read(x: torch.Tensor, tokens: torch.Tensor) -> float:
-    """Accuracy of a ridge regression from features, with a constant, to which token it is."""
-    half = len(x) // 2
-    fit, test = (
-        F.pad(part, (0, 1), value=1.0).flatten(0, 1).double() for part in (x[:half], x[half:])
-    )
-    target = F.one_hot(tokens).double()[:half].flatten(0, 1)
+def _read(x: torch.Tensor, tokens: torch.Tensor, half: int) -> torch.Tensor:
+    """A ridge regression from features to which token it is, fitted on the first `half` sequences.
+
+    Returns `(B - half, L, V)`, what it says of the others.
+    """
+    fit, test = (F.pad(part, (0, 1), value=1.0).double() for part in (x[:half], x[half:]))
+    fit, target = fit.flatten(0, 1), F.one_hot(tokens).double()[:half].flatten(0, 1)
     gram = fit.T @ fit + torch.eye(fit.shape[1], dtype=fit.dtype)
-    said = test @ torch.linalg.solve(gram, fit.T @ target)
-    return float((said.argmax(dim=1) == tokens[half:].flatten()).double().mean())
+    return test @ torch.linalg.solve(gram, fit.T @ target)

@@ -29,7 +29,9 @@ def vectors(batch, noise=0.0):
 def test_a_vector_for_each_token_says_everything(batch):
     found = measure_states(vectors(batch).bfloat16(), batch)
     assert found["token_share"] == pytest.approx(1, abs=1e-5)
-    assert found["token_read"] == found["nearest"] == found["nearest_standardised"] == 1
+    nearest = [found[name] for name in ("nearest", "nearest_standardised", "nearest_read")]
+    assert found["token_read"] == 1
+    assert nearest == [1, 1, 1]
 
 
 def test_noise_says_nothing(batch):
@@ -87,6 +89,15 @@ def test_loud_features_drown_the_token_and_standardising_repairs_it(batch):
     assert found["nearest_standardised"] > 0.95
     assert found["token_share"] < 0.2
     assert found["token_read"] > 0.95
+    assert found["nearest_read"] > 0.95
+
+
+def test_the_probe_finds_the_token_that_features_of_no_meaning_hide(batch):
+    """Standardising can't: these features are as many as those that matter, and no louder."""
+    states = torch.cat([vectors(batch), 2 * gaussian(64, TASK.length, 4 * WIDE, seed=2)], dim=2)
+    found = measure_states(states, batch)
+    assert max(found["nearest"], found["nearest_standardised"]) < 0.8
+    assert found["nearest_read"] > 0.95
 
 
 def test_what_all_states_share_makes_any_two_alike(batch):
