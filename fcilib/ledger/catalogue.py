@@ -203,6 +203,12 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
     return {row[0]: Condition(*row) for row in rows}
 
 
+@cache
+def label_of(name: str) -> str:
+    """What readers call a condition."""
+    return catalogue(PROFILES["paper"])[name].label
+
+
 def conditions(sizes: Profile, *names: str) -> dict[str, Condition]:
     """Conditions of the catalogue by their labels, which tables and figures show."""
     known = catalogue(sizes)

@@ -124,16 +124,18 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
     if title == OPEN_STILL:
         few = sum(_lacks_seeds_alone(e) for e in part)
         named = [link(e.name, e.claim.statement.rstrip(".")) for e in part if e.name in HEADLINES]
+        costs = [link(e.name, "a cost") for e in part if not e.claim.decided_by]
+        measured = f"; {', '.join(costs)}, which no training shows, is left to chapter 10"
         return (
             f"{few} need nothing but more seeds. The others need runs at the paper’s sizes or with "
-            f"its number of steps. Among the {len(part)}: "
+            f"its number of steps{measured if costs else ''}. Among the {len(part)}: "
             f"{'; '.join(named) or 'none of the five above'}"
         )
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
     undefined = len(part) - weights
     return (
-        f"{weights} need pretrained weights that are not here. {undefined} rest on methods that "
-        f"the paper names and does not define; the ledger, too, calls these {undefined} *open*"
+        f"{weights} need pretrained weights that are not here. {undefined} rest on what "
+        f"the paper does not define; the ledger, too, calls these {undefined} *open*"
     )
 
 

@@ -6,11 +6,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fcilib.layers.attention import SparseAttention
 from fcilib.ledger.agreement import (
     NEAR_CHANCE,
     ROUNDING,
@@ -22,6 +24,7 @@ from fcilib.ledger.agreement import (
 )
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, Contradiction, Reading, claims, contradictions
+from fcilib.specs.size import Size
 from fcilib.study.notation import percent
 from fcilib.study.profiles import PROFILES
 
@@ -626,3 +629,23 @@ def test_what_a_contradiction_quotes_is_in_the_paper(name, paper):
 def test_a_contradictions_places_exist(name, paper):
     entry, parts = contradictions()[name], parts_of(paper)
     assert set(places_of(entry.where.replace("abstract", "Abstract"))) <= parts.keys()
+
+
+def test_the_sparse_pattern_has_as_many_pairs_as_its_note_says():
+    """Twelve percent as it is here; nine if its global tokens saw no more than other tokens do."""
+    sizes = PROFILES["paper"]
+    length = sizes.evidence.length
+    torch.manual_seed(0)
+    layer = SparseAttention(Size(vocabulary=2, length=length, width=sizes.width), heads=4)
+    pattern = layer.allowed(length)
+    i = torch.arange(length)
+    seen = (i[:, None] - i).abs() <= layer.reach
+    seen[:, layer.where] = True
+    shares = [f"{100 * allowed.float().mean():.0f}%" for allowed in (pattern, seen)]
+    assert shares == ["12%", "9%"]
+    note = claims()["sparse-pairs"].note
+    assert all(share in note for share in shares)
+
+
+def test_the_ratio_of_sizes_is_that_of_its_note():
+    assert f"{1011781632 / 486e3:,.0f}" in claims()["backbone-ratio"].note
