@@ -105,7 +105,7 @@ print(
 
 # %% [markdown]
 # The router sees the paper's three representations (raw embeddings, two layers of Flow, one layer of attention), and a
-# bidirectional Flow, which should succeed by the paper's principle. There are two controls: tokens without positions
+# bidirectional Mamba, which should succeed by the paper's principle. There are two controls: tokens without positions
 # ("content-only"), and positions without tokens. The query itself may not be picked, unless the text says so.
 
 
@@ -241,7 +241,7 @@ glue("a value", percent(1 / task.pairs), display=False)
 # %% [markdown]
 # The figure has what the trained routers find with $k$ picks. Five of the curves lie on each other, at the top:
 
-# %% mystnb={"figure": {"caption": "Share of held-out sequences whose key is among the k best candidates, against k: mean over seeds, with one standard deviation, the query excluded. Dashed grey, picks at random among all positions; dotted, among the tokens of pairs and among the keys, by counting. The horizontal line is the paper's ~25%.", "name": "fig-found-05"}, "image": {"alt": "Curves of attention, Flow, bidirectional Flow, raw embeddings and two controls against the number of picks, with three lines for what chance gives."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Share of held-out sequences whose key is among the k best candidates, against k: mean over seeds, with one standard deviation, the query excluded. Dashed grey, picks at random among all positions; dotted, among the tokens of pairs and among the keys, by counting. The horizontal line is the paper's ~25%.", "name": "fig-found-05"}, "image": {"alt": "Curves of attention, Flow, bidirectional Mamba, raw embeddings and two controls against the number of picks, with three lines for what chance gives."}} tags=["remove-input", "nbval-ignore-output"]
 found = results["others"].probe("found_within")
 found = found.groupby(["condition", "index"]).found_within.agg(["mean", "std"])
 with figures.look():
@@ -281,7 +281,7 @@ for name in [*ROWS, CHANCE]:
 #
 # The paper sees its Transformer jump at epoch 5.
 
-# %% mystnb={"figure": {"caption": "Routing precision by epoch on associative recall with one query, on held-out sequences: mean and one standard deviation over seeds. The dashed line is chance, measured with a random router.", "name": "fig-epochs-05"}, "image": {"alt": "Learning curves of attention, Flow, bidirectional Flow and raw embeddings on MQAR."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision by epoch on associative recall with one query, on held-out sequences: mean and one standard deviation over seeds. The dashed line is chance, measured with a random router.", "name": "fig-epochs-05"}, "image": {"alt": "Learning curves of attention, Flow, bidirectional Mamba and raw embeddings on MQAR."}} tags=["remove-input", "nbval-ignore-output"]
 curves = results["others"].curves.groupby(["condition", "epoch"]).precision
 curves = curves.agg(["mean", "std"])
 with figures.look():

@@ -419,7 +419,7 @@ comparison = (
     slopes.rename(columns={"expected": "paper"})
     .rename_axis("condition")
     .reset_index()
-    .assign(protocol="")
+    .assign(protocol="", verdict=NONE)
 )
 
 # %% mystnb={"figure": {"caption": "The slope of time against length: what the paper's growth would have over the same lengths (hollow), measured (filled, with its spread over repetitions), and as a tick the slope of the baseline (raw embeddings, or the random router). The line between paper and measured is blue where the two agree within 0.1 and orange where they do not.", "name": "fig-slopes-10"}, "image": {"alt": "A row per preprocessing and router with the slope that the paper's cost implies, the measured slope and that of the baseline."}} tags=["remove-input", "nbval-ignore-output"]

@@ -232,7 +232,7 @@ comparison = compare(
     chance={name: f"chance of {name}" for name in names},
 )
 
-# %% mystnb={"figure": {"caption": "Our router, on two representations (rows that begin with \u201cmetric\u201d: black, since the paper has no number for them), among approaches of the paper's \u00a74.3: paper (hollow), measured (filled, with its spread over seeds) and the chance level of its own kind of pick (tick): a token, a segment, or a token of a given segment. The line between paper and measured is blue where the two agree within the margin, and orange where they do not. The query is no candidate. Rows are sorted by what was measured.", "name": "fig-own"}, "image": {"alt": "Eighteen rows with the paper's precision, where it has one, the measured one and chance, sorted by the measured precision."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Our router, on two representations (rows that begin with \u201cmetric\u201d: black, since the paper has no number for them), among approaches of the paper's \u00a74.3: paper (hollow), measured (filled, with its spread over seeds) and the chance level of its own kind of pick (tick): a token, a segment, or a token of a given segment. The line between paper and measured is blue where the two agree within the margin, orange where they differ, and grey where both are near chance. The query is no candidate. Rows are sorted by what was measured.", "name": "fig-own"}, "image": {"alt": "Eighteen rows with the paper's precision, where it has one, the measured one and chance, sorted by the measured precision."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
 plt.show()
 

@@ -29,10 +29,10 @@
 #
 # **To run it again.** `.venv/bin/fci run 12 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# The paper tests none of the methods below; sparse and hashed comparisons it calls untested. Its principle still predicts
-# how each should do. We wrote the predictions down before any of these models was trained (`fcilib/ledger/hybrids.py`),
-# each with the words of the paper that it follows from. The tests compare layers and routers with implementations that
-# others wrote, where there are any.
+# The paper tests none of the layers and routers that are new on this page, but its principle predicts how each should do. We
+# wrote the predictions down before any of these models was trained (`fcilib/ledger/hybrids.py`), each with the words of the
+# paper that it follows from. The tests compare layers and routers with implementations that others wrote, where there are
+# any.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -63,17 +63,19 @@ from fcilib.present.closing import close, measured, trained
 from fcilib.present.tables import labelled
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RandomRouter, RankOne
-from fcilib.study.notation import percent, spread
+from fcilib.study.notation import NONE, percent, spread
 from fcilib.tasks import MQAR, ladder
+
+pd.set_option("display.max_colwidth", None)
 
 # %% [markdown]
 # ## Which layers let the paper's router succeed?
 #
 # Eight kinds of layer stand in front of the paper's pairwise router, which may not pick the query itself. Each reads from
-# left to right, or in both directions. They are tried on three tasks. *Distant Evidence* is the paper's own: the
-# *evidence*, the position to be picked, is the only other token equal to the query. The two others are rungs of the
-# [context ladder](09_context_ladder.ipynb). There three look-alikes hold the same token as the evidence, and what tells them
-# apart is the token before (`left`) or the token after (`right`).
+# left to right or, called *bidirectional*, in both directions. They are tried on three tasks. *Distant Evidence* is the
+# paper's own: the *evidence*, the position to be picked, is the only other token equal to the query. The two others are
+# rungs of the [context ladder](09_context_ladder.ipynb). There three look-alikes hold the same token as the evidence, and
+# only the token before it (`left`) or the token after it (`right`) distinguishes it.
 
 # %%
 pairwise = Investigator(candidates="others")
@@ -82,7 +84,7 @@ KNOWN = {
     "raw embeddings": Embedding(),
     "attention": Attention(),
     "Mamba": Flow(layers=1),
-    "Mamba, both ways": Flow(layers=1, bidirectional=True),
+    "bidirectional Mamba": Flow(layers=1, bidirectional=True),
 }
 
 
@@ -106,7 +108,7 @@ results = {
     for task, describe in TASKS.items()
 }
 
-# %% mystnb={"figure": {"caption": "Precision of the pairwise router behind each layer, in percent: on Distant Evidence among all positions but the query, on left and right among the evidence and its three look-alikes. The last four rows are layers of earlier chapters. The columns begin with the task that separates the layers. The darkest colour is one in four, chance among look-alikes.", "name": "fig-layers-12"}, "image": {"alt": "A heat map of layers against three tasks. Distant Evidence is bright in every row. On left nearly all layers that recur or convolve are bright. On right only layers that read both ways are."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Precision of the pairwise router behind each layer, in percent: on Distant Evidence among all positions but the query, on left and right among the evidence and its three look-alikes. The last four rows are layers of earlier chapters, where Mamba is called Flow. The darkest colour is one in four, chance among look-alikes.", "name": "fig-layers-12"}, "image": {"alt": "A heat map of layers against three tasks. Distant Evidence is bright in every row. On left nearly all layers that recur or convolve are bright. On right only bidirectional layers are."}} tags=["remove-input", "nbval-ignore-output"]
 METRICS = {
     task: "precision" if task == "Distant Evidence" else "precision_lookalike"
     for task in TASKS
@@ -116,10 +118,10 @@ summaries = {
 }
 means = pd.DataFrame({task: s["mean"] for task, s in summaries.items()})
 spreads = pd.DataFrame({task: s["sd"] for task, s in summaries.items()})
-shown, columns = [*LAYERS, *KNOWN], ["right", "left", "Distant Evidence"]
+shown = [*LAYERS, *KNOWN]
 figures.heat_map(
-    means.loc[shown, columns],
-    spreads.loc[shown, columns],
+    means.loc[shown],
+    spreads.loc[shown],
     low=1 / ladder.LOOKALIKES,
 )
 plt.show()
@@ -130,22 +132,21 @@ for name, row in means.iterrows():
         glue(f"{name} {task}", percent(value), display=False)
 
 # %% [markdown]
-# **On the paper's own task the direction does not matter.** Left to right, a Mamba-2 layer routes
-# {glue:text}`Mamba-2 Distant Evidence` and an RWKV-7 layer {glue:text}`RWKV-7 Distant Evidence`; raw embeddings, which
-# have no context at all, route {glue:text}`raw embeddings Distant Evidence`. A random router picks right in
-# {glue:text}`random router Distant Evidence`. The task asks for an equal token, and every layer that keeps the token's own
-# vector passes it on.
+# **On the paper's own task the direction does not matter.** Behind a left-to-right layer of Mamba-2 the router finds the
+# evidence in {glue:text}`Mamba-2 Distant Evidence` of the sequences, behind RWKV-7 in {glue:text}`RWKV-7 Distant Evidence`,
+# and on raw embeddings, which have no context at all, in {glue:text}`raw embeddings Distant Evidence`. A random router finds
+# it in {glue:text}`random router Distant Evidence`. The task asks for an equal token, and every layer that keeps the token's
+# own vector passes it on.
 #
 # **On `right` the direction decides, as the paper says.** No layer that reads left to right is above
-# {glue:text}`best one way`. Read both ways, {glue:text}`routing both ways` of the {glue:text}`families` kinds reach
-# {glue:text}`success` or more; a random router has {glue:text}`random router right`. On `left` the token that tells stands
-# before the evidence, and reading left to right is enough for {glue:text}`routing left` of {glue:text}`families`.
+# {glue:text}`best one way`, where chance is {glue:text}`one in four`. Of the {glue:text}`families` bidirectional layers
+# {glue:text}`routing both ways` reach {glue:text}`success` or more. On `left` the distinguishing token stands before the
+# evidence, and reading left to right is enough for {glue:text}`routing left` of {glue:text}`families`.
 #
-# Gated linear attention is the exception on both rungs: {glue:text}`gated linear attention left` on `left`, and
-# {glue:text}`gated linear attention, both ways right` on `right` in both directions. We do not know why. Most of the
-# others hand each token its neighbours by a short convolution, which [chapter 9](09_context_ladder.ipynb) shows to be
-# enough. HGRN2 has no convolution either, and yet it climbs. The training loss of gated linear attention still falls at
-# the end, and we did not train it for longer.
+# Gated linear attention is the exception. It stays at chance on `left` ({glue:text}`gated linear attention left`), and on
+# `right` even in both directions ({glue:text}`bidirectional gated linear attention right`). We do not know why. It has no
+# short convolution, which [chapter 9](09_context_ladder.ipynb) shows to be enough; but HGRN2 has none, and routes. Its
+# training loss was still falling at the end, and we did not train it for longer.
 
 # %% [markdown]
 # ## Which routers can stand in for the pairwise one?
@@ -153,15 +154,16 @@ for name, row in means.iterrows():
 # Now the router varies. The paper's compares the query with every token. These save comparisons, each in its own way:
 #
 # * **LSH** (Reformer): the query is compared with the tokens that random projections put into its bucket.
-# * **k-means** (Routing Transformer): it is compared with the tokens of its cluster, whose centres are learned.
+# * **k-means** (Routing Transformer): the query is compared with the tokens of its cluster, whose centres are learned.
 # * **blocks** (MoBA, NSA): a few blocks are picked by a summary of their keys, a mean or a learned one, and the query is
 #   compared with the tokens inside them.
-# * **expert choice** (MoSA): each head takes a quarter of the tokens before it knows the query, and compares it with those.
+# * **expert choice** (MoSA): each head takes a quarter of the tokens before it knows the query, and compares the query with
+#   those.
 # * **product keys**: no two tokens are compared; query and token meet where they address the same slots of a learned table.
 # * **hubs** (HubRouter): M learned vectors read the sequence. A token is reduced to M numbers, its products with them, and
-#   the query's numbers are compared with every token's. The rank-1 router has one number.
+#   the query's numbers are compared with every token's. With one hub this is nearly the paper's rank-1 router.
 #
-# They run on Distant Evidence, with raw embeddings and with a Mamba block in each direction in front.
+# They run on Distant Evidence, on raw embeddings and on bidirectional Mamba.
 
 # %%
 ROUTERS = {m.label: m for m in hybrids.routers()}
@@ -180,10 +182,10 @@ by_input = pd.DataFrame(
 )
 by_input.loc["pairwise (Investigator)"] = [
     means.loc["raw embeddings", "Distant Evidence"],
-    means.loc["Mamba, both ways", "Distant Evidence"],
+    means.loc["bidirectional Mamba", "Distant Evidence"],
 ]
 
-# %% mystnb={"figure": {"caption": "Precision of each router on Distant Evidence, in percent, on raw embeddings and on one Mamba block in each direction. The number behind hubs is how many there are. The last row is the paper's own router. The darkest colour is chance.", "name": "fig-routers-12"}, "image": {"alt": "A heat map of routers against two representations; bright for LSH, product keys and from about eight hubs on, dark for one and two hubs on raw embeddings."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Precision of each router on Distant Evidence, in percent, on raw embeddings and on bidirectional Mamba. The number behind hubs is how many there are. The last row is the paper's own router. The darkest colour is chance.", "name": "fig-routers-12"}, "image": {"alt": "A heat map of routers against two representations; bright for LSH, product keys and from about eight hubs on, dark for one and two hubs on raw embeddings."}} tags=["remove-input", "nbval-ignore-output"]
 chance = means.loc[CHANCE, "Distant Evidence"]
 figures.heat_map(by_input, by_input * float("nan"), low=chance)
 plt.show()
@@ -197,23 +199,27 @@ for name, row in by_input.iterrows():
 # **Comparing fewer pairs can be enough.** On raw embeddings LSH finds the evidence in
 # {glue:text}`LSH, raw embeddings`. Product keys, which compare no two tokens, find it in
 # {glue:text}`product keys, raw embeddings`. Expert choice must take its tokens before it knows the query, and is at
-# {glue:text}`expert choice, raw embeddings`. Behind Mamba it is at {glue:text}`expert choice, bidirectional Mamba`; a
-# token's vector can tell there that the token was asked for.
+# {glue:text}`expert choice, raw embeddings`. On bidirectional Mamba it is at
+# {glue:text}`expert choice, bidirectional Mamba`; there the recurrence has read the query, and can mark the tokens that
+# match it.
 #
-# Two kinds lose much. K-means is at {glue:text}`k-means, raw embeddings`: evidence in another cluster than the query's can't
-# be found. Blocks are at {glue:text}`blocks, mean, raw embeddings`, probably because one right key hardly shows in the mean
-# of its block.
+# **Two kinds lose much.** K-means is at {glue:text}`k-means, raw embeddings`: evidence in another cluster than the query's
+# can't be found. Blocks are at {glue:text}`blocks, mean, raw embeddings` with the mean and at
+# {glue:text}`blocks, learned, raw embeddings` with the learned summary: evidence in a block that was not picked can't be
+# found either.
 #
-# **A few hubs carry it.** One hub on raw embeddings leaves {glue:text}`hubs, 1, raw embeddings`, four
-# reach {glue:text}`hubs, 4, raw embeddings` and eight {glue:text}`hubs, 8, raw embeddings`. HubRouter's authors report 8
+# **A few hubs carry it.** With one hub on raw embeddings the router finds {glue:text}`hubs, 1, raw embeddings`, with four
+# {glue:text}`hubs, 4, raw embeddings` and with eight {glue:text}`hubs, 8, raw embeddings`. HubRouter's authors report 8
 # to 14 hubs as reliable ([arXiv:2604.22442](https://arxiv.org/abs/2604.22442)); here 16 and 32 do as well.
 
 # %% [markdown]
 # ## The predictions, counted
 #
-# A method *routes* at a precision of {glue:text}`success` or more and *fails* at {glue:text}`failure` or less; the paper
-# has no number between the two. It leaves open what a left-to-right Based layer and product keys on Mamba do, so
-# these are not counted.
+# A method *routes* at a precision of {glue:text}`success` or more and *fails* at {glue:text}`failure` or less. In the paper
+# failures are below 35% and successes above 98%; the upper line here is ours, and lower. Of two methods nothing is
+# predicted, since the paper's words point both ways. Based reads left to right, which should fail, but has a window of
+# attention, which should route. Product keys on Mamba are a learned hashing, and the paper leaves open whether that can
+# replace the comparison. The others are counted by the reason for their prediction, which begins with the paper's section:
 
 
 # %% tags=["hide-input"]
@@ -224,7 +230,7 @@ def outcomes(methods, values):
             name: {
                 "predicted": m.predicted,
                 "measured": hybrids.outcome(values[name]),
-                "precision": percent(values[name]),
+                "precision": values[name],
                 "because": m.why,
             }
             for name, m in methods.items()
@@ -233,35 +239,69 @@ def outcomes(methods, values):
     ).T
 
 
-counted = {
-    "layers, Distant Evidence": outcomes(LAYERS, means["Distant Evidence"]),
-    "layers, right": outcomes(LAYERS, means["right"]),
-    "routers, Distant Evidence": outcomes(ROUTERS, precision),
-}
-tally = pd.DataFrame(
-    {
-        what: {
-            f"predicted: {predicted}": " · ".join(
-                f"{n} {outcome}"
-                for outcome, n in part.measured[part.predicted == predicted]
-                .value_counts()
-                .items()
-            )
-            for predicted in (hybrids.ROUTES, hybrids.FAILS)
-        }
-        for what, part in counted.items()
-    }
+on_right = outcomes(LAYERS, means["right"])
+on_its_task = pd.concat(
+    [
+        outcomes(LAYERS, means["Distant Evidence"]),
+        outcomes(ROUTERS, precision),
+    ]
 )
-labelled(tally, "measured")
-
-# %% tags=["hide-input"]
-pd.set_option("display.max_colwidth", None)
-labelled(counted["routers, Distant Evidence"], "router")
+OUTCOMES = (hybrids.ROUTES, "in between", hybrids.FAILS)
+labelled(
+    pd.DataFrame(
+        [
+            {
+                "task": task,
+                "predicted": predicted,
+                "because": why,
+                "methods": len(part),
+                **{o: int((part.measured == o).sum()) for o in OUTCOMES},
+            }
+            for task, found in (
+                ("Distant Evidence", on_its_task),
+                ("right", on_right),
+            )
+            for (predicted, why), part in found.groupby(
+                ["predicted", "because"]
+            )
+        ]
+    ).set_index("task"),
+    "task",
+)
 
 # %% [markdown]
-# **On the paper's own task most of the failures do not come.** Of the methods that it says fail on Distant Evidence,
-# {glue:text}`wrongly failed` of {glue:text}`said to fail` route. On `right`, where a token's own vector is not enough, it is
-# right about {glue:text}`right on right` of {glue:text}`asked on right` layers.
+# **On the paper's own task most of the failures do not come.** Of the {glue:text}`said to fail` methods that should fail on
+# Distant Evidence {glue:text}`wrongly failed` route. These are not as many independent tests: {glue:text}`raw said to fail`
+# share one reason, raw embeddings, and {glue:text}`hub counts` of those are one router with more or fewer hubs. Each has one
+# seed, and expert choice on raw embeddings lies on the line, at {glue:text}`expert choice, raw embeddings`. With the line at
+# the paper's 98%, {glue:text}`wrongly failed at 98` would route.
+#
+# Expert choice counts here as avoiding the comparison, since its heads take their tokens before they know the query. One can
+# read it as a sparse comparison as well. On Mamba it should then route, and the count is
+# {glue:text}`wrong otherwise` of {glue:text}`said otherwise`.
+#
+# **On `right`, where a token's own vector is not enough, the principle predicts {glue:text}`right on right` of
+# {glue:text}`asked on right` layers correctly.** Method by method:
+
+# %% tags=["hide-input"]
+labelled(
+    pd.DataFrame(
+        {
+            "predicted": on_its_task.predicted,
+            **{
+                task: (
+                    found.measured + ", " + found.precision.map(percent)
+                ).reindex(on_its_task.index, fill_value=NONE)
+                for task, found in (
+                    ("Distant Evidence", on_its_task),
+                    ("right", on_right),
+                )
+            },
+            "because": on_its_task.because,
+        }
+    ),
+    "method",
+)
 
 # %% [markdown]
 # ## Several questions in one sequence
@@ -269,7 +309,7 @@ labelled(counted["routers, Distant Evidence"], "router")
 # The paper's best router is *rank-1*: it gives each token one number, and scores a pair by the product of the two numbers.
 # Such a router orders all tokens of a sequence in the same way for every query, or in the opposite way, by the sign of the
 # query's number. All queries of one sign therefore want the same token, and at most one of them can be right. If a
-# sequence holds $N$ questions, the precision is at most $2/N$. The paper's task has $N = 1$.
+# sequence holds $N$ questions, the precision is at most $2/N$, and at most 1. The paper's task has $N = 1$.
 #
 # We count on associative recall with several queries (MQAR, in Zoology's form {cite:p}`arora2024zoology`): $N$ pairs of
 # a key and a value, then each key once more. A router that knows positions and nothing else picks one of the $N$ keys,
@@ -290,11 +330,11 @@ longer = budget.model_copy(
     update={"data": "fresh", "epochs": 4 * budget.epochs}
 )
 ASKED = {
-    "rank-1, Mamba both ways": (
-        KNOWN["Mamba, both ways"],
+    "rank-1, bidirectional Mamba": (
+        KNOWN["bidirectional Mamba"],
         RankOne(candidates="others"),
     ),
-    "pairwise, Mamba both ways": (KNOWN["Mamba, both ways"], pairwise),
+    "pairwise, bidirectional Mamba": (KNOWN["bidirectional Mamba"], pairwise),
     "pairwise, raw embeddings": (Embedding(), pairwise),
     CHANCE: (Embedding(), RandomRouter(candidates="others")),
 }
@@ -336,12 +376,13 @@ labelled(
 
 # %% tags=["remove-cell"]
 most, fewest = max(NUMBERS), min(NUMBERS)
-rank_one = "rank-1, Mamba both ways"
+rank_one = "rank-1, bidirectional Mamba"
 answered = several[most].summary("accuracy")["mean"]
 for name, text in {
     "most questions": most,
     "rank-1 at most": percent(precisions[most].loc[rank_one, "mean"]),
     "rank-1 at one": percent(precisions[fewest].loc[rank_one, "mean"]),
+    "rank-1 at two": percent(precisions[2].loc[rank_one, "mean"]),
     "bound at most": percent(min(1, 2 / most)),
     "floor at most": percent(1 / most),
     "raw at most": percent(
@@ -354,14 +395,16 @@ for name, text in {
 
 # %% [markdown]
 # **One number per token is enough for one question and not for many.** With one question the rank-1 router has
-# {glue:text}`rank-1 at one`. With {glue:text}`most questions` it has {glue:text}`rank-1 at most`, between the
-# {glue:text}`floor at most` of positions alone and the {glue:text}`bound at most` that counting allows. The pairwise router
-# loses nothing: {glue:text}`raw at most` on raw embeddings. What rank one saves is measured in
-# [chapter 10](10_cost.ipynb).
+# {glue:text}`rank-1 at one`. (One hub, nearly the same router, had {glue:text}`hubs, 1, bidirectional Mamba` above: there
+# sequences were longer, and training had a quarter of the steps and always the same sequences.) With two questions counting would
+# allow all, if the two queries differ in sign; training found {glue:text}`rank-1 at two`. With {glue:text}`most questions`
+# questions it has {glue:text}`rank-1 at most`, between the {glue:text}`floor at most` of positions alone and the
+# {glue:text}`bound at most` that counting allows. The pairwise router loses nothing: {glue:text}`raw at most` on raw
+# embeddings. What rank one saves is measured in [chapter 10](10_cost.ipynb).
 #
-# Routing is not answering. With all those questions the model behind the rank-1 router still answers
-# {glue:text}`rank-1 answers` of them: its recurrence has learned to recall by itself, and needs no router. The pairwise
-# router on raw embeddings finds every evidence, and its model answers {glue:text}`raw answers`.
+# Routing is not answering. With {glue:text}`most questions` questions the model behind the rank-1 router still gives the
+# right answer in {glue:text}`rank-1 answers` of the sequences: its recurrence has learned to recall by itself, and needs no
+# router. The pairwise router on raw embeddings finds every evidence, and its model answers in {glue:text}`raw answers`.
 
 # %% [markdown]
 # ## What does a query cost?
@@ -372,11 +415,19 @@ for name, text in {
 # %%
 n = min(4096, max(study.sizes.cost.lengths))
 width = study.sizes.width
+
+
+def in_record(name):
+    """What the record of costs calls a layer."""
+    one_way = name.removeprefix("bidirectional ")
+    return name if name == one_way else f"{one_way}, both ways"
+
+
 costs = study.measure(
     Bench(
         workloads={
             **{
-                name: Represent(
+                in_record(name): Represent(
                     representation=methods[name].representation, width=width
                 )
                 for name in shown
@@ -392,8 +443,9 @@ costs = study.measure(
     )
 )
 milliseconds = 1000 * report.frame(*costs).groupby("workload").seconds.mean()
+milliseconds = milliseconds.rename({in_record(name): name for name in shown})
 
-# %% mystnb={"figure": {"caption": "The time of one query, logarithmic, and what it buys. Above: layers in front of the pairwise router, by their outcome on right. Below: routers on raw embeddings, by their outcome on Distant Evidence. The number is the precision in percent.", "name": "fig-map-12"}, "image": {"alt": "Two panels of rows with a mark each, sorted by time. Among layers, those that route read both ways and take about twice the time. Among routers, the pairwise one is fastest and routes."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "The time of one query, logarithmic, and what it buys. Above: layers in front of the pairwise router, by their outcome on right. Below: routers on raw embeddings, by their outcome on Distant Evidence. Each time is that of representation and router together. The number is the precision in percent.", "name": "fig-map-12"}, "image": {"alt": "Two panels of rows with a mark each, sorted by time. Among layers, those that route are bidirectional and take about twice the time. Among routers, the pairwise one is fastest and routes."}} tags=["remove-input", "nbval-ignore-output"]
 MARKS = {"routes": ("#0072B2", "o"), "in between": ("#999999", "s")}
 MARKS["fails"] = ("#D55E00", "X")
 panels = {
@@ -418,6 +470,7 @@ with figures.look():
     fig, axes = plt.subplots(
         2,
         1,
+        sharex=True,
         figsize=(6.5, 8),
         layout="constrained",
         height_ratios=[max(1, len(points)) for points in panels.values()],
@@ -435,35 +488,35 @@ with figures.look():
                 textcoords="offset points",
             )
         ax.set_yticks(range(len(rows)), rows)
-        ax.set(xscale="log", title=title, xlabel="ms for one query")
+        ax.set(xscale="log", title=title)
         ax.margins(x=0.12)
         ax.xaxis.set_minor_formatter("")
+    axes[1].set_xlabel("ms for one query")
     for outcome, (color, marker) in MARKS.items():
         axes[0].plot([], [], marker, color=color, label=outcome)
-    axes[0].legend(fontsize=8)
+    fig.legend(loc="outside upper center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# **For one query the pairwise router is the cheapest.** It takes {glue:text}`ms pairwise` ms, where LSH takes
-# {glue:text}`ms LSH` and eight hubs {glue:text}`ms hubs`. (The figure adds {glue:text}`ms lookup` ms for the embeddings.) Comparing one query with n tokens is a single product of a matrix
-# and a vector, and the others must first hash or summarise all tokens. They could pay where every position asks; our
+# **For one query the pairwise router is the cheapest.** On raw embeddings it takes {glue:text}`ms pairwise` ms, where LSH
+# takes {glue:text}`ms LSH` and eight hubs {glue:text}`ms hubs`. Comparing one query with n tokens is a single product of a
+# matrix and a vector, and the others must first hash or summarise all tokens. They could pay where every position asks; our
 # versions share no work among queries, so that was not measured. The layers cost more than any router:
 # {glue:text}`ms Mamba` ms for Mamba, whose scan is compiled, {glue:text}`ms Mamba-2` for Mamba-2 in plain PyTorch and
 # {glue:text}`ms attention` for attention.
 
 # %% tags=["remove-cell"]
 glue("n", f"{n:,}", display=False)
-for name, workload in {
-    "pairwise": "pairwise (Investigator)",
-    "LSH": "LSH",
-    "hubs": "hubs, 8",
-    "lookup": "raw embeddings",
-    "Mamba": "Mamba",
-    "Mamba-2": "Mamba-2",
-    "attention": "attention",
+for name, (layer, router) in {
+    "pairwise": ("raw embeddings", "pairwise (Investigator)"),
+    "LSH": ("raw embeddings", "LSH"),
+    "hubs": ("raw embeddings", "hubs, 8"),
+    "Mamba": ("Mamba", "pairwise (Investigator)"),
+    "Mamba-2": ("Mamba-2", "pairwise (Investigator)"),
+    "attention": ("attention", "pairwise (Investigator)"),
 }.items():
-    known_cost = milliseconds.get(workload, float("nan"))
-    glue(f"ms {name}", f"{known_cost:.2f}", display=False)
+    together = milliseconds.reindex([layer, router]).sum(skipna=False)
+    glue(f"ms {name}", f"{together:.2f}", display=False)
 glue("success", percent(SUCCESS), display=False)
 glue("failure", percent(FAILURE), display=False)
 both = [n for n, m in LAYERS.items() if m.representation.bidirectional]
@@ -473,36 +526,40 @@ glue("best one way", percent(means.loc[one_way, "right"].max()), display=False)
 passed = means >= SUCCESS
 glue("routing both ways", int(passed.loc[both, "right"].sum()), display=False)
 glue("routing left", int(passed.loc[one_way, "left"].sum()), display=False)
-everything = pd.concat(
-    [
-        counted["layers, Distant Evidence"],
-        counted["routers, Distant Evidence"],
-    ]
-)
-failing = everything[everything.predicted == hybrids.FAILS]
+failing = on_its_task[on_its_task.predicted == hybrids.FAILS]
 wrong = int((failing.measured == hybrids.ROUTES).sum())
 glue("wrongly failed", wrong, display=False)
 glue("said to fail", len(failing), display=False)
-on_right = counted["layers, right"]
+raw = failing.because == ROUTERS["LSH"].why
+glue("raw said to fail", int(raw.sum()), display=False)
+glue("hub counts", len(hybrids.HUBS), display=False)
+strictly = int((failing.precision >= 0.98).sum())
+glue("wrongly failed at 98", strictly, display=False)
+other = failing.drop(f"expert choice{SUFFIX}")
+other_wrong = int((other.measured == hybrids.ROUTES).sum())
+glue("wrong otherwise", other_wrong, display=False)
+glue("said otherwise", len(other), display=False)
+glue("one in four", percent(1 / ladder.LOOKALIKES), display=False)
 right = int((on_right.predicted == on_right.measured).sum())
 glue("right on right", right, display=False)
 glue("asked on right", len(on_right), display=False)
 answer = (
-    f"Not on the paper's own task, where {wrong} of {len(failing)} of today's methods that the paper's principle says fail "
-    f"find the right token; but where the token after the right one must be known, it is right about {right} of "
-    f"{len(on_right)} layers."
+    f"The paper's principle does not predict which of today's layers and routers find the evidence on the paper's own task "
+    f"({wrong} of the {len(failing)} that should fail succeed), but it does where the token after the evidence must be known "
+    f"({right} of {len(on_right)} layers)."
 )
 verdict = (
-    f"Of {len(failing)} layers and routers that should fail on the paper's task, {wrong} route. Where only the token after "
-    f"the evidence tells it from look-alikes, the principle is right about {right} of {len(on_right)} layers. Comparing "
-    f"fewer pairs can be enough: on raw embeddings LSH routes at {percent(by_input.loc['LSH', 'raw embeddings'])}, "
-    f"and eight hubs at {percent(by_input.loc['hubs, 8', 'raw embeddings'])}; k-means and blocks lose much. The paper's "
-    f"rank-1 router can serve one question in a sequence, and at most two of many."
+    f"Of the {len(failing)} methods that should fail on the paper's task, {int(raw.sum())} share one reason, that raw "
+    f"embeddings have no context, and {len(hybrids.HUBS)} of those are one router with more or fewer hubs. Comparing "
+    f"fewer pairs can be enough: on raw embeddings LSH finds the evidence in {percent(by_input.loc['LSH', 'raw embeddings'])} "
+    f"of the sequences, and eight hubs in {percent(by_input.loc['hubs, 8', 'raw embeddings'])}; k-means and blocks lose much. "
+    f"If a sequence asks several questions, the paper's rank-1 router can find the evidence of two at most."
 )
 sure = (
     f"{measured(study)} The two rungs have {study.sizes.ladder.length} tokens of {study.sizes.ladder.vocabulary} kinds. "
-    f"What fails here may succeed at another size or with longer training, and what lies near a line may change sides with another "
-    f"seed. We would change our mind if the paper's task at its own size separated these layers."
+    f"What fails here may succeed at another size or with longer training, and what lies near a line may change sides with "
+    f"another seed. We would change our mind if on the paper's task at its own size left-to-right layers failed and "
+    f"bidirectional ones did not."
 )
 close(
     "12_todays_hybrids",
@@ -516,7 +573,7 @@ close(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **The paper's task.** Its evidence is the only token equal to the query, so that it can be found without any context. This
+# * **The paper's task.** Its evidence is the only other token equal to the query, and can be found without any context. This
 #   is why the predicted failures do not come.
 # * **Small layers.** Each layer has the width of the other chapters, and its own defaults for heads and states. They were
 #   not tuned.

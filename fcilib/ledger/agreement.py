@@ -32,7 +32,8 @@ class Rule:
     not say how many. A thousand is the fewest with which the tenth of a percent that it prints can
     be told, and gives its numbers the widest error that they may have."""
     deviations: float = 2
-    """In a chapter's table a mean also agrees within so many standard deviations over seeds."""
+    """In a chapter's table a mean also agrees within so many standard deviations over seeds, but
+    not beyond `widest` margins."""
     widest: float = 2.5
     """An interval that reaches farther than so many margins from its mean decides nothing."""
     told: float = 3
@@ -118,11 +119,28 @@ def at_chance(measured: Interval, chance: float, rule: Rule = STANDARD) -> bool 
     return True if measured.high - rule.slack < rule.told * chance else None
 
 
-def reproduction(agreements: Mapping[str, bool]) -> str:
-    """What a chapter's table says of a number that agrees, or not, under each of its protocols."""
+NEAR_CHANCE = "both near chance"
+"""What a chapter's table says where two numbers differ and both are near chance."""
+
+
+def near_chance(value: float, mean: float, level: Level, rule: Rule = STANDARD) -> bool:
+    """True if the paper's number is so near chance that two points would not tell them apart, and
+    ours lies within two points of chance.
+    """
+    away = abs(expected(value, level) - level.here)
+    return rule.way * away < rule.margin and abs(mean - level.here) <= rule.margin + rule.slack
+
+
+def reproduction(agreements: Mapping[str, bool], near: bool = False) -> str:
+    """What a chapter's table says of a number that agrees, or not, under each of its protocols.
+
+    `near`: True if under each of them the paper's number and ours are both near chance.
+    """
     agreeing = [name for name, agrees in agreements.items() if agrees]
     if not agreements:
         return "not tested"
     if len(agreeing) == len(agreements):
         return "reproduced"
-    return f"only under {', '.join(agreeing)}" if agreeing else "not reproduced"
+    if agreeing:
+        return f"only under {', '.join(agreeing)}"
+    return NEAR_CHANCE if near else "not reproduced"

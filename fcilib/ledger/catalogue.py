@@ -139,8 +139,8 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
         ("contrastive-frozen", "contrastive, frozen", contrastive(True), "contrastive-frozen"),
         ("contrastive-tuned", "contrastive, fine-tuned", contrastive(False), "contrastive-tuned"),
         ("segment-flow", "segments: Flow, mean", by_segment(Flow(layers=1)), "segment-flow"),
-        ("segment-bidirectional-mamba", "segments: bidirectional Flow, mean", by_segment(both_ways),
-         "segment-bidirectional-flow", ("#D55E00", "P")),
+        ("segment-bidirectional-mamba", "segments: bidirectional Mamba, mean",
+         by_segment(both_ways), "segment-bidirectional-flow", ("#D55E00", "P")),
         ("segment-linear-attention", "segments: linear attention, mean",
          by_segment(LinearAttention()), "segment-linear-attention", ("#CC79A7", "h")),
         ("segment-mean", "segments: embeddings, mean", by_segment(raw), "segment-ceiling",
@@ -167,7 +167,7 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
         ("mqar-attention", "attention, 1 layer", run(Attention(), **mqar), "mqar-attention"),
         ("mqar-flow", "Flow, 2 layers", run(Flow(), **mqar), "mqar-flow"),
         ("mqar-raw", "raw embeddings", run(raw, **mqar), "mqar-raw"),
-        ("mqar-bidirectional-flow", "bidirectional Flow", run(both_ways, **mqar)),
+        ("mqar-bidirectional-flow", "bidirectional Mamba", run(both_ways, **mqar)),
         ("mqar-content-only", "content-only", run(Embedding(positions="none"), **mqar)),
         ("mqar-positions-only", "positions only", run(places, **mqar)),
         ("mqar-random", CHANCE, run(raw, RandomRouter(), **mqar)),
@@ -191,8 +191,6 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
         ("segment-positions-only", "positions only, segments", by_segment(places)),
         ("linucb-positions-only", "LinUCB, positions only", run(places, LinUCB(**in_segment))),
         ("linucb-products", "LinUCB, products", run(raw, LinUCB(features="product", **in_segment))),
-        ("random-half", "random half", run(raw, Budgeted(fraction=0.5, controller="random")), None,
-         ("#56B4E9", "v")),
         ("closed-loop-1", "DOL, 1 round", run(raw, ClosedLoop(rounds=1))),
         ("bm25-index", "BM25", run(raw, BM25Index(**segments))),
         ("raw-by-class", "by class: raw embeddings", run(raw, **of_class)),
@@ -203,6 +201,12 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
          run(Fourier(residual=True, orthonormal=True))),
     ]  # fmt: skip
     return {row[0]: Condition(*row) for row in rows}
+
+
+@cache
+def label_of(name: str) -> str:
+    """What readers call a condition."""
+    return catalogue(PROFILES["paper"])[name].label
 
 
 def conditions(sizes: Profile, *names: str) -> dict[str, Condition]:

@@ -11,7 +11,15 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from fcilib.ledger.agreement import STANDARD, Level, Rule, ends, margins, reproduction
+from fcilib.ledger.agreement import (
+    STANDARD,
+    Level,
+    Rule,
+    ends,
+    margins,
+    near_chance,
+    reproduction,
+)
 from fcilib.ledger.intervals import Interval
 from fcilib.specs.spec import Spec
 from fcilib.study.notation import number, percent, spread
@@ -124,19 +132,25 @@ class Claim(Spec):
             level: chance here and at the paper's sizes; None if the claim has none.
             rule: how near is near enough.
         """
-        agreeing, _ = self.zone(level, rule)
+        agreeing, margin = self.zone(level, rule)
         if self.statistic == "sd":
             return sd in agreeing
         if self.tolerance is None and not math.isnan(sd):
             middle = margins(self.value, self.decimals, level)[0]
-            more = rule.deviations * sd
+            more = min(rule.deviations * sd, rule.widest * margin)
             wide = ends(self.relation, middle, more, more, rule)
             agreeing = Interval(min(agreeing.low, wide.low), max(agreeing.high, wide.high))
         return mean in agreeing
 
+    def near_chance(self, mean: float, level: Level | None) -> bool:
+        """Whether the paper's share and ours are both near chance; False where there is none."""
+        judged = self.relation == "equals" and self.tolerance is None and self.statistic == "mean"
+        return judged and level is not None and near_chance(self.value, mean, level)
+
     def verdict(self, measured: Mapping[str, tuple[float, float, Level | None]]) -> str:
         """What a table says of (mean, s.d., chance) under several protocols, by their names."""
-        return reproduction({name: self.agrees(*found) for name, found in measured.items()})
+        near = all(self.near_chance(mean, level) for mean, _, level in measured.values())
+        return reproduction({name: self.agrees(*found) for name, found in measured.items()}, near)
 
     def write(self, mean: float, sd: float) -> str:
         """A measured mean and its standard deviation, for readers, as this claim's unit has it."""

@@ -60,6 +60,11 @@ class Finding:
     """The metric by epoch, the mean over seeds; empty where it has none."""
 
 
+OF_PAPERS_SIZES = ("rise_epoch", "most_gain")
+"""What is held against the paper only at its sizes: an epoch is one of so many, and the largest
+factor depends on chance."""
+
+
 class Reader:
     """Reads each record once, whatever the number of claims it decides."""
 
@@ -92,6 +97,9 @@ class Reader:
         decider, paper = self.named[name].under[protocol], self.paper[name].under[protocol]
         files = self._seeds(decider)
         runs = list(files.values())
+        lacking = shortfalls(runs, paper) if runs else ()
+        if lacking and claim.metric in OF_PAPERS_SIZES:
+            return
         values = _values(runs, claim)
         if len(values) < max(len(runs), 2 if claim.statistic == "sd" else 1):
             return
@@ -112,7 +120,7 @@ class Reader:
             agrees=claim.agrees(mean, sd, chance),
             interval=interval(values, examples) if of_mean else spread_interval(values),
             level=chance,
-            lacking=shortfalls(runs, paper),
+            lacking=lacking,
             drift=largest_drift(runs, claim.metric),
             draws=isinstance(decider, Experiment) or decider.retriever.draws,
             records=tuple(files),
@@ -122,7 +130,7 @@ class Reader:
     def _chance(self, claim: Claim, decider: Decider, runs: list[AnyRecord]) -> float | None:
         if isinstance(runs[0], RetrievalRecord):
             return runs[0].chance[claim.metric]
-        if claim.statistic == "sd" or not isinstance(decider, Experiment):
+        if claim.statistic == "sd" or not claim.chance or not isinstance(decider, Experiment):
             return None
         random = list(self._seeds(chance_of(decider)).values())
         metric = COUNTS_AS.get(claim.metric, claim.metric)

@@ -82,14 +82,14 @@ def representations(sizes: Profile) -> list[Method]:
     for label, spec in RECURRENT.items():
         both = spec.model_copy(update={"bidirectional": True})
         methods.append(Method(label, spec, pairwise, FAILS, ONE_WAY))
-        methods.append(Method(f"{label}, both ways", both, pairwise, ROUTES, BOTH_WAYS))
+        methods.append(Method(f"bidirectional {label}", both, pairwise, ROUTES, BOTH_WAYS))
     window = max(2, sizes.ladder.length // 4)
     why = f"{ATTENTION}; {WINDOW}"
     return [
         *methods,
         Method("Based", Based(window=window), pairwise, OPEN, why),
         Method(
-            "Based, both ways",
+            "bidirectional Based",
             Based(window=window, bidirectional=True),
             pairwise,
             ROUTES,

@@ -73,7 +73,10 @@ class Entry:
     @property
     def at_this_size(self) -> str:
         """Under which protocols the numbers of this profile agree, by the chapters' rule."""
-        return reproduction({p: all(f.agrees for f in part) for p, part in self.whole.items()})
+        findings = [f for part in self.whole.values() for f in part]
+        near = all(self.claim.near_chance(f.mean, f.level) for f in findings)
+        agreements = {p: all(f.agrees for f in part) for p, part in self.whole.items()}
+        return reproduction(agreements, near)
 
     @property
     def reason(self) -> str | None:

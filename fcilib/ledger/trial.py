@@ -13,6 +13,9 @@ from fcilib.training.records import Record
 DERIVED = dict.fromkeys(("largest_rise", "largest_fall", "best_precision"), "precision")
 """Metrics that are read off another's curve, which then has to be at rest."""
 
+RESTS_AS = {**DERIVED, "most_gain": "precision"}
+"""The curve that has to be at rest for a metric that has none of its own."""
+
 VALIDATION = 7405
 """Questions of HotpotQA's validation split."""
 
@@ -68,5 +71,5 @@ def largest_drift(runs: Sequence[Record | RetrievalRecord], metric: str) -> floa
     0 for what has no curve.
     """
     trained = [run for run in runs if isinstance(run, Record)]
-    curves = (run.curve.get(DERIVED.get(metric, metric), ()) for run in trained)
+    curves = (run.curve.get(RESTS_AS.get(metric, metric), ()) for run in trained)
     return max(map(drift, curves), default=0.0)

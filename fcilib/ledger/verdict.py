@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fcilib.ledger.agreement import ROUNDING, STANDARD, Rule, at_chance, ends
-from fcilib.ledger.catalogue import ONLY
+from fcilib.ledger.catalogue import ONLY, label_of
 from fcilib.ledger.claims import Claim
 from fcilib.ledger.findings import Finding
 
@@ -139,7 +139,7 @@ def judge(
         names = dict.fromkeys(
             f.experiment for p in unsure for f in fair[p] if directed(claim, f, rule) is None
         )
-        narrower = tuple(f"a narrower interval of {n}" for n in names)
+        narrower = tuple(f"a narrower interval of {label_of(n)}" for n in names)
         return Judgement(OPEN, narrower or _missing(claim, unsure, rule), conditions)
     return Judgement(CONTRADICTED, (), deciding)
 
@@ -165,7 +165,8 @@ def _missing(claim: Claim, parts: Mapping[str, Sequence[Finding]], rule: Rule) -
     for protocol, part in parts.items():
         absent = [n for n in claim.decided_by if n not in {f.experiment for f in part}]
         under = f" under {protocol}" if protocol else ""
-        missing += [f"runs of {', '.join(absent)}{under}"] if absent else []
+        labels = "; ".join(map(label_of, absent))
+        missing += [f"runs of {labels}{under}"] if absent else []
     findings = [f for part in parts.values() for f in part]
     missing += dict.fromkeys(text for f in findings for text in f.lacking)
     moving = [f.drift for f in findings if not at_rest(f, rule)]
@@ -179,5 +180,5 @@ def _missing(claim: Claim, parts: Mapping[str, Sequence[Finding]], rule: Rule) -
         text = f"{more} more seed{'s' if more > 1 else ''}"
         missing.append(f"{text} (has {min(few)} of {rule.seeds})")
     wide = [f.experiment for f in findings if is_fair(f, rule) and compared(claim, f, rule) is None]
-    missing += [f"a narrower interval of {name}" for name in dict.fromkeys(wide)]
+    missing += [f"a narrower interval of {label_of(name)}" for name in dict.fromkeys(wide)]
     return tuple(missing)

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fcilib.ledger.agreement import RULE
+from fcilib.ledger.agreement import NEAR_CHANCE, RULE
 from fcilib.ledger.catalogue import styles
 from fcilib.ledger.claims import Claim
 
@@ -43,7 +43,7 @@ STYLES: Mapping[str, tuple[str, str]] = {
 """Colour and marker of whatever a label begins with, the same in every figure of the book: the
 catalogue's conditions, and beside them what the book times and what it reads with."""
 
-AGREES, DISAGREES, UNCLAIMED = "#0072B2", "#D55E00", "#333333"
+AGREES, DISAGREES, NEAR, UNCLAIMED = "#0072B2", "#D55E00", "#888888", "#333333"
 
 METRICS = {
     "precision": "routing precision",
@@ -86,6 +86,28 @@ def style(condition: str) -> dict[str, str]:
     return {"color": color, "marker": marker}
 
 
+def outcome_color(line: Any) -> str:
+    """The colour of a comparison's row, a named tuple with `agrees` and `verdict`."""
+    if line.verdict == NEAR_CHANCE:
+        return NEAR
+    return UNCLAIMED if line.agrees is None else AGREES if line.agrees else DISAGREES
+
+
+def outcome_lines(comparison: pd.DataFrame, agree: str) -> list[Line2D]:
+    """A legend's entries for the colours that occur, with what agreement is called."""
+    near = comparison.verdict == NEAR_CHANCE
+    answers = set(comparison.agrees[~near])
+    return [
+        Line2D([], [], color=color, lw=3, label=text)
+        for occurs, color, text in (
+            (True in answers, AGREES, agree),
+            (False in answers, DISAGREES, "differ"),
+            (near.any(), NEAR, NEAR_CHANCE),
+        )
+        if occurs
+    ]
+
+
 def claims_figure(
     comparison: pd.DataFrame,
     scale: float = 100,
@@ -97,8 +119,9 @@ def claims_figure(
 
     A row per condition, sorted by what was measured under the last protocol, with the largest on
     top. Protocols share a row, one below the other, each with its own mark. The line from paper to
-    measured is blue where they agree and orange where they do not. What the paper makes no claim
-    about is black, without a hollow mark. The figure is narrow enough to be read on a phone.
+    measured is blue where they agree and orange where they do not; a row whose verdict is
+    `NEAR_CHANCE` is grey. What the paper makes no claim about is black, without a hollow mark. The
+    figure is narrow enough to be read on a phone.
 
     Args:
         comparison: as `compare` gives it.
@@ -131,7 +154,7 @@ def _claims_lines(ax: Axes, part: pd.DataFrame, scale: float, shift: float, mark
     """The lines of one protocol, `shift` above the middle of their rows."""
     for row, line in enumerate(part.itertuples()):
         y = row + shift
-        color = UNCLAIMED if line.agrees is None else AGREES if line.agrees else DISAGREES
+        color = outcome_color(line)
         paper, mean, chance = (scale * value for value in (line.paper, line.mean, line.chance))
         ax.plot([paper, mean], [y, y], color=color, lw=2, alpha=0.6)
         ax.plot(paper, y, "o", mfc="white", mec=color, ms=8, mew=1.6)
@@ -144,7 +167,6 @@ def _claims_legend(
     fig: Figure, comparison: pd.DataFrame, protocols: list[str], rule: str, tick: str
 ) -> None:
     """The marks that occur."""
-    agrees = set(comparison.agrees)
     spread = " ± s.d." if comparison.sd.notna().any() else ""
     handles = []
     if comparison.paper.notna().any():
@@ -163,12 +185,7 @@ def _claims_legend(
     if comparison.chance.notna().any():
         thin: dict[str, Any] = {"color": "#555555", "ms": 11, "mew": 1.6}
         handles.append(Line2D([], [], marker="|", ls="", label=tick, **thin))
-    for answer, color, text in (
-        (True, AGREES, f"agree within {rule}"),
-        (False, DISAGREES, "differ"),
-    ):
-        if answer in agrees:
-            handles.append(Line2D([], [], color=color, lw=3, label=text))
+    handles += outcome_lines(comparison, f"agree within {rule}")
     fig.legend(handles=handles, loc="outside upper left", ncols=2, fontsize=9)
 
 

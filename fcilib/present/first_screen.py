@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence
+from fcilib.ledger.agreement import STANDARD
+from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, SUBSTANCE, UNDER
 from fcilib.present.headlines import HEADLINES, headlines, headlines_alt, headlines_svg
 from fcilib.present.ledger_files import Entries
@@ -32,13 +33,15 @@ TASK = (
 WORDS = (
     "The table counts the paper’s claims by what became of them; the paper’s numbers are in "
     "brackets. *Content-only* embeddings have no position, so that query and evidence have the "
-    "same vector and *tie*. *Flow* is the paper’s recurrence, which reads left to right if it is "
-    "not called bidirectional. *Segment routing* picks runs of tokens. A *rank-1* router keeps one "
-    "number per token."
+    "same vector and *tie*. *Flow* is the paper’s recurrence, which reads left to right unless it "
+    "is called bidirectional. *Segment routing* picks runs of tokens. A *rank-1* router keeps one "
+    "number per token, as in the figure’s fourth row. It is far from the paper’s number there; at "
+    "the small size it learns if every epoch has new sequences or if the learning rate is higher "
+    "(chapter 6)."
 )
 """Words of the claims in the table below, as far as a reader has not met them above."""
 
-STANDS, FALLS, OPEN_STILL, UNKNOWABLE = "Stands", "Falls", "Is open", "Can’t be known"
+STANDS, FALLS, OPEN_STILL, UNKNOWABLE = "Stands", "Contradicted", "Open", "Can’t be known"
 
 BEGIN, END = "<!-- first screen: made from the records by `fci book` -->", "<!-- end -->"
 """Between these two lines the README is made; the rest of it is written."""
@@ -115,38 +118,44 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
     part = rows[title]
     if title in (STANDS, FALLS):
         named = [
-            link(e.name, e.claim.statement.rstrip(".")) + f" ({e.claim}){_under(e)}" for e in part
+            link(e.name, e.claim.statement.rstrip(".")) + f" ({e.claim}){_note(e)}" for e in part
         ]
-        return ("; ".join(named) or "none") + _joined(part)
+        return (". ".join(named) or "none") + _joined(part)
     if title == OPEN_STILL:
         few = sum(_lacks_seeds_alone(e) for e in part)
         named = [link(e.name, e.claim.statement.rstrip(".")) for e in part if e.name in HEADLINES]
+        costs = [link(e.name, "a cost") for e in part if not e.claim.decided_by]
+        measured = f"; {', '.join(costs)}, which no training shows, is left to chapter 10"
         return (
-            f"{few} need nothing but more seeds; the others need runs at the paper’s sizes or with "
-            f"its number of steps. Among them: {'; '.join(named) or 'none of the five above'}"
+            f"{few} need nothing but more seeds. The others need runs at the paper’s sizes or with "
+            f"its number of steps{measured if costs else ''}. Among the {len(part)}: "
+            f"{'; '.join(named) or 'none of the five above'}"
         )
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
     undefined = len(part) - weights
     return (
-        f"{weights} need pretrained weights that are not here; {undefined} rest on methods that "
-        "the paper names and does not define. The ledger counts these among its "
-        f"{len(rows[OPEN_STILL]) + undefined} open ones"
+        f"{weights} need pretrained weights that are not here. {undefined} rest on what "
+        f"the paper does not define; the ledger, too, calls these {undefined} *open*"
     )
 
 
 def _joined(part: list[Entry]) -> str:
-    """What is added where several claims rest on the same runs."""
-    pieces = evidence({e.name: e for e in part})
-    if len(part) > 1 and all(e.deciding_records for e in part) and sum(pieces.values()) == 1:
-        return f". All {len(part)} rest on one result"
+    """What is added where several claims rest on the same runs, those of one of them."""
+    runs = [set(e.deciding_records) for e in part]
+    if len(part) > 1 and all(runs) and all(r == runs[0] for r in runs):
+        said = part[0].claim.statement.partition(",")[0]
+        return f". All {len(part)} rest on one result, that of {said[0].lower() + said[1:]}"
     return ""
 
 
-def _under(entry: Entry) -> str:
+def _note(entry: Entry) -> str:
+    """What a claim that is no measurement is, and under which reading a claim holds."""
+    chance = ", a chance level" if entry.claim.counted else ""
     if entry.judgement.kind != UNDER:
-        return ""
+        return chance
     reading = entry.claim.readings.get(entry.judgement.verdict.removeprefix(f"{UNDER} "))
-    return f", under one reading: {reading.says}" if reading else f", {entry.judgement.verdict}"
+    under = f"under the reading that {reading.says}" if reading else entry.judgement.verdict
+    return f"{chance}, {under}"
 
 
 def _lacks_seeds_alone(entry: Entry) -> bool:
@@ -199,8 +208,9 @@ def caption(entries: Mapping[str, Entries]) -> str:
     large = f" Filled circle: ours at the paper’s sizes, {at[PAPER]}" if PAPER in at else ""
     return (
         f"Five headlines of the paper. Hollow: its number.{large}{small}; bars: one standard "
-        "deviation. Tick: chance. On the right: the ledger’s verdict. The query itself may not "
-        "be picked."
+        "deviation. Tick: chance, which is higher in the last row, where a whole segment is "
+        "picked. The query itself may not be picked. On the right: the ledger’s verdict, which is "
+        f"*open* as long as there are fewer than {STANDARD.seeds} seeds at the paper’s sizes."
     )
 
 

@@ -23,7 +23,7 @@ HEADLINES = {
     "unidirectional-flow": "a recurrence that reads left to right",
     "one-layer": "one layer of attention",
     "bidirectional-mamba-rank-one": "both directions, one number per token",
-    "segment-bidirectional-flow": "both directions, no comparison of tokens",
+    "segment-bidirectional-flow": "both directions, segments instead of tokens",
 }
 """The claims of the paper's abstract that people build on, and what each is about."""
 

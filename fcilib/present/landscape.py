@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fcilib.present.figures import AGREES, DISAGREES, UNCLAIMED, look
+from fcilib.present.figures import UNCLAIMED, look, outcome_color, outcome_lines
 
 
 def landscape_figure(
@@ -42,13 +42,13 @@ def landscape_figure(
             1,
             sharex=True,
             squeeze=False,
-            figsize=(5.0, 1.2 + 0.3 * sum(heights) + 0.2 * len(panels)),
+            figsize=(5.5, 1.2 + 0.22 * sum(heights) + 0.1 * len(panels)),
             gridspec_kw={"height_ratios": heights},
             layout="constrained",
         )
         for ax, (title, part) in zip(axes[:, 0], panels.items(), strict=True):
             _rows(ax, part)
-            ax.tick_params(labelbottom=True, labelsize=8.5)
+            ax.tick_params(labelsize=8.5)
             ax.axvline(100 * part.chance.mean(), color="#555555", lw=1, ls="--")
             if title in floors:
                 ax.axvline(100 * floors[title], color="#555555", lw=1.4, ls=":")
@@ -61,13 +61,13 @@ def landscape_figure(
 
 def _rows(ax: Axes, part: pd.DataFrame) -> None:
     for y, line in enumerate(part.itertuples()):
-        color = UNCLAIMED if line.agrees is None else AGREES if line.agrees else DISAGREES
+        color = outcome_color(line)
         paper, mean = 100 * line.paper, 100 * line.mean
         ax.plot([paper, mean], [y, y], color=color, lw=2, alpha=0.6)
         ax.plot(paper, y, "o", mfc="white", mec=color, ms=7, mew=1.5)
         error = 0 if np.isnan(line.sd) else 100 * line.sd
         ax.errorbar(mean, y, xerr=error, fmt="o", color=color, ms=5.5, capsize=3)
-    labels = [fill(str(name).removeprefix("segments: "), 30) for name in part.index]
+    labels = [fill(str(name).removeprefix("segments: "), 45) for name in part.index]
     ax.set_yticks(range(len(part)), labels, fontsize=8.5)
     ax.set_ylim(-0.6, len(part) - 0.4)
     ax.grid(axis="y", visible=False)
@@ -81,8 +81,4 @@ def _marks(comparison: pd.DataFrame) -> list[Line2D]:
         Line2D([], [], color="#555555", lw=1, ls="--", label="chance"),
         Line2D([], [], color="#555555", lw=1.4, ls=":", label="positions alone"),
     ]
-    answers = set(comparison.agrees)
-    for answer, color, text in ((True, AGREES, "agree"), (False, DISAGREES, "differ")):
-        if answer in answers:
-            marks.append(Line2D([], [], color=color, lw=3, label=text))
-    return marks
+    return marks + outcome_lines(comparison, "agree")

@@ -15,7 +15,7 @@ from fcilib.ledger.findings import Finding
 from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER
 from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
-from fcilib.present.ledger_rule import rule_page
+from fcilib.present.ledger_rule import rule_page, title_of
 from fcilib.present.tables import anchor_of, as_measured
 from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
@@ -123,11 +123,17 @@ def ledger_table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str
 
 
 def contradictions_list(found: Mapping[str, Contradiction]) -> str:
-    """A MyST table of what the paper says twice, differently."""
+    """Two MyST tables of what the paper says twice, differently: with what we do, and without."""
+    read = {name: entry for name, entry in found.items() if entry.reading}
+    noted = {name: entry for name, entry in found.items() if not entry.reading}
     lines = ["```{list-table}", ":header-rows: 1", ":widths: 40 25 35", ""]
-    lines += ["* - what", "  - where", "  - how it is read here"]
-    for entry in found.values():
-        lines += [f"* - {entry.what}", f"  - {entry.where}", f"  - {entry.reading or '–'}"]
+    lines += ["* - what", "  - where", "  - what we do"]
+    for entry in read.values():
+        lines += [f"* - {entry.what}", f"  - {entry.where}", f"  - {entry.reading}"]
+    lines += ["```", "", "Nothing that we run depends on these:", ""]
+    lines += ["```{list-table}", ":header-rows: 1", ":widths: 60 40", "", "* - what", "  - where"]
+    for entry in noted.values():
+        lines += [f"* - {entry.what}", f"  - {entry.where}"]
     return "\n".join([*lines, "```"])
 
 
@@ -147,11 +153,11 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
     runs = "".join(_run(finding, claim) for finding in entry.findings or book.findings)
     return (
         f'<tr id="{name}" data-kind="{_css(judgement.kind)}" data-chapters="{" ".join(chapters)}">'
-        f"<td><b>{escape(claim.statement)}</b> "
+        f"<td><b>{escape(title_of(claim))}.</b> "
         f'<span class="ledger-place">{escape(claim.place)}</span>'
         f'<details><summary><a href="#{name}"><code>{name}</code></a> {cells}</summary>'
         f"<p>{_rule(claim)}</p>{note}{runs}</details></td>"
-        f'<td class="ledger-paper" data-label="paper:">{escape(str(claim))}</td>'
+        f'<td class="ledger-paper" data-label="paper:">{escape(_claimed(claim))}</td>'
         f'<td class="ledger-verdict {_css(judgement.kind)}">'
         f"{escape(judgement.verdict)}{missing}</td>"
         f'<td class="ledger-measured" data-label="ours, paper’s sizes:">{_shown(paper)}</td>'
@@ -200,19 +206,40 @@ def _rule(claim: Claim) -> str:
     return f"Claimed: {what} of <code>{claim.metric}</code>{when} is {side}.{behind}"
 
 
+OTHER_QUANTITIES = {"largest_rise": "a rise of", "largest_fall": "a fall of"}
+"""What stands before a claim's number if that is no level of a metric but a difference of two."""
+
+
+def _claimed(claim: Claim) -> str:
+    """The paper's number, with what it is where it is no mean of a metric."""
+    if claim.statistic == "sd":
+        return f"s.d. {claim}"
+    if claim.metric in OTHER_QUANTITIES:
+        return f"{OTHER_QUANTITIES[claim.metric]} {claim}"
+    return str(claim)
+
+
 def _shown(entry: Entry) -> str:
-    """Each protocol's number, a range where several conditions decide, and its chance level."""
-    lines = _lines(entry)
-    return "<br>".join(f"{escape(x)} <small>chance {escape(c)}</small>" for x, c in lines) or NONE
+    """Each protocol's number, a range where several conditions decide, and below it chance, if it
+    has one; once if it is the same for all.
+    """
+    shown: list[str] = []
+    for text, chance in _lines(entry):
+        small = f"<small>chance {escape(chance)}</small>" if chance else ""
+        if small in shown[-1:]:
+            shown.pop()
+        shown += filter(None, (escape(text), small))
+    return "<br>".join(shown) or NONE
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:
-    """By protocol, the number and its chance level."""
+    """By protocol, the number and its chance level by counting; "" where there is none."""
     lines = []
     for protocol, part in entry.by_protocol.items():
         text = as_measured(entry.claim, part)
-        known = [f.chance for f in part if f.chance is not None]
-        chance = entry.claim.write(max(known), math.nan) if known else NONE
+        known = sorted(f.level.here for f in part if f.level)
+        ends = [entry.claim.write(end, math.nan) for end in (known[:1] + known[-1:])]
+        chance = " to ".join(dict.fromkeys(ends))
         lines.append((f"{protocol}: {text}" if protocol else text, chance))
     return lines
 

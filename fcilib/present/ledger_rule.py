@@ -26,27 +26,29 @@ from fcilib.ledger.verdict import (
 )
 
 SAID_WHEN = {
-    HOLDS: "The literal reading agrees.",
+    HOLDS: "The literal reading agrees. (Where the paper’s text describes none of the readings, "
+    "all of them agree.)",
     f"{UNDER} …": "The literal reading differs, and another one, which is named, agrees.",
-    SUBSTANCE: "Every reading differs. But the statement holds under the literal reading: what is "
-    "said to fail fails, or what is said to succeed succeeds.",
-    CONTRADICTED: "Every reading differs, and under the literal one the statement fails too.",
-    OPEN: "Too little is known: a trial was not fair, an interval leaves a reading or the "
-    "statement undecided, or the paper does not define the method. What is missing stands beside "
-    "the verdict.",
+    SUBSTANCE: "Every reading differs, but under the literal one the statement behind the number "
+    "is true.",
+    CONTRADICTED: "Every reading differs, and under the literal one the statement is false as "
+    "well, or there is no statement besides the number.",
+    OPEN: "Too little is known: there is no fair trial yet, or an interval leaves a reading or the "
+    "statement undecided, or the paper does not define the method, or the number is a cost, which "
+    "no training run decides. What is missing stands below the verdict.",
     NOT_HERE: "It needs weights that can't be had offline. The command that would test it stands "
-    "beside the verdict.",
+    "below the verdict.",
 }
 
 EXAMPLES = ("raw", "one-layer", "hotpotqa-random")
 """Claims whose verdicts are worked out on the page."""
 
 REASONS = {
-    "raw": "What agrees reaches farther up than down: here the margin is the paper’s own error, "
-    "and a count near zero errs farther upwards.",
-    "hotpotqa-random": "The paper’s number is that of segment recall: 2 of 16 is the chance of any "
-    "one segment (some questions have fewer than 16). A hit is more frequent, because a question "
-    "has two supporting segments or more, and one of them is enough.",
+    "raw": "Here the margin is the paper’s own error, which reaches farther up than down, because "
+    "no share is below zero.",
+    "hotpotqa-random": "A hit is a question of which at least one supporting segment was picked. "
+    "The paper’s number is the chance of one given segment, 2 of 16 (some questions have fewer "
+    "than 16). A hit is more frequent, because a question has two supporting segments or more.",
 }
 """What an example needs said besides its numbers."""
 
@@ -64,33 +66,35 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
     return f"""A verdict says whether the records of our runs bear out a claim. It takes six steps.
 
 1. **Find the statement behind the number.** Most claims are a statement with a number: raw
-   embeddings *fail* (1.2%). Our number may differ from the paper's while the statement still holds,
-   so each is judged by itself. For the statement we need a line, and we take it from the paper. Its
-   failures fall "below 35%" (§5), so what fails is at most {FAILURE:.0%}. The lowest successes in
-   its Table 3, the indices that learn nothing, have 82% to 91%, so what succeeds is at least
-   {SUCCESS:.0%}. What lies between the two lines neither fails nor succeeds.
+   embeddings *fail* (1.2%). Our number may differ from the paper's while the statement is true, so
+   each is judged by itself. For the statement we need a line, and we take it from the paper. Its
+   failures lie "below 35%" (§5), so to fail is to have at most {FAILURE:.0%}. The lowest successes
+   in its Table 3, the indices that learn nothing, have 82% to 91%, so to succeed is to have at
+   least {SUCCESS:.0%}. What lies between the two lines neither fails nor succeeds.
 2. **List the readings.** The paper does not say whether the router may pick the query itself. Each
    sensible answer is a *reading* of its text: under `all`, the literal one, the router may; under
-   `others` it may not. Each has runs of its own. Some claims have further readings, which count the
-   same runs in another way. Steps 3 to 5 are gone through once for each reading.
+   `others` it may not. We trained separate models for each of the two. Some claims have a further
+   reading, which takes the models of one of these and counts their picks in another way.
+   Steps 3 to 5 are taken for each reading.
 3. **Put an interval around our number.** Other seeds and other test sequences would have given
    another mean. The interval allows for both: of intervals made like this, about 95% contain the
    true value.
-4. **Compare.** What *agrees* with the paper's number is everything within the *margin* around it.
-   The margin is {_points(rule.margin)}, or half the way to chance if that is less, because two
-   points are little at 80% and everything at 1%. If the paper's own error is larger than that, it
-   is the margin instead. There are three answers:
+4. **Compare.** The *margin* is how far from the paper's number a number may lie and still agree.
+   It is {_points(rule.margin)}. Where chance is less than {_points(rule.margin / rule.way)} away
+   from the paper's number, it is half of that distance, because two points are little at 80% and
+   everything at 1%. And it is never less than the error of the paper's own number. There are three
+   answers:
    * the reading *agrees* if our mean lies within the margin;
    * it *differs* if our whole interval lies outside;
-   * otherwise it is *undecided*. It also is if our interval is very wide, or if we can't tell our
-     number from chance as we can the paper's.
-5. **Ask whether the trial was fair.** A number counts only if the paper's author could not wave it
-   away. It needs the paper's sizes, its number of training steps, and at least {rule.seeds} seeds,
-   as many as the paper names for its key results. Training must also have come to rest: over its
-   last tenth the metric lies no more than {100 * rule.at_rest:g} point above or below the tenth
-   before it. Without a fair trial the reading is undecided. A number that follows by counting
-   needs none. A claim about several models agrees if each does, and differs as soon as one does.
-6. **Read off the verdict.** The table says how.
+   * otherwise it is *undecided*. It is undecided as well if our interval is several margins wide,
+     or if it contains chance while chance lies outside the margin.
+5. **Ask whether the trial was fair.** A trial is fair if it has the paper's sizes, the paper's
+   number of training steps, and at least {rule.seeds} seeds, as many as the paper names for its key
+   results. Training must also have come to rest: over its last tenth the metric lies no more than
+   {100 * rule.at_rest:g} point above or below the tenth before it. Without a fair trial the reading
+   is undecided. A number that follows by counting needs no trial. A claim about several models
+   agrees if all of them do, and differs if one of them does.
+6. **Read off the verdict.**
 
 | verdict | said when |
 | --- | --- |
@@ -104,45 +108,37 @@ They are computed from the records.
 
 ### In detail
 
-**The lines.** {_lines(entries)}
-
-**Our interval.** The error over seeds is Student's, with one value for each seed. The error of the
-test sets is Wilson's interval of the mean, counted over the test sequences of all seeds. The two
-are independent, so they are joined by the root of the sum of their squares, above and below the
-mean apart. A standard deviation over seeds gets the interval that the chi-square distribution gives
-for normal values.
-
-**The paper's own error.** Its number $p$ may be off by half of its last printed place. We assume
-that it rests on one seed and {rule.paper_examples:,} test sequences, since the paper does not
-say which numbers rest on more. Its error is Wilson's interval of a share counted over so many, from
-the lowest number that is rounded to $p$ to the highest.
-
-**The margin.** Let $c$ be chance at our size and $c_0$ at the paper's. If they differ, $p$ is
-corrected for guessing: what we expect is $e = c + (p - c_0)(1 - c) / (1 - c_0)$, which covers the
-same part of the way from chance to 1. Let $m$ be the smaller of {_points(rule.margin)} and
-${rule.way:g}\\,|e - c|$. On each side of $e$ the margin is $m$ or the paper's own error on that
-side, whichever is larger.
-
-**Near chance.** If chance itself lies within the margin, the paper's number can't be told from it.
-Our number then agrees only if its interval contains chance and stays below {rule.told:g} times
-chance, so that a number so far above would have been noticed. If chance lies outside the margin,
-ours agrees only if its interval leaves chance out. (Bounds and thresholds are exempt.) Where the
-statement is "at chance", it is judged by the same test.
-
-**Too wide.** An interval that reaches farther than {rule.widest:g} margins from its mean decides
-nothing, unless all of it agrees or none.
-
-**Other kinds of claims.** "At most" and "at least" agree on their side, and on the other up to the
-margin. A threshold, such as "less than 2% over three seeds", is the same without a margin. Ranks,
-ratios, cosines, epochs and counts have a margin of their own, which `fcilib/ledger/claims.yaml`
-names. Two kinds of number have no chance level, because random picks give none:
-{_without_chance(entries)}.
-
-**Readings.** Without runs under the literal reading a claim stays open. Other readings count if
-there are runs. Where the text describes none of the readings, a claim holds only if all agree.
-
-**Independence.** Claims share runs, seeds and test sets, so their verdicts are not independent. Of
-many intervals at 95% some miss by chance.
+* **Lines.** {_lines(entries)}
+* **Our interval.** Let $x$ be our mean over the seeds, $s$ half the width of Student's interval
+  around it, with one value for each seed, and $w_-$ and $w_+$ the ends of Wilson's interval of $x$,
+  counted over the test sequences of all seeds. Our interval goes from
+  $x - \\sqrt{{s^2 + (x - w_-)^2}}$ to $x + \\sqrt{{s^2 + (w_+ - x)^2}}$. For a standard deviation
+  over seeds it is the interval of the chi-square distribution.
+* **The paper's own error.** The paper does not say how many test sequences stand behind a number
+  $p$. We assume one seed and {rule.paper_examples:,} test sequences. Let $h$ be half of the last
+  place that it prints. The error reaches from the lower end of Wilson's interval of $p - h$ to the
+  upper end of that of $p + h$.
+* **The margin.** Let $c$ be chance at our size and $c_0$ at the paper's. The number that we expect
+  is $e = c + (p - c_0)(1 - c) / (1 - c_0)$, which is $p$ if the two are equal. Let $m$ be the
+  smaller of {_points(rule.margin)} and ${rule.way:g}\\,|e - c|$. The margin above $e$ is $m$, or
+  the paper's own error upwards if that is larger. The margin below $e$ is made in the same way.
+* **Near chance.** If chance lies within the margin, a reading agrees only if our interval contains
+  chance and stays below {rule.told:g} times chance. If chance lies outside the margin, a reading
+  agrees only if our interval does not contain chance. Neither is asked of a bound. The statement
+  "is at chance" is true if our interval does not lie above chance and stays below {rule.told:g}
+  times chance.
+* **Too wide.** If our interval reaches farther than {rule.widest:g} margins from our mean, the
+  reading is undecided, unless the whole interval lies within the margin, or the whole outside.
+* **Bounds.** With "at most $b$" everything up to $b$ plus the margin agrees, with "at least $b$"
+  everything from $b$ minus the margin. A threshold, such as "less than 2% over three seeds", has no
+  margin.
+* **Numbers that are no shares.** Ranks, ratios, cosines, epochs and counts have a margin of their
+  own, which `fcilib/ledger/claims.yaml` names. Some numbers have no chance level, because random
+  picks have no such number: {_without_chance(entries)}.
+* **Readings without runs.** Without runs under the literal reading a claim stays open. Another
+  reading counts only if there are runs.
+* **Independence.** Claims share runs, seeds and test sets, so their verdicts are not independent.
+  Of many intervals at 95% some miss the true value.
 
 ### If the rule were another
 
@@ -163,9 +159,9 @@ def _lines(entries: Mapping[str, Entry]) -> str:
     own = [_link(entries[n]) for n, value in ends.items() if value not in (FAILURE, SUCCESS)]
     fails, succeeds = (sum(v == line for v in ends.values()) for line in (FAILURE, SUCCESS))
     return (
-        f"{fails} claims speak of a failure and {succeeds} of a success. {len(own)} have a line "
-        f"that their own statement names: {'; '.join(own)}. For the other "
-        f"{len(entries) - len(known)} the number, or the bound, is itself the statement."
+        f"{fails} claims say that something fails, and {succeeds} that something succeeds. "
+        f"{len(own)} have a line that their own statement names: {'; '.join(own)}. The other "
+        f"{len(entries) - len(known)} have no statement besides their number or bound."
     )
 
 
@@ -187,10 +183,9 @@ def _undecided(entries: Mapping[str, Entry]) -> str:
     return f"""**A wider margin need not decide more.** The first of these rules decides
 {_link(entry)} (*{decided}*); the second, with the wider margin, leaves it open. Under
 `{finding.protocol}`, the literal reading, {finding.n} seeds gave {ours}, with an interval from
-{_reach(claim, finding.interval)}. With the narrow margin all of this interval lies outside what
-agrees, so the reading differs. With the wide one what agrees begins at
-{claim.write(agreeing.low, math.nan)}. The mean still lies outside, but the upper end of the
-interval lies inside, so the reading is undecided. The same goes for these, which rest on the same
+{_reach(claim, finding.interval)}. The narrow margin leaves all of this interval outside, so the
+reading differs. The wide one begins at {claim.write(agreeing.low, math.nan)}, inside the interval
+and above its mean, so the reading is undecided. The same goes for these, which rest on the same
 runs: {others}."""
 
 
@@ -211,18 +206,24 @@ def _near(entries: Mapping[str, Entry]) -> str:
         for by in (-NEAR, NEAR)
         for name, verdict in sensitive(entries, replace(STANDARD, slack=by)).items()
     }
-    by_border = {
-        f"at the border of {border}": [entries[n] for n, which in near.items() if border in which]
-        for border in BORDERS
-    }
+    at = {b: [entries[n] for n, which in near.items() if b in which] for b in BORDERS}
+    counts = " and ".join(f"for {len(part)} {CHANGES[b]}" for b, part in at.items() if part)
     verdicts = _folded(f"{len(turned)} verdicts change", _by_verdict(entries, turned))
     return f"""**Near a border.** Suppose that every border of the rule moved by half a point,
-outwards or inwards. For {len(near)} of the {len(entries)} claims some run would then give another
-answer: in step 4, about the statement, or about rest.
+outwards or inwards. For {len(near)} of the {len(entries)} claims some answer would then change:
+{counts or "for none"}.
 
-{_folded(f"These {len(near)} claims", by_border)}
+{_folded(f"These {len(near)} claims", {CHANGES[b]: part for b, part in at.items()})}
 
 {verdicts if turned else "No verdict would change."}"""
+
+
+CHANGES = {
+    "agreement": "whether a reading agrees",
+    "the statement": "whether the statement is true",
+    "rest": "whether training has come to rest",
+}
+"""What changes at each border of the rule."""
 
 
 def _alternatives(entries: Mapping[str, Entry]) -> str:
@@ -255,12 +256,15 @@ def _folded(title: str, parts: Mapping[str, list[Entry]]) -> str:
     return f'<details class="ledger-folded"><summary>{title}</summary><ul>{items}</ul></details>'
 
 
-def _link(entry: Entry) -> str:
-    """A link to a claim's row, by its statement, with the metric where another claim has it too."""
-    claim = entry.claim
+def title_of(claim: Claim) -> str:
+    """A claim's statement without its full stop, with the metric where another claim has it too."""
     twins = sum(other.statement == claim.statement for other in claims().values())
-    title = claim.statement.rstrip(".") + (f", {claim.metric}" if twins > 1 else "")
-    return f'<a href="#{entry.name}">{escape(title)}</a>'
+    return claim.statement.rstrip(".") + (f", {claim.metric}" if twins > 1 else "")
+
+
+def _link(entry: Entry) -> str:
+    """A link to a claim's row, by its title."""
+    return f'<a href="#{entry.name}">{escape(title_of(entry.claim))}</a>'
 
 
 def _worked(entry: Entry) -> str:
@@ -268,14 +272,16 @@ def _worked(entry: Entry) -> str:
     claim, judgement = entry.claim, entry.judgement
     readings, unfair, zone = [], [], _zone(entry.findings[0], claim)
     for protocol, (finding, *_) in entry.by_protocol.items():
-        under = f"Under `{protocol}`" if protocol else "Here"
+        under = f"Under `{protocol}`" if protocol else "Under the literal reading"
+        if protocol in claim.readings:
+            under += f" ({claim.readings[protocol].says})"
         seeds = f"{finding.n} seed{'s' if finding.n > 1 else ''}"
         other = _zone(finding, claim)
         agreeing = "" if other == zone else f" Numbers from {other} agree."
         ours = claim.write(finding.mean, finding.sd)
         readings.append(f"{under}, {seeds} gave {ours}.{agreeing} {_decides(claim, finding)}")
         if not (claim.counted or is_fair(finding, STANDARD)):
-            unfair.append(f"under `{protocol}`" if protocol else "here")
+            unfair.append(f"under `{protocol}`" if protocol else "under the literal reading")
     end = []
     if claim.counted:
         end.append("The number follows by counting; the seeds only check the count.")
@@ -284,11 +290,11 @@ def _worked(entry: Entry) -> str:
         end.append(f"The trial is not fair yet {' and '.join(unfair)}, and does not count.")
     if claim.behind and judgement.kind in (SUBSTANCE, CONTRADICTED):
         first = entry.by_protocol[claim.literal or ""][0]
-        stands = {True: "holds", False: "fails too", None: "is undecided"}
+        stands = {True: "true", False: "false", None: "undecided"}
         end.append(
-            "Since every reading differs, the statement behind the number decides. It is that "
-            f"{claim.metric} is {claim.behind}, and under `{first.protocol}`, the literal reading, "
-            f"it {stands[directed(claim, first)]}."
+            "Since every reading differs, the statement behind the number decides. It says that "
+            f"{claim.metric} is {claim.behind}. Under `{first.protocol}`, the literal reading, it "
+            f"is {stands[directed(claim, first)]}."
         )
     missing = f"; missing: {'; '.join(judgement.missing)}" if judgement.missing else ""
     end.append(f"The verdict is *{judgement.verdict}*{missing}.")
@@ -305,16 +311,16 @@ def _decides(claim: Claim, finding: Finding) -> str:
     """In a sentence, why one reading agrees, differs or is undecided."""
     answer, reach = compared(claim, finding), _reach(claim, finding.interval)
     if answer is False:
-        return f"The whole interval, from {reach}, lies outside: the number differs."
+        return f"The whole interval, from {reach}, lies outside: the reading differs."
     if answer is None:
-        return f"The interval, from {reach}, leaves it undecided."
+        return f"The interval, from {reach}, leaves the reading undecided."
     agreeing, _ = claim.zone(finding.level)
     if finding.level is None or finding.level.here not in agreeing:
-        return f"The mean lies inside: the number agrees. (The interval is from {reach}.)"
+        return f"The mean lies inside: the reading agrees. (The interval is from {reach}.)"
     chance = claim.write(finding.level.here, math.nan)
     return (
         f"Chance, {chance}, lies inside as well. The interval, from {reach}, contains chance and "
-        f"stays below {STANDARD.told:g} times chance: the number agrees."
+        f"stays below {STANDARD.told:g} times chance: the reading agrees."
     )
 
 

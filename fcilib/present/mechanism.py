@@ -97,7 +97,7 @@ def mechanism_figure(results: Results, names: Sequence[str]) -> Figure:
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
         fig.legend(
-            list(handles.values()), list(handles), loc="outside upper left", ncols=3, fontsize=8.5
+            list(handles.values()), list(handles), loc="outside upper left", ncols=2, fontsize=10
         )
     return fig
 

@@ -25,7 +25,7 @@ def representations(sizes: Profile) -> Mapping[str, RepresentationSpec]:
     return {
         "raw embeddings": Embedding(),
         "Flow": Flow(layers=1),
-        "bidirectional Flow": Flow(layers=1, bidirectional=True),
+        "bidirectional Mamba": Flow(layers=1, bidirectional=True),
         "sparse attention": Attention(
             mask="sparse", window=length // 8, global_tokens=length // 16
         ),

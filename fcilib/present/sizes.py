@@ -16,7 +16,7 @@ from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
 from fcilib.study.profiles import PROFILES
 
-STANDS, FAILS = "stands", "fails"
+TRUE, FALSE = "true", "false"
 
 
 def write_sizes(book: Path, entries: Mapping[str, Entries]) -> None:
@@ -26,9 +26,18 @@ def write_sizes(book: Path, entries: Mapping[str, Entries]) -> None:
 
 
 def measured_text(entry: Entry, protocol: str) -> str:
-    """What was measured under a protocol; a dash where there is no record."""
+    """What was measured under a protocol; a dash where there is no record.
+
+    The standard deviation of two seeds says little, so their interval takes its place.
+    """
     part = entry.by_protocol.get(protocol, [])
-    return entry.claim.write(part[0].mean, part[0].sd) if part else NONE
+    if not part:
+        return NONE
+    if part[0].n != 2:
+        return entry.claim.write(part[0].mean, part[0].sd)
+    ends = (part[0].mean, part[0].interval.low, part[0].interval.high)
+    mean, low, high = (entry.claim.write(end, math.nan) for end in ends)
+    return f"{mean} (two seeds, 95% from {low} to {high})"
 
 
 def statement(claim: Claim) -> Direction | None:
@@ -42,12 +51,12 @@ def statement(claim: Claim) -> Direction | None:
 
 
 def side(claim: Claim, finding: Finding) -> str | None:
-    """Whether a claim's statement stands or fails by one finding; None if the interval has both.
+    """Whether a claim's statement is true or false by one finding; None if the interval has both.
 
     Raises ValueError for a claim that has no `statement`.
     """
     answer = directed(claim.model_copy(update={"direction": statement(claim)}), finding)
-    return {True: STANDS, False: FAILS, None: None}[answer]
+    return {True: TRUE, False: FALSE, None: None}[answer]
 
 
 def sides(entries: Mapping[str, Entries]) -> dict[tuple[str, str, str], tuple[str, str]]:
@@ -80,8 +89,8 @@ def size_tables(entries: Mapping[str, Entries]) -> str:
     found = sides(entries)
     same = [key for key, (small, large) in found.items() if small == large]
     turned = [key for key, (small, large) in found.items() if small != large]
-    return f"""{len(found)} comparisons are sure at both sizes. In {len(same)} of them both sizes
-give the same answer; in {len(turned)} the answer changes.
+    return f"""{len(found)} comparisons have an answer at both sizes. In {len(same)} of them it is
+the same; in {len(turned)} it changes.
 
 **Changed by the paper’s sizes**
 
@@ -106,7 +115,7 @@ def _table(
             (experiment, protocol)
         )
     lines = [
-        "| claim | models | its statement | at `quick` | at the paper’s sizes |",
+        "| claim | models | line | at `quick` | at the paper’s sizes |",
         "| --- | --- | --- | --- | --- |",
     ]
     for (name, small, large), pairs in rows.items():

@@ -9,10 +9,12 @@ from html import escape
 
 import pandas as pd
 
+from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.claims import Claim, claims
 from fcilib.ledger.findings import Finding
 from fcilib.ledger.ledger import Entry
 from fcilib.study.notation import NONE, spread
+from fcilib.study.profiles import PROFILES
 
 
 def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -140,5 +142,7 @@ def _explained(entry: Entry) -> str:
     found = [f for part in entry.whole.values() for f in part]
     against = dict.fromkeys(f.experiment for f in found if not f.agrees)
     if len(entry.claim.decided_by) > 1 and against:
-        return f"{entry.at_this_size}, because of {', '.join(against)}"
+        known = catalogue(PROFILES["quick"])  # labels are the same at every size
+        labels = "; ".join(known[name].label for name in against)
+        return f"{entry.at_this_size}, because of {labels}"
     return ": ".join(filter(None, (entry.at_this_size, entry.reason)))

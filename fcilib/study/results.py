@@ -109,10 +109,11 @@ def numbers(record: Record) -> dict[str, float]:
     """Every number of a run: its metrics, its probes of one number, what it cost.
 
     `rank_share` is the probe `rank_90` as a share of the width. Of the precision by epoch:
-    `largest_rise` and `largest_fall` from one epoch to the next, the first from zero, and
-    `best_precision`.
+    `largest_rise` and `largest_fall` from one epoch to the next, the first from zero, `rise_epoch`,
+    the epoch of the largest rise, counted from 1, and `best_precision`. `most_gain` is the factor
+    from the precision to 1, the most by which a better run could exceed it; infinite from 0.
     """
-    curve = record.curve.get("precision", [])
+    curve, precision = record.curve.get("precision", []), record.metrics.get("precision", math.nan)
     steps = [after - before for before, after in zip([0.0, *curve], curve, strict=False)]
     probes = {n: v for n, v in record.probes.items() if not isinstance(v, list)}
     return {
@@ -121,7 +122,9 @@ def numbers(record: Record) -> dict[str, float]:
         "rank_share": probes.get("rank_90", math.nan) / record.experiment.width,
         "largest_rise": max(steps, default=math.nan),
         "largest_fall": max((-step for step in steps), default=math.nan),
+        "rise_epoch": 1 + steps.index(max(steps)) if steps else math.nan,
         "best_precision": max(curve, default=math.nan),
+        "most_gain": 1 / precision if precision else math.inf,
         "parameters": record.parameters,
         "seconds": record.seconds,
     }

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from fcilib.ledger.agreement import NEAR_CHANCE
 from fcilib.ledger.catalogue import catalogue, chance_of
 from fcilib.ledger.claims import claims
+from fcilib.ledger.findings import OF_PAPERS_SIZES
 from fcilib.ledger.ledger import decisive, ledger, summary, whole_ledger
 from fcilib.ledger.verdict import VERDICTS
 from fcilib.publish.project import find_project
@@ -71,12 +73,16 @@ def test_at_one_size_a_number_agrees_under_the_protocols_where_every_condition_d
     for entry in committed().values():
         protocols = list(entry.whole)
         agreeing = [p for p in protocols if all(f.agrees for f in entry.whole[p])]
+        found = [f for part in entry.whole.values() for f in part]
         if not protocols:
             expected = "not tested"
         elif agreeing == protocols:
             expected = "reproduced"
+        elif agreeing:
+            expected = "only under " + ", ".join(agreeing)
         else:
-            expected = "only under " + ", ".join(agreeing) if agreeing else "not reproduced"
+            near = all(entry.claim.near_chance(f.mean, f.level) for f in found)
+            expected = NEAR_CHANCE if near else "not reproduced"
         assert entry.at_this_size == expected, entry.name
 
 
@@ -260,6 +266,9 @@ def test_every_finding_is_the_statistics_of_its_files():
 def test_a_protocol_with_records_is_not_left_out():
     """Every protocol where each deciding experiment has a file is among the findings."""
     for entry in committed().values():
+        if entry.claim.metric in OF_PAPERS_SIZES:
+            assert entry.whole == {}
+            continue
         enough = 2 if entry.claim.statistic == "sd" else 1
         protocols = [NAMED[name].under for name in entry.claim.decided_by]
         whole = {
@@ -298,7 +307,7 @@ def test_chance_of_every_finding_is_that_of_its_random_routers_files():
                 content = json.loads(files_of(decider)[0].read_bytes())
                 assert finding.chance == content["chance"][entry.claim.metric]
                 continue
-            if entry.claim.statistic == "sd":
+            if entry.claim.statistic == "sd" or not entry.claim.chance:
                 assert finding.chance is None
                 continue
             try:
@@ -317,7 +326,8 @@ def test_chance_of_every_finding_is_that_of_its_random_routers_files():
 
 def test_a_metric_that_decides_is_one_that_runs_have():
     """Or its claim would be untested for a slip of the pen."""
-    measured = {*METRICS, "largest_rise", "largest_fall", "best_precision", "rank_share"}
+    derived = {"largest_rise", "largest_fall", "rise_epoch", "best_precision", "most_gain"}
+    measured = {*METRICS, *derived, "rank_share"}
     for content in contents():
         measured |= content["metrics"].keys() | content["probes"].keys()
     assert {claim.metric for claim in claims().values() if claim.decided_by} <= measured
@@ -370,14 +380,15 @@ def test_one_record_that_fails_takes_one_layers_claim_away(tmp_path):
     assert entry_of(records, "one-layer").at_this_size == "not reproduced"
 
 
-def test_all_seeds_of_another_number_are_another_verdict_and_one_is_a_wide_spread(tmp_path):
-    """By the rule, two s.d.: one seed of three that fails moves the mean by less than it widens."""
+def test_one_seed_of_three_that_fails_is_not_excused_by_the_spread_that_it_makes(tmp_path):
+    """Two s.d. of seeds at 99%, 99% and 50% are 56 points; a margin widens to five at most."""
     one = NAMED["attention-1"].under["all"]
     records = copied(tmp_path, one)
-    for seed, expected in enumerate(("reproduced", "reproduced", "not reproduced")):
-        rewrite(records, one.with_seed(seed), precision=0.5)
+    assert entry_of(records, "one-layer").at_this_size == "reproduced"
+    for seed, failing in ((0, 0.96), (1, 0.5)):
+        rewrite(records, one.with_seed(seed), precision=failing)
         entry = entry_of(records, "one-layer")
-        assert entry.at_this_size == expected
+        assert entry.at_this_size == ("reproduced" if failing > 0.9 else "not reproduced")
         assert entry.findings[0].n == 3
 
 

@@ -105,7 +105,7 @@ def test_every_verdict_can_be_reached(it, findings, verdict):
         (found(0.5), "2 more seeds (has 1 of 3)"),
         (replace(GOOD, drift=0.03), "a curve at rest (the last tenth lies 3.0 points from"),
         (replace(GOOD, lacking=("10,000 training steps (here 2,500)",)), "10,000 training steps"),
-        (found(0.7, 0.9, 1.0), "a narrower interval of raw"),
+        (found(0.7, 0.9, 1.0), "a narrower interval of raw embeddings"),
     ],
 )
 def test_without_a_fair_trial_it_is_open_and_says_what_is_missing(finding, missing):
@@ -119,7 +119,10 @@ def test_a_number_that_differs_on_no_sure_side_of_its_statement_is_open():
     it = claim(0.012, **FAILS)
     assert judge(it, {"all": [found(0.3, 0.3, 0.3, 0.3)]}).verdict == SUBSTANCE
     judgement = judge(it, {"all": [found(0.3, 0.3, 0.3, 0.3, 0.012)]})
-    assert (judgement.verdict, judgement.missing) == (OPEN, ("a narrower interval of raw",))
+    assert (judgement.verdict, judgement.missing) == (
+        OPEN,
+        ("a narrower interval of raw embeddings",),
+    )
     both = {"all": [found(0.3, 0.3, 0.3, 0.3, 0.012)], "others": [found(0.3, 0.3, 0.3)]}
     assert judge(claim(0.012, literal=None, **FAILS), both).verdict == SUBSTANCE
 
@@ -182,7 +185,7 @@ def test_of_several_conditions_each_has_to_agree_and_one_is_enough_to_differ():
     flow, worse = replace(GOOD, experiment="flow-1"), replace(BAD, experiment="flow-1")
     assert judge(it, {"all": [GOOD, flow]}).verdict == HOLDS
     judgement = judge(it, {"all": [GOOD]})
-    assert (judgement.verdict, judgement.missing) == (OPEN, ("runs of flow-1 under all",))
+    assert (judgement.verdict, judgement.missing) == (OPEN, ("runs of Flow, 1 layer under all",))
     judgement = judge(it, {"all": [worse]})
     assert (judgement.verdict, judgement.deciding) == (CONTRADICTED, ("flow-1",))
 
@@ -193,7 +196,7 @@ def test_the_statement_too_is_decided_by_fair_trials_of_every_condition():
     few = judge(it, {"all": [LESS, unfair]})
     assert (few.verdict, few.missing) == (OPEN, ("2 more seeds (has 1 of 3)",))
     absent = judge(it, {"all": [LESS]})
-    assert (absent.verdict, absent.missing) == (OPEN, ("runs of flow-1 under all",))
+    assert (absent.verdict, absent.missing) == (OPEN, ("runs of Flow, 1 layer under all",))
     assert judge(it, {"all": [LESS, fair]}).verdict == CONTRADICTED
     same = found(0.85, 0.85, 0.85, name="flow-1")
     assert judge(it, {"all": [LESS, same]}).verdict == SUBSTANCE
@@ -213,7 +216,7 @@ def test_an_open_reading_leaves_it_open_unless_the_literal_one_holds():
 
 def test_without_the_literal_reading_it_is_open():
     judgement = judge(claim(), {"others": [GOOD]})
-    assert (judgement.verdict, judgement.missing) == (OPEN, ("runs of raw under all",))
+    assert (judgement.verdict, judgement.missing) == (OPEN, ("runs of raw embeddings under all",))
     assert judge(claim(), {"": [replace(GOOD, protocol="")]}).verdict == HOLDS
 
 
@@ -396,8 +399,8 @@ def test_claims_that_one_run_decides_are_one_piece_of_evidence(tmp_path):
     records = copied(tmp_path, catalogue(PAPER)["raw"].under.values())
     entries = ledger(records, PAPER)
     same = {n for n, e in entries.items() if e.judgement.verdict == CONTRADICTED}
-    assert same == {"raw", "no-other-transition", "missing-ingredient-fails"}
-    assert summary(entries)[CONTRADICTED] == 3
+    assert same == {"raw", "jump-ratio", "no-other-transition", "missing-ingredient-fails"}
+    assert summary(entries)[CONTRADICTED] == 4
     assert evidence(entries)[CONTRADICTED] == 1
 
 

@@ -6,14 +6,15 @@ import pandas as pd
 import pytest
 
 from fcilib.present.landscape import landscape_figure
+from fcilib.study.notation import NONE
 
 COMPARISON = pd.DataFrame(
     [
-        ("one", 0.2, 0.9, 0.1, 0.01, False),
-        ("two", 0.5, 0.5, 0.0, 0.03, True),
-        ("three", np.nan, 0.7, np.nan, 0.06, None),
+        ("one", 0.2, 0.9, 0.1, 0.01, False, "not reproduced"),
+        ("two", 0.5, 0.5, 0.0, 0.03, True, "reproduced"),
+        ("three", np.nan, 0.7, np.nan, 0.06, None, NONE),
     ],
-    columns=["condition", "paper", "mean", "sd", "chance", "agrees"],
+    columns=["condition", "paper", "mean", "sd", "chance", "agrees", "verdict"],
 )
 
 

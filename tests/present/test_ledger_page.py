@@ -107,7 +107,8 @@ def test_the_rule_is_stated_with_its_numbers_three_examples_and_other_rules(entr
     assert f"{100 * STANDARD.margin:g} points" in text
     assert f"at least {STANDARD.seeds} seeds" in text
     assert all(f"| *{verdict}" in text for verdict in VERDICTS)
-    examples = re.findall(r"^\* \*\*(.*?)\*\*", text, re.MULTILINE)
+    worked = text.partition("### In detail")[0]
+    examples = re.findall(r"^\* \*\*(.*?)\*\*", worked, re.MULTILINE)
     assert examples == [claims()[name].statement for name in EXAMPLES]
     for name in EXAMPLES:
         assert f"The verdict is *{decided[name].judgement.verdict}*" in text
@@ -116,10 +117,10 @@ def test_the_rule_is_stated_with_its_numbers_three_examples_and_other_rules(entr
 def test_an_example_says_what_decides(entries):
     text = rule_page(decisive(entries)).partition("### In detail")[0]
     raw, layer, hits = text.split("\n* **")[1:]
-    assert raw.count("lies outside: the number differs") == 2
-    assert "precision is at most 35.0%, and under `all`, the literal reading, it fails too" in raw
-    assert "The mean lies inside: the number agrees" in layer
-    assert "contains chance and stays below 3 times chance: the number agrees" in hits
+    assert raw.count("lies outside: the reading differs") == 2
+    assert "precision is at most 35.0%. Under `all`, the literal reading, it is false" in raw
+    assert "The mean lies inside: the reading agrees" in layer
+    assert "contains chance and stays below 3 times chance: the reading agrees" in hits
     assert "The trial is not fair yet" not in raw + hits
 
 
@@ -144,8 +145,9 @@ def test_the_rule_names_the_papers_own_error_and_what_chance_takes(entries):
     assert f"stays below {STANDARD.told:g} times chance" in text
     assert f"no more than {100 * STANDARD.at_rest:g} point above or below" in text
     assert f"farther than {STANDARD.widest:g} margins" in text
-    without = re.findall(r'href="#([\w-]+)', text.partition("have no chance level")[2])
-    assert without[:2] == [name for name, it in claims().items() if not it.chance]
+    listed = text.partition("have no chance level")[2].partition(" * ")[0]
+    without = re.findall(r'href="#([\w-]+)', listed)
+    assert without == [name for name, it in claims().items() if not it.chance]
 
 
 def test_the_page_names_what_lies_near_a_border_and_what_would_turn(entries):
@@ -158,6 +160,26 @@ def test_the_page_names_what_lies_near_a_border_and_what_would_turn(entries):
     moved = [sensitive(decided, replace(STANDARD, slack=by)) for by in (-NEAR, NEAR)]
     assert set(re.findall(r'href="#([\w-]+)"', "".join(rest))) == {*moved[0], *moved[1]}
     assert ("No verdict would change." in text) == (not any(moved))
+
+
+def test_chance_stands_beside_every_number_that_has_one_and_no_other(entries, page):
+    for name in ("cosine-gap", "transition-epoch", "jump-ratio", "seed-spread"):
+        assert "chance" not in page.select_one(f'tr[id="{name}"] .ledger-measured').text
+    for name, chance in {"raw": "0.2%", "segment-flow": "6.2%", "mqar-raw": "0.4%"}.items():
+        for line in page.select(f'tr[id="{name}"] td:nth-of-type(4) small'):
+            assert line.text == f"chance {chance}"
+
+
+def test_rows_with_one_statement_are_told_apart_by_their_metric(page):
+    titles = [title.text for title in page.select("tbody tr > td > b")]
+    assert len(set(titles)) == len(titles) == len(claims())
+
+
+def test_a_number_that_is_no_mean_of_a_metric_says_what_it_is(page):
+    shown = {n: page.select_one(f'tr[id="{n}"] .ledger-paper').text for n in claims()}
+    assert shown["transition-rise"] == "a rise of ≥ 96.6%"
+    assert shown["seed-spread"] == "s.d. ≤ 2.0%"
+    assert shown["raw"] == "1.2%"
 
 
 def test_a_filter_says_how_many_claims_it_has(entries, page):

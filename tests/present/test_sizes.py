@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,9 @@ def test_a_side_is_said_only_where_the_whole_interval_is_on_it(entries):
             low, high, end = found.interval.low, found.interval.high, line.value
             within = high <= end if line.relation == "at most" else low >= end
             beyond = low > end if line.relation == "at most" else high < end
-            assert (within, beyond) == (answer == "stands", answer == "fails")
+            assert (within, beyond) == (answer == "true", answer == "false")
             met.add(answer)
-    assert met == {"stands", "fails"}
+    assert met == {"true", "false"}
 
 
 def test_a_bound_has_no_margin_on_this_page(entries):
@@ -47,7 +48,7 @@ def test_a_bound_has_no_margin_on_this_page(entries):
     found = entries["paper"]["segment-ceiling"].findings
     above = [f for f in found if f.interval.low > claim.value]
     assert any(verdict.compared(claim, f) for f in above)
-    assert {sizes.side(claim, f) for f in above} == {"fails"}
+    assert {sizes.side(claim, f) for f in above} == {"false"}
 
 
 def test_a_number_alone_has_no_side(entries):
@@ -64,7 +65,7 @@ def test_tables_hold_every_comparison_once_and_count_them(entries):
     same = sum(a == b for a, b in found.values())
     assert text.startswith(f"{len(found)} comparisons")
     assert f"In {same} of them" in text
-    assert f"in {len(found) - same} the answer changes" in text
+    assert f"in {len(found) - same} it changes" in text
     turned, alike = text.split(":::{dropdown}")
     answers = r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): '
     rows = re.findall(answers, alike)
@@ -78,7 +79,7 @@ def test_tables_hold_every_comparison_once_and_count_them(entries):
 def test_a_row_names_its_models_and_the_reading_where_there_is_one(entries):
     text = sizes.size_tables(entries)
     assert "| raw embeddings | ≤ 35.0% |" in text
-    assert "| causal attention, 1 layer (“all”) | ≥ 98.0% | stands: " in text
+    assert "| causal attention, 1 layer (“all”) | ≥ 98.0% | true: " in text
 
 
 def test_undefined_methods_lead_to_every_claim_that_waits(entries):
@@ -92,6 +93,15 @@ def test_a_number_on_a_page_is_the_ledgers(entries):
     (found,) = entry.by_protocol["others"]
     assert sizes.measured_text(entry, "others") == entry.claim.write(found.mean, found.sd)
     assert sizes.measured_text(entry, "no such") == "–"
+
+
+def test_a_number_of_two_seeds_has_its_interval_in_place_of_a_deviation(entries):
+    entry = entries["paper"]["raw"]
+    (found,) = entry.by_protocol["others"]
+    two = replace(entry, findings=(replace(found, n=2),))
+    low, high = (f"{100 * end:.1f}%" for end in (found.interval.low, found.interval.high))
+    expected = f"{100 * found.mean:.1f}% (two seeds, 95% from {low} to {high})"
+    assert sizes.measured_text(two, "others") == expected
 
 
 def test_a_rung_is_what_its_chapter_measured():

@@ -204,17 +204,20 @@ def test_the_longest_family_name_gives_the_style():
 
 
 @pytest.mark.parametrize(
-    ("curve", "rise", "fall", "best"),
+    ("curve", "rise", "epoch", "fall", "best"),
     [
-        ([0.1, 0.9, 0.85, 0.95], 0.8, 0.05, 0.95),
-        ([0.7, 0.2, 0.4], 0.7, 0.5, 0.7),  # the first epoch rises from zero
-        ([0.25], 0.25, -0.25, 0.25),
+        ([0.1, 0.9, 0.85, 0.95], 0.8, 2, 0.05, 0.95),
+        ([0.7, 0.2, 0.4], 0.7, 1, 0.5, 0.7),  # the first epoch rises from zero
+        ([0.25], 0.25, 1, -0.25, 0.25),
     ],
 )
-def test_rises_and_falls_of_a_curve_are_from_epoch_to_epoch(results, curve, rise, fall, best):
+def test_rises_and_falls_of_a_curve_are_from_epoch_to_epoch(
+    results, curve, rise, epoch, fall, best
+):
     record = results["all"].records["raw embeddings", 0]
     found = numbers(record.model_copy(update={"curve": {"precision": curve}}))
     assert found["largest_rise"] == pytest.approx(rise)
+    assert found["rise_epoch"] == epoch
     assert found["largest_fall"] == pytest.approx(fall)
     assert found["best_precision"] == best
 
@@ -222,8 +225,15 @@ def test_rises_and_falls_of_a_curve_are_from_epoch_to_epoch(results, curve, rise
 def test_a_run_without_a_router_has_no_curve_of_precision(results):
     record = results["all"].records["raw embeddings", 0]
     found = numbers(record.model_copy(update={"curve": {"accuracy": [0.1, 0.2]}}))
-    names = ("largest_rise", "largest_fall", "best_precision")
+    names = ("largest_rise", "rise_epoch", "largest_fall", "best_precision")
     assert all(math.isnan(found[name]) for name in names)
+
+
+@pytest.mark.parametrize(("precision", "gain"), [(1.0, 1.0), (0.25, 4.0), (0.0, math.inf)])
+def test_the_most_gain_is_the_factor_to_a_precision_of_one(results, precision, gain):
+    record = results["all"].records["raw embeddings", 0]
+    metrics = {**record.metrics, "precision": precision}
+    assert numbers(record.model_copy(update={"metrics": metrics}))["most_gain"] == gain
 
 
 def test_the_numbers_of_a_run_are_its_metrics_its_probes_and_its_cost(results):
