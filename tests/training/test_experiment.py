@@ -255,6 +255,10 @@ SHARES = SegmentRouter(segment=4)
             "probing: 'mechanism' needs a router of tokens, not of segments",
             {"probing": "mechanism", "router": SegmentRouter(segment=2)},
         ),
+        (
+            "probing: 'states' are those of a frozen backbone, and there is none",
+            {"probing": "states"},
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_with_the_reason(reason, parts):
@@ -268,6 +272,7 @@ def test_parts_that_do_not_fit_are_refused_with_the_reason(reason, parts):
     [
         {"router": BloomIndex()},
         {"representation": Frozen(backbone=TRANSFORMER_3M)},
+        {"representation": Frozen(backbone=TRANSFORMER_3M), "probing": "states"},
         {"probing": "standard", "router": None},
         {"probing": "thorough", "router": None},
         {"probing": "by-epoch", "training": Training(held_out=2)},
