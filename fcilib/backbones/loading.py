@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
@@ -85,19 +86,42 @@ class FrozenBackbone(nn.Module):
         return torch.cat(found)
 
     def _layer(self, own: torch.Tensor, layer: int) -> torch.Tensor:
-        if layer == 0:
+        depth = self.model.config.num_hidden_layers
+        if not -depth - 1 <= layer <= depth:
+            raise ValueError(f"layer: {layer}, the backbone has {depth}")
+        place = layer % (depth + 1)
+        if place == 0:
             return self.model.get_input_embeddings()(own)
         # A Mamba keeps its states for later tokens unless it is told that there are none.
         options = {"use_cache": False} if "mamba" in self.model.config.model_type else {}
-        if layer == -1:
+        if place == depth:
             return self.model(input_ids=own, **options).last_hidden_state
-        states = self.model(input_ids=own, output_hidden_states=True, **options).hidden_states
-        if "mamba" in self.model.config.model_type:
-            # transformers leaves out the embeddings here, and adds the last layer without its norm.
-            states = (self.model.get_input_embeddings()(own), *states[:-2], states[-1])
-        if not -len(states) <= layer < len(states):
-            raise ValueError(f"layer: {layer}, the backbone has {len(states) - 1}")
-        return states[layer]
+        lists = (part for part in self.model.modules() if isinstance(part, nn.ModuleList))
+        layers = next(part for part in lists if len(part) == depth)
+        with _stopping_before(layers[place]) as seen:
+            self.model(input_ids=own, **options)
+        return seen[0]
+
+
+class _Reached(Exception):
+    """Ends a pass through a model whose other layers are not wanted."""
+
+
+@contextmanager
+def _stopping_before(module: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """A list that is given what the module would read; a pass inside goes no further than that."""
+    seen: list[torch.Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen.append(inputs[0] if inputs else named["hidden_states"])
+        raise _Reached
+
+    hook = module.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        with suppress(_Reached):
+            yield seen
+    finally:
+        hook.remove()
 
 
 def width(spec: ByteLM | HubModel | Packaged) -> int:

@@ -15,7 +15,7 @@ from fcilib.routers import pick
 from fcilib.routers.router import TIE
 from fcilib.tasks import Batch
 
-Probing = Literal["standard", "thorough", "by-epoch", "mechanism", "answer"]
+Probing = Literal["standard", "thorough", "by-epoch", "mechanism", "answer", "states"]
 
 RANDOM_DRAWS = 5
 """Random replacements of the routing form that a precision is averaged over."""
@@ -57,8 +57,9 @@ def measure(
     Answer, besides: `cosine_gap_answer`, as `cosine_gap` with the token after the evidence, which
     is the answer, in the evidence's place.
 
-    By epoch and mechanism are the standard ones. What is kept besides, before training and after
-    each epoch, is measured by `fcilib.model.film` and `fcilib.model.mechanism`.
+    By epoch, mechanism and states are the standard ones. What is kept besides is measured by
+    `fcilib.model.film` and `fcilib.model.mechanism`, before training and after each epoch, and by
+    `fcilib.model.states`, on what a frozen backbone makes of the held-out sequences.
     """
     model.eval()
     rng = torch.Generator().manual_seed(seed)

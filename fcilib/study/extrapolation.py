@@ -71,17 +71,23 @@ def factors(experiment: Experiment) -> tuple[float, float]:
     if experiment.representation.kind in PAIRWISE:
         high = max(high, more * longer**2 * wider)
     if experiment.representation.kind == "frozen":
-        low = EXTRAPOLATED.frozen.sequences / MEASURED.frozen.sequences * longer
+        passed, passed_0 = (_training(experiment, p).sequences for p in (EXTRAPOLATED, MEASURED))
+        low = passed / passed_0 * longer
     return low, high
+
+
+def _training(experiment: Experiment, profile: Profile) -> Training:
+    """Such an experiment's training under a profile."""
+    if experiment.representation.kind == "frozen":
+        long = experiment.training.sequences == MEASURED.bridged.sequences
+        return profile.bridged if long else profile.frozen
+    return profile.climbing if experiment.task.kind == "ladder" else profile.training
 
 
 def _sizes(experiment: Experiment, profile: Profile) -> tuple[int, int, int]:
     """Sequences x epochs, L and d of such an experiment under a profile."""
-    kind = experiment.task.kind
-    training = profile.climbing if kind == "ladder" else profile.training
-    if experiment.representation.kind == "frozen":
-        training = profile.frozen
-    length = getattr(profile, kind).length
+    training = _training(experiment, profile)
+    length = getattr(profile, experiment.task.kind).length
     return training.sequences * training.epochs, length, profile.width
 
 

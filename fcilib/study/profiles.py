@@ -48,6 +48,8 @@ class Profile:
     frozen: Training
     """Of what stands on a frozen backbone: fewer sequences, since each costs a pass through it, and
     more epochs, since those cost none."""
+    bridged: Training
+    """Of a bridge, where the passes can be afforded: the paper's sequences and epochs."""
     byte_lms: tuple[ByteLM, ByteLM]
     """The Transformer and the Mamba that are pretrained alike."""
     ladder: Ladder
@@ -75,6 +77,7 @@ PROFILES = {
         training=Training(sequences=128, epochs=2, held_out=64),
         settled=Training(sequences=128, epochs=2, held_out=64),
         frozen=Training(sequences=128, epochs=2, held_out=64),
+        bridged=Training(sequences=128, epochs=2, held_out=64),
         ladder=Ladder(length=32, vocabulary=16, rung="token"),
         climbing=Training(sequences=128, epochs=2, held_out=64),
         byte_lms=_byte_lms(layers=1, width=16, context=32, steps=2),
@@ -90,6 +93,7 @@ PROFILES = {
         training=Training(epochs=5),
         settled=Training(epochs=20),
         frozen=Training(sequences=2000, epochs=10, held_out=500),
+        bridged=Training(held_out=500),
         # The smallest size with room for every rung, so that 1,250 steps can tell them apart.
         ladder=Ladder(length=32, vocabulary=16, rung="token"),
         climbing=Training(sequences=16_000, batch=64, epochs=5, learning_rate=3e-3),
@@ -106,6 +110,7 @@ PROFILES = {
         training=Training(),
         settled=Training(),
         frozen=Training(),
+        bridged=Training(),
         ladder=Ladder(rung="token"),
         climbing=Training(learning_rate=3e-3),
         byte_lms=(TRANSFORMER_3M, MAMBA_3M),

@@ -112,6 +112,12 @@ class Experiment(Numerical):
         return self
 
     @model_validator(mode="after")
+    def _there_are_states(self) -> Experiment:
+        if self.probing == "states" and not isinstance(self.representation, Frozen):
+            raise ValueError("probing: 'states' are those of a frozen backbone, and there is none")
+        return self
+
+    @model_validator(mode="after")
     def _scores_can_be_watched(self) -> Experiment:
         if self.probing in ("by-epoch", "mechanism") and self.router is None:
             raise ValueError(

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from fcilib.model import film, metrics, probes
 from fcilib.model.fci import FCI, Output
 from fcilib.model.mechanism import mechanism
+from fcilib.model.states import measure_states
 from fcilib.storage.checkpoint import load_checkpoint, save_checkpoint
 from fcilib.tasks import Batch
 from fcilib.training.experiment import Experiment, Training
@@ -75,7 +76,7 @@ def train(
     """
     spec, seed = experiment.training, experiment.seed
     data = _sequences(experiment, 0)
-    held_out = experiment.task.draw(spec.held_out, seed, "test")
+    drawn = experiment.task.draw(spec.held_out, seed, "test")
     steps = math.ceil(spec.sequences / spec.batch)
     device = torch.device(device)
     place = nullcontext() if device.type == "cpu" else OnDevice(device)
@@ -83,7 +84,7 @@ def train(
         torch.manual_seed(seed)
         model = experiment.build()
         begun = time.perf_counter()
-        data, held_out = map(model.representation.prepare, (data, held_out))
+        data, held_out = map(model.representation.prepare, (data, drawn))
         model, data, tested = model.to(device), data.to(device), held_out.to(device)
         begins = checkpoint is None or not checkpoint.exists()
         if begins:
@@ -134,6 +135,7 @@ def train(
             metrics={name: value for name, value in final.items() if name != "loss"},
             curve=curve,
             probes=probes.measure(model, held_out, seed, experiment.probing)
+            | (measure_states(held_out.tokens, drawn) if experiment.probing == "states" else {})
             | ({"shares_by_epoch": notes["shares"]} if notes["shares"] else {})
             | {f"{name}_by_epoch": values for name, values in notes["mechanism"].items()},
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),

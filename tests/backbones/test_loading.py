@@ -125,6 +125,33 @@ def test_states_are_those_of_transformers(saved, length):
     assert torch.equal(backbone.states(tokens, 30), backbone.states(tokens, 30, LAYERS))
 
 
+def test_layers_are_the_hidden_states_that_transformers_puts_out(saved, family):
+    backbone = load(HubModel(name=str(saved)))
+    own = backbone.ids(30)[task_tokens(3, 9, 30)]
+    theirs = transformers.AutoModel.from_pretrained(saved).eval()
+    with torch.no_grad():
+        expected = theirs(input_ids=own, output_hidden_states=True).hidden_states
+    # transformers begins a Mamba's after its first layer, and ends with the last one twice.
+    first = 1 if family == "mamba" else 0
+    for layer in range(first, LAYERS):
+        with torch.no_grad():
+            found = backbone._layer(own, layer)
+        torch.testing.assert_close(found, expected[layer - first], rtol=1e-4, atol=1e-4)
+
+
+def test_a_pass_goes_no_further_than_the_layer_that_is_wanted(saved):
+    backbone, tokens = load(HubModel(name=str(saved))), task_tokens(3, 9, 30)
+    whole = backbone.states(tokens, 30)
+    runs = []
+    hook = backbone.model.layers[1].register_forward_hook(lambda *_: runs.append(1))
+    backbone.states(tokens, 30, 1)
+    assert not runs
+    backbone.states(tokens, 30, 2)
+    assert runs
+    hook.remove()
+    assert torch.equal(backbone.states(tokens, 30), whole)
+
+
 def test_states_do_not_depend_on_the_company_of_a_sequence(saved):
     backbone, tokens = load(HubModel(name=str(saved))), task_tokens(20, 9, 30)
     whole = backbone.states(tokens, 30).float()
@@ -508,8 +535,11 @@ def test_minilm_is_read_whole():
     assert states.shape == (3, 21, width(MINILM))
     theirs = transformers.AutoModel.from_pretrained(MINILM.folder(), dtype=torch.float32).eval()
     with torch.no_grad():
-        expected = theirs(input_ids=backbone.ids(1000)[tokens]).last_hidden_state
-    torch.testing.assert_close(states.float(), expected, rtol=2**-7, atol=1e-4)
+        expected = theirs(input_ids=backbone.ids(1000)[tokens], output_hidden_states=True)
+    torch.testing.assert_close(states.float(), expected.last_hidden_state, rtol=2**-7, atol=1e-4)
+    for layer in range(1, 6):
+        found = backbone.states(tokens, 1000, layer).float()
+        torch.testing.assert_close(found, expected.hidden_states[layer], rtol=2**-7, atol=1e-4)
     # It sees to the right as well.
     changed = tokens.clone()
     changed[:, -1] = (changed[:, -1] + 1) % 1000

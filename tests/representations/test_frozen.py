@@ -9,6 +9,7 @@ import torch
 from fcilib import backbones
 from fcilib.backbones import ByteLM, HubModel, byte_lm, features
 from fcilib.layers.attention import RankOneAttention
+from fcilib.model.states import measure_states
 from fcilib.representations import Attention, Embedding, Flow, Frozen
 from fcilib.routers import Investigator, RankOne
 from fcilib.specs.size import Size
@@ -199,6 +200,15 @@ def test_every_bridge_trains_and_its_record_can_be_read_back(tmp_path, family, b
     assert record.curve["loss"][-1] < record.curve["loss"][0]
     expected = sum(p.numel() for p in spec.build().parameters())
     assert record.parameters == expected
+
+
+def test_a_run_can_keep_what_the_states_say_of_the_tokens():
+    plain = experiment(frozen(layer=1))
+    probed = plain.model_copy(update={"probing": "states"})
+    outcome, drawn = train(probed), TASK.draw(probed.training.held_out, 0, "test")
+    said = measure_states(built(probed.representation).prepare(drawn).tokens, drawn)
+    assert outcome.probes == train(plain).probes | said
+    assert outcome.metrics == train(plain).metrics
 
 
 @pytest.mark.parametrize("router", [None, RankOne(candidates="others")], ids=["none", "rank-one"])

@@ -42,6 +42,9 @@ def test_a_frozen_backbone_is_passed_once():
     low, high = factors(frozen)
     assert low == (8000 / 2000) * 4
     assert high == (8000 / 2000) * (40 / 10) * 4**2 * 2
+    # A long training has the paper's sequences and epochs already.
+    long = experiment(Frozen(backbone=TRANSFORMER_3M, bridge="full"), training=QUICK.bridged)
+    assert factors(long) == (4, 4**2 * 2)
 
 
 def test_a_task_brings_its_own_sizes():
