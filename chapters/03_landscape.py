@@ -547,7 +547,7 @@ small_table(CLASSES, "matched by class", "task accuracy", accuracy)
 
 # %% [markdown]
 # **Raw embeddings learn the classes.** The router's matrices can hold a table of which token goes with which, and a small
-# table can be learned from examples. This task does not ask about tokens that training does not cover.
+# table can be learned from examples. [Chapter 5](05_generalization.ipynb) asks about tokens that training does not cover.
 
 # %% [markdown]
 # ## What does a filter get wrong?
