@@ -588,15 +588,13 @@ closing.close(
     verdict=verdict,
     cost=closing.trained(
         study,
-        [
-            closing.once(
-                *results.values(),
-                *councils.values(),
-                *patience.values(),
-                trials,
-                brief,
-            )
-        ],
+        (
+            *results.values(),
+            *councils.values(),
+            *patience.values(),
+            trials,
+            brief,
+        ),
     ),
 )
 
