@@ -404,14 +404,12 @@ closing.close(
     verdict=verdict,
     cost=closing.trained(
         study,
-        [
-            closing.once(
-                *results.values(),
-                *projections.values(),
-                *steps.values(),
-                inside,
-            )
-        ],
+        (
+            *results.values(),
+            *projections.values(),
+            *steps.values(),
+            inside,
+        ),
         "trains {models} models, of which some are chapters 1's and 2's; all together took "
         "{minutes} core-minutes a seed at profile {profile}.",
     ),
