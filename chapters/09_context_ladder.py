@@ -765,20 +765,20 @@ both_findings = (
     f"{percent(ties('precision_tie_lost').loc['token alone, all', 'mean'])} if such a tie counts as lost, and "
     f"{percent(ties('precision_tie_won').loc['token alone, all', 'mean'])} if it counts as won.</p>"
     f"<p><b>2. Context helps only if it contains what tells the evidence from its look-alikes.</b> Say that the evidence has "
-    f"the same token before it as the query, and its look-alikes do not. A left-to-right Mamba block then finds the evidence "
-    f"({mean.loc['Flow', 'left']}), and raw embeddings do not ({mean.loc['raw embeddings', 'left']}; chance "
+    f"the same token before it as the query, and its three look-alikes do not. A left-to-right Mamba block then "
+    f"scores the evidence highest of the four ({mean.loc['Flow', 'left']}), and raw embeddings do not ({mean.loc['raw embeddings', 'left']}; chance "
     f"{percent(1 / ladder.LOOKALIKES)}). If it is the token after, Mamba in one direction fails "
     f"({mean.loc['Flow', 'right']}) and in both directions succeeds ({mean.loc['bidirectional Mamba', 'right']}). "
     f"One layer of attention over all positions stays near chance on either side "
-    f"({mean.loc['attention, 1 layer', 'left']} and {mean.loc['attention, 1 layer', 'right']}). Weights set by hand do it, "
-    f"but training does not find them; attention within a window of a few tokens learns both.</p>"
+    f"({mean.loc['attention, 1 layer', 'left']} and {mean.loc['attention, 1 layer', 'right']}), although weights that solve "
+    f"both exist. Attention within a window of a few tokens learns both.</p>"
 )
 legend = (
-    "<p><em>The figure, at the small size. Left: the paper’s task; hollow, the paper; filled, ours. Right: our task, by what "
-    "tells the evidence from its look-alikes: the token itself (token), the token before it (left) or after it (right), or a "
-    "definition that stands elsewhere in the sequence (hop). The lines are drawn side by side where they have the same "
-    "numbers. Flow is a Mamba block that reads left to right, and bidirectional Mamba has one in each direction. Sparse "
-    "attention sees a window, and a few tokens that all see. Dashed: chance.</em></p>"
+    "<p><em>The figure, at the small size. Left: the paper’s task; hollow, the paper; filled, ours. Right: our task, the "
+    "share of sequences in which the evidence scores above its look-alikes, by what tells it apart: the token itself (token), "
+    "the token before it (left) or after it (right), or a definition that stands elsewhere (hop). The lines are drawn side by "
+    "side where they have the same numbers. Flow is a Mamba block that reads left to right, and bidirectional Mamba has one in "
+    "each direction. Sparse attention sees a window, and a few tokens that all see. Dashed: chance.</em></p>"
 )
 glue("two findings", HTML(both_findings + picture + legend), display=False)
 
