@@ -530,7 +530,7 @@ glue(
 # **The curves are flat at first and then rise within a few epochs.** Training that stops on the flat part shows a router that
 # does not learn.
 #
-# **One of these six also answers, without marks.** On fixed sequences and without positions the task accuracy is
+# **One of the six in the table also answers, without marks.** On fixed sequences and without positions the task accuracy is
 # {glue:text}`recurrence answers`; the other five have at most {glue:text}`others answer`, whether they route or not. Marks
 # have helped wherever we tried them, but a Council can do without. What made the difference in this run we do not know.
 #
@@ -575,8 +575,8 @@ verdict = (
     f"{agreeing.sum()} of the {len(agreeing)} routing precisions in the table of §4.6 reproduce. Flow, which fails in the "
     f"paper, routes here, at {percent(flow['mean'])}. The rank-1 router learns neither with more epochs alone nor with new "
     f"sequences alone; with both it reaches {percent(rank_one['fresh', 'learned', 1e-3])}. The global mean and Fourier mixing "
-    f"fail, as in the paper, and route once they keep the token. Of the {len(answering)} task accuracies only {alike} "
-    f"reproduces, at chance. How often attention's answer is right depends on what the Council is told: if it knows the ranks "
+    f"fail, as in the paper, and route once they keep the token. Of the {len(answering)} task accuracies "
+    f"{answering.sum()} reproduces ({alike}), at chance. How often attention's answer is right depends on what the Council is told: if it knows the ranks "
     f"of what the router picked, it answers {percent(by_council[MARKED]['attention, 1 layer'])} in place of "
     f"{percent(by_council[PLAIN]['attention, 1 layer'])}."
 )
