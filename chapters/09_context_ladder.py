@@ -85,8 +85,6 @@ from fcilib.tasks import ladder
 from fcilib.training.experiment import Lesson
 from fcilib.training.loop import evaluate
 
-pd.set_option("display.max_colwidth", None)
-
 # %% [markdown]
 # ## Four rungs
 #

@@ -39,11 +39,10 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
-from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
-banner(study)
+print(study)
 
 # %% [markdown]
 # ## Twelve lines
@@ -191,8 +190,8 @@ for name, row in rows.items():
 # %% [markdown]
 # ## In the landscape
 #
-# Every claim of the paper names the experiments that decide it. Here are those of chapter 3, a few of each kind. They were
-# trained for that chapter and are only read.
+# The [ledger](claims.md) names the experiments that decide each claim of the paper. Here is a selection of those in
+# chapter 3's figure. They were trained for that chapter and are only read.
 
 # %%
 import matplotlib.pyplot as plt
@@ -232,7 +231,7 @@ comparison = compare(
     chance={name: f"chance of {name}" for name in names},
 )
 
-# %% mystnb={"figure": {"caption": "Our router, on two representations (rows that begin with \u201cmetric\u201d: black, since the paper has no number for them), among approaches of the paper's \u00a74.3: paper (hollow), measured (filled, with its spread over seeds) and the chance level of its own kind of pick (tick): a token, a segment, or a token of a given segment. The line between paper and measured is blue where the two agree within the margin, orange where they differ, and grey where both are near chance. The query is no candidate. Rows are sorted by what was measured.", "name": "fig-own"}, "image": {"alt": "Eighteen rows with the paper's precision, where it has one, the measured one and chance, sorted by the measured precision."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Our router, on two representations (rows that begin with \u201cmetric\u201d: black, since the paper has no number for them), among approaches of the paper (\u00a74.1, \u00a74.3 and \u00a74.6): paper (hollow), measured (filled, with its spread over seeds) and the chance level of its own kind of pick (tick): a token, a segment, or a token of a given segment. The line between paper and measured is blue where the two agree within the margin, orange where they differ, and grey where both are near chance. The query is no candidate. Rows are sorted by what was measured.", "name": "fig-own"}, "image": {"alt": "Eighteen rows with the paper's precision, where it has one, the measured one and chance, sorted by the measured precision."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
 plt.show()
 
@@ -250,17 +249,17 @@ own = [
 spent = closing.trained(
     study,
     own,
-    "trains {models} models of its own, of {minutes} core-minutes a seed at profile {profile}; in a new "
-    "folder, chapter 3's besides.",
+    "trains {models} models of its own, which take {minutes} core-minutes for one seed at profile {profile}, "
+    "and in a new folder those of chapter 3 that its figure shows.",
 )
 glue("cost", spent, display=False)
 nearest = texts(measured["others"].summary("precision"))
 blind = texts(measured["all"].summary("precision"))
 glue(
     "answer",
-    f"Our example, which picks the nearest vector, finds it in {nearest['metric, embeddings']} of the sequences on "
-    f"embeddings alone, but only if the query, the position that asks, may not be picked itself; else it finds "
-    f"{blind['metric, embeddings']} (chance {nearest['chance of metric, embeddings']}).",
+    f"One run tells: our example, which picks the nearest vector, finds it on embeddings alone in "
+    f"{nearest['metric, embeddings']} of the sequences, and in {blind['metric, embeddings']} if the query, the position "
+    f"that asks, may be picked itself (chance {nearest['chance of metric, embeddings']}).",
     display=False,
 )
 glue("sure", closing.measured(study), display=False)
@@ -274,11 +273,11 @@ glue("sure", closing.measured(study), display=False)
 # %% [markdown]
 # ## Keep it, and share it
 #
-# * **Running.** A class that a cell defines is handed to the processes that train, as a whole. One in a file of yours
-#   is imported by them: the file's folder has to be on their path.
+# * **Running.** The processes that train get a copy of a class that a cell defines. A class in a file of yours they import,
+#   so the file's folder has to be on `PYTHONPATH`.
 # * **Records.** A record's name is a hash of the experiment's description: `kind` and fields, not code. If you change
-#   what `forward` computes, make the change a field, choose another `kind`, or delete the records; otherwise those
-#   of the old code are taken for yours. To read a record, its class must be defined or imported first.
+#   what `forward` computes, make the change a field, choose another `kind`, or delete the records. Otherwise the
+#   results of the old code are shown for the new. To read a record, its class must be defined or imported first.
 # * **Names.** A `kind` belongs to one class. A cell that is run again defines its class anew, and the cells after it,
 #   which made experiments of the old one, have to be run again too.
 # * **Sharing.** Put both classes into `fcilib/routers/metric.py`, import the first in that folder's

@@ -66,8 +66,6 @@ from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.study.notation import NONE, percent, spread
 from fcilib.tasks import MQAR, ladder
 
-pd.set_option("display.max_colwidth", None)
-
 # %% [markdown]
 # ## Which layers let the paper's router succeed?
 #

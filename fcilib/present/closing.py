@@ -50,12 +50,20 @@ def measured(study: Study, seeds: int | None = None) -> str:
     )
 
 
+def once(*results: Results) -> Results:
+    """The runs of all, each once, under its experiment's identity in place of a name."""
+    runs = [record for part in results for record in part.records.values()]
+    return Results({(r.experiment.with_seed(0).identity, r.experiment.seed): r for r in runs})
+
+
 def trained(study: Study, results: Iterable[Results], text: str = TRAINED) -> str:
     """What training cost, by `text`, where {models}, {minutes} and {profile} are filled in.
 
-    A condition counts as one model, and its minutes are the mean over its seeds.
+    What is trained alike but for the seed is one model, under whatever names and however often it
+    is run; its minutes are the mean over its seeds.
     """
-    seconds = [r.frame.groupby("condition").seconds.mean() for r in results]
-    minutes = sum(s.sum() for s in seconds) / 60
-    models = sum(len(s) for s in seconds)
-    return text.format(models=models, minutes=f"{minutes:.0f}", profile=study.profile)
+    seconds: dict[str, list[float]] = {}
+    for record in (record for part in results for record in part.records.values()):
+        seconds.setdefault(record.experiment.with_seed(0).identity, []).append(record.seconds)
+    minutes = sum(sum(times) / len(times) for times in seconds.values()) / 60
+    return text.format(models=len(seconds), minutes=f"{minutes:.0f}", profile=study.profile)

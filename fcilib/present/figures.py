@@ -157,7 +157,7 @@ def _claims_lines(ax: Axes, part: pd.DataFrame, scale: float, shift: float, mark
         color = outcome_color(line)
         paper, mean, chance = (scale * value for value in (line.paper, line.mean, line.chance))
         ax.plot([paper, mean], [y, y], color=color, lw=2, alpha=0.6)
-        ax.plot(paper, y, "o", mfc="white", mec=color, ms=8, mew=1.6)
+        ax.plot(paper, y, "o", mfc="white", mec=color, ms=10, mew=1.4)
         error = 0 if np.isnan(line.sd) else scale * line.sd
         ax.errorbar(mean, y, xerr=error, fmt=marker, color=color, ms=5.5, capsize=3)
         ax.plot(chance, y, "|", color="#555555", ms=9, mew=1.6)
@@ -175,8 +175,8 @@ def _claims_legend(
             "mfc": "white",
             "mec": UNCLAIMED,
             "ls": "",
-            "ms": 8,
-            "mew": 1.6,
+            "ms": 10,
+            "mew": 1.4,
         }
         handles.append(Line2D([], [], label="paper", **hollow))
     for protocol, marker in zip(protocols, MEASURED, strict=False):

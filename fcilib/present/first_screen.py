@@ -33,11 +33,12 @@ TASK = (
 WORDS = (
     "The table counts the paper’s claims by what became of them; the paper’s numbers are in "
     "brackets. *Content-only* embeddings have no position, so that query and evidence have the "
-    "same vector and *tie*. *Flow* is the paper’s recurrence, which reads left to right unless it "
-    "is called bidirectional. *Segment routing* picks runs of tokens. A *rank-1* router keeps one "
-    "number per token, as in the figure’s fourth row. It is far from the paper’s number there; at "
-    "the small size it learns if every epoch has new sequences or if the learning rate is higher "
-    "(chapter 6)."
+    "same vector and *tie*. *Flow* is the paper’s recurrence, Mamba blocks that read left to "
+    "right; bidirectional Flow and bidirectional Mamba are the same. *Segment routing* picks runs "
+    "of tokens. A *rank-1* router keeps one number per token, as in the figure’s fourth row, where "
+    "it is far from the paper’s number. At the small size it learns in "
+    f"{PROFILES[BOOK].settled.epochs} epochs in place of {PROFILES[BOOK].training.epochs}, if each "
+    "has new sequences or the learning rate is higher (chapter 6)."
 )
 """Words of the claims in the table below, as far as a reader has not met them above."""
 
@@ -124,18 +125,19 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
     if title == OPEN_STILL:
         few = sum(_lacks_seeds_alone(e) for e in part)
         named = [link(e.name, e.claim.statement.rstrip(".")) for e in part if e.name in HEADLINES]
-        costs = [link(e.name, "a cost") for e in part if not e.claim.decided_by]
-        measured = f"; {', '.join(costs)}, which no training shows, is left to chapter 10"
+        costs = [link(e.name, "the rank-1 router’s cost") for e in part if not e.claim.decided_by]
+        timed = f", except {', '.join(costs)}, which chapter 10 measures"
         return (
             f"{few} need nothing but more seeds. The others need runs at the paper’s sizes or with "
-            f"its number of steps{measured if costs else ''}. Among the {len(part)}: "
+            f"its number of steps{timed if costs else ''}. Among the {len(part)}: "
             f"{'; '.join(named) or 'none of the five above'}"
         )
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
     undefined = len(part) - weights
+    opened = undefined + len(rows[OPEN_STILL])
     return (
-        f"{weights} need pretrained weights that are not here. {undefined} rest on what "
-        f"the paper does not define; the ledger, too, calls these {undefined} *open*"
+        f"{weights} need pretrained weights that are not here. {undefined} rest on what the paper "
+        f"does not define; the ledger counts these as *open* too, {opened} in all"
     )
 
 
@@ -144,13 +146,15 @@ def _joined(part: list[Entry]) -> str:
     runs = [set(e.deciding_records) for e in part]
     if len(part) > 1 and all(runs) and all(r == runs[0] for r in runs):
         said = part[0].claim.statement.partition(",")[0]
-        return f". All {len(part)} rest on one result, that of {said[0].lower() + said[1:]}"
+        return (
+            f". One result is enough against all {len(part)}, that of {said[0].lower() + said[1:]}"
+        )
     return ""
 
 
 def _note(entry: Entry) -> str:
     """What a claim that is no measurement is, and under which reading a claim holds."""
-    chance = ", a chance level" if entry.claim.counted else ""
+    chance = ", which is arithmetic and needs no training" if entry.claim.counted else ""
     if entry.judgement.kind != UNDER:
         return chance
     reading = entry.claim.readings.get(entry.judgement.verdict.removeprefix(f"{UNDER} "))
@@ -209,8 +213,9 @@ def caption(entries: Mapping[str, Entries]) -> str:
     return (
         f"Five headlines of the paper. Hollow: its number.{large}{small}; bars: one standard "
         "deviation. Tick: chance, which is higher in the last row, where a whole segment is "
-        "picked. The query itself may not be picked. On the right: the ledger’s verdict, which is "
-        f"*open* as long as there are fewer than {STANDARD.seeds} seeds at the paper’s sizes."
+        "picked. The query itself may not be picked. On the right, and by colour: the ledger’s "
+        f"verdict, *open* until {STANDARD.seeds} seeds at the paper’s sizes are trained to the end "
+        "and decide."
     )
 
 

@@ -18,7 +18,11 @@ from fcilib.study.profiles import PROFILES
 
 
 def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The frame with a name over its row labels, in the one header line that readers see."""
+    """The frame with a name over its row labels, in the one header line that readers see.
+
+    From then on no table of the notebook cuts a cell off.
+    """
+    pd.set_option("display.max_colwidth", None)
     return frame.rename_axis(index=None, columns=name)
 
 

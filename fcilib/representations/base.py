@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from fcilib.backbones import near_synonyms
 from fcilib.specs.size import Size
 from fcilib.specs.spec import Spec
 from fcilib.tasks import Batch
@@ -26,6 +27,9 @@ class RepresentationSpec(Spec):
     """Standard deviation of the vectors of tokens and positions before training."""
     embeddings: Literal["trained", "frozen"] = "trained"
     """`"frozen"`: the vectors of tokens and positions stay as they were drawn."""
+    vectors: Literal["drawn", "minilm"] = "drawn"
+    """Token vectors before training: drawn at random, or MiniLM's of words that form classes of
+    four near-synonyms (`fcilib.backbones.near_synonyms`), the marker's alone drawn."""
 
     @property
     def depth(self) -> int:
@@ -79,6 +83,8 @@ class TokenEmbedding(nn.Module):
         with torch.no_grad():
             if spec.positions == "sinusoidal":
                 self.position.weight.copy_(sinusoids(size.length, size.width))
+            if spec.vectors == "minilm":
+                self.token.weight[1:] = near_synonyms.vectors(size.vocabulary, size.width)
             for vectors in self.parameters():
                 vectors.mul_(spec.embedding_scale)
         self.requires_grad_(spec.embeddings == "trained")

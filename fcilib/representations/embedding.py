@@ -35,6 +35,8 @@ class Embedding(RepresentationSpec):
     def _something_is_left(self) -> Embedding:
         if self.tokens == self.positions == "none":
             raise ValueError("tokens: without tokens and without positions nothing is embedded")
+        if self.alike > 1 and self.vectors != "drawn":
+            raise ValueError("alike: only vectors that are drawn can be drawn alike")
         return self
 
     def build(self, size: Size) -> Layers:

@@ -40,7 +40,7 @@ class Frozen(RepresentationSpec):
 
     @model_validator(mode="after")
     def _has_no_embeddings(self) -> Frozen:
-        for name in ("embedding_scale", "embeddings"):
+        for name in ("embedding_scale", "embeddings", "vectors"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: a frozen backbone brings its own token vectors")
         return self

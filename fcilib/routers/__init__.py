@@ -11,6 +11,7 @@ from fcilib.routers.bloom import BloomIndex as BloomIndex
 from fcilib.routers.bm25 import BM25Index as BM25Index
 from fcilib.routers.budget import Budgeted as Budgeted
 from fcilib.routers.contrastive import ContrastiveInvestigator as ContrastiveInvestigator
+from fcilib.routers.cosine import Cosine as Cosine
 from fcilib.routers.expert_choice import ExpertChoice as ExpertChoice
 from fcilib.routers.feedback import ClosedLoop as ClosedLoop
 from fcilib.routers.hubs import HubRouter as HubRouter

@@ -85,7 +85,8 @@ PROFILES = {
         arms=8,
         cost=CostSizes(_doubling(5, 8), (4, 8), rounds=1, seconds=0.5, megabytes=256.0),
     ),
-    # Two CPU cores: what the book shows. Half an hour for a seed of two chapters bounds the epochs.
+    # What the book shows, on two CPU cores. With more epochs, two chapters would take over half an
+    # hour for a seed.
     "quick": Profile(
         evidence=Evidence(length=128, vocabulary=64, min_distance=50),
         mqar=MQAR(length=128, vocabulary=64),

@@ -4,17 +4,19 @@
     token    ...  [Q]    k   ...  k' v'  ...  ...   k     v   ...        label: v
 
 The marker `[Q]` is token 0; all others are drawn from `[1, V)`. In the semantic variant
-(`class_size`) the evidence holds another token of the same class as k.
+(`class_size`) the evidence holds another token of the same class as k. With a held-out vocabulary
+(`unseen`) the test asks about tokens of each class that training never asks about.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
 
-from fcilib.tasks.batch import Batch
+from fcilib.tasks.batch import Batch, Split, generator
 from fcilib.tasks.task import Task
 
 MARKER = 0
@@ -47,6 +49,14 @@ class Evidence(Task):
     """Tokens of a latent class, which are runs of token ids from 1 on. Above 1 the evidence holds
     another token of the query key's class: it is to be matched by class, not by token. "The query
     key" that others may not equal is then its whole class."""
+    unseen: int = Field(0, ge=0)
+    """Tokens of every class, its last ones, that no training sequence asks about, or has as
+    evidence; in the test query and evidence are two of them. 0: all tokens serve in both."""
+    unseen_as: Literal["absent", "filler"] = "absent"
+    """What those tokens are in training: absent, so that nothing says what they match, and the test
+    is the same task over them alone; or filler, distractors and labels, like all others. Since
+    filler is never of the query's class (unless `collisions`), it then tells what they don't
+    match."""
     near: bool = False
     """The control: the evidence lies within `NEARBY` tokens of the query."""
 
@@ -62,6 +72,15 @@ class Evidence(Task):
                 f"class_size: {self.vocabulary - 1} tokens are not several classes of "
                 f"{self.class_size}"
             )
+        seen = self.class_size - self.unseen
+        if self.unseen and min(seen, self.unseen) < 2:
+            raise ValueError(
+                f"unseen: {self.unseen} tokens of a class of {self.class_size} leave "
+                f"{max(seen, 0)} for training; query and evidence are two tokens, there and in "
+                f"the test"
+            )
+        if self.unseen_as == "filler" and not self.unseen:
+            raise ValueError("unseen_as: no token of a class is unseen")
         for query_first in self._orders():
             first, last = self._query_range(query_first)
             if first > last:
@@ -82,15 +101,33 @@ class Evidence(Task):
                 )
         return self
 
+    def draw(self, count: int, seed: int, split: Split = "train") -> Batch:
+        if not self.unseen:
+            return super().draw(count, seed, split)
+        seen = self.class_size - self.unseen
+        part = range(seen) if split == "train" else range(seen, self.class_size)
+        if self.unseen_as == "filler":
+            return self._examples(count, generator(seed, split), part)
+        # The same task over a part of the tokens, which are then called what they are here.
+        names = self._tokens_of(part)
+        sizes = {"vocabulary": len(names), "class_size": len(part), "unseen": 0}
+        batch = self.model_copy(update=sizes).draw(count, seed, split)
+        return replace(batch, tokens=names[batch.tokens], label=names[batch.label])
+
     def examples(self, count: int, rng: torch.Generator) -> Batch:
+        return self._examples(count, rng, range(self.class_size))
+
+    def _examples(self, count: int, rng: torch.Generator, part: range) -> Batch:
+        """Examples whose query and evidence are of that part of every class."""
         query, evidence = self._positions(count, rng)
-        key = torch.randint(1, self.vocabulary, (count,), generator=rng)
+        askable = self._tokens_of(part)
+        key = askable[torch.randint(1, len(askable), (count,), generator=rng)]
         tokens = self._other_than(key, (count, self.length), rng, self.collisions)
         if self.distractors:
             slots = self._distractor_slots(query, evidence, rng)
             tokens.scatter_(1, slots, self._other_than(key, tuple(slots.shape), rng))
         label = self._other_than(key, (count, 1), rng)
-        match = key if self.class_size == 1 else self._alike(key, rng)
+        match = key if self.class_size == 1 else self._alike(key, rng, part)
         tokens.scatter_(1, query[:, None] - 1, MARKER)
         tokens.scatter_(1, query[:, None], key[:, None])
         tokens.scatter_(1, evidence[:, None], match[:, None])
@@ -169,8 +206,15 @@ class Evidence(Task):
         """The first token of each key's class."""
         return key - (key - 1) % self.class_size
 
-    def _alike(self, key: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Another token of each key's class, uniformly."""
-        step = torch.randint(1, self.class_size, key.shape, generator=rng)
-        first = self._first(key)
-        return first + (key - first + step) % self.class_size
+    def _alike(self, key: torch.Tensor, rng: torch.Generator, part: range) -> torch.Tensor:
+        """Another token of each key's class, uniformly, of the part that the key is of."""
+        step = torch.randint(1, len(part), key.shape, generator=rng)
+        first = self._first(key) + part.start
+        return first + (key - first + step) % len(part)
+
+    def _tokens_of(self, part: range) -> torch.Tensor:
+        """The marker, and that part of every class, in the order of the vocabulary."""
+        member = (torch.arange(self.vocabulary) - 1) % self.class_size
+        chosen = (member >= part.start) & (member < part.stop)
+        chosen[0] = True
+        return chosen.nonzero()[:, 0]

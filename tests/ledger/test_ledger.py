@@ -136,6 +136,9 @@ JOINED = {
     "segment": 1,
     "targets": "true",
     "tokens": "learned",
+    "unseen": 0,
+    "unseen_as": "absent",
+    "vectors": "drawn",
     "within": None,
 }
 """Fields that joined after the first records were written, with what those runs did."""

@@ -3,17 +3,28 @@
 import sys
 from types import ModuleType, SimpleNamespace
 
-import pandas as pd
 import pytest
 
 from fcilib.present import closing
+from fcilib.representations import Embedding
 from fcilib.study.profiles import PROFILES
+from fcilib.tasks import Evidence
+from fcilib.training.experiment import Experiment
 
 STUDY = SimpleNamespace(profile="quick")
 
 
 def results(*rows):
-    return SimpleNamespace(frame=pd.DataFrame(rows, columns=["condition", "seed", "seconds"]))
+    """Runs by width, seed and seconds, each under a name of its own."""
+    experiment = Experiment(task=Evidence(), representation=Embedding(), router=None)
+    runs = {
+        (f"a {width}", seed): SimpleNamespace(
+            experiment=experiment.model_copy(update={"width": width, "seed": seed}),
+            seconds=seconds,
+        )
+        for width, seed, seconds in rows
+    }
+    return SimpleNamespace(records=runs)
 
 
 @pytest.fixture
@@ -26,10 +37,10 @@ def glued(monkeypatch):
     return calls
 
 
-def test_a_condition_counts_once_with_its_mean_over_seeds_however_many_it_has():
-    two = results(("a", 0, 60.0), ("a", 1, 180.0), ("b", 0, 300.0), ("b", 1, 300.0))
-    one = results(("a", 0, 240.0))
-    assert closing.trained(STUDY, [two, one]) == (
+def test_a_model_counts_once_with_its_mean_over_seeds_wherever_it_is_run():
+    two = results((8, 0, 60.0), (8, 1, 180.0), (16, 0, 300.0), (16, 1, 300.0))
+    one = results((32, 0, 240.0))
+    assert closing.trained(STUDY, [two, one, one]) == (
         "trains 3 models; a seed took 11 core-minutes at profile quick."
     )
     assert closing.trained(STUDY, iter([one]), "{profile}: {minutes}, {models}") == "quick: 4, 1"

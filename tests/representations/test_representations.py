@@ -680,7 +680,12 @@ def test_contrastive_takes_a_scale_and_keeps_its_map_the_identity(frozen):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("embedding_scale", 0.5), ("embeddings", "frozen"), ("positions", "sinusoidal")],
+    [
+        ("embedding_scale", 0.5),
+        ("embeddings", "frozen"),
+        ("positions", "sinusoidal"),
+        ("vectors", "minilm"),
+    ],
 )
 def test_a_frozen_backbone_has_no_vectors_of_ours(field, value):
     with pytest.raises(ValidationError, match=field):

@@ -18,6 +18,8 @@ TASKS = {
     "near": {"near": True},
     "near-either": {"near": True, "order": "either"},
     "classes": {"min_distance": 8, "class_size": 3},
+    "held-out": {"min_distance": 8, "class_size": 4, "unseen": 2},
+    "held-out-filler": {"min_distance": 8, "class_size": 4, "unseen": 2, "unseen_as": "filler"},
 }
 
 

@@ -126,8 +126,16 @@ def test_same_seed_same_bytes_whatever_was_built_before():
             {"near": True, "order": "either"},
             "4614bf4c44b46a4827701784db5277d0b003fc1f3e4385b017fa3cd7566e44e9",
         ),
+        (
+            {"class_size": 5, "unseen": 2},
+            "d9f5bfccf31be58c88a78fd60344e62d80bd1d917b6275bbda43747133969420",
+        ),
+        (
+            {"class_size": 5, "unseen": 2, "unseen_as": "filler"},
+            "851992d97bc42f0bba26dfa2a7a5ca40bca354e8e87425dbb5957b3e044c23da",
+        ),
     ],
-    ids=["collisions", "classes", "near"],
+    ids=["collisions", "classes", "near", "absent", "filler"],
 )
 def test_other_layouts_are_of_this_version_on_any_machine(sizes, digest):
     """A change of how the generator is used calls for a new NUMERICS."""
@@ -283,3 +291,114 @@ def test_classes_move_no_position(order):
 def test_an_impossible_class_size_is_named(vocabulary, size):
     with pytest.raises(ValueError, match="class_size"):
         Evidence(vocabulary=vocabulary, class_size=size)
+
+
+# A held-out vocabulary: the test asks about tokens of a class that training never asks about.
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    fields,
+    st.integers(2, 4),
+    st.integers(2, 4),
+    st.integers(2, 6),
+    st.sampled_from(["absent", "filler"]),
+    st.sampled_from(["train", "test"]),
+    st.integers(0, 2**31),
+)
+def test_each_split_asks_about_its_own_part_of_every_class(
+    sizes, seen, unseen, classes, unseen_as, split, seed
+):
+    size = seen + unseen
+    named = {"class_size": size, "unseen": unseen, "unseen_as": unseen_as}
+    task = made({**sizes, "vocabulary": 1 + size * classes, **named})
+    if task is None:
+        return
+    batch = task.draw(20, seed, split)
+    rows = torch.arange(20)
+    q, a = batch.query, batch.evidence
+    key, match = batch.tokens[rows, q], batch.tokens[rows, a]
+    of_class = (batch.tokens - 1).div(size, rounding_mode="floor")  # the marker's is -1
+    own = of_class[rows, q]
+    held = (batch.tokens - 1) % size >= seen
+    in_test = split == "test"
+    assert (of_class[rows, a] == own).all()
+    assert (match != key).all()
+    assert (held[rows, q] == in_test).all()
+    assert (held[rows, a] == in_test).all()
+    assert (batch.tokens[rows, a + 1] == batch.label).all()
+    assert ((batch.label - 1) // size != own).all()
+    assert (batch.tokens[rows, q - 1] == MARKER).all()
+    assert (batch.tokens == MARKER).sum() == 20
+    assert batch.tokens.max() < task.vocabulary
+    if unseen_as == "absent":
+        assert (held[batch.tokens != MARKER] == in_test).all()
+    if not task.collisions:
+        assert ((of_class == own[:, None]).sum(dim=1) == 2).all()
+    # Where things stand is decided as in the plain task.
+    plain = Evidence(**sizes).draw(20, seed, split)
+    assert torch.equal(plain.query, q)
+    assert torch.equal(plain.evidence, a)
+
+
+@pytest.mark.parametrize("unseen_as", ["absent", "filler"])
+@pytest.mark.parametrize(("split", "part"), [("train", (0, 1, 2)), ("test", (3, 4))])
+def test_every_pair_of_a_part_is_asked_alike_and_filler_is_what_it_is_said_to_be(
+    unseen_as, split, part
+):
+    """By counting: classes times the ordered pairs of a part, and what filler is drawn from."""
+    named = {"class_size": 5, "unseen": 2, "unseen_as": unseen_as}
+    task = Evidence(length=64, vocabulary=21, min_distance=30, distractors=2, **named)
+    batch = task.draw(12000, 0, split)
+    rows = torch.arange(12000)
+    key, match = batch.tokens[rows, batch.query], batch.tokens[rows, batch.evidence]
+    askable = [1 + 5 * c + m for c in range(4) for m in part]
+    possible = {(k, m) for k in askable for m in askable if k != m and (k - 1) // 5 == (m - 1) // 5}
+    counts = dict.fromkeys(possible, 0)
+    for pair in zip(key.tolist(), match.tolist(), strict=True):
+        counts[pair] += 1  # a KeyError would be a pair that is none
+    assert chisquare(list(counts.values())).pvalue > 1e-3
+    filler = batch.tokens[key == askable[0]][:, 40:50].flatten()
+    filler = filler[filler != match[key == askable[0]].repeat_interleave(10)]
+    counted = filler.bincount(minlength=21)
+    allowed = [t for t in range(6, 21) if unseen_as == "filler" or t in askable]
+    assert counted[allowed].sum() == counted.sum() - counted[MARKER] - counted[1:6].sum()
+    assert chisquare(counted[allowed].numpy()).pvalue > 1e-3
+
+
+def test_training_on_a_part_is_the_small_task_under_other_names():
+    """Whatever is not held out could as well be all there is."""
+    held = Evidence(length=64, vocabulary=25, min_distance=30, class_size=6, unseen=3)
+    small = Evidence(length=64, vocabulary=13, min_distance=30, class_size=3)
+    for split, shift in (("train", 0), ("test", 3)):
+        names = torch.tensor([0, *(1 + 6 * c + m + shift for c in range(4) for m in range(3))])
+        drawn, expected = held.draw(50, 4, split), small.draw(50, 4, split)
+        assert torch.equal(drawn.tokens, names[expected.tokens])
+        assert torch.equal(drawn.label, names[expected.label])
+
+
+@pytest.mark.parametrize(
+    ("field", "sizes"),
+    [
+        ("unseen", {"unseen": 2}),
+        ("unseen", {"class_size": 3, "unseen": 2}),
+        ("unseen", {"class_size": 5, "unseen": 1}),
+        ("unseen", {"class_size": 5, "unseen": 4}),
+        ("unseen", {"class_size": 5, "unseen": 5}),
+        ("unseen", {"class_size": 5, "unseen": 9}),
+        ("unseen", {"class_size": 5, "unseen": -2}),
+        ("unseen_as", {"class_size": 5, "unseen_as": "filler"}),
+        ("unseen_as", {"class_size": 5, "unseen": 2, "unseen_as": "label"}),
+    ],
+)
+def test_an_impossible_part_is_named(field, sizes):
+    with pytest.raises(ValueError, match=rf"\b{field}\b"):
+        Evidence(**sizes)
+
+
+def test_a_plain_task_says_nothing_of_what_is_held_out():
+    """So that its records keep their names."""
+    assert Evidence(class_size=5, unseen=0, unseen_as="absent").essence() == {
+        "kind": "evidence",
+        "class_size": 5,
+    }

@@ -143,13 +143,13 @@ def test_a_default_said_aloud_is_no_other_identity(representation):
     said = Experiment(
         task=Evidence(),
         representation=representation(
-            embedding_scale=1.0, embeddings="trained", positions="learned"
+            embedding_scale=1.0, embeddings="trained", positions="learned", vectors="drawn"
         ),
         router=None,
         normalisation="layer",
     )
     assert said.identity == silent.identity
-    joined = {"normalisation", "embedding_scale", "embeddings"}
+    joined = {"normalisation", "embedding_scale", "embeddings", "vectors"}
     assert not joined & {*said.essence(), *said.essence()["representation"]}
 
 
@@ -162,7 +162,7 @@ def test_what_was_recorded_before_a_field_joined_keeps_its_identity(path):
     assert Records(COMMITTED).find(experiment).identity == path.stem
     if experiment.normalisation == "layer":
         described.pop("normalisation", None)
-    for field in ("embedding_scale", "embeddings"):
+    for field in ("embedding_scale", "embeddings", "vectors"):
         if field not in experiment.representation.essence():
             described["representation"].pop(field, None)
     assert Experiment.model_validate_json(json.dumps(described)).identity == path.stem

@@ -44,7 +44,7 @@ function show(root, data) {
       put(svg, "line", {x1: x(share), x2: x(share), y1: top + 4, y2: BOTTOM, stroke: "currentColor", "stroke-dasharray": dash, "stroke-width": 1.5});
       put(svg, "text", {x: x(share), y: top, "text-anchor": share < 0.1 ? "start" : share > 0.8 ? "end" : "middle"}, text);
     }
-    put(svg, "circle", {cx: x(found.mean), cy: LINE, r: 8, fill: color(found), stroke: "currentColor"});
+    put(svg, "circle", {cx: x(found.mean), cy: LINE, r: 8, fill: found.agrees ? color(found) : "none", stroke: found.agrees ? "currentColor" : color(found), "stroke-width": found.agrees ? 1 : 3});
     const held = protocols.filter((p) => p.agrees).length;
     root.querySelector(".fci-said").textContent =
       `Under this protocol: ${percent(found.mean)} (chance ${percent(chance)}). The paper's claim, ${says}, `
