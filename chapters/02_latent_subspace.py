@@ -23,7 +23,7 @@
 # **How sure.** {glue:text}`sure`
 #
 # **The claim.** The signal is not in the similarity of the vectors: behind one Transformer layer the cosine of query and
-# evidence, less that of random pairs, is negative, -0.154. The signal lies in a subspace: 34 of 128 dimensions hold 90% of
+# evidence, less that of random pairs, is negative, -0.154. The signal lies in a subspace: 34 of 128 directions hold 90% of
 # the energy (the sum of the squared singular values) of $W_q^\top W_k$, the product of the router's two matrices. Only the
 # learned matrices reach it: with random ones in their place precision drops from 98.4% to 2.6%
 # {cite:p}`basu2026routing` (§4.2, Fig. 3).
@@ -82,7 +82,7 @@ from fcilib.study.notation import NONE, number, percent, spread, texts
 #
 # The models are those of chapters [1](01_phase_transition.ipynb) and [6](06_escape_routes.ipynb). Their router may pick any
 # position (`"all"`), or any but the query (`"others"`). *Raw embeddings* are a vector for each token plus one for its
-# position, *content-only* ones lack the position, and *Flow* is the paper's left-to-right recurrence. The control is
+# position, *content-only* ones lack the position, and *Flow* is the paper's left-to-right recurrence. The control is raw
 # embeddings that were trained beside a router that picks at random, without any routing loss.
 
 
@@ -104,7 +104,7 @@ CONDITIONS = conditions(
 experiments = by_protocol(CONDITIONS)
 results = study.run_protocols(experiments)
 
-# %% mystnb={"figure": {"caption": "Cosine of query and evidence, less that of the query and a random position: mean and one standard deviation over seeds. Circle: the query may not be picked; square: it may. The paper gives the number of one row (hollow). Tick: embeddings trained beside a random router. To the right of zero, matching tokens are more alike than others.", "name": "fig-cosine"}, "image": {"alt": "A row per representation with its cosine gap, for the two candidate sets; the paper's value for one layer of attention lies left of zero."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Cosine of query and evidence, less that of the query and a random position: mean and one standard deviation over seeds. Circle: the query may not be picked; square: it may. The paper gives the number of one row (hollow). Tick: raw embeddings trained beside a random router, a control for all rows but content-only and positions only. To the right of zero, matching tokens are more alike than others.", "name": "fig-cosine"}, "image": {"alt": "A row per representation with its cosine gap, for the two candidate sets; the paper's value for one layer of attention lies left of zero."}} tags=["remove-input", "nbval-ignore-output"]
 claimed = {"attention, 1 layer": "cosine-gap"}
 shown = [name for name in CONDITIONS if name != CHANCE]
 gaps = compare(
@@ -138,13 +138,13 @@ for c, summary in gap.items():
 # %% [markdown]
 # ## What is left when the matrices are replaced or cut?
 #
-# The router scores a pair by $x_q^\top W_q^\top W_k\, x_j$. We call $W_q^\top W_k$, the product of its two matrices, the
-# *form*, and change it after training in three ways:
+# The router scores a pair of vectors, with $d$ entries each, by $x_q^\top W_q^\top W_k\, x_j$. We call $W_q^\top W_k$ the
+# *form*. Its *directions* are its $d$ singular vectors, the strongest first. We change it after training in three ways:
 #
 # * *Random matrices*, as in the paper: Gaussian ones replace $W_q$ and $W_k$, with the same Frobenius norm (the root of the
 #   sum of squared entries), in {glue:text}`draws` draws.
-# * *A random projection:* the form is kept, and both vectors are first projected onto the same $r$ random dimensions of $d$.
-# * *Its own directions*, those of its singular values: the $r$ largest are kept alone, or taken away.
+# * *A random projection:* the form is kept, and both vectors are first projected onto the same $r$ random directions.
+# * *Its own directions:* the $r$ strongest are kept alone, or taken away.
 
 # %%
 sizes = study.sizes
@@ -175,7 +175,7 @@ inside = study.run(
 chance = results["others"].summary("precision").loc[CHANCE, "mean"]
 
 
-# %% mystnb={"figure": {"caption": "Routing precision of trained models against the number r of directions or dimensions, held-out sequences, query excluded: mean over seeds, with one standard deviation. Above: the form with its r largest singular values alone (solid), and without them (dotted). Below: both vectors projected onto the same r random dimensions. Where lines meet at 100% they lie on each other. The dashed line is chance, measured with a random router.", "name": "fig-projections"}, "image": {"alt": "Precision against r for raw embeddings, content-only and one layer of attention: rising within a few singular directions above, slowly and only near full dimension below."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision of trained models against the number r of directions, held-out sequences, query excluded: mean over seeds, with one standard deviation. Above: the form with its r strongest directions alone (solid), and without them (dotted). Below: both vectors projected onto the same r random directions. Where lines meet at 100% they lie on each other. The dashed line is chance, measured with a random router.", "name": "fig-projections"}, "image": {"alt": "Precision against r for raw embeddings, content-only and one layer of attention: rising within a few singular directions above, slowly and only near full dimension below."}} tags=["remove-input", "nbval-ignore-output"]
 def by_rank(name, probe):
     part = inside.probe(probe).query("condition == @name")
     return part.groupby("index")[probe].agg(["mean", "std"])
@@ -206,8 +206,8 @@ with figures.look():
             )
     for ax in (left, right):
         figures.chance_line(ax, chance)
-    left.set_xlabel("singular directions r, kept or cut")
-    right.set_xlabel("dimensions r of a random projection")
+    left.set_xlabel("strongest directions r, kept or cut")
+    right.set_xlabel("random directions r, projected onto")
     for ax in (left, right):
         ax.set_ylabel("routing precision (%)")
         ax.set_ylim(-4, 104)
@@ -270,22 +270,22 @@ glue("chance", percent(chance), display=False)
 # **Random matrices destroy routing, with and without attention.** They take one layer of attention from
 # {glue:text}`precision attention, 1 layer, trained` to {glue:text}`random_form_precision attention, 1 layer, trained`, and raw embeddings from
 # {glue:text}`precision raw embeddings, trained` to {glue:text}`random_form_precision raw embeddings, trained`. Chance is
-# {glue:text}`chance`. The paper's drop is there, then, and takes no attention. (Its number is another: the paper's 2.6% lies
-# above its chance, one in 512, and ours lies at chance.)
+# {glue:text}`chance`. The paper's drop is there, then, and takes no attention. (The paper's 2.6% is a little above its chance,
+# one in 512. The table below has a verdict for this: both are *near* chance.)
 #
-# **A random projection harms gradually.** Onto {glue:text}`half` of the {glue:text}`d` dimensions it leaves
-# {glue:text}`seen attention, 1 layer, trained` behind attention and {glue:text}`seen raw embeddings, trained` on raw
-# embeddings. It takes a part of every direction. Of the form's own directions, kept whole, a few are enough (upper panel).
+# **A random projection harms gradually, although a few of the form's own directions are enough** (upper panel). Onto
+# {glue:text}`half` of {glue:text}`d` random directions it leaves {glue:text}`seen attention, 1 layer, trained` behind attention
+# and {glue:text}`seen raw embeddings, trained` on raw embeddings.
 
 # %% [markdown]
 # ## Is "34 of 128" few?
 #
-# The paper counts the largest singular values that hold 90% of the energy, the sum of their squares. To say whether 34 is
-# few, we need the count of a form that has learned no match. We have two of these. One is a form as it was initialised. The
-# other was trained on *shuffled targets*, the evidence and labels of other sequences: it can learn where evidence tends to
-# stand, but not that equal tokens match.
+# The paper counts the strongest directions that hold 90% of the energy. To say whether 34 is few, we need the count of a form
+# that has learned no match. We have two of these. One is a form as it was initialised. The other was trained on *shuffled
+# targets*, the evidence and labels of other sequences: it can learn where evidence tends to stand, but not that equal tokens
+# match.
 
-# %% mystnb={"figure": {"caption": "Share of the energy of the form in its r largest singular values, against r, as a share of d: mean over seeds, whose spread is hardly wider than the lines. The horizontal line is 90%; the hollow circle is the paper's 34 of 128, behind attention.", "name": "fig-spectrum"}, "image": {"alt": "Cumulative energy curves for attention and raw embeddings in two panels, each trained, untrained and with shuffled targets."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Share of the form's energy in its strongest directions, against their share of all: mean over seeds, whose spread is hardly wider than the lines. Trained forms are more concentrated than untrained ones, and so are those with shuffled targets, which learned no match. The horizontal line is 90%.", "name": "fig-spectrum"}, "image": {"alt": "Cumulative energy curves for attention and raw embeddings in two panels, each trained, untrained and with shuffled targets."}} tags=["remove-input", "nbval-ignore-output"]
 LINES = {"trained": "-", "shuffled targets": "--", "untrained": ":"}
 values = inside.probe("singular_values")
 values["energy"] = values.singular_values**2
@@ -309,26 +309,36 @@ with figures.look():
             )
         ax.axhline(90, color="#777777", lw=1)
         ax.tick_params(labelbottom=True)
-        ax.set_xlabel(f"share of the dimensions, {name}")
+        ax.set_title(name, fontsize=10)
+        ax.set_xlabel("share of the directions")
+    paper = claims()["rank-90"].value
+    mark = {"mfc": "white", "mec": "#333333", "ms": 9}
+    axes[0][0].plot(paper, 90, "o", **mark)
+    said = {"ls": "", "marker": "o", "label": "paper’s 34 of 128"}
     fig.legend(
         handles=[
-            Line2D([], [], color="#333333", ls=line, label=how)
-            for how, line in LINES.items()
+            *(
+                Line2D([], [], color="#333333", ls=line, label=how)
+                for how, line in LINES.items()
+            ),
+            Line2D([], [], **said, **mark),
         ],
         loc="outside upper center",
-        ncols=3,
+        ncols=2,
     )
-    paper = claims()["rank-90"].value
-    axes[0][0].plot(paper, 90, "o", mfc="white", mec="#333333", ms=9)
     for ax in axes[0]:
         ax.set_ylabel("share of the energy (%)")
 plt.show()
+
+# %% [markdown]
+# The table says how many directions hold 90% of the energy. Then it gives the precision with those alone, without them, and
+# with a random projection onto as many. Chance is {glue:text}`chance` in every column of precision.
 
 # %% tags=["remove-input"]
 spectrum = pd.DataFrame(
     {
         "precision": over_seeds("precision"),
-        f"dimensions, of {width}": over_seeds("rank_90", whole),
+        f"directions, of {width}": over_seeds("rank_90", whole),
         "only those": over_seeds("kept"),
         "without": over_seeds("cut"),
         "as many at random": over_seeds("drawn"),
@@ -337,13 +347,10 @@ spectrum = pd.DataFrame(
 labelled(spectrum, "model")
 
 # %% [markdown]
-# Each row says how many directions hold 90% of the energy. Then it gives the precision with those alone, without them, and
-# with a random projection onto as many. Chance is {glue:text}`chance` in every column of precision.
-#
 # **A few directions suffice.** Behind one layer of attention {glue:text}`rank_90 attention, 1 layer, trained` of
 # {glue:text}`d` hold 90% of the energy, {glue:text}`rank_share attention, 1 layer, trained`; the paper's 34 of 128 are
 # {glue:text}`paper share`. With those alone precision is {glue:text}`kept attention, 1 layer, trained`, with as many random
-# dimensions {glue:text}`drawn attention, 1 layer, trained`. On raw embeddings it is {glue:text}`kept raw embeddings, trained`
+# directions {glue:text}`drawn attention, 1 layer, trained`. On raw embeddings it is {glue:text}`kept raw embeddings, trained`
 # against {glue:text}`drawn raw embeddings, trained`. The paper's small subspace exists, and does not need attention.
 #
 # **They are not alone in holding the match.** Without them {glue:text}`cut attention, 1 layer, trained` is left behind
@@ -359,7 +366,7 @@ glue("paper share", percent(claims()["rank-90"].value), display=False)
 
 # %% [markdown]
 # The count of an untrained form needs no model at all: two matrices as they are initialised, multiplied. At the paper's width
-# it is more than the paper's 34:
+# it is as follows, so that the paper's form, with 34, is more concentrated than an untrained one:
 
 # %%
 torch.manual_seed(0)
@@ -367,16 +374,17 @@ form = PairwiseScores(width=128, heads=4).form()
 values = torch.linalg.svdvals(form)
 energy = (values**2).cumsum(0) / (values**2).sum()
 count = int((energy < 0.9).sum()) + 1
-print(f"{count} of {len(values)} dimensions hold 90% of the energy, untrained")
+print(f"{count} of {len(values)} directions hold 90% of the energy, untrained")
 
 # %% [markdown]
 # ## Does a single direction carry the scores?
 #
-# The paper's Table 2 has a column "rank", 1.6 behind attention and 240 for raw embeddings, and does not define it. Read as
-# the rank of the scores, it would say that behind attention hardly more than one direction carries the routing. We
-# therefore measured the *effective rank* of the matrix of all scores of a sequence, the exponential of the entropy of its
-# normalised singular values {cite:p}`roy2007effective`. It is 1 where a single direction carries them all. The scores are
-# $X W_q^\top W_k X^\top$, so that their rank cannot pass $d$.
+# The paper's Table 2 has a column "rank", 1.6 behind attention and 240 for raw embeddings, and does not define it. It cannot be
+# the rank of the scores $X W_q^\top W_k X^\top$, which is at most $d$: 240 is more than the paper's $d$ of 128.
+# [Chapter 7](07_scale.ipynb) reads it as the mean *place* of the evidence in the router's order.
+#
+# We measured the *effective rank* of all scores of a sequence, the exponential of the entropy of their normalised singular
+# values {cite:p}`roy2007effective`. It is 1 where a single direction carries them all.
 
 # %%
 TABLE_2 = {
@@ -415,20 +423,16 @@ for name in representations:
     glue(f"bare {name}", f"{mean:.1f}", display=False)
 
 # %% [markdown]
-# **No: several directions carry the scores, in every model that routes.** With the query excluded, the effective rank is
-# {glue:text}`scores attention, 1 layer, others` behind attention and {glue:text}`scores raw embeddings, others` on raw
-# embeddings, and both route. Before training the two had {glue:text}`bare attention, 1 layer` and
-# {glue:text}`bare raw embeddings`. Only the rank-1 router has one, by construction.
-#
-# The paper's column cannot be this rank, since 240 is more than its $d$ of 128. Its numbers fall as precision rises, and
-# 240 is near the middle of 512 positions. We therefore read them as the mean *place* of the evidence in the router's order,
-# and measure that in [chapter 7](07_scale.ipynb).
+# **No: several directions carry the scores, in every model that routes.** With the query excluded, training brings the
+# effective rank from {glue:text}`bare attention, 1 layer` to {glue:text}`scores attention, 1 layer, others` behind attention, and
+# from {glue:text}`bare raw embeddings` to {glue:text}`scores raw embeddings, others` on raw embeddings. Only the rank-1 router
+# has one, by construction.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
 # The control is the same number where no match was learned: the cosine gap and the precision beside a random router, and the
-# dimensions of an untrained form. The cosine gap agrees within 0.05, the other rows within [the margin](tables-margin).
+# directions of an untrained form. The cosine gap agrees within 0.05, the other rows within [the margin](tables-margin).
 
 # %%
 STATEMENTS = {
@@ -439,7 +443,7 @@ STATEMENTS = {
 TITLES = {
     "cosine_gap": "cosine gap",
     "random_form_precision": "random matrices",
-    "rank_share": "dimensions, of d",
+    "rank_share": "directions, of d",
 }
 
 # %% tags=["remove-input"]
@@ -478,18 +482,18 @@ behind = means.loc["attention, 1 layer, trained"]
 bare = means.loc["raw embeddings, trained"]
 answer = (
     "The vectors of query and evidence are alike, and a few directions of the router's matrix are enough to find the match, "
-    "with attention in front of the router or without, although the other directions hold a part of it too."
+    "with attention in front of the router or without; but they are not the only ones that hold it."
 )
 sure = (
     f"{closing.measured(study)} We would change our mind if a model routed although its query and evidence are less "
-    f"alike than random pairs, or if the few directions that hold most of the energy did not route by themselves."
+    f"alike than random pairs, or if a router lost the match when cut to its few strongest directions."
 )
 verdict = (
     f"Behind one layer of attention the cosine of query and evidence, less that of random pairs, is "
     f"{gap['others']['mean']['attention, 1 layer']:.2f} (paper: {claims()['cosine-gap']}). Random matrices in place of the "
     f"router's own bring it to chance, with attention or without: {percent(behind.random_form_precision)} and "
     f"{percent(bare.random_form_precision)}, and chance is {percent(chance)}. Behind attention {percent(behind.rank_share)} "
-    f"of the dimensions hold 90% of the energy (paper: {percent(claims()['rank-90'].value)}). With these alone the router "
+    f"of the directions hold 90% of the energy (paper: {percent(claims()['rank-90'].value)}). With these alone the router "
     f"finds {percent(behind.kept)}, without them {percent(behind.cut)}."
 )
 earlier = sum(len(r.frame) for r in results.values()) // study.seeds
@@ -512,13 +516,13 @@ closing.close(
 #
 # * **The cosine.** Two positions with the same token share its vector, so their cosine starts far above that of a random
 #   pair. A model with the paper's negative gap would have to undo that. Here the signal is not "invisible to cosine
-#   similarity": even the untrained identity finds the match by the dot product ([chapter 1](01_phase_transition.ipynb)).
-# * **Random matrices and a subspace** are properties of a trained router, and not of attention. Both are there on raw
-#   embeddings, where there is no layer. The directions are fewer than the paper reports.
+#   similarity": on tokens alone, query and evidence have the same vector, a cosine of one, before any training.
+# * **The drop under random matrices, and a subspace,** belong to a trained router, and not to attention. Both are there on
+#   raw embeddings, where there is no layer. The directions are fewer than the paper reports.
 # * **Notation.** The paper writes $W_q W_k^\top$ for the form. With vectors as columns, as in its Eq. 1, it is
 #   $W_q^\top W_k$, and the singular values are those of the latter.
 # * **What is not comparable.** $d$ is {glue:text}`d` here and 128 in the paper, training is shorter, and the effective
-#   rank of an $L \times L$ matrix depends on $L$.
+#   rank depends on the length of the sequence.
 #
 # The code that cuts and projects the form:
 

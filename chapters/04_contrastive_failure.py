@@ -276,7 +276,7 @@ for p, summary in stepwise.items():
 # aggregation writes the same vector to every token. All positions tie, and precision is one in {glue:text}`candidates`,
 # {glue:text}`no comparison, what attention writes`.
 #
-# **Aggregation itself can go, residual or not.** Without both the router reaches
+# **Aggregation itself can go, residual or not.** With neither of them the router reaches
 # {glue:text}`no aggregation, what attention writes`: it compares the tokens' own values, which are raw embeddings seen
 # through one more map. All three steps reach no more ({glue:text}`all three steps, what attention writes`). We never removed
 # normalisation alone.
@@ -404,14 +404,12 @@ closing.close(
     verdict=verdict,
     cost=closing.trained(
         study,
-        [
-            closing.once(
-                *results.values(),
-                *projections.values(),
-                *steps.values(),
-                inside,
-            )
-        ],
+        (
+            *results.values(),
+            *projections.values(),
+            *steps.values(),
+            inside,
+        ),
         "trains {models} models, of which some are chapters 1's and 2's; all together took "
         "{minutes} core-minutes a seed at profile {profile}.",
     ),
@@ -421,7 +419,7 @@ closing.close(
 # ## What differs, and why
 #
 # * **Pretraining.** The router compares two vectors that hold the same token, and pretraining makes them more alike. That is
-#   no obstacle, unless the vectors are frozen and the query is a candidate as well.
+#   no obstacle. Freezing the vectors is one, if the query is a candidate as well.
 # * **Where the paper's 1.6% may come from.** Pretrained projections come closest if the query is among the candidates,
 #   and the paper's equations do not exclude it. Whether the paper measured this we cannot know.
 # * **Aggregation** can be left out. Once the residual is gone, all that attention has to do is to keep tokens apart.

@@ -50,12 +50,6 @@ def measured(study: Study, seeds: int | None = None) -> str:
     )
 
 
-def once(*results: Results) -> Results:
-    """The runs of all, each once, under its experiment's identity in place of a name."""
-    runs = [record for part in results for record in part.records.values()]
-    return Results({(r.experiment.with_seed(0).identity, r.experiment.seed): r for r in runs})
-
-
 def trained(study: Study, results: Iterable[Results], text: str = TRAINED) -> str:
     """What training cost, by `text`, where {models}, {minutes} and {profile} are filled in.
 
