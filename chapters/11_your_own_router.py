@@ -90,9 +90,9 @@ class MetricScores(RouterModule):
 # %% [markdown]
 # ## Does it do what we mean?
 #
-# Two checks cost nothing before anything is trained. Is the nearest token the one that we hid? We make two random vectors
-# alike; such a router has to find the second by the first, trained or not. Is the gradient that of the formula? PyTorch
-# compares it with finite differences.
+# Two checks cost nothing before anything is trained. Is the nearest token the one that we hid? We make two of the random
+# vectors nearly equal; our router has to find the second by the first, trained or not. Is the gradient that of the formula?
+# PyTorch compares it with finite differences.
 
 # %%
 torch.manual_seed(0)
@@ -114,7 +114,7 @@ print("the nearest is the one we hid, and the gradient is right")
 # text has it ("all"), and all others ("others"). Chance is measured and not computed: `chance_of` gives the same experiment
 # with a router that draws its scores at random.
 #
-# Our records go into a folder of their own, `own`, so that those of the paper's claims stay what they are.
+# Our records go into a folder of their own, `own`. They do not mix with the records that decide the paper's claims.
 
 # %%
 from dataclasses import replace
@@ -176,6 +176,7 @@ for name, row in rows.items():
     for column in ("precision", "among k"):
         text = f"{column} {name}".translate({ord(c): None for c in "“”"})
         glue(text, row[column], display=False)
+glue("k", Metric().k, display=False)
 
 # %% [markdown]
 # **Without the query among the candidates it routes.** The evidence, the token to be picked, is the nearest in
@@ -183,15 +184,17 @@ for name, row in rows.items():
 # attention.
 #
 # **With the query among them it can't.** It drops to {glue:text}`precision metric, embeddings, all` on embeddings: nothing is
-# nearer to the query than the query itself, at distance zero, whatever $W$ is. The evidence is still among the k nearest,
-# in {glue:text}`among k metric, embeddings, all`. The same router is far above chance or at nothing, depending on which positions may
+# nearer to the query than the query itself, at distance zero, whatever $W$ is. The evidence is still among the k =
+# {glue:text}`k` nearest, in {glue:text}`among k metric, embeddings, all`. The same router is far above chance or at nothing, depending on which positions may
 # be picked and on what is counted. A product has no such blind spot, since its $W_q$ and $W_k$ can differ.
 
 # %% [markdown]
 # ## In the landscape
 #
 # The [ledger](claims.md) names the experiments that decide each claim of the paper. Here is a selection of those in
-# chapter 3's figure. They were trained for that chapter and are only read.
+# chapter 3's figure. They were trained for that chapter, which explains [their names](03_landscape.ipynb), and are only
+# read. Two numbers agree if they lie within [the margin](tables-margin): two points, less near chance, and more where one
+# of the two has a larger error.
 
 # %%
 import matplotlib.pyplot as plt
@@ -241,6 +244,8 @@ places = {n: i for i, n in enumerate(ranked.condition, start=1)}
 for name in ours["others"]:
     glue(f"place {name}", places[name], display=False)
 glue("rows", len(ranked), display=False)
+rank_one = texts(results.summary("precision"))["bidirectional Mamba, rank-1"]
+glue("rank one", rank_one, display=False)
 
 own = [
     Results({run: r for run, r in measured[c].records.items() if run[0] in of})
@@ -266,15 +271,19 @@ glue("sure", closing.measured(study), display=False)
 
 # %% [markdown]
 # By the mean, ours on embeddings is number {glue:text}`place metric, embeddings` of {glue:text}`rows` rows, and ours on
-# attention number {glue:text}`place metric, attention`. Rows that lie within each other's spread have no order. A router
-# that is good here has shown that it finds an equal token, and no more. [Chapter 9](09_context_ladder.ipynb) has harder
-# questions: give an experiment `task=Ladder(…)`.
+# attention number {glue:text}`place metric, attention`. Rows that lie within each other's spread have no order. One row
+# far below the paper's number is a rank-1 router, the paper's best: it is at {glue:text}`rank one` here, and
+# [chapter 6](06_escape_routes.ipynb) shows what makes it learn.
+#
+# A router that is good here has shown that it finds an equal token, and no more. [Chapter 9](09_context_ladder.ipynb) has
+# harder questions. For the first of them give `study.experiment` also
+# `task=study.sizes.ladder.model_copy(update={"rung": "left"})` and `training=study.sizes.climbing`.
 
 # %% [markdown]
 # ## Keep it, and share it
 #
-# * **Running.** The processes that train get a copy of a class that a cell defines. A class in a file of yours they import,
-#   so the file's folder has to be on `PYTHONPATH`.
+# * **Running.** The processes that train get a copy of a class that a cell defines. If the class stands in a file of yours,
+#   they import it, so the file's folder has to be on `PYTHONPATH`.
 # * **Records.** A record's name is a hash of the experiment's description: `kind` and fields, not code. If you change
 #   what `forward` computes, make the change a field, choose another `kind`, or delete the records. Otherwise the
 #   results of the old code are shown for the new. To read a record, its class must be defined or imported first.
