@@ -160,10 +160,8 @@ for name, text in texts(depths.summary("precision")).items():
 # its position, reach {glue:text}`raw embeddings`. This task therefore cannot show what direction does;
 # [chapter 9](09_context_ladder.ipynb) has one that can.
 #
-# The paper has several numbers for some of these models. One bidirectional layer is at 99.1% in its Table 2 and at 98.4% in
-# its §4.1, one causal layer at 98.9% here and at 99.2% in its §4.6 ([chapter 6](06_escape_routes.ipynb)). For bidirectional
-# attention the paper has three columns of depths and two numbers; we read these as one and two layers. We trained causal
-# attention of four layers with two seeds, the other models with three.
+# For bidirectional attention the paper has three columns of depths and two numbers; we read these as one and two layers. We
+# trained causal attention of four layers with two seeds, the other models with three.
 
 # %% [markdown]
 # ## A pair of language models, pretrained alike
@@ -216,8 +214,8 @@ glue("seen", f"{corpus.tokens / 1e6:.1f}", display=False)
 # sequence. The router is trained on the states of its last layer, brought to our width by a LayerNorm and one linear map.
 #
 # SmolLM2-135M {cite:p}`allal2025smollm2` is a causal Transformer, all-MiniLM-L6-v2 {cite:p}`reimers2019sentence` a
-# bidirectional one. The bridge is one Transformer block with full attention, as in the paper. We also try the paper's sparse
-# pattern, and scores of rank one: $s_i s_j$ for $s_i = v^\top x_i$ in each head.
+# bidirectional one. The bridge is one Transformer block with full attention. We also try the paper's sparse pattern, and
+# scores of rank one: $s_i s_j$ for $s_i = v^\top x_i$ in each head.
 
 
 # %%
@@ -360,15 +358,15 @@ labelled(
 # {glue:text}`other bridges` points of the full one.
 #
 # **The token embeddings, without any context, route nearly always.** So do the states of our Transformer before pretraining;
-# those of our Mamba do not. Trained end to end on as many sequences, attention reaches
-# {glue:text}`frozen attention, end to end` and raw embeddings {glue:text}`frozen raw embeddings, end to end`.
+# those of our Mamba do not. Raw embeddings trained end to end on as many sequences reach
+# {glue:text}`frozen raw embeddings, end to end`.
 
 # %% [markdown]
 # ## Does a bridge help, given the paper's steps?
 #
 # Those were {glue:text}`trained for` steps. The paper's bridge had 10,000: 40 epochs of 8,000 sequences. It was at 95% by
-# epoch 6 and near 99% by epoch 29. We train our Mamba, whose states leave most to do, for as long. As a control it is
-# trained as long on the {glue:text}`sequences` sequences of the short runs.
+# epoch 6 and near 99% by epoch 29. We train a router on our Mamba for as long; as a control, also on the
+# {glue:text}`sequences` sequences of the short runs.
 
 # %%
 full = study.sizes.bridged
@@ -431,17 +429,15 @@ plt.show()
 
 # %% [markdown]
 # **A bridge adds {glue:text}`gain` points; four times the sequences add {glue:text}`gain of sequences`.** (One seed; the ± is
-# that of the held-out sequences.) The three end at {glue:text}`long full bridge`, {glue:text}`long no bridge` and
-# {glue:text}`long no bridge, fewer sequences`. All know their training sequences by heart by then: the training loss is
-# {glue:text}`loss` or less. The paper's 99.4% is not reached.
+# that of the held-out sequences.) With a bridge the precision is {glue:text}`long full bridge`, and the paper has 99.4%. All
+# three know their training sequences by heart: the training loss is {glue:text}`loss` or less.
 
 # %% [markdown]
 # ## Why do the last states give less than the embeddings?
 #
-# We take the states after each of several layers and ask three things. How well does a router route on them? How often is
-# the evidence's state the nearest to the query's, by cosine, before any training? And how often is it the nearest after a
-# *linear probe*, a linear map that was fitted to read a position's own token off its state? On SmolLM2 and MiniLM
-# we train no router here.
+# We take the states after each of several layers. How well does a router route on them? How often is the evidence's state the
+# nearest to the query's, by cosine? How often is it after a *linear probe*, fitted to read a position's own token off its
+# state? On SmolLM2 and MiniLM we train no router here.
 
 # %%
 DEEP = {
@@ -531,8 +527,8 @@ plt.show()
 # {glue:text}`SmolLM2-135M nearest_standardised`. The probe's map gives {glue:text}`SmolLM2-135M nearest_read`, and
 # {glue:text}`our Mamba nearest_read` on our Mamba's last states.
 #
-# So routing from these states needs no bridge. A router without one can hold nearly the probe's map. But the probe is told
-# the token of every position, and the router one pair of a sequence.
+# So these states need no bridge to be routed on. But the probe is told the token of every position, and the router one pair
+# of a sequence.
 
 # %% [markdown]
 # ## Rank
@@ -593,8 +589,8 @@ for name, place in places.items():
 # **Raw embeddings have the evidence near place one.** The paper's 240 is near the middle of 512 positions. Attention is
 # "not reproduced" because {glue:text}`place attention, end to end` is not the paper's 1.6; it is the best place there is.
 #
-# The rank-1 router has one number per token. On vectors from bidirectional attention its average place for the evidence is
-# {glue:text}`place Rank-1 bidir projection`, and the paper has 1.6. It was trained for as long as in the other chapters.
+# The rank-1 router has one number per token. Its average place for the evidence is
+# {glue:text}`place Rank-1 bidir projection`, and the paper has 1.6.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -816,9 +812,8 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 #
 # * **SmolLM2** was not trained for as long, since each sequence costs a pass through it. Whether a bridge recovers what its
 #   router misses is open.
-# * **Our pair.** The Mamba has the lower loss and the worse states for this task. But a router on the Transformer's states
-#   finds more before pretraining than after it. The Transformer may lead the Mamba only because pretraining has changed it
-#   less. A pair of equal loss would be needed to tell.
+# * **Our pair.** The Mamba has the lower loss and the worse states for this task. The Transformer may lead only because
+#   pretraining has changed it less. A pair of equal loss would be needed to tell.
 # * **Direction.** For pretrained backbones the question is open. Our one bidirectional encoder routes best, and differs
 #   from the causal ones in much more than its mask.
 # * **What is not comparable.** Our pair has {glue:text}`parameters` million parameters. SmolLM2 is quantised to four bits,
