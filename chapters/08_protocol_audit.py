@@ -303,7 +303,7 @@ PROTOCOLS = {
 }
 
 
-# %%
+# %% tags=["hide-input"]
 def picking(protocol):
     """The choices that a router at random is subject to as well."""
     return {choice: protocol[choice] for choice in ("candidates", "k")}
