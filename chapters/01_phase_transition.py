@@ -145,7 +145,7 @@ for candidates, found in results.items():
 #
 # The evidence carries the query's token, and the embedding holds the token. Comparing token vectors is therefore enough. No
 # training is needed to see it. Take an untrained embedding of tokens, and the identity for both of the router's matrices.
-# (Raw embeddings add a position's vector, which a trained router learns to ignore.)
+# (Raw embeddings add a position's vector. A trained router finds the token in the sum.)
 
 # %%
 model = study.experiment(
@@ -425,7 +425,7 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 # ### What the router looks at meanwhile
 #
 # For four conditions we kept the router's softmax over two held-out sequences, one seed. Under `"all"` the query's own
-# position is ahead after the first epoch. Move the slider to see it give way to the evidence.
+# position first rises together with the evidence. Move the slider to see it give way; on content-only the two always tie.
 
 # %% tags=["hide-input"]
 SHOWN = (

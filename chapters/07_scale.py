@@ -160,10 +160,8 @@ for name, text in texts(depths.summary("precision")).items():
 # its position, reach {glue:text}`raw embeddings`. This task therefore cannot show what direction does;
 # [chapter 9](09_context_ladder.ipynb) has one that can.
 #
-# The paper has several numbers for some of these models. One bidirectional layer is at 99.1% in its Table 2 and at 98.4% in
-# its §4.1, one causal layer at 98.9% here and at 99.2% in its §4.6 ([chapter 6](06_escape_routes.ipynb)). For bidirectional
-# attention the paper has three columns of depths and two numbers; we read these as one and two layers. We trained causal
-# attention of four layers with two seeds, the other models with three.
+# For bidirectional attention the paper has three columns of depths and two numbers; we read these as one and two layers. We
+# trained causal attention of four layers with two seeds, the other models with three.
 
 # %% [markdown]
 # ## A pair of language models, pretrained alike
@@ -213,27 +211,29 @@ glue("seen", f"{corpus.tokens / 1e6:.1f}", display=False)
 # ## Frozen, with and without a bridge
 #
 # Each token of the task becomes a token of the backbone's own vocabulary, chosen at random once. The backbone reads the
-# sequence. The router is trained on the states of its last layer, brought to our width by one linear map.
+# sequence. The router is trained on the states of its last layer, brought to our width by a LayerNorm and one linear map.
 #
 # SmolLM2-135M {cite:p}`allal2025smollm2` is a causal Transformer, all-MiniLM-L6-v2 {cite:p}`reimers2019sentence` a
-# bidirectional one. The bridge is one Transformer block with full attention, as in the paper. We also try the paper's sparse
-# pattern, and scores of rank one: $s_i s_j$ for $s_i = v^\top x_i$ in each head.
+# bidirectional one. The bridge is one Transformer block with full attention. We also try the paper's sparse pattern, and
+# scores of rank one: $s_i s_j$ for $s_i = v^\top x_i$ in each head.
 
 
 # %%
-def frozen(backbone, bridge="none", **control):
+def frozen(
+    backbone,
+    bridge="none",
+    training=study.sizes.frozen,
+    probing="standard",
+    **more,
+):
     return study.experiment(
-        representation=Frozen(backbone=backbone, bridge=bridge, **control),
+        representation=Frozen(backbone=backbone, bridge=bridge, **more),
         router=Investigator(candidates="others"),
-        training=study.sizes.frozen,
+        training=training,
+        probing=probing,
     )
 
 
-budget = study.sizes.frozen
-print(
-    f"{budget.sequences} sequences, {budget.epochs} epochs, "
-    f"{budget.held_out} held out"
-)
 BACKBONES = {
     "our Transformer": transformer,
     "our Mamba": mamba,
@@ -311,103 +311,224 @@ small = {n: e for n, e in every.items() if n not in large}
 results = study.run(small) | study.run(large, seeds=2)
 
 # %% tags=["remove-cell"]
-measured = texts(results.summary("precision"))
+precision = results.summary("precision")
+measured, means = texts(precision), precision["mean"]
 for name, text in measured.items():
     glue(f"frozen {name}", text, display=False)
-main = compare(
-    {name: None for name in [*bridged, *from_hub]}, {"others": results}
-)
 
-# %% mystnb={"figure": {"caption": "Routing precision on frozen backbones, with and without a bridge, the query excluded: mean and one standard deviation over seeds, two for SmolLM2 and three for the others; the tick is chance. None of these is a model of the paper's, so there is no hollow mark.", "name": "fig-frozen"}, "image": {"alt": "A row per backbone and bridge with its routing precision and chance, sorted."}} tags=["remove-input", "nbval-ignore-output"]
-figures.claims_figure(main)
-plt.show()
+
+def steps(training):
+    return training.epochs * -(-training.sequences // training.batch)
+
+
+trained_for = steps(study.sizes.frozen)
+glue("sequences", f"{study.sizes.frozen.sequences:,}", display=False)
+glue("trained for", f"{trained_for:,}", display=False)
+apart = max(
+    abs(means[f"{name}, {other} bridge"] - means[f"{name}, full bridge"])
+    for name in CAUSAL
+    for other in ("sparse", "rank-1")
+)
+glue("other bridges", f"{100 * apart:.0f}", display=False)
+
+# %% tags=["remove-input"]
+shown = [f"{name}, {text}" for name in (*BACKBONES, *HUB) for text in WAYS]
+shown = [name for name in shown if name in measured]
+labelled(
+    pd.DataFrame(
+        {
+            view: [
+                measured.get(name.replace(",", infix + ",", 1), NONE)
+                for name in shown
+            ]
+            for view, infix in {
+                "states": "",
+                "token embeddings": ", token embeddings",
+                "random weights": ", random weights",
+            }.items()
+        },
+        index=shown,
+    ),
+    f"{trained_for:,} steps",
+)
 
 # %% [markdown]
 # **Without a bridge the router finds more on our backbones than the paper's router does on Pythia-1B (35%) and on Mamba-1.4B
-# (28.7%).** A full bridge adds little within our few steps, and on SmolLM2 it takes some away.
+# (28.7%).** Chance is {glue:text}`frozen random router`. The sparse and the rank-1 bridge are within
+# {glue:text}`other bridges` points of the full one.
+#
+# **The token embeddings, without any context, route nearly always.** So do the states of our Transformer before pretraining;
+# those of our Mamba do not. Raw embeddings trained end to end on as many sequences reach
+# {glue:text}`frozen raw embeddings, end to end`.
 
 # %% [markdown]
-# ## How soon does a bridge help?
+# ## Does a bridge help, given the paper's steps?
 #
-# The paper's bridge is at 95% by epoch 6 and near 99% by epoch 29, of 40 epochs of 250 steps each. Ours gets
-# {glue:text}`epochs` epochs of {glue:text}`steps` steps.
+# Those were {glue:text}`trained for` steps. The paper's bridge had 10,000: 40 epochs of 8,000 sequences. It was at 95% by
+# epoch 6 and near 99% by epoch 29. We train a router on our Mamba for as long; as a control, also on the
+# {glue:text}`sequences` sequences of the short runs.
 
-# %% mystnb={"figure": {"caption": "Routing precision by epoch with a full bridge (solid, filled marks) and without a bridge (dotted, hollow marks) on each frozen backbone, on held-out sequences: mean over seeds, with one standard deviation for the bridge. The dashed line is chance; hollow squares are the paper's two numbers for its bridge, at the same share of all training. Our whole training has fewer steps than the paper's had at the first square.", "name": "fig-bridge-epochs"}, "image": {"alt": "Learning curves of four backbones with a full bridge and without one, with the paper's two points and chance."}} tags=["remove-input", "nbval-ignore-output"]
-curves = results.curves.groupby(["condition", "epoch"]).precision
-curves = curves.agg(["mean", "std"])
-epochs = study.sizes.frozen.epochs
+# %%
+full = study.sizes.bridged
+repeats = full.epochs * full.sequences // study.sizes.frozen.sequences
+few = study.sizes.frozen.model_copy(update={"epochs": repeats})
+LONG = {
+    "full bridge": ("full", full),
+    "no bridge": ("none", full),
+    "no bridge, fewer sequences": ("none", few),
+}
+longer = study.run(
+    {name: frozen(mamba, *how) for name, how in LONG.items()}, seeds=1
+)
+
+# %% tags=["remove-cell"]
+for name, text in texts(longer.summary("precision")).items():
+    glue(f"long {name}", text, display=False)
+ends = longer.summary("precision")["mean"]
+errors = ends * (1 - ends) / full.held_out
+for name, one, other in (
+    ("gain", "full bridge", "no bridge"),
+    ("gain of sequences", "no bridge", "no bridge, fewer sequences"),
+):
+    error = math.sqrt(errors[one] + errors[other])
+    glue(
+        name,
+        number(100 * (ends[one] - ends[other]), 100 * error),
+        display=False,
+    )
+loss = longer.curves.groupby("condition").loss.last().max()
+glue("loss", f"{loss:.2f}", display=False)
+
+# %% mystnb={"figure": {"caption": "Routing precision on held-out sequences by training step, on the frozen states of our Mamba, one seed. The dashed line is chance. Squares are the paper's two numbers for its bridge on Pythia-1B, at its own steps.", "name": "fig-bridge-epochs"}, "image": {"alt": "Learning curves with a full bridge, without one, and without one on fewer sequences, with the paper's two points and chance."}} tags=["remove-input", "nbval-ignore-output"]
+curves = longer.curves.set_index(["condition", "epoch"]).precision
+LOOKS = {
+    "full bridge": {"color": "#0072B2", "marker": "o"},
+    "no bridge": {"color": "#D55E00", "marker": "s"},
+    "no bridge, fewer sequences": {"color": "#CC79A7", "marker": "^"},
+}
 with figures.look():
-    fig, ax = plt.subplots(figsize=(figures.NARROW, 4.6), layout="constrained")
-    for name in BACKBONES:
-        curve = curves.loc[f"{name}, full bridge"]
-        figures.band(ax, curve.index, curve["mean"], curve["std"], name, ms=4)
-        curve = curves.loc[f"{name}, no bridge"]
-        kind = {**figures.style(name), "mfc": "white", "ms": 4, "lw": 1.6}
-        ax.plot(curve.index, 100 * curve["mean"], ls=":", **kind)
-    figures.chance_line(ax, results.summary("precision").loc[CHANCE, "mean"])
+    fig, ax = plt.subplots(figsize=(figures.NARROW, 4.2), layout="constrained")
+    for name, kind in LOOKS.items():
+        curve = curves.loc[name]
+        at = steps(LONG[name][1]) / len(curve) * curve.index
+        every_so_often = max(len(curve) // 20, 1)
+        ax.plot(
+            at, 100 * curve, markevery=every_so_often, ms=4, label=name, **kind
+        )
+    figures.chance_line(ax, means[CHANCE])
     ax.plot(
-        [6 / 40 * epochs, 29 / 40 * epochs],
+        [6 / 40 * steps(full), 29 / 40 * steps(full)],
         [100 * says["bridge-early"].value, 100 * says["bridge-late"].value],
         "s", mfc="white", mec="#333333", ms=9, label="paper, Pythia-1B",
     )  # fmt: skip
-    ax.set_xlabel(f"epoch, of {epochs}")
+    ax.set_xlabel("training steps")
     ax.set_ylabel("routing precision (%)")
     ax.set_ylim(-4, 104)
     fig.legend(loc="outside upper left", ncols=2, fontsize=9)
 plt.show()
 
-
-# %% tags=["remove-cell"]
-def reached(name, share):
-    curve = curves.loc[f"{name}, full bridge"]["mean"]
-    passed = curve[curve >= share]
-    return str(passed.index[0]) if len(passed) else "none"
-
-
-for name in BACKBONES:
-    glue(f"{name} epoch 0.95", reached(name, 0.95), display=False)
-steps = -(-study.sizes.frozen.sequences // study.sizes.frozen.batch)
-glue("epochs", epochs, display=False)
-glue("steps", steps, display=False)
+# %% [markdown]
+# **A bridge adds {glue:text}`gain` points; four times the sequences add {glue:text}`gain of sequences`.** (One seed; the ± is
+# that of the held-out sequences.) With a bridge the precision is {glue:text}`long full bridge`, and the paper has 99.4%. All
+# three know their training sequences by heart: the training loss is {glue:text}`loss` or less.
 
 # %% [markdown]
-# With a full bridge our Transformer is at 95% by epoch {glue:text}`our Transformer epoch 0.95` and MiniLM by epoch
-# {glue:text}`MiniLM-L6 epoch 0.95`. Our Mamba and SmolLM2 do not get there. Their curves flatten, which
-# may be due to the learning rate: it falls to zero by the last epoch.
+# ## Why do the last states give less than the embeddings?
+#
+# We take the states after each of several layers. How well does a router route on them? How often is the evidence's state the
+# nearest to the query's, by cosine? How often is it after a *linear probe*, fitted to read a position's own token off its
+# state? On SmolLM2 and MiniLM we train no router here.
 
-# %% [markdown]
-# ## What does the pretraining contribute?
-
-# %% tags=["remove-input"]
-VIEWS = {
-    "states": "",
-    "token embeddings": ", token embeddings",
-    "random weights": ", random weights",
+# %%
+DEEP = {
+    "our Transformer": transformer.layers,
+    "our Mamba": mamba.layers,
+    "SmolLM2-135M": 30,
+    "MiniLM-L6": 6,
 }
-labelled(
-    pd.DataFrame(
-        {
-            view: [
-                measured.get(f"{name}{infix}, {text}", NONE)
-                for name in BACKBONES
-                for text in WAYS
-            ]
-            for view, infix in VIEWS.items()
-        },
-        index=[f"{name}, {text}" for name in BACKBONES for text in WAYS],
-    ),
-    "backbone",
+half = study.sizes.frozen.held_out // 2
+untrained = study.sizes.frozen.model_copy(
+    update={"sequences": 1, "epochs": 0, "held_out": half}
 )
 
+
+def some_layers(depth):
+    """The embeddings, more and more layers, the last but one, and the last after its norm."""
+    powers = {2**n for n in range(depth) if 2**n < depth}
+    return [*sorted(powers | {0, depth - 1}), depth]
+
+
+def layer_of(name, layer):
+    ours = name.startswith("our")
+    return frozen(
+        BACKBONES[name],
+        training=study.sizes.frozen if ours else untrained,
+        probing="states",
+        layer=-1 if layer == DEEP[name] else layer,
+    )
+
+
+swept = study.run(
+    {
+        f"{name}/{layer}": layer_of(name, layer)
+        for name in DEEP
+        for layer in some_layers(DEEP[name])
+    },
+    seeds=1,
+)
+
+# %% tags=["remove-cell"]
+states = swept.frame.set_index("condition")
+states.index = pd.MultiIndex.from_tuples(
+    [(n, int(layer)) for n, layer in states.index.str.split("/")]
+)
+for name, depth in DEEP.items():
+    for what in (
+        "token_share",
+        "token_read",
+        "nearest",
+        "nearest_standardised",
+        "nearest_read",
+    ):
+        text = percent(states.loc[(name, depth), what])
+        glue(f"{name} {what}", text, display=False)
+    cosine = states.loc[(name, depth), "any_cosine"]
+    glue(f"{name} any_cosine", f"{cosine:.2f}", display=False)
+glue("least read", percent(states.token_read.min()), display=False)
+
+# %% mystnb={"figure": {"caption": "By layer, from the token embeddings (0) to the last (1): the precision of a router trained on its states (top), and how often the evidence's state is the nearest to the query's, as it is (middle) and after a linear probe (bottom). No bridge, one seed. The dashed line is chance.", "name": "fig-layers"}, "image": {"alt": "Three panels, one below the other, against depth, a line per backbone: a trained router, the nearest state, the nearest after a linear probe."}} tags=["remove-input", "nbval-ignore-output"]
+PANELS = {
+    "precision": "a trained router",
+    "nearest": "the nearest state",
+    "nearest_read": "the nearest, after a probe",
+}
+with figures.look():
+    fig, axes = figures.panels(list(PANELS), stacked=True)
+    for ax, (what, title) in zip(axes[0], PANELS.items(), strict=True):
+        for name, depth in DEEP.items():
+            if what == "precision" and not name.startswith("our"):
+                continue
+            line_of = 100 * states.loc[name, what]
+            kind = figures.style(name)
+            ax.plot(line_of.index / depth, line_of, label=name, **kind)
+        figures.chance_line(ax, means[CHANCE])
+        ax.set_ylabel(f"{title} (%)")
+        ax.set_ylim(-4, 104)
+    axes[0, -1].set_xlabel("layer, as a share of the depth")
+    handles, names = axes[0, 1].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside upper left", ncols=3, fontsize=9)
+plt.show()
+
 # %% [markdown]
-# **The token embeddings, without any context, already route.** Chance is {glue:text}`frozen random router`. On SmolLM2 they
-# give {glue:text}`frozen SmolLM2-135M, token embeddings, no bridge`, where its last states give
-# {glue:text}`frozen SmolLM2-135M, no bridge`. The token that the router looks for can be read off the embeddings, before the
-# first layer, and less well after the last.
+# **The token is in the states of every layer, hidden by its context.** The probe reads it off at least
+# {glue:text}`least read` of them. But in SmolLM2's last states only {glue:text}`SmolLM2-135M token_share` of the variance
+# comes from the token, and any two of them are alike, with a mean cosine of {glue:text}`SmolLM2-135M any_cosine`. The nearest
+# state is the evidence's in {glue:text}`SmolLM2-135M nearest`. Standardising every feature gives
+# {glue:text}`SmolLM2-135M nearest_standardised`. The probe's map gives {glue:text}`SmolLM2-135M nearest_read`, and
+# {glue:text}`our Mamba nearest_read` on our Mamba's last states.
 #
-# **Before pretraining, our Transformer's states keep the token and our Mamba's do not**, as the column of random weights
-# shows. For comparison: trained end to end on as many sequences, attention reaches
-# {glue:text}`frozen attention, end to end` and raw embeddings {glue:text}`frozen raw embeddings, end to end`.
+# So these states need no bridge to be routed on. But the probe is told the token of every position, and the router one pair
+# of a sequence.
 
 # %% [markdown]
 # ## Rank
@@ -468,8 +589,8 @@ for name, place in places.items():
 # **Raw embeddings have the evidence near place one.** The paper's 240 is near the middle of 512 positions. Attention is
 # "not reproduced" because {glue:text}`place attention, end to end` is not the paper's 1.6; it is the best place there is.
 #
-# The rank-1 router has one number per token. On vectors from bidirectional attention its average place for the evidence is
-# {glue:text}`place Rank-1 bidir projection`, and the paper has 1.6. It was trained for as long as in the other chapters.
+# The rank-1 router has one number per token. Its average place for the evidence is
+# {glue:text}`place Rank-1 bidir projection`, and the paper has 1.6.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -645,24 +766,25 @@ held = {
     name: (table.verdict == "reproduced").sum()
     for name, table in tested.items()
 }
-mean = results.summary("precision")["mean"].map(percent)
-trained_for = epochs * steps
-glue("trained for", f"{trained_for:,}", display=False)
-embedded = [mean[f"{name}, token embeddings, no bridge"] for name in CAUSAL]
+mean = means.map(percent)
+long = longer.summary("precision")["mean"].map(percent)
 answer = (
-    "On the causal language models that we could run, a router finds more from the token embeddings, which no layer has "
-    f"touched, than from the last states: on SmolLM2-135M {embedded[-1]} against {mean['SmolLM2-135M, no bridge']} "
-    f"(chance {mean[CHANCE]})."
+    "The last states of the causal language models that we could run hold the token and hide it: on SmolLM2-135M a router is "
+    f"right in {mean['SmolLM2-135M, no bridge']} from them, and in {mean['SmolLM2-135M, token embeddings, no bridge']} from "
+    f"the token embeddings, which no layer has touched (chance {mean[CHANCE]})."
 )
 verdict = (
-    "A bridge adds little within our few steps. Trained end to end, neither direction nor depth matters. "
+    f"A linear map brings the token out, without a bridge. With the paper's steps and sequences a router on our Mamba is right in "
+    f"{long['no bridge']} without a bridge and in {long['full bridge']} with one. Trained end to end, neither direction nor depth matters. "
     f"Of the {len(tested['Table 2'])} rows of the paper's Table 2 that could be tested {held['Table 2']} reproduce."
 )
 sure = (
-    f"The paper's own backbones, Pythia-1B and the large Mambas, have to be downloaded and were not run. The routers here had "
-    f"{trained_for:,} steps, the paper's 10,000. Seeds: {study.seeds}, for SmolLM2 {min(study.seeds, 2)}. We would change our "
-    f"mind if a router found more from the last states of a causal model of the paper's size than from its token embeddings."
+    "The paper's own backbones, Pythia-1B and the large Mambas, have to be downloaded and were not run. Routers here had "
+    f"{trained_for:,} steps, the paper's 10,000; on our Mamba some had as many, with one seed. Seeds elsewhere: {study.seeds}, "
+    f"for SmolLM2 {min(study.seeds, 2)}. We would change our mind if a router found more from the last states of a causal "
+    "model of the paper's size than from its token embeddings."
 )
+runs_here = (results, longer, swept)
 closing.close(
     "07_scale",
     "Scale",
@@ -671,8 +793,8 @@ closing.close(
     verdict=verdict,
     cost=closing.trained(
         study,
-        (results, depths),
-        f"trains {results.frame.condition.nunique()} models on frozen backbones, and those of other chapters "
+        (*runs_here, depths),
+        f"trains {sum(r.frame.condition.nunique() for r in runs_here)} models on frozen backbones, and those of other chapters "
         "where they are not recorded; a seed took {minutes} core-minutes at profile {profile}, without the "
         "passes through SmolLM2 and MiniLM, whose states were computed before. Their weights come "
         "with the extra “scale”.",
@@ -688,14 +810,10 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 # %% [markdown]
 # ## What differs, and why
 #
-# * **What a bridge is for.** Ours had {glue:text}`trained for` steps; the paper's had 10,000, and was at 95% after
-#   1,500. Whether a bridge recovers what is missing in the states of our Mamba and of SmolLM2 is open. Token embeddings
-#   need none.
-# * **Where the token is.** In the token embeddings equal tokens are equal vectors. We did not test why the last states
-#   give less. The reason may be that a causal model's last states serve to predict the *next* token.
-# * **Our pair.** The Mamba has the lower loss and the worse states for this task. But a router on the Transformer's states
-#   finds more before pretraining than after it. The Transformer may lead the Mamba only because pretraining has changed it
-#   less. A pair of equal loss would be needed to tell.
+# * **SmolLM2** was not trained for as long, since each sequence costs a pass through it. Whether a bridge recovers what its
+#   router misses is open.
+# * **Our pair.** The Mamba has the lower loss and the worse states for this task. The Transformer may lead only because
+#   pretraining has changed it less. A pair of equal loss would be needed to tell.
 # * **Direction.** For pretrained backbones the question is open. Our one bidirectional encoder routes best, and differs
 #   from the causal ones in much more than its mask.
 # * **What is not comparable.** Our pair has {glue:text}`parameters` million parameters. SmolLM2 is quantised to four bits,
@@ -703,9 +821,7 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 #
 # ## Exercises
 #
-# 1. Take a layer from the middle: `frozen(SMOLLM2, layer=15)`. Where in the network is the token lost that the embeddings
-#    still have?
-# 2. Of the variance of a backbone's states (`load` in `fcilib.backbones`, `FrozenBackbone.states`), which share do the
-#    means by token explain? Compare it with the router's precision.
+# 1. Which layer of SmolLM2 suits a router best? Let `layer_of` train it as it trains our own.
+# 2. Does a bridge help SmolLM2 in more steps? `frozen(SMOLLM2, "full", few)`.
 # 3. Tell the bridge positions: `frozen(transformer, "full", positions="learned")`. Which bridge gains?
 # 4. Put a model of your own behind the router: `frozen(HubModel(name="path/or/name"), "full")` (from `fcilib.backbones`).

@@ -44,11 +44,10 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
-from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
-banner(study)
+print(study)
 
 # %% tags=["hide-input"]
 import itertools
@@ -847,8 +846,8 @@ for (label, how, data), records_kept in kept.items():
 # ## What the paper says, what we measured, chance
 #
 # The columns "all" and "others" say whether a claim holds in the other chapters (three seeds, at this size), and the last
-# column in how many of this page's trainings. Flow has one layer on this page, and two in the others. Chance stands in the table of
-# [how often each claim holds](#how-often-does-each-claim-hold).
+# column in how many of this page's trainings. Flow has one layer on this page, and two in the others. Chance stands in the table
+# of the section "How often does each claim hold?".
 
 # %%
 entries = ledger(study.records, study.sizes)

@@ -43,13 +43,11 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
-from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
 base, budget = study.sizes.ladder, study.sizes.climbing
-banner(
-    study,
+print(
     f"profile {study.profile}, seeds: {study.seeds}\n"
     f"{base.length} tokens of {base.vocabulary} kinds, "
     f"vectors of width {study.sizes.width}",

@@ -115,9 +115,8 @@ def test_slices_of_one_projection(reverse):
 
 @BOTH_WAYS
 @pytest.mark.parametrize("shape", [(2, 4097, 70, 16), (4, 500, 1100, 5)], ids=cases.scan_id)
-def test_slabs(shape, reverse, backend, monkeypatch):
-    """A long sequence, which is cut into spans, and short ones, with little memory to go back."""
-    monkeypatch.setattr(backend, "SLAB_BYTES", 1 << 20)
+def test_long_and_wide(shape, reverse, backend):
+    """A long sequence, which is cut into spans, and channels that many programs share."""
     expected = cases.results(draw(*shape), "reference", reverse=reverse)
     found = cases.results(draw(*shape, dtype=torch.float32), "triton", reverse=reverse)
     cases.assert_same(found, expected, tolerance=1e-5)

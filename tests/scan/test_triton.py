@@ -28,9 +28,9 @@ pytestmark = pytest.mark.skipif(
     find_spec("triton") is None, reason="triton is not installed: pip install 'fcilib[cuda]'"
 )
 
-SEGMENT = 16  # steps; 64 on a card
+SEGMENT = 16  # steps; 128 on a card
 # B, L, d, N: small, for the interpreter is slow. Lengths around a chunk (8), past a segment,
-# widths around the blocks (8, 32, 64)
+# widths around the blocks (8 and 32 of a walk, 32 and 64 of the gradients)
 SHAPES = [
     (1, 1, 1, 1),
     (2, 3, 5, 2),
@@ -148,12 +148,11 @@ def backend(monkeypatch):
     return triton_scan
 
 
-def cut(backend, patch, spans, slab_bytes=1 << 28):
+def cut(backend, patch, spans):
     """From here on short sequences are cut too, into about so many spans of 8 steps or more."""
     patch.setattr(backend, "SEGMENT", 8)
     patch.setattr(backend, "LONG", 1)
     patch.setattr(backend, "AIM", spans)
-    patch.setattr(backend, "SLAB_BYTES", slab_bytes)
     patch.setattr(backend, "JOIN", (2, 128))  # spans read at a time
     patch.setattr(backend, "ADDED", 2)  # sums over more than this go by groups
 
@@ -193,36 +192,48 @@ def check_a_scan_from_an_initial_state(shape, reverse, backend):
     cases.assert_same(found, expected, CLOSE)
 
 
-# B, L, d, N; spans that are asked for; bytes of a slab; steps of a span, spans and slabs it gives
-ALL = 1 << 28
+# B, L, d, N; spans that are asked for; steps of a span and spans it gives
 CUT = [
-    ((1, 7, 2, 1), 9, ALL, (7, 1, 1)),  # one step less than a segment, as many, one more
-    ((1, 8, 2, 1), 9, ALL, (8, 1, 1)),
-    ((2, 9, 2, 2), 9, ALL, (8, 2, 1)),
-    ((1, 15, 9, 1), 9, ALL, (8, 2, 1)),  # and of the second one; two blocks of channels
-    ((1, 16, 2, 1), 9, ALL, (8, 2, 1)),
-    ((1, 17, 2, 3), 9, 1, (8, 3, 3)),  # as many slabs as spans
-    ((1, 33, 2, 1), 3, ALL, (16, 3, 1)),  # two segments in a span, the last one cut
-    ((1, 34, 2, 1), 9, 200, (8, 5, 3)),  # many spans, two in a slab
-    ((2, 12, 2, 1), 0, 1, (12, 1, 2)),  # slabs of a sequence that is not cut
+    ((1, 7, 2, 1), 9, (7, 1)),  # one step less than a segment, as many, one more
+    ((1, 8, 2, 1), 9, (8, 1)),
+    ((2, 9, 2, 2), 9, (8, 2)),
+    ((1, 15, 9, 1), 9, (8, 2)),  # and of the second one; two blocks of channels
+    ((1, 16, 2, 1), 9, (8, 2)),
+    ((1, 33, 2, 1), 3, (16, 3)),  # two segments in a span, the last one cut
 ]
-WAYS = [(case, reverse) for case in CUT[:-3] for reverse in (False, True)]
-WAYS += [(case, bool(k % 2)) for k, case in enumerate(CUT[-3:])]
+WAYS = [(case, reverse) for case in CUT[2:4] for reverse in (False, True)]
+WAYS += [(case, bool(k % 2)) for k, case in enumerate(CUT[:2] + CUT[4:])]
 
 
 @pytest.mark.parametrize(("case", "reverse"), WAYS, ids=str)
-def check_spans_and_slabs(case, reverse, backend, monkeypatch):
+def check_spans(case, reverse, backend, monkeypatch):
     """A sequence that is cut: with an initial state, a gradient of the last, and every option."""
-    (batch, length, width, states), spans, slab_bytes, expected = case
-    cut(backend, monkeypatch, spans * batch, slab_bytes)
-    if not spans:
-        monkeypatch.setattr(backend, "LONG", length + 1)
+    (batch, length, width, _), spans, expected = case
+    cut(backend, monkeypatch, spans * batch)
     span = backend._span(batch, length, width)
-    slabs = backend._slabs(batch, length, width, states, span if spans else 8)
-    assert (min(span, length), -(-length // span), len(slabs)) == expected
+    assert (min(span, length), -(-length // span)) == expected
     wanted = from_a_state(case[0], torch.float64, "reference", reverse=reverse)
     found = from_a_state(case[0], torch.float32, "triton", reverse=reverse)
     cases.assert_same(found, wanted, CLOSE)
+
+
+# B, L, d, N; reverse; steps of a segment; bytes of channels for each part of what B and C get
+SEGMENTS = [
+    ((2, 33, 3, 1), True, 32, 256),  # four chunks, and a second segment of one step
+    ((1, 57, 9, 2), False, 64, 16),  # eight, of which the last one is cut; each block has its part
+    ((1, 131, 17, 1), True, 128, 32),  # sixteen, as on a card; of five blocks the last has its part
+    ((1, 120, 9, 1), False, 128, 256),  # three blocks, which add to one part
+]
+
+
+@pytest.mark.parametrize("case", SEGMENTS, ids=str)
+def check_segments_of_many_chunks(case, backend, monkeypatch):
+    shape, reverse, steps, part = case
+    monkeypatch.setattr(backend, "SEGMENT", steps)
+    monkeypatch.setattr(backend, "PART", part)
+    expected = cases.results(cases.draw(*shape), "reference", reverse=reverse)
+    found = cases.results(cases.draw(*shape, dtype=torch.float32), "triton", reverse=reverse)
+    cases.assert_same(found, expected, CLOSE)
 
 
 def check_spans_of_wide_blocks(backend, monkeypatch):
@@ -241,10 +252,10 @@ def check_spans_of_wide_blocks(backend, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def check_spans_and_slabs_in_half_precision(dtype, backend, monkeypatch):
+def check_spans_in_half_precision(dtype, backend, monkeypatch):
     shape = (1, 12, 3, 2)
     expected = cases.results(cases.draw(*shape), "reference")
-    cut(backend, monkeypatch, spans=9, slab_bytes=1)
+    cut(backend, monkeypatch, spans=9)
     found, again = (cases.results(cases.draw(*shape, dtype=dtype), "triton") for _ in range(2))
     cases.assert_equal(again, found)
     cases.assert_same({"h": found["h"]}, {"h": expected["h"]}, CLOSE)
@@ -291,7 +302,7 @@ def check_a_prefetch_out_of_bounds_is_found(where, backend, monkeypatch, tmp_pat
         monkeypatch.setattr(backend, name, getattr(module, name))
     cut(backend, monkeypatch, spans=9)
     with pytest.raises(Exception, match="out of bounds"):
-        cases.results(cases.draw(1, 16, 1, 1, dtype=torch.float32), "triton")
+        from_a_state((1, 16, 1, 1), torch.float32, "triton")
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)

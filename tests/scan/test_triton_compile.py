@@ -69,8 +69,8 @@ def launches(backend, monkeypatch):
 # B, L, d, N, and channels of a program: whole sequences by wide and by narrow programs, and a
 # sequence that is cut into spans
 SCANS = {(64, 256, 512, 16): 32, (8, 512, 1536, 16): 8, (1, 8192, 1536, 16): 32}
-PLAIN = ["states", "states", "carry", "gradient"]  # forward; the segments again
-CUT = ["states", "join", "states", "states", "carry", "join", "carry", "gradient"]
+BACKWARD = ["carry", "join", "gradient"]
+PLAIN, CUT = ["states", *BACKWARD], ["states", "join", "states", *BACKWARD]
 
 
 def run_scan(backend, dtype, batch, length, width, states, reverse=False, initial=False):
@@ -163,7 +163,8 @@ def check(launches, capability, dtype, folder):
         assert f".target sm_{capability}" in binary.asm["ptx"]
         assert len(binary.asm["cubin"]) > 0
         spills, shared = usage["STACK"] + usage["LOCAL"], binary.metadata.shared
-        tile = f"{constants['STEPS']} x {constants['BLOCK']}"
+        width = constants["BLOCK"] if "BLOCK" in constants else 2 * constants["LANES"]
+        tile = f"{constants['STEPS']} x {width}"
         print(
             COLUMNS.format(
                 kernel.__name__.removesuffix("_kernel"),
@@ -202,13 +203,15 @@ def test_convolution_compiles_without_spills(dtype, capability, backend, launche
     check(launches, capability, dtype, tmp_path)
 
 
-def test_many_states_and_slabs_compile_without_spills(backend, launches, monkeypatch, tmp_path):
-    """What takes the most registers: slabs send a gradient on, and 64 states are many."""
-    monkeypatch.setattr(backend, "SLAB_BYTES", 1)
-    run_scan(backend, torch.float32, 64, 128, 256, 64)
-    names = [kernel.__name__ for kernel, *_ in launches]
-    assert names == [f"scan_{name}_kernel" for name in PLAIN + PLAIN[1:]]
-    check(launches, 90, torch.float32, tmp_path)
+def test_many_states_and_a_short_sequence_compile_without_spills(backend, launches, tmp_path):
+    """64 states are many for a walk; a segment of three chunks has another tile."""
+    run_scan(backend, torch.float32, 64, 129, 256, 64)
+    assert [kernel.__name__ for kernel, *_ in launches] == [f"scan_{name}_kernel" for name in PLAIN]
+    walks = launches[:2]
+    run_scan(backend, torch.float32, 64, 20, 256, 16)
+    names = [kernel.__name__ for kernel, *_ in launches[4:]]
+    assert names == [f"scan_{name}_kernel" for name in PLAIN if name != "carry"]
+    check([*walks, launches[-1]], 90, torch.float32, tmp_path)
 
 
 def test_awkward_shapes_compile(backend, launches, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 import triton
 from torch import Tensor
+from torch.nn.functional import pad
 
 from fcilib.scan.backend import ScanInputs, first_derivative
 from fcilib.scan.cuda.triton_convolution import causal_conv_silu
@@ -17,16 +18,17 @@ from fcilib.scan.cuda.triton_scan_kernels import (
     scan_join_kernel,
     scan_states_kernel,
 )
-from fcilib.scan.cuda.triton_shared import along, empty, on_device_of, rows, strided, supports
+from fcilib.scan.cuda.triton_shared import empty, on_device_of, rows, strided, supports
 
 __all__ = ["causal_conv_silu", "selective_scan", "supports"]
 
 # Functions of the shapes alone: with autotuning the order of additions, and so the last bits, would
 # depend on timings.
-SEGMENT = 64  # steps between the states kept from forward to backward: N / 64 floats per entry of u
-CHUNK = 8  # steps differentiated at a time: 2 N / 8 floats per entry of u during the backward pass
-# The most that the chunks may hold at a time; above, the backward pass goes slab by slab.
-SLAB_BYTES = 2**28
+SEGMENT = 128  # steps between the states kept from forward to backward, N / 128 floats per entry
+CHUNK = 8  # steps that one thread differentiates, of two channels: as many as the registers take
+# So many programs make gradients, or fewer, so that each has the channels of PART bytes of a row.
+# Each writes its part of those of B and C: in all N / 32 times what u takes, at most.
+GRADIENT_PROGRAMS, PART = 2048, 256
 # Channels per program of a walk and steps read at a time: one channel per thread, or four threads
 # per channel, which then has less to do while the next steps come and looks further ahead.
 WIDE, NARROW = (32, 4), (8, 8)
@@ -39,7 +41,6 @@ FEW, LONG, AIM = 512, 1024, 4096
 JOIN = (8, 128)  # spans read at a time and channels per program
 # The most rows that torch adds up at a time: from 1,024 on that took some 130 MB more on an H100.
 ADDED = 512
-GRADIENT_BLOCK = 64  # two channels per thread, as many as the registers take
 
 
 def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor | None]:
@@ -48,7 +49,7 @@ def selective_scan(inputs: ScanInputs, want_last: bool) -> tuple[Tensor, Tensor 
 
 
 class _Scan(torch.autograd.Function):
-    """Keeps its inputs, one state per segment, and one sum of step sizes per span if it was cut."""
+    """Keeps its inputs and one state per segment."""
 
     @staticmethod
     def forward(
@@ -61,21 +62,22 @@ class _Scan(torch.autograd.Function):
         y = empty(u.shape, u, u.dtype)
         last = empty((batch, states, width), u) if want_last else None
         start = None if initial is None else initial.transpose(1, 2).contiguous()
-        totals = kept = None
+        kept = None
         if span < length:
             spans = triton.cdiv(length, span)
             ends = empty((batch, spans, states, width), u)
             totals = empty((batch, spans, width), u)
             alone = (u, delta, A, B, None, None, None, delta_bias)
             _walk(alone, span, *how, ends=ends, totals=totals)
-            start = _joined(ends, totals, A, start, backward=False)
+            _join(ends, totals, A, start)
+            start = ends
         if any(ctx.needs_input_grad):
             kept = empty((batch, segments, states, width), u)
         inputs = (u, delta, A, B, C, D, z, delta_bias)
         _walk(inputs, span, *how, y=y, last=last, start=start, kept=kept)
         if kept is not None:
-            ctx.save_for_backward(*inputs, kept, totals)
-            ctx.span, ctx.how = span, how
+            ctx.save_for_backward(*inputs, kept)
+            ctx.how = how
             ctx.initial_dtype = None if initial is None else initial.dtype
             ctx.set_materialize_grads(False)
         return y, None if last is None else last.transpose(1, 2).contiguous()
@@ -83,46 +85,26 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @first_derivative
     def backward(ctx, dy, dlast):
-        *inputs, kept, totals = ctx.saved_tensors
-        u, delta, A, B, C, D, z, delta_bias = inputs
-        (batch, length, width), states = u.shape, len(A)
+        *inputs, kept = ctx.saved_tensors
+        A, B, C, D, delta_bias = (inputs[k] for k in (2, 3, 4, 5, 7))
+        batch, _, states, width = kept.shape
         if dy is None:
-            dy = u.new_zeros(()).expand(u.shape)
-        slabs = _slabs(batch, length, width, states, SEGMENT if totals is None else ctx.span)
+            dy = inputs[0].new_zeros(()).expand(inputs[0].shape)
         received = None if dlast is None else dlast.transpose(1, 2).contiguous()
-        dstart = None
-        if len(slabs) > 1 or ctx.initial_dtype is not None:
-            dstart = empty((batch, states, width), u)
-        du, ddelta = empty(u.shape, u, u.dtype), empty(u.shape, u, delta.dtype)
-        dz = None if z is None else empty(u.shape, u, z.dtype)
-        dmaps = empty((2, batch, states, length), u)  # of B and of C
-        weights = (None, None, None)  # gradients of A, D and delta_bias
-        for first, after in slabs:
-            steps = slice(length - after, length - first) if ctx.how[1] else slice(first, after)
-
-            def of_slab(tensor, steps=steps):
-                return None if tensor is None else tensor[:, steps]
-
-            parts = _gradients(
-                (of_slab(u), of_slab(delta), A, of_slab(B), of_slab(C), D, of_slab(z), delta_bias),
-                _part(kept, first, after, SEGMENT), _part(totals, first, after, ctx.span),
-                of_slab(dy), received, (of_slab(du), of_slab(ddelta), of_slab(dz)),
-                dmaps[..., steps], dstart, ctx.span, *ctx.how,
-            )  # fmt: skip
-            weights = [b if a is None else a + b for a, b in zip(weights, parts, strict=True)]
-            received = dstart  # which the next slab reads before it writes
-        dA, dD, dbias = weights
-        dB, dC = dmaps.transpose(2, 3)
+        dstart = None if ctx.initial_dtype is None else empty((batch, states, width), kept)
+        carry = _carry(inputs, dy, received, dstart, *ctx.how)
+        du, ddelta, dz, dB, dC, dD, dbias = _gradients(inputs, kept, carry, dy, *ctx.how)
+        dA = _total(carry)  # where the kernel has left its parts
         return (
             du,
             ddelta,
             dA.t().to(A.dtype),
             dB.to(B.dtype),
             dC.to(C.dtype),
-            None if D is None else dD.to(D.dtype),
+            None if D is None else _total(dD).to(D.dtype),
             dz,
-            None if delta_bias is None else dbias.to(delta_bias.dtype),
-            None if ctx.initial_dtype is None else dstart.transpose(1, 2).to(ctx.initial_dtype),
+            None if delta_bias is None else _total(dbias).to(delta_bias.dtype),
+            None if dstart is None else dstart.transpose(1, 2).to(ctx.initial_dtype),
             None,
             None,
             None,
@@ -138,34 +120,11 @@ def _span(batch: int, length: int, width: int) -> int:
     return SEGMENT * triton.cdiv(segments, min(segments, wanted))
 
 
-def _slabs(batch: int, length: int, width: int, states: int, unit: int) -> list[tuple[int, int]]:
-    """The first step of each slab and the one after it, in the order of the backward pass.
-
-    A slab is all sequences and channels over some steps, a multiple of `unit`: as many as fit.
-    """
-    blocks = triton.cdiv(width, GRADIENT_BLOCK)
-    floats = 2 * batch * ((states + 1) * width + CHUNK * blocks * states)  # of a chunk
-    fit = max(SLAB_BYTES // (4 * floats) * CHUNK // unit, 1)
-    units = triton.cdiv(length, unit)
-    steps = unit * triton.cdiv(units, triton.cdiv(units, fit))
-    return [(first, min(first + steps, length)) for first in reversed(range(0, length, steps))]
-
-
-def _part(tensor: Tensor | None, first: int, after: int, every: int) -> Tensor | None:
-    """What has one place for `every` steps, from the first step to the one before `after`."""
-    if tensor is None:
-        return None
-    return tensor[:, first // every : triton.cdiv(after, every)].contiguous()
-
-
 def _walk(
     inputs, span, use_softplus: bool, reverse: bool, *,
     y=None, last=None, ends=None, totals=None, start=None, kept=None,
 ) -> None:  # fmt: skip
-    """Launch `scan_states_kernel`.
-
-    Without `y` the states alone are wanted, before each chunk instead of each segment.
-    """
+    """Launch `scan_states_kernel`."""
     u, delta, A, B, C, D, z, delta_bias = inputs
     batch, length, width = u.shape
     states, spans = len(A), triton.cdiv(length, span)
@@ -178,94 +137,103 @@ def _walk(
             *rows(y, reverse), last, ends, totals, start, kept,
             length, width, blocks, spans, triton.cdiv(span, steps),
             0 if kept is None else kept.shape[1],
-            N=states, SOFTPLUS=use_softplus, EVERY=(CHUNK if y is None else SEGMENT) // steps,
-            STEPS=steps, BLOCK=block, STATES=triton.next_power_of_2(states), num_warps=1,
+            N=states, SOFTPLUS=use_softplus, EVERY=SEGMENT // steps, STEPS=steps, BLOCK=block,
+            STATES=triton.next_power_of_2(states), num_warps=1,
         )  # fmt: skip
 
 
-def _joined(ends: Tensor, totals: Tensor, A: Tensor, start: Tensor | None, backward: bool):
-    """Launch `scan_join_kernel`: what each span begins with, in the memory of `ends`."""
+def _join(ends: Tensor, totals: Tensor, A: Tensor, start, result=None, backward=False) -> None:
+    """Launch `scan_join_kernel`."""
     batch, spans, states, width = ends.shape
     steps, block = JOIN
     blocks = triton.cdiv(width, block)
     with on_device_of(ends):
         scan_join_kernel[(batch * states * blocks,)](
-            ends, totals, A, start, width, blocks, spans,
+            ends, totals, A, start, result, width, blocks, spans,
             N=states, TURN=-1 if backward else 1, STEPS=steps, BLOCK=block, num_warps=1,
         )  # fmt: skip
-    return ends
 
 
-def _carry(inputs, totals, dy, received, span, use_softplus: bool, reverse: bool) -> Tensor:
-    """What enters each chunk from those after it, as `_parts` of `(N, d)`."""
+def _carry(inputs, dy, received, dstart, use_softplus: bool, reverse: bool) -> Tensor:
+    """What each segment receives from those after it, as `_parts` of `(N, d)`.
+
+    The last one receives `received`, `(B, N, d)`, or nothing. What the first one sends goes to
+    `dstart`, `(B, N, d)`, if given.
+    """
     u, delta, A, _, C, _, z, delta_bias = inputs
-    batch, length, width = u.shape
-    states, chunks, spans = len(A), triton.cdiv(length, CHUNK), triton.cdiv(length, span)
-    block, steps = _walk_tile(batch * spans, width, states)
-    blocks = triton.cdiv(width, block)
-
-    def walk(start, ends, carry):
+    (batch, length, width), states = u.shape, len(A)
+    segments = triton.cdiv(length, SEGMENT)
+    carry = _parts(batch * segments, (states, width), u)
+    totals = empty((batch, segments, width), u)
+    # The first segment to send anything. Where it is the second, the join reads memory of the first
+    # that nobody has written, and makes nothing of it.
+    first = 1 if dstart is None else 0
+    if first < segments:
+        block, steps = _walk_tile(batch * (segments - first), width, states)
+        blocks = triton.cdiv(width, block)
         with on_device_of(u):
-            scan_carry_kernel[(batch * spans * blocks,)](
+            scan_carry_kernel[(batch * (segments - first) * blocks,)](
                 *rows(delta, reverse), A, *rows(C, reverse), *rows(z, reverse),
-                *strided(delta_bias, 1), *rows(dy, reverse), start, ends, carry,
-                length, width, blocks, spans, triton.cdiv(span, CHUNK), chunks,
-                N=states, SOFTPLUS=use_softplus, EVERY=CHUNK // steps, STEPS=steps, BLOCK=block,
+                *strided(delta_bias, 1), *rows(dy, reverse), carry, totals,
+                length, width, blocks, segments, first, SEGMENT // steps,
+                N=states, SOFTPLUS=use_softplus, STEPS=steps, BLOCK=block,
                 STATES=triton.next_power_of_2(states), num_warps=1,
             )  # fmt: skip
-
-    if totals is not None:
-        ends = empty((batch, spans, states, width), u)
-        walk(None, ends, None)
-        received = _joined(ends, totals, A, received, backward=True)
-    carry = _parts(batch * chunks, (states, width), u)
-    walk(received, None, carry)
+    ends = carry[: batch * segments].view(batch, segments, states, width)
+    _join(ends, totals, A, received, dstart, backward=True)
     return carry
 
 
-def _gradients(
-    inputs, kept, totals, dy, received, rows_out, dmaps, dstart, span,
-    use_softplus: bool, reverse: bool,
-) -> tuple:  # fmt: skip
-    """All gradients of one slab, from the states before its segments and from what it receives.
+def _gradients(inputs, kept, carry, dy, use_softplus: bool, reverse: bool) -> tuple:
+    """Launch `scan_gradient_kernel`.
 
-    Those of u, delta and z go to `rows_out`, those of B and C to `dmaps`, `(2, B, N, L)`, that of
-    the state before the slab to `dstart`, `(B, N, d)`, if given. Returned are the slab's parts of
-    those of A, `(N, d)`, D and delta_bias, the latter None where there is none.
+    Returned are the gradients of u, delta, z, B and C, the latter in float32, and parts of those of
+    D and delta_bias; None for what there is none of.
     """
     u, delta, A, B, C, D, z, delta_bias = inputs
-    batch, length, width = u.shape
-    states, chunks = len(A), triton.cdiv(length, CHUNK)
-    blocks = triton.cdiv(width, GRADIENT_BLOCK)
-    before = empty((batch, chunks, states, width), u)
-    rewalked = (u, delta, A, B, None, None, None, delta_bias)
-    _walk(rewalked, SEGMENT, use_softplus, reverse, start=kept, kept=before)
-    carry = _carry(inputs, totals, dy, received, span, use_softplus, reverse)
-    du, ddelta, dz = rows_out
-    parts = empty((2, batch, blocks, states, length), u)
+    (batch, length, width), states, segments = u.shape, len(A), kept.shape[1]
+    chunks = min(SEGMENT // CHUNK, triton.next_power_of_2(triton.cdiv(length, CHUNK)))
+    lanes = 32 // chunks  # to which they fall, with two channels each
+    blocks = triton.cdiv(width, 2 * lanes)
+    groups = min(
+        triton.cdiv(GRADIENT_PROGRAMS, batch * segments),
+        triton.cdiv(width * u.element_size(), PART),
+        blocks,
+    )
+    share = triton.cdiv(blocks, groups)  # of a group; the last one may have fewer
+    groups = triton.cdiv(blocks, share)
+    du, ddelta = empty(u.shape, u, u.dtype), empty(u.shape, u, delta.dtype)
+    dz = None if z is None else empty(u.shape, u, z.dtype)
+    parts = empty((batch, segments, groups, states, chunks * CHUNK, 2), u)
     dD, dbias = (
-        None if weight is None else _parts(batch * chunks, (width,), u)
+        None if weight is None else _parts(batch * segments, (width,), u)
         for weight in (D, delta_bias)
     )
     with on_device_of(u):
-        scan_gradient_kernel[(batch * chunks * blocks,)](
+        scan_gradient_kernel[(batch * segments * groups,)](
             *rows(u, reverse), *rows(delta, reverse), A,
-            *(along(tensor.transpose(1, 2).contiguous(), reverse) for tensor in (B, C)),
+            *(_arranged(maps, segments, chunks, reverse) for maps in (B, C)),
             *strided(D, 1), *rows(z, reverse), *strided(delta_bias, 1),
             *rows(dy, reverse), *(rows(tensor, reverse)[0] for tensor in (u, delta, z, dy)),
-            before, carry,
+            kept, carry,
             *rows(du, reverse), *rows(ddelta, reverse), *rows(dz, reverse),
-            *(along(part, reverse) for part in parts), dD, dbias, dstart,
-            length, width, blocks, chunks,
-            N=states, TURN=-1 if reverse else 1, SOFTPLUS=use_softplus, STEPS=CHUNK,
-            BLOCK=GRADIENT_BLOCK, num_warps=1,
+            parts, dD, dbias,
+            length, width, blocks, share, groups, segments,
+            N=states, SOFTPLUS=use_softplus, STEPS=CHUNK,
+            ROUNDS=chunks.bit_length() - 1, LANES=lanes, num_warps=1,
         )  # fmt: skip
-    torch.sum(parts, 2, out=dmaps)
-    return (
-        _total(carry),  # where the kernel has left its parts of the gradient of A
-        _total(dD),
-        _total(dbias),
-    )
+    dmaps = parts.sum(2)
+    del parts  # before there are more copies
+    dmaps = dmaps.permute(4, 0, 1, 3, 2).flatten(2, 3)[:, :, :length]
+    return du, ddelta, dz, *(dmaps.flip(2) if reverse else dmaps), dD, dbias
+
+
+def _arranged(maps: Tensor, segments: int, chunks: int, reverse: bool) -> Tensor:
+    """B or C, `(B, L, N)`, as `(B, segments, N, CHUNK, chunks)`, with zeros past the end."""
+    if reverse:
+        maps = maps.flip(1)
+    whole = pad(maps, (0, 0, 0, segments * chunks * CHUNK - maps.shape[1]))
+    return whole.unflatten(1, (segments, chunks, CHUNK)).permute(0, 1, 4, 3, 2).contiguous()
 
 
 def _parts(rows: int, cell: tuple[int, ...], like: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ LN2 = tl.constexpr(0.6931471805599453)
 # Told that the width is a multiple of 16, the compiler gives threads several channels, for wide
 # access to states; every step of a walk then pays for it in exchanges between threads.
 _WALK_SIZES = [*SIZES, "width"]
+# Told that channels lie side by side, it gives them to the lanes of a warp, which are for chunks.
+_GRADIENT_SIZES = [*SIZES, "u_d", "delta_d", "z_d", "dy_d", "du_d", "ddelta_d", "dz_d"]
 
 
 @triton.jit
@@ -63,9 +65,9 @@ def _tile(block, width, N: tl.constexpr, BLOCK: tl.constexpr, STATES: tl.constex
 
 
 @triton.jit
-def _offset(bias, bias_d, d, here, BLOCK: tl.constexpr):
-    """The bias of the step sizes; zeros without one."""
-    offset = tl.zeros((BLOCK,), tl.float32)
+def _offset(bias, bias_d, d, here):
+    """The bias of the step sizes; 0 without one."""
+    offset = 0.0
     if bias is not None:
         offset = load(bias + d * bias_d, here)
     return offset
@@ -85,20 +87,11 @@ def _rows(at, stride, left, mask, STEPS: tl.constexpr):
 
 
 @triton.jit
-def _numbers(at, left, TURN: tl.constexpr, STEPS: tl.constexpr):
-    """STEPS numbers, one per step, TURN apart."""
-    numbers = ()
-    for k in tl.static_range(STEPS):
-        numbers = numbers + (load(at + k * TURN, k < left),)
-    return numbers
-
-
-@triton.jit
-def _zeros(SIZE: tl.constexpr, STEPS: tl.constexpr):
-    """A tuple of STEPS rows."""
+def _zeros(LANES: tl.constexpr, CHUNKS: tl.constexpr, STEPS: tl.constexpr):
+    """A tuple of STEPS tiles."""
     rows = ()
     for _ in tl.static_range(STEPS):
-        rows = rows + (tl.zeros((SIZE,), tl.float32),)
+        rows = rows + (tl.zeros((2, LANES, CHUNKS), tl.float32),)
     return rows
 
 
@@ -141,7 +134,7 @@ def scan_states_kernel(
     batch = program // blocks // spans
     n, d, here, real, both, cell = _tile(block, width, N, BLOCK, STATES)
     rate = load(A + cell, both) * LOG2E
-    offset = _offset(bias, bias_d, d, here, BLOCK)
+    offset = _offset(bias, bias_d, d, here)
     if D is not None:
         skip = load(D + d * D_d, here)
     t = place * span * STEPS
@@ -216,14 +209,15 @@ def scan_states_kernel(
 
 @triton.jit(do_not_specialize=SIZES)
 def scan_join_kernel(
-    ends, totals, A, start, width, blocks, spans,
+    ends, totals, A, start, result, width, blocks, spans,
     N: tl.constexpr, TURN: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """From what each span adds to what each begins with, in place: `ends`, `(B, spans, N, d)`.
 
     The first span, or the last if TURN is -1 and not 1, begins with `start`, `(B, N, d)`, or zeros;
     the others follow in this order. A span multiplies what it begins with by exp of A times its
-    `totals`, `(B, spans, d)`.
+    `totals`, `(B, spans, d)`. What comes after all of them goes to `result`, `(B, N, d)`, if given.
+    On the way back the spans are the segments.
 
     A program is one sequence, one n and BLOCK channels; STEPS spans are read at a time, since no
     read waits for another.
@@ -242,7 +236,7 @@ def scan_join_kernel(
         place += spans - 1
     ends += (place * N + n) * width + d
     totals += place * width + d
-    size = TURN * width.to(tl.int64)
+    size = TURN * tl.cast(width, tl.int64)
     for reading in range(tl.cdiv(spans, STEPS)):
         left = spans - reading * STEPS
         decays, added = (), ()
@@ -256,34 +250,33 @@ def scan_join_kernel(
             q = tl.where(q == 0.0, added[k], decays[k] * q + added[k])
         totals += STEPS * size
         ends += STEPS * N * size
+    if result is not None:
+        tl.store(result + (batch * N + n) * width + d, q, mask=here)
 
 
 @triton.jit(do_not_specialize=_WALK_SIZES)
 def scan_carry_kernel(
     delta, delta_b, delta_t, delta_d, A, C, C_b, C_t, C_n, z, z_b, z_t, z_d,
-    bias, bias_d, dy, dy_b, dy_t, dy_d, start, ends, carry,
-    length, width, blocks, spans, span, chunks, N: tl.constexpr,
-    SOFTPLUS: tl.constexpr, EVERY: tl.constexpr,
-    STEPS: tl.constexpr, BLOCK: tl.constexpr, STATES: tl.constexpr,
+    bias, bias_d, dy, dy_b, dy_t, dy_d, carry, totals,
+    length, width, blocks, segments, first, span, N: tl.constexpr,
+    SOFTPLUS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
-    """Walk backward: what each chunk receives from those after it, to `carry`, `(B, chunks, N, d)`.
+    """Walk backward through each segment from the one numbered `first`, as if nothing came after.
 
-    A chunk is EVERY readings of STEPS steps, a span `span` chunks, of which the last one of a
-    sequence may have fewer. The carry of a step is a_t h̄_t, which the step before adds to its own
-    C s̄. Tiles and programs as in `scan_states_kernel`: a program begins with what its span
-    receives, `start`, `(B, spans, N, d)`, or zeros. With `ends`, `(B, spans, N, d)`, there is no
-    `carry`: what a span sends to the one before it goes there.
+    The carry of a step is a_t h̄_t, which the step before adds to its own C s̄. What a segment of
+    `span` readings sends to the segment before it goes to `carry`, `(B, segments, N, d)`, the sum
+    of its step sizes to `totals`, `(B, segments, d)`. Tiles and readings as in
+    `scan_states_kernel`; a program is one segment of one sequence and BLOCK channels.
     """
     program = tl.program_id(0).to(tl.int64)
     block = program % blocks
-    place = program // blocks % spans
-    batch = program // blocks // spans
-    own = tl.minimum(chunks - place * span, span)
-    after = place * span + own  # the first chunk that is not this program's
+    place = program // blocks % (segments - first) + first
+    batch = program // blocks // (segments - first)
+    readings = tl.minimum(tl.cdiv(length, STEPS) - place * span, span)
     n, d, here, real, both, cell = _tile(block, width, N, BLOCK, STATES)
     rate = load(A + cell, both) * LOG2E
-    offset = _offset(bias, bias_d, d, here, BLOCK)
-    t = (after * EVERY - 1) * STEPS
+    offset = _offset(bias, bias_d, d, here)
+    t = (place * span + readings - 1) * STEPS
     delta += batch * delta_b + t * delta_t + d * delta_d
     dy += batch * dy_b + t * dy_t + d * dy_d
     C += batch * C_b + (t + STEPS - 1) * C_t + n * C_n
@@ -291,24 +284,14 @@ def scan_carry_kernel(
         z += batch * z_b + t * z_t + d * z_d
 
     q = tl.zeros((STATES, BLOCK), tl.float32)
-    if start is not None:
-        q = load(start + (batch * spans + place) * N * width + cell, both)
-    readings = own * EVERY
-    if carry is not None:
-        size = N * width.to(tl.int64)
-        carry += (batch * chunks + after) * size
-        readings -= EVERY  # nothing is made of what the first chunk sends
+    total = tl.zeros((BLOCK,), tl.float32)
     left = length - t
     deltas = _rows(delta, delta_t, left, here, STEPS)
     dys = _rows(dy, dy_t, left, here, STEPS)
     if z is not None:
         zs = _rows(z, z_t, left, here, STEPS)
     for reading in range(readings):
-        if carry is not None:
-            if reading % EVERY == 0:
-                carry -= size
-                tl.store(carry + cell, q, mask=both)
-        # Past the last reading there may be no memory: nothing is requested then.
+        # Before the first step there may be no memory: nothing is requested there.
         ahead = tl.where(reading + 1 < readings, left + STEPS, 0)
         delta -= STEPS * delta_t
         next_deltas = _rows(delta, delta_t, ahead, here, STEPS)
@@ -319,6 +302,7 @@ def scan_carry_kernel(
             next_zs = _rows(z, z_t, ahead, here, STEPS)
         steps = _step_sizes(deltas, offset, left, SOFTPLUS, STEPS)
         for k in tl.static_range(STEPS - 1, -1, -1):
+            total += steps[k]
             row_C = load(C, real & (k < left))
             C -= C_t
             ds = dys[k]
@@ -329,157 +313,205 @@ def scan_carry_kernel(
         if z is not None:
             zs = next_zs
         left += STEPS
-    if carry is not None:
-        tl.store(carry - size + cell, q, mask=both)
-    if ends is not None:
-        tl.store(ends + (batch * spans + place) * N * width + cell, q, mask=both)
+    tl.store(carry + (batch * segments + place) * N * width + cell, q, mask=both)
+    tl.store(totals + (batch * segments + place) * width + d, total, mask=here)
 
 
-@triton.jit(do_not_specialize=SIZES)
+@triton.jit
+def _from(x, c, BY: tl.constexpr, CHUNKS: tl.constexpr, edge):
+    """At each chunk c what `x` is at chunk c + BY, or `edge` where there is no such chunk."""
+    source = c + BY
+    inside = (source >= 0) & (source < CHUNKS)
+    return tl.where(inside, tl.gather(x, tl.where(inside, source, c), 2), edge)
+
+
+@triton.jit
+def _windows(total, c, CHUNKS: tl.constexpr, ROUNDS: tl.constexpr):
+    """A tuple: sums of `total` over the last chunk before each, the last 2, the last 4, and on."""
+    window = _from(total, c, -1, CHUNKS, 0.0)
+    windows = (window,)
+    for r in tl.static_range(ROUNDS - 1):
+        window += _from(window, c, -(1 << r), CHUNKS, 0.0)
+        windows = windows + (window,)
+    return windows
+
+
+@triton.jit
+def _lined_up(rows):
+    """A tuple of 8 matrices as one tensor, in which their numbers lie along a last axis."""
+    # Each `join` adds an axis of length 2; the one that is added last counts by ones.
+    even = tl.join(tl.join(rows[0], rows[4]), tl.join(rows[2], rows[6]))
+    odd = tl.join(tl.join(rows[1], rows[5]), tl.join(rows[3], rows[7]))
+    return tl.reshape(tl.join(even, odd), (even.shape[0], even.shape[1], 8))
+
+
+@triton.jit
+def _at(tensor, batch, tensor_b, t, tensor_t, d, tensor_d):
+    """Addresses of the entries of rows, for steps and channels."""
+    return tensor + batch * tensor_b + t * tensor_t + d.to(tl.int64) * tensor_d
+
+
+@triton.jit(do_not_specialize=_GRADIENT_SIZES)
 def scan_gradient_kernel(
     u, u_b, u_t, u_d, delta, delta_b, delta_t, delta_d, A, B, C, D, D_d, z, z_b, z_t, z_d,
     bias, bias_d, dy, dy_b, dy_t, dy_d, u_again, delta_again, z_again, dy_again, kept, carry,
     du, du_b, du_t, du_d, ddelta, ddelta_b, ddelta_t, ddelta_d, dz, dz_b, dz_t, dz_d,
-    dB, dC, dD, dbias, dstart, length, width, blocks, chunks, N: tl.constexpr,
-    TURN: tl.constexpr, SOFTPLUS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
+    dmaps, dD, dbias, length, width, blocks, share, groups, segments, N: tl.constexpr,
+    SOFTPLUS: tl.constexpr, STEPS: tl.constexpr, ROUNDS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """All gradients of one chunk of BLOCK channels: chunks are independent of each other here.
+    """All gradients of one segment of one sequence and `share` blocks of channels, one by one.
 
-    `kept` and `carry` hold the state before and the gradient from after each chunk,
-    `(B, chunks, N, d)`. Sums over more than this program are written as its part: dA over `carry`,
-    whose cell this program alone reads; dD and dbias, `(B, chunks, d)`; dB and dC,
-    `(B, blocks, N, L)`. `dstart`, `(B, N, d)`, is what the first chunk sends to the state before
-    it.
+    `kept` and `carry` hold the state before and the gradient from after each segment,
+    `(B, segments, N, d)`. B and C are `(B, segments, N, STEPS, chunks)`: what the threads of a warp
+    read at a time lies side by side. Sums over more than this program are written as its part: dA
+    over `carry`, whose cell this program alone reads; dD and dbias, `(B, segments, d)`; dB and dC
+    to `dmaps`, `(B, segments, groups, N, chunks, STEPS, 2)`, where each block adds to those before.
 
-    B and C are `(B, N, L)` and contiguous like their gradients, TURN the stride of a step, 1 or -1:
-    the addresses of a chunk are then one register and constants.
+    A segment is `chunks` = 2^ROUNDS chunks of STEPS steps, and rows are tuples of STEPS tiles
+    (2, LANES, chunks), one for the first step of all chunks, one for the second, and so on. The
+    chunks lie along the lanes of the one warp, with 2 channels in each thread, which walks through
+    one chunk and need not wait for another. n is an ordinary loop. For each n
 
-    n is an ordinary loop, the states of the chunk for one n are tuples of rows. One warp with
-    several channels per thread: the sums over channels, for dB and dC, are what costs most, and
-    their first additions are then within a thread.
+    1. chunks are walked from a state of zero. In as many rounds as there are doublings, what lies
+       1, 2, 4, ... chunks back comes over from another lane and is added, times the decay over all
+       chunks between, which is 2^(rate Σ Δ): then all know the state that they begin with;
+    2. they are walked again from there, for the outputs and the sums of C's gradient;
+    3. the carry goes the same way twice, from the last step to the first.
     """
-    program = tl.program_id(0).to(tl.int64)
-    block = program % blocks
-    chunk = program // blocks % chunks
-    batch = program // blocks // chunks
-    t = chunk * STEPS
-    left = length - t
-    ts = tl.arange(0, STEPS)
-    d = block * BLOCK + tl.arange(0, BLOCK)
-    here = d < width
-    u += batch * u_b + t * u_t + d * u_d
-    delta += batch * delta_b + t * delta_t + d * delta_d
-    dy += batch * dy_b + t * dy_t + d * dy_d
-    B += batch * N * length + t * TURN
-    C += batch * N * length + t * TURN
-    A += d
-    if dstart is not None:
-        dstart += batch * N * width + d
-    first = (batch * chunks + chunk) * N * width + d
-    kept += first
-    carry += first
-    cells = (batch * blocks + block) * N * length + (t + ts) * TURN
-    dB += cells
-    dC += cells
-    offset = _offset(bias, bias_d, d, here, BLOCK)
-    us = _rows(u, u_t, left, here, STEPS)
-    steps = _step_sizes(_rows(delta, delta_t, left, here, STEPS), offset, left, SOFTPLUS, STEPS)
-    xs = ()
-    for k in tl.static_range(STEPS):
-        xs = xs + (steps[k] * us[k],)
-    dss = _rows(dy, dy_t, left, here, STEPS)
-    if z is not None:
-        z += batch * z_b + t * z_t + d * z_d
-        zs = _rows(z, z_t, left, here, STEPS)
-        gated = ()
+    CHUNKS: tl.constexpr = 1 << ROUNDS
+    group = tl.program_id(0) % groups
+    begin = tl.program_id(0) // groups * blocks + group * share
+    c = tl.arange(0, CHUNKS)[None, None, :] + tl.zeros((2, LANES, CHUNKS), tl.int32)
+    lane = tl.arange(0, LANES)[None, :, None] * 2 + tl.arange(0, 2)[:, None, None]
+    cells = tl.reshape(tl.arange(0, CHUNKS * STEPS * 2), (CHUNKS, STEPS, 2))
+    # All is made of the number of the block: held from one block to the next, it would not fit into
+    # the registers.
+    for number in range(begin, begin + tl.minimum(share, blocks - group * share)):
+        row = (number // blocks).to(tl.int64)
+        segment, batch = row % segments, row // segments
+        t = segment * (CHUNKS * STEPS) + c * STEPS
+        left = length - t
+        d = number % blocks * (2 * LANES) + lane
+        here = d < width
+        offset = _offset(bias, bias_d, d, here)
+        us = _rows(_at(u, batch, u_b, t, u_t, d, u_d), u_t, left, here, STEPS)
+        deltas = _rows(
+            _at(delta, batch, delta_b, t, delta_t, d, delta_d), delta_t, left, here, STEPS
+        )
+        steps = _step_sizes(deltas, offset, left, SOFTPLUS, STEPS)
+        xs = ()
+        total = tl.zeros((2, LANES, CHUNKS), tl.float32)
         for k in tl.static_range(STEPS):
-            gated = gated + (dss[k] * zs[k] * sigmoid(zs[k]),)
-        dss = gated
-
-    sums = _zeros(BLOCK, STEPS)  # Σ_n C h
-    dxs = _zeros(BLOCK, STEPS)  # v = Σ_n h̄ B
-    dlogs = _zeros(BLOCK, STEPS)  # Σ_n e rate
-    for _ in range(N):
-        rate = load(A, here) * LOG2E
-        h = load(kept, here)
-        q = load(carry, here)
-        Bs = _numbers(B, left, TURN, STEPS)
-        Cs = _numbers(C, left, TURN, STEPS)
-        decays, before, new_sums = (), (), ()
-        row_dC = tl.zeros((STEPS,), tl.float32)
-        for k in tl.static_range(STEPS):
-            decays = decays + (tl.exp2(steps[k] * rate),)
-            before = before + (h,)
-            h = decays[k] * h + xs[k] * Bs[k]
-            new_sums = new_sums + (sums[k] + Cs[k] * h,)
-            row_dC = tl.where(ts == k, tl.sum(dss[k] * h, axis=0), row_dC)
-        sums = new_sums
-        new_dxs, new_dlogs = (), ()
-        row_dB = tl.zeros((STEPS,), tl.float32)
-        row_dA = tl.zeros((BLOCK,), tl.float32)
-        for k in tl.static_range(STEPS - 1, -1, -1):
-            dh = q + Cs[k] * dss[k]
-            q = decays[k] * dh
-            e = q * before[k]
-            new_dxs = (dxs[k] + dh * Bs[k],) + new_dxs
-            new_dlogs = (dlogs[k] + e * rate,) + new_dlogs
-            row_dA += e * steps[k]
-            row_dB = tl.where(ts == k, tl.sum(dh * xs[k], axis=0), row_dB)
-        dxs, dlogs = new_dxs, new_dlogs
-        tl.store(carry, row_dA, mask=here)
-        if dstart is not None:
-            tl.store(dstart, q, mask=here & (chunk == 0))
-            dstart += width
-        tl.store(dB, row_dB, mask=ts < left)
-        tl.store(dC, row_dC, mask=ts < left)
-        A += width
-        kept += width
-        carry += width
-        B += length
-        C += length
-        dB += length
-        dC += length
-
-    # Rows are read again, one at a time, for held until here they would not fit into the registers;
-    # by another name, or the compiler would hold their addresses instead.
-    u_again += batch * u_b + t * u_t + d * u_d
-    delta_again += batch * delta_b + t * delta_t + d * delta_d
-    dy_again += batch * dy_b + t * dy_t + d * dy_d
-    du += batch * du_b + t * du_t + d * du_d
-    ddelta += batch * ddelta_b + t * ddelta_t + d * ddelta_d
-    if z is not None:
-        z_again += batch * z_b + t * z_t + d * z_d
-        dz += batch * dz_b + t * dz_t + d * dz_d
-    skip = tl.zeros((BLOCK,), tl.float32)
-    if D is not None:
-        skip = load(D + d * D_d, here)
-    part_dD = tl.zeros((BLOCK,), tl.float32)
-    part_dbias = tl.zeros((BLOCK,), tl.float32)
-    for k in tl.static_range(STEPS):
-        inside = here & (k < left)
-        row_u = load(u_again, inside)
-        tl.store(du, dxs[k] * steps[k] + skip * dss[k], mask=inside)
-        step = dxs[k] * row_u + dlogs[k] * LN2
-        if SOFTPLUS:
-            step *= sigmoid(load(delta_again, inside) + offset)
-        tl.store(ddelta, step, mask=inside)
+            xs = xs + (steps[k] * us[k],)
+            total += steps[k]
+        windows = _windows(total, c, CHUNKS, ROUNDS)
+        dss = _rows(_at(dy, batch, dy_b, t, dy_t, d, dy_d), dy_t, left, here, STEPS)
         if z is not None:
-            row_z = load(z_again, inside)
-            opening = sigmoid(row_z)
-            slope = opening * (1.0 + row_z * (1.0 - opening))
-            out = sums[k] + skip * row_u
-            tl.store(dz, load(dy_again, inside) * out * slope, mask=inside)
-            z_again += z_t
-            dz += dz_t
-        part_dD += dss[k] * row_u
-        part_dbias += tl.where(inside, step, 0.0)
-        u_again += u_t
-        delta_again += delta_t
-        dy_again += dy_t
-        du += du_t
-        ddelta += ddelta_t
-    cells = (batch * chunks + chunk) * width + d
-    if D is not None:
-        tl.store(dD + cells, part_dD, mask=here)
-    if bias is not None:
-        tl.store(dbias + cells, part_dbias, mask=here)
+            zs = _rows(_at(z, batch, z_b, t, z_t, d, z_d), z_t, left, here, STEPS)
+            gated = ()
+            for k in tl.static_range(STEPS):
+                gated = gated + (dss[k] * zs[k] * sigmoid(zs[k]),)
+            dss = gated
+
+        sums = _zeros(LANES, CHUNKS, STEPS)  # Σ_n C h
+        dxs = _zeros(LANES, CHUNKS, STEPS)  # v = Σ_n h̄ B
+        dlogs = _zeros(LANES, CHUNKS, STEPS)  # Σ_n e rate
+        at_A = A + d
+        at_kept = kept + row * N * width + d
+        at_carry = carry + row * N * width + d
+        at_B = B + row * (N * STEPS * CHUNKS) + tl.arange(0, CHUNKS)[None, None, :]
+        at_C = C + row * (N * STEPS * CHUNKS) + tl.arange(0, CHUNKS)[None, None, :]
+        at_dmaps = dmaps + (row * groups + group) * (N * CHUNKS * STEPS * 2) + cells
+        for _ in range(N):
+            rate = load(at_A, here) * LOG2E
+            first = load(at_kept, here)
+            Bs, Cs = (), ()
+            for k in tl.static_range(STEPS):
+                Bs = Bs + (tl.load(at_B + k * CHUNKS).to(tl.float32),)
+                Cs = Cs + (tl.load(at_C + k * CHUNKS).to(tl.float32),)
+            decays = ()
+            h = tl.zeros((2, LANES, CHUNKS), tl.float32)
+            for k in tl.static_range(STEPS):
+                decays = decays + (tl.exp2(steps[k] * rate),)
+                h = decays[k] * h + xs[k] * Bs[k]
+            h = _from(h, c, -1, CHUNKS, first)
+            for r in tl.static_range(ROUNDS):
+                h += _from(h, c, -(1 << r), CHUNKS, 0.0) * tl.exp2(windows[r] * rate)
+            hs, new_sums, dCs = (), (), ()
+            for k in tl.static_range(STEPS):
+                hs = hs + (h,)
+                h = decays[k] * h + xs[k] * Bs[k]
+                new_sums = new_sums + (sums[k] + Cs[k] * h,)
+                dCs = dCs + (tl.sum(dss[k] * h, axis=0),)
+            sums = new_sums
+            last = load(at_carry, here)
+            q = tl.where(c == CHUNKS - 1, last, 0.0)
+            for k in tl.static_range(STEPS - 1, -1, -1):
+                q = decays[k] * (q + Cs[k] * dss[k])
+            for r in tl.static_range(ROUNDS):
+                q += _from(q * tl.exp2(windows[r] * rate), c, 1 << r, CHUNKS, 0.0)
+            q = _from(q, c, 1, CHUNKS, last)
+            new_dxs, new_dlogs, dBs = (), (), ()
+            row_dA = tl.zeros((2, LANES, CHUNKS), tl.float32)
+            for k in tl.static_range(STEPS - 1, -1, -1):
+                dh = q + Cs[k] * dss[k]
+                q = decays[k] * dh
+                e = q * hs[k]
+                new_dxs = (dxs[k] + dh * Bs[k],) + new_dxs
+                new_dlogs = (dlogs[k] + e * rate,) + new_dlogs
+                row_dA += e * steps[k]
+                dBs = (tl.sum(dh * xs[k], axis=0),) + dBs
+            dxs, dlogs = new_dxs, new_dlogs
+            tl.store(at_carry, tl.sum(row_dA, axis=2, keep_dims=True), mask=here)
+            both = tl.sum(tl.join(_lined_up(dBs), _lined_up(dCs)), axis=0)
+            tl.store(at_dmaps, both + load(at_dmaps, number > begin))
+            at_A += width
+            at_kept += width
+            at_carry += width
+            at_B += STEPS * CHUNKS
+            at_C += STEPS * CHUNKS
+            at_dmaps += CHUNKS * STEPS * 2
+
+        # Rows are read again, one at a time, for held until here they would not fit into the
+        # registers; by another name, or the compiler would hold their addresses instead.
+        at_u = _at(u_again, batch, u_b, t, u_t, d, u_d)
+        at_delta = _at(delta_again, batch, delta_b, t, delta_t, d, delta_d)
+        at_dy = _at(dy_again, batch, dy_b, t, dy_t, d, dy_d)
+        at_du = _at(du, batch, du_b, t, du_t, d, du_d)
+        at_ddelta = _at(ddelta, batch, ddelta_b, t, ddelta_t, d, ddelta_d)
+        if z is not None:
+            at_z = _at(z_again, batch, z_b, t, z_t, d, z_d)
+            at_dz = _at(dz, batch, dz_b, t, dz_t, d, dz_d)
+        skip = 0.0
+        if D is not None:
+            skip = load(D + d.to(tl.int64) * D_d, here)
+        part_dD = tl.zeros((2, LANES, CHUNKS), tl.float32)
+        part_dbias = tl.zeros((2, LANES, CHUNKS), tl.float32)
+        for k in tl.static_range(STEPS):
+            inside = here & (k < left)
+            row_u = load(at_u, inside)
+            tl.store(at_du, dxs[k] * steps[k] + skip * dss[k], mask=inside)
+            step = dxs[k] * row_u + dlogs[k] * LN2
+            if SOFTPLUS:
+                step *= sigmoid(load(at_delta, inside) + offset)
+            tl.store(at_ddelta, step, mask=inside)
+            if z is not None:
+                row_z = load(at_z, inside)
+                opening = sigmoid(row_z)
+                slope = opening * (1.0 + row_z * (1.0 - opening))
+                out = sums[k] + skip * row_u
+                tl.store(at_dz, load(at_dy, inside) * out * slope, mask=inside)
+                at_z += z_t
+                at_dz += dz_t
+            part_dD += dss[k] * row_u
+            part_dbias += tl.where(inside, step, 0.0)
+            at_u += u_t
+            at_delta += delta_t
+            at_dy += dy_t
+            at_du += du_t
+            at_ddelta += ddelta_t
+        cell = row * width + d
+        if D is not None:
+            tl.store(dD + cell, tl.sum(part_dD, axis=2, keep_dims=True), mask=here)
+        if bias is not None:
+            tl.store(dbias + cell, tl.sum(part_dbias, axis=2, keep_dims=True), mask=here)

@@ -14,6 +14,7 @@ from fcilib.scan.backend import in_memory
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Sizes that differ from call to call and are no use to the compiler as constants.
 SIZES = ["length", "places", "spans", "span", "blocks", "chunks"]
+SIZES += ["segments", "first", "groups", "share"]
 
 
 @triton.jit
@@ -50,11 +51,6 @@ def rows(tensor: Tensor | None, reverse: bool) -> tuple:
         return strided(None, 3)
     batch, step, last = tensor.stride()
     return (tensor[:, -1:], batch, -step, last) if reverse else (tensor, batch, step, last)
-
-
-def along(tensor: Tensor, reverse: bool) -> Tensor:
-    """Where the steps lie along the last axis: from the first step taken."""
-    return tensor[..., -1:] if reverse else tensor
 
 
 def strided(tensor: Tensor | None, dims: int) -> tuple:
