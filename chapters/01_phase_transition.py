@@ -645,7 +645,7 @@ closing.close(
 #   contains no information about position 350, so $s_{51,350}$ is indistinguishable from noise" (§3.2). The first half
 #   is true. The second does not follow: $s_{51,350}$ compares two vectors that hold the same token.
 # * **The query as its own candidate.** The router picks it first, which is why precision starts near zero and then jumps. The
-#   paper's 1.2% at the end of training follows only if that training was too short: ours routes under either set.
+#   paper's 1.2% at the end of training would follow if that training was too short. Ours routes under either set.
 # * **The query's token stands exactly twice.** We draw all other tokens so that they do not repeat it
 #   (`collisions=False`). If they could, no router would come near the paper's 98%, so we read the paper in this way.
 # * **Not comparable at this size:** task accuracy, and the number of epochs before the jump.

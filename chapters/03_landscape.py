@@ -92,7 +92,7 @@ from fcilib.tasks import Evidence
 # * *Token, no pairs.* The *memory bank* has a few slots: tokens write to them, and the query reads them. *DOL* scores each
 #   token by itself. Then the part that answers (the *Council*) turns the query's vector, into which it has read the picks,
 #   into one number, and adds it to the scores of all of them.
-# * *Token of a given segment.* A bandit learns from rewards alone. It is given the {glue:text}`arms` tokens of a segment that
+# * *Token of a segment.* A bandit learns from rewards alone. It is given the {glue:text}`arms` tokens of the segment that
 #   holds the evidence, as in the paper, and chooses one of them. These segments are longer than those of the next group.
 # * *Segment of sixteen.* The sequence is cut into sixteen segments, of {glue:text}`segment` tokens here and of
 #   {glue:text}`paper segment` in the paper. The router compares the query with one vector for each: the mean or the
@@ -189,7 +189,7 @@ KINDS = {
     "token, whole vectors": [n for n in pairs if n not in reduced],
     "token, reduced vectors": reduced,
     "token, no pairs": [n for n in no_pairs if n not in by_segment + bandit],
-    "token of a given segment": bandit,
+    "token of a segment": bandit,
     "segment of sixteen": by_segment + list(indices),
     "token, by class": list(by_meaning),
 }
@@ -199,7 +199,7 @@ FLOORS = {
     "token, whole vectors": "positions only",
     "token, reduced vectors": "positions only",
     "token, no pairs": "positions only",
-    "token of a given segment": "LinUCB, positions only",
+    "token of a segment": "LinUCB, positions only",
     "segment of sixteen": "positions only, segments",
 }
 
@@ -255,7 +255,7 @@ COMPARED = {
     "summaries of segments": (by_segment, FLOORS["segment of sixteen"]),
     "slots of the memory bank": (["memory bank"], "positions only"),
     "nothing (DOL)": (["DOL, 2 rounds", "DOL, 3 rounds"], "positions only"),
-    "nothing (bandits)": (bandit, FLOORS["token of a given segment"]),
+    "nothing (bandits)": (bandit, FLOORS["token of a segment"]),
 }
 labelled(
     pd.DataFrame.from_dict(

@@ -573,12 +573,12 @@ sure = (
 )
 verdict = (
     f"{agreeing.sum()} of the {len(agreeing)} routing precisions in the table of §4.6 reproduce. Flow, which fails in the "
-    f"paper, routes here, at {percent(flow['mean'])}. The rank-1 router learns neither with more epochs alone nor with new "
-    f"sequences alone; with both it reaches {percent(rank_one['fresh', 'learned', 1e-3])}. The global mean and Fourier mixing "
+    f"paper, routes here, at {percent(flow['mean'])}. The rank-1 router needs more epochs and, with "
+    f"them, new sequences ({percent(rank_one['fresh', 'learned', 1e-3])}) or a higher rate. The global mean and Fourier mixing "
     f"fail, as in the paper, and route once they keep the token. Of the {len(answering)} task accuracies "
-    f"{answering.sum()} reproduces ({alike}), at chance. How often attention's answer is right depends on what the Council is told: if it knows the ranks "
-    f"of what the router picked, it answers {percent(by_council[MARKED]['attention, 1 layer'])} in place of "
-    f"{percent(by_council[PLAIN]['attention, 1 layer'])}."
+    f"{answering.sum()} reproduces ({alike}), at chance. The Council behind one layer of attention answers "
+    f"{percent(by_council[MARKED]['attention, 1 layer'])} if it is told the ranks of the picks, and "
+    f"{percent(by_council[PLAIN]['attention, 1 layer'])} if not."
 )
 closing.close(
     "06_escape_routes",

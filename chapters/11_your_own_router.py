@@ -185,8 +185,9 @@ glue("k", Metric().k, display=False)
 #
 # **With the query among them it can't.** It drops to {glue:text}`precision metric, embeddings, all` on embeddings: nothing is
 # nearer to the query than the query itself, at distance zero, whatever $W$ is. The evidence is still among the k =
-# {glue:text}`k` nearest, in {glue:text}`among k metric, embeddings, all`. The same router is far above chance or at nothing, depending on which positions may
-# be picked and on what is counted. A product has no such blind spot, since its $W_q$ and $W_k$ can differ.
+# {glue:text}`k` nearest, in {glue:text}`among k metric, embeddings, all`. The same router is far above chance or at nothing, depending on
+# which positions may be picked and on what is counted. A product can avoid this on vectors with positions, since its $W_q$
+# and $W_k$ can differ.
 
 # %% [markdown]
 # ## In the landscape
@@ -271,8 +272,8 @@ glue("sure", closing.measured(study), display=False)
 
 # %% [markdown]
 # By the mean, ours on embeddings is number {glue:text}`place metric, embeddings` of {glue:text}`rows` rows, and ours on
-# attention number {glue:text}`place metric, attention`. Rows that lie within each other's spread have no order. One row
-# far below the paper's number is a rank-1 router, the paper's best: it is at {glue:text}`rank one` here, and
+# attention number {glue:text}`place metric, attention`. Rows that lie within each other's spread have no order. The row
+# farthest below the paper's number is a rank-1 router, one of the paper's two best: it is at {glue:text}`rank one` here, and
 # [chapter 6](06_escape_routes.ipynb) shows what makes it learn.
 #
 # A router that is good here has shown that it finds an equal token, and no more. [Chapter 9](09_context_ladder.ipynb) has

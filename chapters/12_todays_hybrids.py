@@ -306,7 +306,7 @@ labelled(
             name: {
                 "predicted": m.predicted,
                 **{
-                    task: f"{hybrids.outcome(value[name])}, {percent(value[name])}"
+                    task: f"{hybrids.outcome(value[name])},\u00a0{percent(value[name])}"
                     if name in value
                     else NONE
                     for task, value in values.items()

@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 LEVEL = 0.95
 """Of intervals made as these are, this share holds the true value."""
 
@@ -69,6 +71,19 @@ def interval(values: Sequence[float], examples: int | None) -> Interval:
     counted = wilson(min(max(mean, 0.0), 1.0), n * examples)
     below, above = math.hypot(seeds, mean - counted.low), math.hypot(seeds, counted.high - mean)
     return Interval(max(0.0, mean - below), min(1.0, mean + above))
+
+
+def bootstrap(values: Sequence[float], draws: int = 4000) -> Interval:
+    """The interval of a mean over questions: of those of so many samples drawn with replacement.
+
+    Of what is no share, such as F1, and of differences between two methods on the same questions.
+    The samples are always the same ones.
+    """
+    sample = np.asarray(values, dtype=float)
+    drawn = np.random.default_rng(0).integers(len(sample), size=(draws, len(sample)))
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    low, high = np.quantile(sample[drawn].mean(axis=1), tails)
+    return Interval(float(low), float(high))
 
 
 def chi_square(share: float, degrees: int) -> float:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fcilib.present.figures import UNCLAIMED, look, outcome_color, outcome_lines
+from fcilib.present.figures import NARROW, UNCLAIMED, look, outcome_color, outcome_lines
 
 
 def landscape_figure(
@@ -42,7 +42,7 @@ def landscape_figure(
             1,
             sharex=True,
             squeeze=False,
-            figsize=(5.5, 1.2 + 0.22 * sum(heights) + 0.1 * len(panels)),
+            figsize=(NARROW, 1.2 + 0.22 * sum(heights) + 0.1 * len(panels)),
             gridspec_kw={"height_ratios": heights},
             layout="constrained",
         )
@@ -67,7 +67,10 @@ def _rows(ax: Axes, part: pd.DataFrame) -> None:
         ax.plot(paper, y, "o", mfc="white", mec=color, ms=7, mew=1.5)
         error = 0 if np.isnan(line.sd) else 100 * line.sd
         ax.errorbar(mean, y, xerr=error, fmt="o", color=color, ms=5.5, capsize=3)
-    labels = [fill(str(name).removeprefix("segments: "), 45) for name in part.index]
+    labels = [
+        fill(str(name).removeprefix("segments: ").removeprefix("by class: "), 45)
+        for name in part.index
+    ]
     ax.set_yticks(range(len(part)), labels, fontsize=8.5)
     ax.set_ylim(-0.6, len(part) - 0.4)
     ax.grid(axis="y", visible=False)

@@ -236,7 +236,8 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
     """By protocol, the number and its chance level by counting; "" where there is none."""
     lines = []
     for protocol, part in entry.by_protocol.items():
-        text = as_measured(entry.claim, part)
+        bound = "at most " if entry.claim.metric == "most_gain" else ""
+        text = bound + as_measured(entry.claim, part)
         known = sorted(f.level.here for f in part if f.level)
         ends = [entry.claim.write(end, math.nan) for end in (known[:1] + known[-1:])]
         chance = " to ".join(dict.fromkeys(ends))

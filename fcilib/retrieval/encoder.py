@@ -1,4 +1,4 @@
-"""Vectors of texts from a frozen encoder, kept on disk once computed."""
+"""What a frozen encoder makes of texts: tokens, their states, and one vector for each text."""
 
 from __future__ import annotations
 
@@ -13,39 +13,52 @@ from fcilib.backbones.hub import required
 LONGEST = 256
 """Tokens of a text that are read: what all-MiniLM-L6-v2 was made for."""
 
+BATCH = 32
+"""Texts in a pass."""
 
-def encode(spec: Packaged, texts: Sequence[str]) -> torch.Tensor:
-    """One vector for each text, `(n, w)` fp32: the mean over its tokens of the last layer's states.
 
-    As sentence-transformers has it for all-MiniLM-L6-v2, before its normalisation. Of a text with
-    more than `LONGEST` tokens only the first are read, with a warning. Raises BackboneError where
-    the encoder's package is missing.
+def tokenize(spec: Packaged, texts: Sequence[str]) -> tuple[torch.Tensor, int]:
+    """The texts' tokens, `(n, LONGEST)` int64, and the id that fills a text up.
+
+    Of a text with more than `LONGEST` tokens, the two that frame it among them, only the first are
+    read, with a warning. Raises BackboneError where the encoder's package is missing.
     """
     tokenizer = required("transformers").AutoTokenizer.from_pretrained(spec.folder())
     ids = tokenizer(list(texts), truncation=True, max_length=LONGEST, padding="max_length")
-    ids = torch.tensor(ids["input_ids"])
-    lengths = (ids != tokenizer.pad_token_id).sum(dim=1)
+    ids, pad = torch.tensor(ids["input_ids"]), tokenizer.pad_token_id
+    lengths = (ids != pad).sum(dim=1)
     full = [text for text, length in zip(texts, lengths, strict=True) if length == LONGEST]
     if full and (cut := sum(len(i) > LONGEST for i in tokenizer(full, verbose=False)["input_ids"])):
         warnings.warn(
             f"{cut} of {len(texts)} texts are longer than the {LONGEST} tokens that the encoder "
             f"reads; their ends are left out. Cut the context into more segments to keep them.",
-            stacklevel=2,
+            stacklevel=3,
         )
+    return ids, pad
+
+
+def token_states(spec: Packaged, ids: torch.Tensor, pad: int) -> torch.Tensor:
+    """The last layer's states of a few texts' tokens, `(b, L)` to `(b, L, w)` fp32."""
+    with torch.no_grad():
+        return load(spec).model(input_ids=ids, attention_mask=(ids != pad).long()).last_hidden_state
+
+
+def encode(spec: Packaged, texts: Sequence[str]) -> torch.Tensor:
+    """One vector for each text, `(n, w)` fp32: the mean over its tokens of their states.
+
+    As sentence-transformers has it for all-MiniLM-L6-v2, before its normalisation. Long texts and a
+    missing package are as in `tokenize`.
+    """
+    ids, pad = tokenize(spec, texts)
     # Of like lengths together: a piece is as long as its longest text.
-    order = lengths.argsort(stable=True)
+    order = (ids != pad).sum(dim=1).argsort(stable=True)
 
     def compute(piece: torch.Tensor) -> torch.Tensor:
-        held = (piece != tokenizer.pad_token_id).long()
-        piece, held = (t[:, : int(held.sum(dim=1).max())] for t in (piece, held))
-        model = load(spec).model
-        with torch.no_grad():
-            states = [
-                model(input_ids=part, attention_mask=mask).last_hidden_state
-                for part, mask in zip(piece.split(32), held.split(32), strict=True)
-            ]
-        weights = held.unsqueeze(2)
-        return (torch.cat(states) * weights).sum(dim=1) / weights.sum(dim=1)
+        held = (piece != pad).long()
+        piece = piece[:, : int(held.sum(dim=1).max())]
+        weights = held[:, : piece.shape[1], None]
+        states = torch.cat([token_states(spec, part, pad) for part in piece.split(BATCH)])
+        return (states * weights).sum(dim=1) / weights.sum(dim=1)
 
     what = {"pool": "mean", "longest": LONGEST, "fingerprint": fingerprint(spec)}
     vectors = cached(what, ids[order], compute)

@@ -14,38 +14,11 @@ from torch.nn import functional as F
 
 from fcilib.backbones import Packaged
 from fcilib.retrieval.encoder import encode
-from fcilib.retrieval.questions import Question
-from fcilib.retrieval.segments import Segments
+from fcilib.retrieval.late import LateInteraction
+from fcilib.retrieval.retriever import Pair, Retriever, gold_loss
+from fcilib.retrieval.sparse import LearnedSparse
 from fcilib.routers.investigator import PairwiseScores
 from fcilib.routers.random import RandomScores
-from fcilib.specs.spec import Spec
-
-Pair = tuple[Question, Segments]
-"""A question and its context, cut."""
-
-
-class Retriever(Spec):
-    """Scores the segments of each question's context; the best are picked."""
-
-    @property
-    def draws(self) -> bool:
-        """True if the result depends on the seed."""
-        return False
-
-    def score(
-        self,
-        pairs: Sequence[Pair],
-        train: Sequence[Pair],
-        seed: int,
-    ) -> list[np.ndarray]:
-        """For each question `(n,)` scores of its n segments.
-
-        Args:
-            pairs: the questions that are reported on, each with its segments.
-            train: others, for what is learned.
-            seed: of whatever is drawn.
-        """
-        raise NotImplementedError
 
 
 class Keywords(Retriever):
@@ -199,9 +172,7 @@ class Encoder(Retriever):
         for _ in range(self.epochs):
             for index in torch.randperm(len(train)).split(self.batch):
                 scores = router.compare(questions[index], segments[index])
-                scores = scores.masked_fill(~present[index], float("-inf"))
-                shares = scores.log_softmax(dim=1).masked_fill(~gold[index], float("-inf"))
-                loss = -shares.logsumexp(dim=1).mean()
+                loss = gold_loss(scores, present[index], gold[index])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -209,5 +180,7 @@ class Encoder(Retriever):
         return router
 
 
-AnyRetriever = Annotated[Keywords | AtRandom | Encoder, Field(discriminator="kind")]
+AnyRetriever = Annotated[
+    Keywords | AtRandom | Encoder | LearnedSparse | LateInteraction, Field(discriminator="kind")
+]
 """Every retriever a retrieval can name, told apart by `kind`."""

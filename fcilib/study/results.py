@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fcilib.retrieval import METRICS, RetrievalRecord
+from fcilib.retrieval import METRICS, ReadingRecord, RetrievalRecord
 from fcilib.training.records import Record
 
 
@@ -64,6 +64,35 @@ class Retrievals(Summarised):
     def questions(self) -> RetrievalRecord:
         """A record, for what all of them say of the questions alike."""
         return next(iter(self.records.values()))
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Finished readings by condition."""
+
+    records: Mapping[str, ReadingRecord]
+
+    def each(self, metric: str) -> pd.DataFrame:
+        """A row for each question, a column for each condition, values from 0 to 1.
+
+        Args:
+            metric: `exact` and `f1`, of the questions that were read; `recall`, whether the answer
+                stands in a picked segment, of all validation questions whose answer is not yes or
+                no.
+        """
+        return pd.DataFrame({name: _of_each(r, metric) for name, r in self.records.items()})
+
+    @property
+    def questions(self) -> ReadingRecord:
+        """A record, for what all of them say of the questions alike."""
+        return next(iter(self.records.values()))
+
+
+def _of_each(record: ReadingRecord, metric: str) -> list[float]:
+    if metric == "f1":
+        return record.f1
+    bits = {"exact": record.exact, "recall": record.held.replace("-", "")}[metric]
+    return [float(bit) for bit in bits]
 
 
 @dataclass(frozen=True)

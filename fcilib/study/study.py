@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fcilib import retrieval
 from fcilib.cost import Bench, Cost, find_cost, measure_cost
 from fcilib.execution.executors import execute
 from fcilib.execution.progress import Progress, running
-from fcilib.retrieval import Retrieval, hotpotqa
+from fcilib.retrieval import (
+    Reading,
+    ReadingRecord,
+    Retrieval,
+    RetrievalRecord,
+    hotpotqa,
+)
+from fcilib.retrieval.questions import QuestionSet
+from fcilib.retrieval.reader import LanguageModel, OpeningWords
+from fcilib.retrieval.reading import Source
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.storage.places import WEIGHTS_VARIABLE, default_records
 from fcilib.study.parameters import DEFAULTS, demand_parameters, demand_values, seed_numbers
 from fcilib.study.profiles import Profile, profile
-from fcilib.study.results import Results, Retrievals
+from fcilib.study.results import Readings, Results, Retrievals
 from fcilib.system.device import check_device
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Record, Records
@@ -161,29 +170,36 @@ class Study:
         what `hotpotqa.load` finds.
         """
         folder = self.records.folder / "retrievals"
-        sample = {
+        runs = {
             (name, seed): Retrieval(
                 retriever=retriever, questions=hotpotqa.SAMPLE.digest, picks=picks, seed=seed
             )
             for name, retriever in retrievers.items()
             for seed in (self.chosen if retriever.draws else (0,))
         }
-        if os.environ.get(hotpotqa.VARIABLE):
-            questions = hotpotqa.load()
-        elif self.profile == "smoke":
-            questions = hotpotqa.standin()
-        else:
-            known = {key: r for key, run in sample.items() if (r := retrieval.find(run, folder))}
-            if len(known) == len(sample):
-                return Retrievals(known)
-            questions = hotpotqa.load()
-        with Progress(len(sample), unit="retrieval") as progress:
-            records: dict[tuple[str, int], retrieval.RetrievalRecord] = {}
-            for key, run in sample.items():
-                run = run.model_copy(update={"questions": questions.digest})
-                progress.show(len(records))
-                records[key] = retrieval.retrieve(run, folder, lambda: questions)
-        return Retrievals(records)
+        return Retrievals(_asked(self.profile, runs, folder, retrieval.find, retrieval.retrieve))
+
+    def read(self, sources: Mapping[str, Source], questions: int = 300) -> Readings:
+        """What a reader answers from the segments of each source, under the first seed.
+
+        The questions are found as in `retrieve`. At profile smoke a stand-in reads.
+
+        Args:
+            sources: by the name that tables and figures show them under.
+            questions: how many are read; 0 where only what the segments hold is asked.
+        """
+        reader = OpeningWords() if self.profile == "smoke" else LanguageModel()
+        runs = {
+            name: Reading(
+                source=source, reader=reader, questions=hotpotqa.SAMPLE.digest, read=questions
+            )
+            for name, source in sources.items()
+        }
+        first = self.chosen[0]
+        runs = {name: run.with_seed(first) if run.draws else run for name, run in runs.items()}
+        folder = self.records.folder / "readings"
+        find, make = retrieval.find_reading, retrieval.read
+        return Readings(_asked(self.profile, runs, folder, find, make))
 
     def has(self, experiment: Experiment) -> bool:
         """Whether an experiment is recorded, under every seed of this study."""
@@ -215,3 +231,37 @@ class Study:
             )
             for protocol, conditions in protocols.items()
         }
+
+
+Run = TypeVar("Run", Retrieval, Reading)
+Kept = TypeVar("Kept", RetrievalRecord, ReadingRecord)
+Key = TypeVar("Key")
+
+
+def _asked(
+    size: str,
+    runs: Mapping[Key, Run],
+    folder: Path,
+    find: Callable[[Run, Path], Kept | None],
+    make: Callable[[Run, Path, Callable[[], QuestionSet]], Kept],
+) -> dict[Key, Kept]:
+    """Records of runs over questions: those of the sample where all of them are found, else made.
+
+    `Study.retrieve` says which questions they are made from.
+    """
+    if os.environ.get(hotpotqa.VARIABLE):
+        questions = hotpotqa.load()
+    elif size == "smoke":
+        questions = hotpotqa.standin()
+    else:
+        known = {key: record for key, run in runs.items() if (record := find(run, folder))}
+        if len(known) == len(runs):
+            return known
+        questions = hotpotqa.load()
+    records: dict[Key, Kept] = {}
+    with Progress(len(runs), unit="retrieval") as progress:
+        for key, run in runs.items():
+            progress.show(len(records))
+            named = run.model_copy(update={"questions": questions.digest})
+            records[key] = make(named, folder, lambda: questions)
+    return records

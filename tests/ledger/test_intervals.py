@@ -12,6 +12,7 @@ from scipy import stats
 from fcilib.ledger.intervals import (
     LEVEL,
     Interval,
+    bootstrap,
     chi_square,
     interval,
     spread_interval,
@@ -56,6 +57,16 @@ def test_an_interval_of_a_share_holds_its_mean_and_is_one_of_shares(values, exam
     mean = sum(values) / len(values)
     assert 0 <= found.low <= mean + 1e-12
     assert mean - 1e-12 <= found.high <= 1
+
+
+def test_the_bootstrap_is_scipys_and_always_the_same():
+    values = np.random.default_rng(1).beta(0.3, 0.9, size=300)
+    ours = bootstrap(values)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=2)
+    assert ours == bootstrap(values.tolist())
+    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=3e-3)
+    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=3e-3)
+    assert bootstrap([0.5] * 9) == Interval(0.5, 0.5)
 
 
 def test_intervals_touch_at_their_ends():
