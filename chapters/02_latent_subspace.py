@@ -33,8 +33,9 @@
 # **To run it again.** `.venv/bin/fci run 02 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # We look inside trained models and ask three things. How alike are the vectors of query and evidence? What is left of
-# routing when the router's matrices are replaced or cut? Does a single direction carry the scores? Each number stands beside a control:
-# an untrained model, a model trained on shuffled targets, or a router that picks at random.
+# routing when the router's matrices are replaced or cut? Does a single direction carry the scores? Most numbers stand beside
+# a control: an untrained model, a model trained on shuffled targets, or a router that picks at random. Flow, bidirectional
+# Mamba and causal attention have no untrained model beside them.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -127,10 +128,12 @@ for c, summary in gap.items():
 # {glue:text}`gap raw embeddings, others`.
 #
 # **They are alike before any routing is learned.** Attention has {glue:text}`gap untrained` before training, and so have
-# the control's embeddings ({glue:text}`gap random router, others`). Training the pairwise router raises the gap, and less so
-# under `"all"` ({glue:text}`gap attention, 1 layer, all` behind attention), where the router also has to tell the two copies
-# of the token apart. The rank-1 router, which has one number per token, does not raise it
-# ({glue:text}`gap bidirectional Mamba, rank-1, others`).
+# the control's embeddings ({glue:text}`gap random router, others`). With the query excluded, training raises the gap behind
+# attention and on raw embeddings. Under `"all"`, where the router also has to tell the two copies of the token apart, it
+# raises it less ({glue:text}`gap attention, 1 layer, all` behind attention); behind causal attention the spread over seeds
+# then reaches down to the control. On content-only vectors nothing is left to raise: those of query and evidence are equal
+# before any training. The rank-1 router's gap ({glue:text}`gap bidirectional Mamba, rank-1, others`) is no larger than the
+# control's.
 #
 # The paper compares the query with the "answer", which may mean the value at $a + 1$. The text around it speaks of
 # matching tokens, and so do we.
@@ -139,7 +142,8 @@ for c, summary in gap.items():
 # ## What is left when the matrices are replaced or cut?
 #
 # The router scores a pair of vectors, with $d$ entries each, by $x_q^\top W_q^\top W_k\, x_j$. We call $W_q^\top W_k$ the
-# *form*. Its *directions* are its $d$ singular vectors, the strongest first. We change it after training in three ways:
+# *form*. Its *directions* are its $d$ singular vectors, the strongest first. After training we change the form, or what it
+# is given, in one of three ways:
 #
 # * *Random matrices*, as in the paper: Gaussian ones replace $W_q$ and $W_k$, with the same Frobenius norm (the root of the
 #   sum of squared entries), in {glue:text}`draws` draws.
@@ -273,17 +277,17 @@ glue("chance", percent(chance), display=False)
 # {glue:text}`chance`. The paper's drop is there, then, and takes no attention. (The paper's 2.6% is a little above its chance,
 # one in 512. The table below has a verdict for this: both are *near* chance.)
 #
-# **A random projection harms gradually, although a few of the form's own directions are enough** (upper panel). Onto
-# {glue:text}`half` of {glue:text}`d` random directions it leaves {glue:text}`seen attention, 1 layer, trained` behind attention
-# and {glue:text}`seen raw embeddings, trained` on raw embeddings.
+# **A few of the form's own directions are enough** (upper panel), **but many random ones are needed** (lower panel). A
+# projection onto {glue:text}`half` of {glue:text}`d` random directions leaves {glue:text}`seen attention, 1 layer, trained`
+# behind attention and {glue:text}`seen raw embeddings, trained` on raw embeddings.
 
 # %% [markdown]
 # ## Is "34 of 128" few?
 #
 # The paper counts the strongest directions that hold 90% of the energy. To say whether 34 is few, we need the count of a form
 # that has learned no match. We have two of these. One is a form as it was initialised. The other was trained on *shuffled
-# targets*, the evidence and labels of other sequences: it can learn where evidence tends to stand, but not that equal tokens
-# match.
+# targets*: each sequence gets the evidence position and the label of another one. It can learn where evidence tends to
+# stand, but not that equal tokens match.
 
 # %% mystnb={"figure": {"caption": "Share of the form's energy in its strongest directions, against their share of all: mean over seeds, whose spread is hardly wider than the lines. Trained forms are more concentrated than untrained ones, and so are those with shuffled targets, which learned no match. The horizontal line is 90%.", "name": "fig-spectrum"}, "image": {"alt": "Cumulative energy curves for attention and raw embeddings in two panels, each trained, untrained and with shuffled targets."}} tags=["remove-input", "nbval-ignore-output"]
 LINES = {"trained": "-", "shuffled targets": "--", "untrained": ":"}
@@ -357,9 +361,10 @@ labelled(spectrum, "model")
 # attention, {glue:text}`cut raw embeddings, trained` on raw embeddings, and nearly everything on vectors that hold the token
 # alone, {glue:text}`cut content-only, trained`.
 #
-# **A small count alone shows nothing.** The smallest of all is that of raw embeddings trained on shuffled targets,
-# {glue:text}`rank_90 raw embeddings, shuffled targets`, and they learned no match. What shows a match is that the few
-# directions route.
+# **A small count alone shows nothing.** Behind attention, a form trained on shuffled targets has 90% of the energy in
+# {glue:text}`rank_share attention, 1 layer, shuffled targets` of the directions. The paper's {glue:text}`paper share` is
+# therefore no more concentrated than a form that learned no match. On raw embeddings the count of such a form is the
+# smallest of all, {glue:text}`rank_90 raw embeddings, shuffled targets`. What shows a match is that the few directions route.
 
 # %% tags=["remove-cell"]
 glue("paper share", percent(claims()["rank-90"].value), display=False)
@@ -381,7 +386,8 @@ print(f"{count} of {len(values)} directions hold 90% of the energy, untrained")
 #
 # The paper's Table 2 has a column "rank", 1.6 behind attention and 240 for raw embeddings, and does not define it. It cannot be
 # the rank of the scores $X W_q^\top W_k X^\top$, which is at most $d$: 240 is more than the paper's $d$ of 128.
-# [Chapter 7](07_scale.ipynb) reads it as the mean *place* of the evidence in the router's order.
+# [Chapter 7](07_scale.ipynb) takes it for the mean *place* of the evidence: 1 if the router scores it highest, 2 if one
+# other position scores higher, and so on.
 #
 # We measured the *effective rank* of all scores of a sequence, the exponential of the entropy of their normalised singular
 # values {cite:p}`roy2007effective`. It is 1 where a single direction carries them all.
@@ -421,18 +427,22 @@ for name in representations:
     glue(f"scores {name}, others", f"{mean:.1f}", display=False)
     mean = means.effective_rank[f"{name}, untrained"]
     glue(f"bare {name}", f"{mean:.1f}", display=False)
+found = results["others"].summary("precision")["mean"]
+one = "bidirectional Mamba, rank-1"
+glue("rank-1 precision", percent(found[one]), display=False)
 
 # %% [markdown]
 # **No: several directions carry the scores, in every model that routes.** With the query excluded, training brings the
 # effective rank from {glue:text}`bare attention, 1 layer` to {glue:text}`scores attention, 1 layer, others` behind attention, and
 # from {glue:text}`bare raw embeddings` to {glue:text}`scores raw embeddings, others` on raw embeddings. Only the rank-1 router
-# has one, by construction.
+# has a single one, by construction, and it does not route: it finds {glue:text}`rank-1 precision`.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# The control is the same number where no match was learned: the cosine gap and the precision beside a random router, and the
-# directions of an untrained form. The cosine gap agrees within 0.05, the other rows within [the margin](tables-margin).
+# The control of the first two rows is a model with a random router: its cosine gap and its precision. That of the third is an
+# untrained form. A cosine gap counts as reproduced if it is within 0.05 of the paper's, the other two rows if they are within
+# [the margin](tables-margin).
 
 # %%
 STATEMENTS = {
@@ -506,8 +516,8 @@ closing.close(
     cost=closing.trained(
         study,
         [inside],
-        "trains {models} models of its own; a seed took {minutes} core-minutes at profile {profile}. "
-        f"Another {earlier} it shares with chapters 1 and 6.",
+        "trains {models} models of its own, in {minutes} core-minutes a seed at profile {profile}, "
+        f"and uses {earlier} that chapters 1 and 6 train, too.",
     ),
 )
 
@@ -516,7 +526,7 @@ closing.close(
 #
 # * **The cosine.** Two positions with the same token share its vector, so their cosine starts far above that of a random
 #   pair. A model with the paper's negative gap would have to undo that. Here the signal is not "invisible to cosine
-#   similarity": on tokens alone, query and evidence have the same vector, a cosine of one, before any training.
+#   similarity": on content-only embeddings query and evidence have the same vector, a cosine of one, before any training.
 # * **The drop under random matrices, and a subspace,** belong to a trained router, and not to attention. Both are there on
 #   raw embeddings, where there is no layer. The directions are fewer than the paper reports.
 # * **Notation.** The paper writes $W_q W_k^\top$ for the form. With vectors as columns, as in its Eq. 1, it is
