@@ -179,16 +179,6 @@ def scan_backward(
             steps = min(STEPS, length - start)
             for s in range(steps):
                 t = start + s
-                ahead = t - STEPS
-                # Rows are a stride apart, which the hardware does not foresee; ask for the next
-                # chunk's now.
-                fetch_to_read(u[0], batch * u[1] + ahead * u[2] + channel)
-                fetch_to_read(delta[0], batch * delta[1] + ahead * delta[2] + channel)
-                fetch_to_read(z[0], batch * z[1] + ahead * z[2] + channel)
-                fetch_to_read(dout[0], batch * dout[1] + ahead * dout[2] + channel)
-                fetch_to_write(du[0], batch * du[1] + t * du[2] + channel)
-                fetch_to_write(ddelta[0], batch * ddelta[1] + t * ddelta[2] + channel)
-                fetch_to_write(dz[0], batch * dz[1] + t * dz[2] + channel)
                 step, slope = _step_size(
                     read(delta[0], batch * delta[1] + t * delta[2] + channel, count),
                     bias,
@@ -215,6 +205,17 @@ def scan_backward(
             state_at = kept + FLOAT * (task * kept_task + chunk * kept_chunk)
             for n in range(states):
                 fetch_to_read(state_at - FLOAT * kept_chunk, n * LANES)
+                # Ask for the rows of the chunk before, a few with each n: all at once they would
+                # keep the loads of this chunk waiting.
+                for s in range(n, STEPS, states):
+                    t = start - STEPS + s
+                    fetch_to_read(u[0], batch * u[1] + t * u[2] + channel)
+                    fetch_to_read(delta[0], batch * delta[1] + t * delta[2] + channel)
+                    fetch_to_read(z[0], batch * z[1] + t * z[2] + channel)
+                    fetch_to_read(dout[0], batch * dout[1] + t * dout[2] + channel)
+                    fetch_to_write(du[0], batch * du[1] + t * du[2] + channel)
+                    fetch_to_write(ddelta[0], batch * ddelta[1] + t * ddelta[2] + channel)
+                    fetch_to_write(dz[0], batch * dz[1] + t * dz[2] + channel)
                 rate = load(rates, n * LANES)
                 h = load(state_at, n * LANES) + _poison(rate)
                 for s in range(steps):
