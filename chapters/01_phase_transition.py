@@ -425,7 +425,7 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 # ### What the router looks at meanwhile
 #
 # For four conditions we kept the router's softmax over two held-out sequences, one seed. Under `"all"` the query's own
-# position first rises together with the evidence. Move the slider to see it give way; on content-only the two always tie.
+# position first rises together with the evidence. Move the slider back to see it before it gave way; on content-only the two always tie.
 
 # %% tags=["hide-input"]
 SHOWN = (

@@ -667,7 +667,7 @@ answered = study.read({n: s for n, s in SOURCES.items() if n not in UNREAD})
 
 # %% tags=["remove-input"]
 def between(mean, bounds):
-    return f"{percent(mean)} ({100 * bounds.low:.1f}–{100 * bounds.high:.1f})"
+    return f"{percent(mean)} ({100 * bounds.low:.0f}–{100 * bounds.high:.0f})"
 
 
 def shares(column):

@@ -778,13 +778,18 @@ labelled(
     pd.DataFrame.from_dict(
         {
             label: {
-                f"{metric}, {epochs} epochs, {data}": shown(
+                f"{prefix}{epochs} epochs, {data}": shown(
                     kept[label, how, data], metric
                 )
-                for metric, how, epochs in (
-                    ("precision", "short", study.sizes.training.epochs),
-                    ("precision", "long", study.sizes.settled.epochs),
-                    ("accuracy", "long", study.sizes.settled.epochs),
+                for prefix, metric, how, epochs in (
+                    ("", "precision", "short", study.sizes.training.epochs),
+                    ("", "precision", "long", study.sizes.settled.epochs),
+                    (
+                        "accuracy, ",
+                        "accuracy",
+                        "long",
+                        study.sizes.settled.epochs,
+                    ),
                 )
                 for data in DATA
             }
@@ -792,11 +797,11 @@ labelled(
         },
         orient="index",
     ),
-    "at this size",
+    "precision, at this size",
 )
 
 # %% [markdown]
-# And at the paper's sizes, 40 epochs, where there are records:
+# And at the paper's sizes, 40 epochs, where there are records, with the number of seeds in brackets:
 
 # %% tags=["remove-input"]
 rows = {}
@@ -804,6 +809,8 @@ for label, (name, candidates) in HEADLINES.items():
     found = {d: paper_records(study, name, candidates, d) for d in DATA}
     rows[label] = {
         f"{metric}, {data}": paper_text(found[data], metric)
+        .replace(" seeds)", ")")
+        .replace(" seed)", ")")
         for metric in ("precision", "accuracy")
         for data in DATA
     }

@@ -43,7 +43,7 @@ def film(name: str, results: Mapping[str, Results], chance: Mapping[str, float])
     }
     slider = (
         f'<label class="fci-wide">epoch <input type="range" name="epoch" min="0" max="{epochs}" '
-        'value="1" step="1"><output></output></label>'
+        f'value="{epochs}" step="1"><output></output></label>'
     )
     return Widget(
         name=name,
