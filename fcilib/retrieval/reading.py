@@ -18,16 +18,16 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from fcilib.retrieval import answers, scoring
+from fcilib.retrieval.picking import Picking
 from fcilib.retrieval.questions import QuestionSet
 from fcilib.retrieval.reader import AnyReader, LanguageModel
 from fcilib.retrieval.retriever import Pair
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.retrieval.segments import Segments
 from fcilib.routers.router import TIE
-from fcilib.specs.identity import Numerical
 from fcilib.storage.making import find_or_make
 from fcilib.storage.sealed import rounded
 from fcilib.storage.store import BaseRecord, Store
@@ -37,25 +37,13 @@ Source = AnyRetriever | Literal["gold", "nothing"]
 """Where the reader's segments come from: who picks them, all that are gold, or none at all."""
 
 
-class Reading(Numerical):
+class Reading(Picking):
     """Who picks segments, and who answers from them, for which questions."""
 
     source: Source
     reader: AnyReader = LanguageModel()
-    questions: str
-    """The digest of a `QuestionSet`; its validation split is reported on."""
     read: int = Field(300, ge=0)
     """Questions that the reader answers; of fewer, all. With 0 nobody reads."""
-    segments: int = Field(16, ge=1)
-    picks: int = Field(2, ge=1)
-    seed: int = Field(0, ge=0)
-    """Of the retriever, and of what is picked among segments that tie."""
-
-    @model_validator(mode="after")
-    def _picks_some(self) -> Reading:
-        if self.picks > self.segments:
-            raise ValueError(f"picks: {self.picks} of {self.segments} segments; pick fewer")
-        return self
 
     @property
     def draws(self) -> bool:
@@ -138,15 +126,8 @@ def picked(scores: np.ndarray, pick: int, rng: torch.Generator) -> list[int]:
 
 
 def _run(reading: Reading, questions: QuestionSet) -> ReadingRecord:
-    if questions.digest != reading.questions:
-        raise ValueError(
-            f"questions: {questions.name} ({questions.digest}) are not those of {reading.questions}"
-        )
     begun = time.perf_counter()
-    validation, train = (
-        [(q, Segments.of(q, reading.segments)) for q in split]
-        for split in (questions.validation, questions.train)
-    )
+    validation, train = reading.pairs(questions)
     handed = _handed(reading, validation, train)
     closed = [answers.is_closed(q.answer) for q, _ in validation]
     held = [

