@@ -412,18 +412,18 @@ REPRESENTATIONS = {
 }
 
 
-def compared(task, candidates="others"):
+def matching(task, representation, router=Investigator, **more):
+    """An experiment whose router may pick all but the query itself."""
+    parts = {"router": router(candidates="others"), **more}
+    return study.experiment(task=task, representation=representation, **parts)
+
+
+def compared(task):
     """Every condition on a task: the same pairwise router on each."""
-    router = Investigator(candidates=candidates)
-    runs = {
-        name: study.experiment(task=task, representation=x, router=router)
-        for name, x in REPRESENTATIONS.items()
-    }
-    runs["MiniLM, cosine alone"] = study.experiment(
-        task=task,
-        representation=Embedding(positions="none", **pretrained),
-        router=Cosine(candidates=candidates),
-        normalisation="none",
+    runs = {name: matching(task, x) for name, x in REPRESENTATIONS.items()}
+    content = REPRESENTATIONS["MiniLM, content-only"]
+    runs["MiniLM, cosine alone"] = matching(
+        task, content, Cosine, normalisation="none"
     )
     runs[CHANCE] = chance_of(runs["raw embeddings"])
     return runs
@@ -440,16 +440,8 @@ meaning = {
 }
 context = study.run(
     {
-        "attention": study.experiment(
-            task=new_words,
-            representation=Attention(),
-            router=Investigator(candidates="others"),
-        ),
-        "attention on MiniLM": study.experiment(
-            task=new_words,
-            representation=Attention(**pretrained),
-            router=Investigator(candidates="others"),
-        ),
+        "attention": matching(new_words, Attention()),
+        "attention on MiniLM": matching(new_words, Attention(**pretrained)),
     },
     seeds=1,
 )

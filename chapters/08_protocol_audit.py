@@ -808,9 +808,7 @@ rows = {}
 for label, (name, candidates) in HEADLINES.items():
     found = {d: paper_records(study, name, candidates, d) for d in DATA}
     rows[label] = {
-        f"{metric}, {data}": paper_text(found[data], metric)
-        .replace(" seeds)", ")")
-        .replace(" seed)", ")")
+        f"{metric}, {data}": paper_text(found[data], metric, seeds=("", ""))
         for metric in ("precision", "accuracy")
         for data in DATA
     }

@@ -209,6 +209,9 @@ def _rule(claim: Claim) -> str:
 OTHER_QUANTITIES = {"largest_rise": "a rise of", "largest_fall": "a fall of"}
 """What stands before a claim's number if that is no level of a metric but a difference of two."""
 
+BOUNDS = {"most_gain": "at most"}
+"""What stands before our number if it is no measurement but a bound on one."""
+
 
 def _claimed(claim: Claim) -> str:
     """The paper's number, with what it is where it is no mean of a metric."""
@@ -236,8 +239,8 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
     """By protocol, the number and its chance level by counting; "" where there is none."""
     lines = []
     for protocol, part in entry.by_protocol.items():
-        bound = "at most " if entry.claim.metric == "most_gain" else ""
-        text = bound + as_measured(entry.claim, part)
+        bound = BOUNDS.get(entry.claim.metric, "")
+        text = f"{bound} {as_measured(entry.claim, part)}".lstrip()
         known = sorted(f.level.here for f in part if f.level)
         ends = [entry.claim.write(end, math.nan) for end in (known[:1] + known[-1:])]
         chance = " to ".join(dict.fromkeys(ends))

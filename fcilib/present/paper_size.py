@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 from fcilib.ledger.catalogue import catalogue
 from fcilib.study.notation import NONE, spread
@@ -39,13 +40,17 @@ def paper_records(study: Study, name: str, protocol: str, data: str = "fixed") -
     return [record for record in found if record is not None]
 
 
-def paper_text(found: list[Record], metric: str) -> str:
-    """The mean of a metric, its spread, and the number of seeds; a dash without a record."""
+def paper_text(
+    found: list[Record], metric: str, seeds: tuple[str, str] = (" seed", " seeds")
+) -> str:
+    """The mean of a metric, its spread, and in brackets the seeds; a dash without a record.
+
+    `seeds` is what stands behind their number, where it is one and where it is more.
+    """
     values = [record.metrics[metric] for record in found]
     if not values:
         return NONE
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return f"{spread(mean, math.nan)} (1 seed)"
-    sd = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    return f"{spread(mean, sd)} ({len(values)} seeds)"
+    one, more = seeds
+    sd = statistics.stdev(values) if len(values) > 1 else math.nan
+    number = f"{len(values)}{more if len(values) > 1 else one}"
+    return f"{spread(statistics.fmean(values), sd)} ({number})"

@@ -32,11 +32,11 @@ def test_a_chapter_may_name_sizes_of_its_own():
 
 
 @pytest.mark.parametrize("chapter", PROJECT.chapters(), ids=lambda c: c.name)
-def test_every_executed_chapter_says_its_sizes_and_explains_a_word_that_it_uses(chapter):
+def test_every_executed_chapter_says_its_sizes_once_and_explains_a_word_that_it_uses(chapter):
     cells = nbformat.read(PROJECT.book / f"{chapter.name}.ipynb", 4).cells
     outputs = [o for c in cells for o in c.get("outputs", ())]
     shown = [o.get("text", "") + o.get("data", {}).get("text/html", "") for o in outputs]
-    assert any("profile quick" in text for text in shown)
+    assert sum("profile quick" in text and "<table" not in text for text in shown) == 1
     banners = [text for text in shown if "certainty.html" in text]
     says = any("reproduced" in text for text in shown if text not in banners)
     assert len(banners) == says
