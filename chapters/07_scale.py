@@ -22,7 +22,7 @@
 #
 # **How sure.** {glue:text}`sure`
 #
-# **The claim.** Not as they are. On the frozen states of Pythia-1B a router reaches 35%, on those of Mamba-1.4B 28.7%. A
+# **The claim.** They do not, as they are. On the frozen states of Pythia-1B a router reaches 35%, on those of Mamba-1.4B 28.7%. A
 # *bridge*, one trained bidirectional layer on top of Pythia, lifts it to 99.4%: "pre-trained causal representations already
 # contain the information routing needs". Trained end to end, causal attention does as well as bidirectional attention at
 # every depth {cite:p}`basu2026routing` (§4.7, Tables 2 and 3).
@@ -428,9 +428,10 @@ with figures.look():
 plt.show()
 
 # %% [markdown]
-# **A bridge adds {glue:text}`gain` points; four times the sequences add {glue:text}`gain of sequences`.** (One seed; the ± is
-# that of the held-out sequences.) With a bridge the precision is {glue:text}`long full bridge`, and the paper has 99.4%. All
-# three know their training sequences by heart: the training loss is {glue:text}`loss` or less.
+# **A bridge adds {glue:text}`gain` points; without one, four times the sequences add {glue:text}`gain of sequences`.** (One
+# seed; the ± is that of the held-out sequences.) With a bridge the precision is {glue:text}`long full bridge`, and the paper
+# has 99.4%. The three models of the figure know their training sequences by heart: the training loss is {glue:text}`loss` or
+# less.
 
 # %% [markdown]
 # ## Why do the last states give less than the embeddings?
@@ -523,12 +524,12 @@ plt.show()
 # **The token is in the states of every layer, hidden by its context.** The probe reads it off at least
 # {glue:text}`least read` of them. But in SmolLM2's last states only {glue:text}`SmolLM2-135M token_share` of the variance
 # comes from the token, and any two of them are alike, with a mean cosine of {glue:text}`SmolLM2-135M any_cosine`. The nearest
-# state is the evidence's in {glue:text}`SmolLM2-135M nearest`. Standardising every feature gives
-# {glue:text}`SmolLM2-135M nearest_standardised`. The probe's map gives {glue:text}`SmolLM2-135M nearest_read`, and
-# {glue:text}`our Mamba nearest_read` on our Mamba's last states.
+# state is the evidence's in {glue:text}`SmolLM2-135M nearest` of the sequences, or in
+# {glue:text}`SmolLM2-135M nearest_standardised` if every feature is standardised. After the probe's map it is the evidence's in
+# {glue:text}`SmolLM2-135M nearest_read`, and in {glue:text}`our Mamba nearest_read` on our Mamba's last states.
 #
-# So these states need no bridge to be routed on. But the probe is told the token of every position, and the router one pair
-# of a sequence.
+# A linear map that brings the token out therefore exists. The probe finds it because it is told the token of every position.
+# A router is told one pair of each sequence.
 
 # %% [markdown]
 # ## Rank
@@ -730,8 +731,8 @@ glue("segment at k", percent(at_four[f"chance: {segments}"]), display=False)
 #   routers do not within so few steps; [chapter 6](06_escape_routes.ipynb) gives them more.
 # * **Fourier mixing fails**, as the paper says. Its row is "not reproduced" because the numbers differ. Ours,
 #   {glue:text}`table Fourier`, is no more than a router finds that sees positions alone ({glue:text}`positions only`).
-# * **Segment rows count one pick.** The router picks {glue:text}`picks` segments. If a hit among any of them counts, chance is
-#   {glue:text}`segment at k` here. If the paper counts in this way, its 25.6% is no better than chance.
+# * **Segment rows count one pick.** The router picks {glue:text}`picks` segments, and the table asks whether the first is right.
+#   If a hit among any of them counts, chance is {glue:text}`segment at k` here. If the paper counts in this way, its 25.6% is no better than chance.
 # * **The questions of BM25's row.** {glue:text}`questions of BM25`
 
 # %% [markdown]
@@ -769,19 +770,23 @@ held = {
 mean = means.map(percent)
 long = longer.summary("precision")["mean"].map(percent)
 answer = (
-    "The last states of the causal language models that we could run hold the token and hide it: on SmolLM2-135M a router is "
-    f"right in {mean['SmolLM2-135M, no bridge']} from them, and in {mean['SmolLM2-135M, token embeddings, no bridge']} from "
-    f"the token embeddings, which no layer has touched (chance {mean[CHANCE]})."
+    f"In part: on SmolLM2-135M a router is right in {mean['SmolLM2-135M, no bridge']} from the last states, which hold the token "
+    f"and bury it under context, and in {mean['SmolLM2-135M, token embeddings, no bridge']} from the token embeddings, which "
+    f"no layer has touched; on our small Transformer the last states give {mean['our Transformer, no bridge']} (chance "
+    f"{mean[CHANCE]})."
 )
 verdict = (
-    f"A linear map brings the token out, without a bridge. With the paper's steps and sequences a router on our Mamba is right in "
-    f"{long['no bridge']} without a bridge and in {long['full bridge']} with one. Trained end to end, neither direction nor depth matters. "
+    f"A linear probe, which is told the token of every position, brings that token out of the last states; a router, which is "
+    f"told one pair of a sequence, finds less. With the paper's steps and sequences a router on our Mamba is right in "
+    f"{long['no bridge']} without a bridge and in {long['full bridge']} with one. Trained end to end, neither direction nor "
+    f"depth matters. "
     f"Of the {len(tested['Table 2'])} rows of the paper's Table 2 that could be tested {held['Table 2']} reproduce."
 )
 sure = (
-    "The paper's own backbones, Pythia-1B and the large Mambas, have to be downloaded and were not run. Routers here had "
-    f"{trained_for:,} steps, the paper's 10,000; on our Mamba some had as many, with one seed. Seeds elsewhere: {study.seeds}, "
-    f"for SmolLM2 {min(study.seeds, 2)}. We would change our mind if a router found more from the last states of a causal "
+    "The paper's own backbones, Pythia-1B and the large Mambas, have to be downloaded and were not run. SmolLM2 is quantised "
+    f"to four bits and tuned to follow instructions. Routers on frozen states had {trained_for:,} steps "
+    f"({study.sizes.frozen.sequences:,} sequences, {study.sizes.frozen.epochs} epochs), the paper's 10,000; on our Mamba some had "
+    f"as many, with one seed. All others have {study.seeds} seeds, on SmolLM2 {min(study.seeds, 2)}. We would change our mind if a router found more from the last states of a causal "
     "model of the paper's size than from its token embeddings."
 )
 runs_here = (results, longer, swept)
@@ -816,8 +821,8 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 #   pretraining has changed it less. A pair of equal loss would be needed to tell.
 # * **Direction.** For pretrained backbones the question is open. Our one bidirectional encoder routes best, and differs
 #   from the causal ones in much more than its mask.
-# * **What is not comparable.** Our pair has {glue:text}`parameters` million parameters. SmolLM2 is quantised to four bits,
-#   and tuned to follow instructions. The paper's tokens, layer and projection are not known.
+# * **What is not comparable.** Our pair has {glue:text}`parameters` million parameters. The paper's tokens, layer
+#   and projection are not known.
 #
 # ## Exercises
 #
