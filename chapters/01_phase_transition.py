@@ -515,7 +515,7 @@ closing.close(
 #   are short and have new sequences. Flow and bidirectional Mamba were watched with one seed.
 # * **The query's token stands exactly twice.** We draw all other tokens so that they do not repeat it (`collisions=False`). If
 #   they could, no router would come near the paper's 98%.
-# * **Chance of the right answer.** The paper's 1.6% is one in 64, but its task has 256 kinds of tokens. Our task has 64.
+# * **Chance of the right answer.** The paper's 1.6% is one in 64, but its task has 256 kinds of tokens.
 #
 # In the next figure, move the slider back to see the query's position rise together with the evidence, if it may be picked. On
 # content-only embeddings the two always tie.
