@@ -263,7 +263,7 @@ labelled(
 # ## Is 29% a ceiling?
 #
 # The paper's routers of segments find 9% to 29%, "most approaches near 24%", and it calls this a ceiling. It does not say
-# how many of the sixteen segments are picked. We count how often the evidence lies in the best *m*.
+# how many of the sixteen segments are picked, so we count how often the evidence lies in the best *m*, for each *m*.
 
 # %% mystnb={"figure": {"caption": "With one segment picked, all but random picks lie above the paper's ceiling (dotted). Lines: share of held-out sequences whose evidence lies in the m best segments, mean over seeds. Of the segment routers, those on raw embeddings are drawn.", "name": "fig-segments"}, "image": {"alt": "Rising curves of three segment routers, of a Bloom filter, BM25, positions alone and random picks, against the number of picked segments."}} tags=["remove-input", "nbval-ignore-output"]
 found = landscape.probe("found_within")
@@ -394,7 +394,7 @@ glue("products", first["LinUCB, products"], display=False)
 # ### Can half of the comparisons be spared?
 #
 # In our reading of MF-OFUL a bandit sees each token by itself and names the positions to compare. Evidence elsewhere
-# is lost. The last column says how often it lies in the likeliest part: as many positions, where it was most often in
+# is lost. The last column is the share of it in the *likeliest* half or quarter, the positions that held it most often in
 # training.
 
 # %%
@@ -440,8 +440,8 @@ budget = {
 labelled(pd.DataFrame.from_dict(budget, orient="index"), "compared with")
 
 # %% [markdown]
-# **It depends on which half.** The likeliest positions hold nearly all evidence, and our bandit chooses worse. We see no
-# threshold between a half and a quarter. The paper's 1.6% is far below a quarter drawn at random.
+# **It depends on which half.** The likeliest half holds nearly all evidence; our bandit chooses worse. We see no threshold
+# between a half and a quarter. A quarter drawn at random would hold a quarter of the evidence, far more than the paper's 1.6%.
 
 # %% [markdown]
 # ### Does feedback help?

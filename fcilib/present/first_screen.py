@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, SUBSTANCE, UNDER
 from fcilib.present.headlines import HEADLINES, headlines, headlines_alt, headlines_svg
 from fcilib.present.ledger_files import Entries
+from fcilib.present.ledger_rule import lacks_seeds_alone
 from fcilib.storage.files import write_atomic
 from fcilib.study.profiles import PROFILES
 
@@ -123,7 +123,7 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
         ]
         return (". ".join(named) or "none") + _joined(part)
     if title == OPEN_STILL:
-        few = sum(_lacks_seeds_alone(e) for e in part)
+        few = sum(lacks_seeds_alone(e) for e in part)
         named = [link(e.name, e.claim.statement.rstrip(".")) for e in part if e.name in HEADLINES]
         costs = [link(e.name, "the rank-1 router’s cost") for e in part if not e.claim.decided_by]
         timed = f", except {', '.join(costs)}, which chapter 10 measures"
@@ -160,11 +160,6 @@ def _note(entry: Entry) -> str:
     reading = entry.claim.readings.get(entry.judgement.verdict.removeprefix(f"{UNDER} "))
     under = f"under the reading that {reading.says}" if reading else entry.judgement.verdict
     return f"{chance}, {under}"
-
-
-def _lacks_seeds_alone(entry: Entry) -> bool:
-    missing = entry.judgement.missing
-    return bool(missing) and all(re.match(r"\d+ more seed", text) for text in missing)
 
 
 def page_part(entries: Mapping[str, Entries]) -> str:

@@ -14,8 +14,9 @@ from fcilib.ledger.claims import Claim, Contradiction, contradictions
 from fcilib.ledger.findings import Finding
 from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER
+from fcilib.present.ledger_details import other_rules, statistics_part
 from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
-from fcilib.present.ledger_rule import rule_page, title_of
+from fcilib.present.ledger_rule import answer, rule_page, title_of
 from fcilib.present.tables import anchor_of, as_measured
 from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
@@ -45,7 +46,10 @@ def write_ledger_pages(book: Path, entries: Mapping[str, Entries]) -> None:
     folder = book / "_generated"
     decided = decisive(entries)
     parts = {
+        "answer.md": answer(decided),
         "rule.md": rule_page(decided),
+        "other_rules.md": other_rules(decided),
+        "statistics.md": statistics_part(decided),
         "claims.html": ledger_table(entries, decided_in(book)),
         "summary.html": bar(decided),
         "contradictions.md": contradictions_list(contradictions()),
@@ -90,7 +94,7 @@ def bar(entries: Entries) -> str:
 
 
 def ledger_table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str]]) -> str:
-    """The bar, a search field, filters, and a row for each claim."""
+    """A search field, filters, and a row for each claim."""
     decided = decisive(entries)
     kinds = "".join(
         f'<label><input type="checkbox" value="{_css(kind)}" checked> {kind} ({count})</label>'
@@ -103,8 +107,7 @@ def ledger_table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str
         for name, entry in decided.items()
     )
     script = (HERE / "ledger_page.js").read_text(encoding="utf-8").strip()
-    return f"""{bar(decided)}
-<div class="ledger" id="ledger">
+    return f"""<div class="ledger" id="ledger">
 <form class="ledger-tools" onsubmit="return false">
 <input type="search" placeholder="Search {len(decided)} claims" aria-label="Search claims">
 <select aria-label="Chapter"><option value="">all chapters</option>{options}</select>

@@ -1,19 +1,18 @@
-"""The ledger's rule for readers: how a verdict is made, worked examples, what other rules give."""
+"""The ledger's rule for readers: what came out, what a verdict means, how it is made, examples."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import replace
 from html import escape
 
 from fcilib.ledger.agreement import STANDARD
 from fcilib.ledger.claims import FAILURE, SUCCESS, Claim, claims
 from fcilib.ledger.findings import Finding
 from fcilib.ledger.intervals import Interval
-from fcilib.ledger.ledger import BORDERS, Entry, near_borders, sensitive
+from fcilib.ledger.ledger import Entry, evidence, summary
 from fcilib.ledger.verdict import (
-    ALTERNATIVES,
     CONTRADICTED,
     HOLDS,
     NOT_HERE,
@@ -25,235 +24,176 @@ from fcilib.ledger.verdict import (
     is_fair,
 )
 
-SAID_WHEN = {
-    HOLDS: "The literal reading agrees. (Where the paper’s text describes none of the readings, "
-    "all of them agree.)",
-    f"{UNDER} …": "The literal reading differs, and another one, which is named, agrees.",
-    SUBSTANCE: "Every reading differs, but under the literal one the statement behind the number "
-    "is true.",
-    CONTRADICTED: "Every reading differs, and under the literal one the statement is false as "
-    "well, or there is no statement besides the number.",
-    OPEN: "Too little is known: there is no fair trial yet, or an interval leaves a reading or the "
-    "statement undecided, or the paper does not define the method, or the number is a cost, which "
-    "no training run decides. What is missing stands below the verdict.",
-    NOT_HERE: "It needs weights that can't be had offline. The command that would test it stands "
-    "below the verdict.",
+MEANINGS = {
+    HOLDS: "Our number agrees with the paper’s under the literal reading of its text.",
+    f"{UNDER} …": "Under the literal reading our number differs. Under another one, which is "
+    "named, it agrees.",
+    SUBSTANCE: "Our number differs under every reading. Under the literal one the statement behind "
+    "the paper’s number is still true: what is said to fail does fail.",
+    CONTRADICTED: "Our number differs under every reading. Under the literal one the statement is "
+    "false too, or the claim has none besides its number.",
+    OPEN: "Our runs do not decide yet, or no run can. What is missing stands below the verdict.",
+    NOT_HERE: "The claim needs pretrained weights that can’t be had offline. Below the verdict "
+    "stands the command that would test it.",
 }
+"""What each verdict means, in a line."""
 
-EXAMPLES = ("raw", "one-layer", "hotpotqa-random")
-"""Claims whose verdicts are worked out on the page."""
-
-REASONS = {
-    "raw": "Here the margin is the paper’s own error, which reaches farther up than down, because "
-    "no share is below zero.",
-    "hotpotqa-random": "A hit is a question of which at least one supporting segment was picked. "
-    "The paper’s number is the chance of one given segment, 2 of 16 (some questions have fewer "
-    "than 16). A hit is more frequent, because a question has two supporting segments or more.",
+COUNTED = {
+    HOLDS: ("holds", "hold"),
+    UNDER: (
+        "holds if the paper’s text is not read literally",
+        "hold if the paper’s text is not read literally",
+    ),
+    SUBSTANCE: ("holds but for its number", "hold but for their numbers"),
+    CONTRADICTED: ("is contradicted", "are contradicted"),
+    OPEN: ("is open", "are open"),
+    NOT_HERE: ("is not testable here", "are not testable here"),
 }
-"""What an example needs said besides its numbers."""
+"""What is said of one claim, and of several, that have a kind of verdict."""
+
+EXAMPLES = {
+    "raw": "the router picks the query’s copy",
+    "one-layer": "the router picks the query’s copy",
+    "hotpotqa-random": "questions with a hit",
+}
+"""Claims whose verdicts are worked out on the page, with what their numbers are shares of."""
+
+
+def answer(entries: Mapping[str, Entry]) -> str:
+    """What became of the claims, in sentences. `entries`: of each claim the one that decides."""
+    counts = {kind: count for kind, count in summary(entries).items() if count}
+    parts = [f"**{count}** {COUNTED[kind][count > 1]}" for kind, count in counts.items()]
+    said = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+    few = sum(map(lacks_seeds_alone, entries.values()))
+    return (
+        f"**The answer.** Of {len(entries)} claims, {said}.{_one_result(entries)} Of the open "
+        f"claims {few} lack nothing but more *seeds*, trainings that start from other random "
+        "numbers."
+    )
+
+
+def _one_result(entries: Mapping[str, Entry]) -> str:
+    """The result that contradicts all that is contradicted; nothing if there are several."""
+    raw = entries["raw"]
+    if raw.judgement.kind != CONTRADICTED or evidence(entries)[CONTRADICTED] != 1:
+        return ""
+    (literal,), (found,) = raw.by_protocol["all"], raw.by_protocol["others"]
+    ours, without = (raw.claim.write(f.mean, f.sd) for f in (literal, found))
+    chance = "" if found.level is None else raw.claim.write(found.level.here, math.nan)
+    return (
+        " One result is enough against all that are contradicted. On *raw embeddings*, token "
+        f"vectors without any layer, the router picks the right token in {ours} of the sequences, "
+        f"and in {without} where the query itself may not be picked ({literal.n} seeds). The paper "
+        f"has {raw.claim}, and random picks give {chance}."
+    )
+
+
+def lacks_seeds_alone(entry: Entry) -> bool:
+    """True if a claim is open, and more seeds are all that is missing."""
+    missing = entry.judgement.missing
+    return bool(missing) and all(re.match(r"\d+ more seed", text) for text in missing)
 
 
 def rule_page(entries: Mapping[str, Entry]) -> str:
-    """The rule in Markdown: its steps, three worked examples, details, the effect of other rules.
+    """What the verdicts mean, the rule and three worked examples, in Markdown.
 
     `entries`: of each claim the one that decides.
     """
-    verdicts = "\n".join(f"| *{verdict}* | {when} |" for verdict, when in SAID_WHEN.items())
-    examples = "\n".join(
-        f"* {_worked(entries[name])}" for name in EXAMPLES if entries[name].findings
-    )
+    verdicts = "\n".join(f"| *{verdict}* | {meaning} |" for verdict, meaning in MEANINGS.items())
     rule = STANDARD
-    return f"""A verdict says whether the records of our runs bear out a claim. It takes six steps.
+    return f"""A *reading* is one way to understand the paper’s text; the *literal* reading takes
+its words as they stand. The *statement* behind a number is what it is said to show, such as “raw
+embeddings fail”.
 
-1. **Find the statement behind the number.** Most claims are a statement with a number: raw
-   embeddings *fail* (1.2%). Our number may differ from the paper's while the statement is true, so
-   each is judged by itself. For the statement we need a line, and we take it from the paper. Its
-   failures lie "below 35%" (§5), so to fail is to have at most {FAILURE:.0%}. The lowest successes
-   in its Table 3, the indices that learn nothing, have 82% to 91%, so to succeed is to have at
-   least {SUCCESS:.0%}. What lies between the two lines neither fails nor succeeds.
-2. **List the readings.** The paper does not say whether the router may pick the query itself. Each
-   sensible answer is a *reading* of its text: under `all`, the literal one, the router may; under
-   `others` it may not. We trained separate models for each of the two. Some claims have a further
-   reading, which takes the models of one of these and counts their picks in another way.
-   Steps 3 to 5 are taken for each reading.
-3. **Put an interval around our number.** Other seeds and other test sequences would have given
-   another mean. The interval allows for both: of intervals made like this, about 95% contain the
-   true value.
-4. **Compare.** The *margin* is how far from the paper's number a number may lie and still agree.
-   It is {_points(rule.margin)}. Where chance is less than {_points(rule.margin / rule.way)} away
-   from the paper's number, it is half of that distance, because two points are little at 80% and
-   everything at 1%. And it is never less than the error of the paper's own number. There are three
-   answers:
-   * the reading *agrees* if our mean lies within the margin;
-   * it *differs* if our whole interval lies outside;
-   * otherwise it is *undecided*. It is undecided as well if our interval is several margins wide,
-     or if it contains chance while chance lies outside the margin.
-5. **Ask whether the trial was fair.** A trial is fair if it has the paper's sizes, the paper's
-   number of training steps, and at least {rule.seeds} seeds, as many as the paper names for its key
-   results. Training must also have come to rest: over its last tenth the metric lies no more than
-   {100 * rule.at_rest:g} point above or below the tenth before it. Without a fair trial the reading
-   is undecided. A number that follows by counting needs no trial. A claim about several models
-   agrees if all of them do, and differs if one of them does.
-6. **Read off the verdict.**
-
-| verdict | said when |
+| verdict | what it means |
 | --- | --- |
 {verdicts}
 
+### The rule
+
+1. **Readings** are judged one by one. Mostly they differ in whether the router may pick the query
+   itself. Under `all`, the literal reading, it may; under `others` it may not.
+2. **Our number** is a mean over seeds. Its 95% *interval* allows for other seeds and other test
+   sequences.
+3. **Margin.** Numbers agree within {points(rule.margin)} of the paper’s. Near chance the margin is
+   smaller, but never less than the paper’s own error.
+4. **Answer.** A reading *agrees* if our mean lies within the margin. It *differs* if our whole
+   interval lies outside. Otherwise it is *undecided*.
+5. **Fair trial.** Only a fair trial counts. It has the paper’s sizes, the paper’s training steps,
+   at least {rule.seeds} seeds, and a result that no longer moves.
+6. **Statement.** If every reading differs, the statement behind the number decides. To fail is
+   to have at most {FAILURE:.0%}, to succeed at least {SUCCESS:.0%}.
+
+[In detail](ledger-statistics) are the formulas, and what the rule does near chance and with wide
+intervals.
+
 ### Three examples
 
-They are computed from the records.
+A column works out one verdict. The numbers on the left are the lines of the rule.
 
-{examples}
+:::{{container}} ledger-examples
+{_examples({name: entries[name] for name in EXAMPLES if entries[name].findings})}
+:::
 
-### In detail
-
-* **Lines.** {_lines(entries)}
-* **Our interval.** Let $x$ be our mean over the seeds, $s$ half the width of Student's interval
-  around it, with one value for each seed, and $w_-$ and $w_+$ the ends of Wilson's interval of $x$,
-  counted over the test sequences of all seeds. Our interval goes from
-  $x - \\sqrt{{s^2 + (x - w_-)^2}}$ to $x + \\sqrt{{s^2 + (w_+ - x)^2}}$. For a standard deviation
-  over seeds it is the interval of the chi-square distribution.
-* **The paper's own error.** The paper does not say how many test sequences stand behind a number
-  $p$. We assume one seed and {rule.paper_examples:,} test sequences. Let $h$ be half of the last
-  place that it prints. The error reaches from the lower end of Wilson's interval of $p - h$ to the
-  upper end of that of $p + h$.
-* **The margin.** Let $c$ be chance at our size and $c_0$ at the paper's. The number that we expect
-  is $e = c + (p - c_0)(1 - c) / (1 - c_0)$, which is $p$ if the two are equal. Let $m$ be the
-  smaller of {_points(rule.margin)} and ${rule.way:g}\\,|e - c|$. The margin above $e$ is $m$, or
-  the paper's own error upwards if that is larger. The margin below $e$ is made in the same way.
-* **Near chance.** If chance lies within the margin, a reading agrees only if our interval contains
-  chance and stays below {rule.told:g} times chance. If chance lies outside the margin, a reading
-  agrees only if our interval does not contain chance. Neither is asked of a bound. The statement
-  "is at chance" is true if our interval does not lie above chance and stays below {rule.told:g}
-  times chance.
-* **Too wide.** If our interval reaches farther than {rule.widest:g} margins from our mean, the
-  reading is undecided, unless the whole interval lies within the margin, or the whole outside.
-* **Bounds.** With "at most $b$" everything up to $b$ plus the margin agrees, with "at least $b$"
-  everything from $b$ minus the margin. A threshold, such as "less than 2% over three seeds", has no
-  margin.
-* **Numbers that are no shares.** Ranks, ratios, cosines, epochs and counts have a margin of their
-  own, which `fcilib/ledger/claims.yaml` names. Some numbers have no chance level, because random
-  picks have no such number: {_without_chance(entries)}.
-* **Readings without runs.** Without runs under the literal reading a claim stays open. Another
-  reading counts only if there are runs.
-* **Independence.** Claims share runs, seeds and test sets, so their verdicts are not independent.
-  Of many intervals at 95% some miss the true value.
-
-### If the rule were another
-
-Other rules would be reasonable too.
-
-{_alternatives(entries)}
-
-{_undecided(entries)}
-
-{_near(entries)}
+* In the first example the margin is the paper’s own error. It reaches farther up than down, because
+  no share is below zero.
+* In the third, a *hit* is a question for which at least one supporting segment was picked. The
+  paper’s 12.5% is the chance of one given segment, 2 of 16. A hit is more frequent, because a
+  question has two supporting segments or more.
 """
 
 
-def _lines(entries: Mapping[str, Entry]) -> str:
-    """How many claims each line decides, which have a line of their own, how many have none."""
-    known = {n: e.claim.direction for n, e in entries.items() if e.claim.direction}
-    ends = {n: direction.value for n, direction in known.items()}
-    own = [_link(entries[n]) for n, value in ends.items() if value not in (FAILURE, SUCCESS)]
-    fails, succeeds = (sum(v == line for v in ends.values()) for line in (FAILURE, SUCCESS))
-    return (
-        f"{fails} claims say that something fails, and {succeeds} that something succeeds. "
-        f"{len(own)} have a line that their own statement names: {'; '.join(own)}. The other "
-        f"{len(entries) - len(known)} have no statement besides their number or bound."
-    )
+def _examples(entries: Mapping[str, Entry]) -> str:
+    """How verdicts come about: a column for each claim, a row for each step, as Markdown."""
+    columns = [_worked(entry) for entry in entries.values()]
+    titles = [link(entry) for entry in entries.values()]
+    lines = [f"| line | {' | '.join(titles)} |", "| --- " * (len(columns) + 1) + "|"]
+    for label in columns[0] if columns else ():
+        lines.append(f"| {label} | {' | '.join(column[label] for column in columns)} |")
+    return "\n".join(lines)
 
 
-def _undecided(entries: Mapping[str, Entry]) -> str:
-    """Why claims stay open under the widest margin that a narrower one decides."""
-    narrow, wide = ALTERNATIVES
-    names = [
-        name
-        for name, entry in entries.items()
-        if entry.judged(narrow).kind != OPEN and entry.judged(wide).kind == OPEN
-    ]
-    if not names:
-        return "No claim that the first of these rules decides stays open under the second."
-    entry = entries[names[0]]
-    claim, (finding, *_) = entry.claim, entry.by_protocol[entry.claim.literal or ""]
-    agreeing, _ = claim.zone(finding.level, wide)
-    decided, ours = entry.judged(narrow).verdict, claim.write(finding.mean, finding.sd)
-    others = "; ".join(_link(entries[name]) for name in names[1:]) or "none"
-    return f"""**A wider margin need not decide more.** The first of these rules decides
-{_link(entry)} (*{decided}*); the second, with the wider margin, leaves it open. Under
-`{finding.protocol}`, the literal reading, {finding.n} seeds gave {ours}, with an interval from
-{_reach(claim, finding.interval)}. The narrow margin leaves all of this interval outside, so the
-reading differs. The wide one begins at {claim.write(agreeing.low, math.nan)}, inside the interval
-and above its mean, so the reading is undecided. The same goes for these, which rest on the same
-runs: {others}."""
+def _worked(entry: Entry) -> dict[str, str]:
+    """How the verdict on a claim of two readings comes about, by the rule's lines."""
+    claim, judgement = entry.claim, entry.judgement
+    zones = dict.fromkeys(_zone(finding, claim) for finding in entry.findings)
+    cells = {"the paper’s number": str(claim)}
+    for order, (protocol, (finding, *_)) in zip(
+        ("literal", "other"), entry.by_protocol.items(), strict=True
+    ):
+        seeds = f"{finding.n} seed{'s' if finding.n > 1 else ''}"
+        chance = "" if finding.level is None else claim.write(finding.level.here, math.nan)
+        cells |= {
+            f"1 {order} reading": _reading(entry, protocol),
+            f"2 our number, {order} reading": f"{claim.write(finding.mean, finding.sd)}, {seeds}"
+            f"<br>interval {reach(claim, finding.interval)}<br>chance {chance}",
+            "3 numbers within the margin": " or ".join(zones),
+            f"4 answer, {order} reading": _decides(claim, finding),
+        }
+    cells |= {"5 fair trial": _fairness(entry), "6 statement": "not asked"}
+    if claim.behind and judgement.kind in (SUBSTANCE, CONTRADICTED):
+        stands = {True: "true", False: "false", None: "undecided"}
+        side = stands[directed(claim, entry.findings[0])]
+        cells["6 statement"] = f"“{claim.metric} is {claim.behind}” is {side}"
+    return cells | {"**verdict**": f"***{judgement.verdict}***"}
 
 
-def _without_chance(entries: Mapping[str, Entry]) -> str:
-    """Links to the claims that have no chance level."""
-    return "; ".join(_link(entry) for entry in entries.values() if not entry.claim.chance)
+def _reading(entry: Entry, protocol: str) -> str:
+    """What a reading counts, in words."""
+    if protocol in entry.claim.readings:
+        return f"`{protocol}`: {entry.claim.readings[protocol].says}"
+    if not protocol:
+        return EXAMPLES[entry.name]
+    return f"`{protocol}`: the query {'may' if protocol == 'all' else 'may not'} be picked"
 
 
-NEAR = 0.005
-"""So near to a border, as a share, an answer is named on the page."""
-
-
-def _near(entries: Mapping[str, Entry]) -> str:
-    """What moving the borders of the rule would turn, and the claims that lie near one."""
-    near = near_borders(entries, NEAR)
-    turned = {
-        name: verdict
-        for by in (-NEAR, NEAR)
-        for name, verdict in sensitive(entries, replace(STANDARD, slack=by)).items()
-    }
-    at = {b: [entries[n] for n, which in near.items() if b in which] for b in BORDERS}
-    counts = " and ".join(f"for {len(part)} {CHANGES[b]}" for b, part in at.items() if part)
-    verdicts = _folded(f"{len(turned)} verdicts change", _by_verdict(entries, turned))
-    return f"""**Near a border.** Suppose that every border of the rule moved by half a point,
-outwards or inwards. For {len(near)} of the {len(entries)} claims some answer would then change:
-{counts or "for none"}.
-
-{_folded(f"These {len(near)} claims", {CHANGES[b]: part for b, part in at.items()})}
-
-{verdicts if turned else "No verdict would change."}"""
-
-
-CHANGES = {
-    "agreement": "whether a reading agrees",
-    "the statement": "whether the statement is true",
-    "rest": "whether training has come to rest",
-}
-"""What changes at each border of the rule."""
-
-
-def _alternatives(entries: Mapping[str, Entry]) -> str:
-    """How many verdicts each other rule would change, and which, folded."""
-    parts = []
-    for other in ALTERNATIVES:
-        verdicts = sensitive(entries, other)
-        title = f"If {other.name}: {len(verdicts)} verdicts would change"
-        parts.append(_folded(title, _by_verdict(entries, verdicts)))
-    return "\n".join(parts)
-
-
-def _by_verdict(
-    entries: Mapping[str, Entry], verdicts: Mapping[str, str]
-) -> dict[str, list[Entry]]:
-    """Claims by the verdict that they would have."""
-    return {
-        verdict: [entries[name] for name, other in verdicts.items() if other == verdict]
-        for verdict in dict.fromkeys(verdicts.values())
-    }
-
-
-def _folded(title: str, parts: Mapping[str, list[Entry]]) -> str:
-    """A title that unfolds to links to claims, a line for each part that has any."""
-    items = "".join(
-        f"<li><em>{part}</em>: {'; '.join(map(_link, members))}</li>"
-        for part, members in parts.items()
-        if members
-    )
-    return f'<details class="ledger-folded"><summary>{title}</summary><ul>{items}</ul></details>'
+def _fairness(entry: Entry) -> str:
+    """Whether the trials of a claim are fair, and what they lack."""
+    if entry.claim.counted:
+        return "not needed: the number follows by counting"
+    if all(is_fair(finding, STANDARD) for finding in entry.findings):
+        return "yes"
+    return f"no: {'; '.join(entry.judgement.missing)}. No answer counts yet"
 
 
 def title_of(claim: Claim) -> str:
@@ -262,69 +202,30 @@ def title_of(claim: Claim) -> str:
     return claim.statement.rstrip(".") + (f", {claim.metric}" if twins > 1 else "")
 
 
-def _link(entry: Entry) -> str:
+def link(entry: Entry) -> str:
     """A link to a claim's row, by its title."""
     return f'<a href="#{entry.name}">{escape(title_of(entry.claim))}</a>'
 
 
-def _worked(entry: Entry) -> str:
-    """How the verdict on a claim comes about, reading by reading, in sentences."""
-    claim, judgement = entry.claim, entry.judgement
-    readings, unfair, zone = [], [], _zone(entry.findings[0], claim)
-    for protocol, (finding, *_) in entry.by_protocol.items():
-        under = f"Under `{protocol}`" if protocol else "Under the literal reading"
-        if protocol in claim.readings:
-            under += f" ({claim.readings[protocol].says})"
-        seeds = f"{finding.n} seed{'s' if finding.n > 1 else ''}"
-        other = _zone(finding, claim)
-        agreeing = "" if other == zone else f" Numbers from {other} agree."
-        ours = claim.write(finding.mean, finding.sd)
-        readings.append(f"{under}, {seeds} gave {ours}.{agreeing} {_decides(claim, finding)}")
-        if not (claim.counted or is_fair(finding, STANDARD)):
-            unfair.append(f"under `{protocol}`" if protocol else "under the literal reading")
-    end = []
-    if claim.counted:
-        end.append("The number follows by counting; the seeds only check the count.")
-    end += [REASONS[entry.name]] if entry.name in REASONS else []
-    if unfair:
-        end.append(f"The trial is not fair yet {' and '.join(unfair)}, and does not count.")
-    if claim.behind and judgement.kind in (SUBSTANCE, CONTRADICTED):
-        first = entry.by_protocol[claim.literal or ""][0]
-        stands = {True: "true", False: "false", None: "undecided"}
-        end.append(
-            "Since every reading differs, the statement behind the number decides. It says that "
-            f"{claim.metric} is {claim.behind}. Under `{first.protocol}`, the literal reading, it "
-            f"is {stands[directed(claim, first)]}."
-        )
-    missing = f"; missing: {'; '.join(judgement.missing)}" if judgement.missing else ""
-    end.append(f"The verdict is *{judgement.verdict}*{missing}.")
-    head = f"**{claim.statement}** The paper has {claim}. Numbers from {zone} agree with it."
-    return "\n  * ".join([head, *readings]) + f"\n\n  {' '.join(end)}"
-
-
 def _zone(finding: Finding, claim: Claim) -> str:
     """What agrees with the claim's number, at a finding's chance level."""
-    return _reach(claim, claim.zone(finding.level)[0])
+    return reach(claim, claim.zone(finding.level)[0])
 
 
 def _decides(claim: Claim, finding: Finding) -> str:
-    """In a sentence, why one reading agrees, differs or is undecided."""
-    answer, reach = compared(claim, finding), _reach(claim, finding.interval)
-    if answer is False:
-        return f"The whole interval, from {reach}, lies outside: the reading differs."
-    if answer is None:
-        return f"The interval, from {reach}, leaves the reading undecided."
+    """Why one reading agrees, differs or is undecided."""
+    reading = compared(claim, finding)
+    if reading is False:
+        return "*differs*: the whole interval lies outside"
+    if reading is None:
+        return "*undecided*: the interval does not tell"
     agreeing, _ = claim.zone(finding.level)
     if finding.level is None or finding.level.here not in agreeing:
-        return f"The mean lies inside: the reading agrees. (The interval is from {reach}.)"
-    chance = claim.write(finding.level.here, math.nan)
-    return (
-        f"Chance, {chance}, lies inside as well. The interval, from {reach}, contains chance and "
-        f"stays below {STANDARD.told:g} times chance: the reading agrees."
-    )
+        return "*agrees*: the mean lies inside"
+    return "*agrees*: chance lies inside, and our interval contains it"
 
 
-def _reach(claim: Claim, values: Interval) -> str:
+def reach(claim: Claim, values: Interval) -> str:
     """An interval in the claim's unit; a share ends at 0 and 1."""
     low, high = values.low, values.high
     if claim.unit == "share":
@@ -332,5 +233,6 @@ def _reach(claim: Claim, values: Interval) -> str:
     return f"{claim.write(low, math.nan)} to {claim.write(high, math.nan)}"
 
 
-def _points(share: float) -> str:
+def points(share: float) -> str:
+    """A share as percentage points."""
     return f"{100 * share:g} points"

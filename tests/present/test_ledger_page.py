@@ -24,8 +24,9 @@ from fcilib.ledger.ledger import (
 )
 from fcilib.ledger.verdict import ALTERNATIVES, VERDICTS
 from fcilib.present import ledger_page
+from fcilib.present.ledger_details import NEAR, other_rules, statistics_part
 from fcilib.present.ledger_files import ledger_csv, ledger_json
-from fcilib.present.ledger_rule import EXAMPLES, NEAR, rule_page
+from fcilib.present.ledger_rule import EXAMPLES, answer, rule_page
 from fcilib.publish.project import find_project
 
 ROOT = find_project(Path(__file__).parent).root
@@ -101,32 +102,66 @@ def test_the_whole_ledger_can_be_had_as_csv_and_json(entries):
             assert list(found["mean"]) == [f.mean for f in entries[profile][name].findings]
 
 
+def test_the_answer_counts_every_claim_and_names_the_one_result(entries):
+    decided = decisive(entries)
+    text = answer(decided)
+    assert f"Of {len(claims())} claims," in text
+    counts = [count for count in summary(decided).values() if count]
+    assert list(map(int, re.findall(r"\*\*(\d+)\*\*", text))) == counts
+    for found in decided["raw"].findings:
+        assert claims()["raw"].write(found.mean, found.sd) in text
+    assert "One result" in text
+    decided["raw"] = with_verdict(decided["raw"], decided["one-layer"].judgement)
+    assert "One result" not in answer(decided)
+
+
+def with_verdict(entry, judgement):
+    """An entry with another verdict."""
+    other = replace(entry)
+    other.__dict__["judgement"] = judgement
+    return other
+
+
 def test_the_rule_is_stated_with_its_numbers_three_examples_and_other_rules(entries):
     decided = decisive(entries)
-    text = rule_page(decided)
-    assert f"{100 * STANDARD.margin:g} points" in text
+    text = re.sub(r"\s+", " ", rule_page(decided))
+    assert f"within {100 * STANDARD.margin:g} points" in text
     assert f"at least {STANDARD.seeds} seeds" in text
     assert all(f"| *{verdict}" in text for verdict in VERDICTS)
-    worked = text.partition("### In detail")[0]
-    examples = re.findall(r"^\* \*\*(.*?)\*\*", worked, re.MULTILINE)
-    assert examples == [claims()[name].statement for name in EXAMPLES]
-    for name in EXAMPLES:
-        assert f"The verdict is *{decided[name].judgement.verdict}*" in text
+    rows = example_rows(entries)
+    linked = [re.findall(r'#([\w-]+)">(.*)</a>', title) for title in rows["line"]]
+    assert linked == [[(name, claims()[name].statement.rstrip("."))] for name in EXAMPLES]
+    assert rows["**verdict**"] == [f"***{decided[n].judgement.verdict}***" for n in EXAMPLES]
+
+
+def example_rows(entries):
+    """The cells of the table of examples, by the label of its row."""
+    table = rule_page(decisive(entries)).partition("### Three examples")[2]
+    rows = re.findall(r"^\| (.*) \|$", table, re.MULTILINE)
+    cells = [row.split(" | ") for row in rows]
+    return {label: rest for label, *rest in cells}
 
 
 def test_an_example_says_what_decides(entries):
-    text = rule_page(decisive(entries)).partition("### In detail")[0]
-    raw, layer, hits = text.split("\n* **")[1:]
-    assert raw.count("lies outside: the reading differs") == 2
-    assert "precision is at most 35.0%. Under `all`, the literal reading, it is false" in raw
-    assert "The mean lies inside: the reading agrees" in layer
-    assert "contains chance and stays below 3 times chance: the reading agrees" in hits
-    assert "The trial is not fair yet" not in raw + hits
+    rows = example_rows(entries)
+    literal, other = rows["4 answer, literal reading"], rows["4 answer, other reading"]
+    assert literal == ["*differs*: the whole interval lies outside"] * 3
+    assert other == [
+        "*differs*: the whole interval lies outside",
+        "*agrees*: the mean lies inside",
+        "*agrees*: chance lies inside, and our interval contains it",
+    ]
+    assert rows["6 statement"] == [
+        "“precision is at most 35.0%” is false",
+        "not asked",
+        "not asked",
+    ]
+    assert [cell.partition(":")[0] for cell in rows["5 fair trial"]] == ["yes", "no", "not needed"]
 
 
 def test_other_rules_unfold_to_the_verdicts_that_would_change(entries):
     decided = decisive(entries)
-    folded = BeautifulSoup(rule_page(decided), "html.parser").select("details")
+    folded = BeautifulSoup(other_rules(decided), "html.parser").select("details")
     for rule, part in zip(ALTERNATIVES, folded, strict=False):
         verdicts = sensitive(decided, rule)
         title = f"If {rule.name}: {len(verdicts)} verdicts would change"
@@ -140,23 +175,23 @@ def test_other_rules_unfold_to_the_verdicts_that_would_change(entries):
 
 
 def test_the_rule_names_the_papers_own_error_and_what_chance_takes(entries):
-    text = re.sub(r"\s+", " ", rule_page(decisive(entries)))
+    text = re.sub(r"\s+", " ", statistics_part(decisive(entries)))
     assert f"one seed and {STANDARD.paper_examples:,} test sequences" in text
     assert f"stays below {STANDARD.told:g} times chance" in text
     assert f"no more than {100 * STANDARD.at_rest:g} point above or below" in text
     assert f"farther than {STANDARD.widest:g} margins" in text
-    listed = text.partition("have no chance level")[2].partition(" * ")[0]
+    listed = text.partition("have no chance level")[2].partition("**Independence")[0]
     without = re.findall(r'href="#([\w-]+)', listed)
     assert without == [name for name, it in claims().items() if not it.chance]
 
 
 def test_the_page_names_what_lies_near_a_border_and_what_would_turn(entries):
     decided = decisive(entries)
-    text = rule_page(decided).partition("**Near a border.**")[2]
+    text = other_rules(decided).partition("**Near a border.**")[2]
     said, unfolded, *rest = text.split("</summary>")
     near = near_borders(decided, NEAR)
     assert set(re.findall(r'href="#([\w-]+)"', unfolded)) == set(near)
-    assert f"For {len(near)} of the {len(claims())} claims" in re.sub(r"\s+", " ", said)
+    assert f"change for {len(near)} of the {len(claims())} claims" in re.sub(r"\s+", " ", said)
     moved = [sensitive(decided, replace(STANDARD, slack=by)) for by in (-NEAR, NEAR)]
     assert set(re.findall(r'href="#([\w-]+)"', "".join(rest))) == {*moved[0], *moved[1]}
     assert ("No verdict would change." in text) == (not any(moved))
@@ -193,4 +228,4 @@ def test_every_part_of_the_page_is_written(entries, tmp_path):
     written = {path.name for path in (tmp_path / "book" / "_generated").iterdir()}
     page = (ROOT / "book" / "claims.md").read_text(encoding="utf-8")
     included = set(re.findall(r"_generated/([\w.]+)", page))
-    assert included | {"summary.html"} == written
+    assert included == written

@@ -1,0 +1,224 @@
+"""The ledger's rule in detail: its formulas, its special cases, and what other rules would give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fcilib.ledger.agreement import STANDARD
+from fcilib.ledger.claims import FAILURE, SUCCESS
+from fcilib.ledger.intervals import student
+from fcilib.ledger.ledger import BORDERS, Entry, near_borders, sensitive
+from fcilib.ledger.verdict import ALTERNATIVES, OPEN
+from fcilib.present.ledger_rule import link, points, reach
+
+
+def statistics_part(entries: Mapping[str, Entry]) -> str:
+    """The symbols, the formulas and the special cases of the rule, in Markdown.
+
+    `entries`: of each claim the one that decides.
+    """
+    rule = STANDARD
+    cases = "\n".join(f"| {case} | {what} |" for case, what in _cases().items())
+    return f"""| symbol | meaning |
+| --- | --- |
+| $p$, $h$ | the paper’s number, a share from 0 to 1; half of the last place that it prints |
+| $x$, $n$ | our mean over seeds; the number of seeds |
+| $\\sigma$ | the standard deviation of the seeds’ values |
+| $N$ | the test sequences of all seeds together |
+| $c$, $c_0$ | chance at the size of our runs; chance at the paper’s sizes |
+
+**The error of a counted share.** Wilson’s interval, from $w_-$ to $w_+$, says how far a share $x$
+may be off that was counted over $N$ sequences. With $z = 1.96$,
+
+$$w_\\pm(x, N) = \\frac{{x + z^2/2N \\pm z\\sqrt{{x(1 - x)/N + z^2/4N^2}}}}{{1 + z^2/N}}.$$
+
+**The error over seeds.** Student’s interval says how far the mean of $n$ seeds may be off. Half its
+width is $s = t\\,\\sigma/\\sqrt n$, with $t = {student(1):.1f}$ for two seeds and {student(2):.1f}
+for three. One seed does not show this error, and $s$ is 0.
+
+**Our interval** joins the two errors as independent ones, below and above the mean apart. With
+$w_\\pm = w_\\pm(x, N)$ it goes from $x - \\sqrt{{s^2 + (x - w_-)^2}}$ to
+$x + \\sqrt{{s^2 + (w_+ - x)^2}}$. For what is no share of sequences it goes from $x - s$ to
+$x + s$. A standard deviation over seeds has the interval of the chi-square distribution.
+
+**The paper’s own error** comes from its rounding and from its test sequences. The paper does not
+say how many sequences stand behind a number. We assume one seed and {rule.paper_examples:,} test
+sequences. The error reaches from $p_- = w_-(p - h, {rule.paper_examples})$ to
+$p_+ = w_+(p + h, {rule.paper_examples})$.
+
+**The expected number** is the paper’s number, moved to our level of chance:
+$e = c + (p - c_0)(1 - c)/(1 - c_0)$. It lies on the same part of the way from chance to 1. If
+$c = c_0$, then $e = p$.
+
+**The margin** starts from $m$, the smaller of {points(rule.margin)} and ${rule.way:g}\\,|e - c|$.
+Two points are little at 80% and everything at 1%; hence the second term. Numbers from
+$e - \\max(m, p - p_-)$ to $e + \\max(m, p_+ - p)$ agree.
+
+| case | what the rule does |
+| --- | --- |
+{cases}
+
+**The lines of the statements.** {_lines(entries)}
+
+**No level of chance.** These claims have no chance level, because random picks have no such number:
+{_without_chance(entries)}.
+
+**Independence.** Claims share runs, seeds and test sets, so their verdicts are not independent. Of
+many intervals at 95% some miss the true value.
+"""
+
+
+def _cases() -> dict[str, str]:
+    """What the rule does in special cases, by the case."""
+    rule = STANDARD
+    return {
+        "chance lies within the margin": "The reading agrees if our interval contains chance and "
+        f"stays below {rule.told:g} times chance. Otherwise it is undecided, unless it differs.",
+        "chance lies outside the margin, but in our interval": "The reading is undecided, unless "
+        "it differs.",
+        "our interval is wide": f"If it reaches farther than {rule.widest:g} margins from our "
+        "mean, the reading is undecided, unless the interval lies wholly within the margin or "
+        "wholly outside.",
+        "“at most $b$”, “at least $b$”": "Every number on that side of $b$ agrees, and a margin "
+        "beyond. Chance is not asked.",
+        "a threshold, such as “varies by less than 2%”": "It has no margin.",
+        "ranks, ratios, cosines, epochs and counts": "They have a margin of their own, which "
+        "`fcilib/ledger/claims.yaml` names.",
+        "a share without a level of chance": f"The margin is {points(rule.margin)}.",
+        "several models in one claim": "A reading agrees if every model does, and differs if one "
+        "model does.",
+        "no literal reading": "Where the paper’s text describes none of the readings, the claim "
+        "holds if all agree.",
+        "no runs": "Without runs under the literal reading the claim stays open. Another reading "
+        "counts only if there are runs.",
+        "a number that follows by counting": "It needs no fair trial.",
+        "a result that no longer moves": "Over the last tenth of training the metric lies no more "
+        f"than {100 * rule.at_rest:g} point above or below the tenth before it.",
+        "the statement “is at chance”": "It is true if our interval does not lie above chance and "
+        f"stays below {rule.told:g} times chance.",
+        "a method that the paper does not define, or a cost": "The claim is open, whatever our "
+        "runs give.",
+    }
+
+
+def other_rules(entries: Mapping[str, Entry]) -> str:
+    """What other rules and other borders would change, in Markdown.
+
+    `entries`: of each claim the one that decides.
+    """
+    return f"""Other rules would be reasonable too. Each line unfolds to
+what would change.
+
+{_alternatives(entries)}
+
+{_undecided(entries)}
+
+{_near(entries)}
+"""
+
+
+def _lines(entries: Mapping[str, Entry]) -> str:
+    """Where the lines come from, how many claims each decides, and which claims have their own."""
+    known = {n: e.claim.direction for n, e in entries.items() if e.claim.direction}
+    ends = {n: direction.value for n, direction in known.items()}
+    own = [link(entries[n]) for n, value in ends.items() if value not in (FAILURE, SUCCESS)]
+    fails, succeeds = (sum(v == line for v in ends.values()) for line in (FAILURE, SUCCESS))
+    return (
+        f"The paper’s failures lie “below 35%” (§5), hence the line of {FAILURE:.0%}. The lowest "
+        "successes in its Table 3, the indices that learn nothing, have 82% to 91%, hence the line "
+        f"of {SUCCESS:.0%}. What lies between neither fails nor succeeds. {fails} claims say that "
+        f"something fails, and {succeeds} that something succeeds. {len(own)} have a line that "
+        f"their own statement names: {'; '.join(own)}. The other {len(entries) - len(known)} have "
+        "no statement besides their number or bound."
+    )
+
+
+def _undecided(entries: Mapping[str, Entry]) -> str:
+    """Why claims stay open under the widest margin that a narrower one decides."""
+    narrow, wide = ALTERNATIVES
+    names = [
+        name
+        for name, entry in entries.items()
+        if entry.judged(narrow).kind != OPEN and entry.judged(wide).kind == OPEN
+    ]
+    if not names:
+        return "No claim that the first of these rules decides stays open under the second."
+    entry = entries[names[0]]
+    claim, (finding, *_) = entry.claim, entry.by_protocol[entry.claim.literal or ""]
+    zones = [claim.zone(finding.level, rule)[0].low for rule in (narrow, wide)]
+    below, above = (claim.write(low, math.nan) for low in zones)
+    several = f"{len(names)} claims" if len(names) > 1 else "One claim"
+    return f"""**A wider margin need not decide more.** {several} that the first rule decides stay
+open under the second. In {link(entry)}, for instance, our interval under `{finding.protocol}` goes
+from {reach(claim, finding.interval)}. The narrow margin begins at {below} and leaves all of it
+outside, so the reading differs. The wide margin begins at {above}, inside the interval, so the
+reading is undecided."""
+
+
+def _without_chance(entries: Mapping[str, Entry]) -> str:
+    """Links to the claims that have no chance level."""
+    return "; ".join(link(entry) for entry in entries.values() if not entry.claim.chance)
+
+
+NEAR = 0.005
+"""So near to a border, as a share, an answer is named on the page."""
+
+
+def _near(entries: Mapping[str, Entry]) -> str:
+    """What moving the borders of the rule would turn, and the claims that lie near one."""
+    near = near_borders(entries, NEAR)
+    turned = {
+        name: verdict
+        for by in (-NEAR, NEAR)
+        for name, verdict in sensitive(entries, replace(STANDARD, slack=by)).items()
+    }
+    at = {b: [entries[n] for n, which in near.items() if b in which] for b in BORDERS}
+    counts = " and ".join(f"for {len(part)} {CHANGES[b]}" for b, part in at.items() if part)
+    verdicts = _folded(f"{len(turned)} verdicts change", _by_verdict(entries, turned))
+    return f"""**Near a border.** If every border of the rule moved by half a point, outwards or
+inwards, some answer would change for {len(near)} of the {len(entries)} claims:
+{counts or "for none"}.
+
+{_folded(f"These {len(near)} claims", {CHANGES[b]: part for b, part in at.items()})}
+
+{verdicts if turned else "No verdict would change."}"""
+
+
+CHANGES = {
+    "agreement": "whether a reading agrees",
+    "the statement": "whether the statement is true",
+    "rest": "whether training has come to rest",
+}
+"""What changes at each border of the rule."""
+
+
+def _alternatives(entries: Mapping[str, Entry]) -> str:
+    """How many verdicts each other rule would change, and which, folded."""
+    parts = []
+    for other in ALTERNATIVES:
+        verdicts = sensitive(entries, other)
+        title = f"If {other.name}: {len(verdicts)} verdicts would change"
+        parts.append(_folded(title, _by_verdict(entries, verdicts)))
+    return "\n".join(parts)
+
+
+def _by_verdict(
+    entries: Mapping[str, Entry], verdicts: Mapping[str, str]
+) -> dict[str, list[Entry]]:
+    """Claims by the verdict that they would have."""
+    return {
+        verdict: [entries[name] for name, other in verdicts.items() if other == verdict]
+        for verdict in dict.fromkeys(verdicts.values())
+    }
+
+
+def _folded(title: str, parts: Mapping[str, list[Entry]]) -> str:
+    """A title that unfolds to links to claims, a line for each part that has any."""
+    items = "".join(
+        f"<li><em>{part}</em>: {'; '.join(map(link, members))}</li>"
+        for part, members in parts.items()
+        if members
+    )
+    return f'<details class="ledger-folded"><summary>{title}</summary><ul>{items}</ul></details>'
