@@ -89,7 +89,7 @@ def size_answer(entries: Mapping[str, Entries]) -> str:
     """How many comparisons both sizes answer alike, and what does depend on size."""
     answers = sides(entries).values()
     same = sum(small == large for small, large in answers)
-    return f"""**The answer.** Whether a model routes hardly depends on size. {len(answers)}
+    return f"""**The answer.** Most statements come out alike at both sizes. {len(answers)}
 comparisons have an answer at both sizes, and in {same} of them it is the same. Two things do
 depend on size: how many epochs a model needs before it routes, and how often the whole model
 answers correctly. Where a chapter draws such a conclusion from small runs, it says so."""
@@ -102,11 +102,15 @@ def size_tables(entries: Mapping[str, Entries]) -> str:
     turned = [key for key, (small, large) in found.items() if small != large]
     return f"""**The {len(turned)} that change with size**
 
+:::{{container}} compact
 {_table(entries, found, turned)}
+:::
 
-:::{{dropdown}} The {len(same)} with the same answer at both sizes
+::::{{dropdown}} The {len(same)} with the same answer at both sizes
+:::{{container}} compact
 {_table(entries, found, same)}
-:::"""
+:::
+::::"""
 
 
 def _table(
