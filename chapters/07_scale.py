@@ -174,6 +174,13 @@ PAIR = {
     "our Mamba": read_pretraining(pretrained(mamba, folder)),
 }
 
+# %% tags=["remove-cell"]
+glue(
+    "parameters",
+    f"{PAIR['our Mamba'].parameters / 1e6:.1f}",
+    display=False,
+)
+
 # %% tags=["remove-input"]
 labelled(
     pd.DataFrame(
