@@ -131,7 +131,7 @@ intervals.
 
 A column works out one verdict. The numbers on the left are the lines of the rule.
 
-:::{{container}} ledger-examples
+:::{{container}} compact
 {_examples({name: entries[name] for name in EXAMPLES if entries[name].findings})}
 :::
 

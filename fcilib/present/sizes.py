@@ -21,6 +21,7 @@ TRUE, FALSE = "true", "false"
 
 def write_sizes(book: Path, entries: Mapping[str, Entries]) -> None:
     """Write the tables that the page on certainty and the author's page include."""
+    write_atomic(book / "_generated" / "sizes_answer.md", size_answer(entries) + "\n")
     write_atomic(book / "_generated" / "sizes.md", size_tables(entries) + "\n")
     write_atomic(book / "_generated" / "undefined.md", undefined_table(entries[PAPER]) + "\n")
 
@@ -84,21 +85,32 @@ def sides(entries: Mapping[str, Entries]) -> dict[tuple[str, str, str], tuple[st
     return found
 
 
+def size_answer(entries: Mapping[str, Entries]) -> str:
+    """How many comparisons both sizes answer alike, and what does depend on size."""
+    answers = sides(entries).values()
+    same = sum(small == large for small, large in answers)
+    return f"""**The answer.** Most statements come out alike at both sizes. {len(answers)}
+comparisons have an answer at both sizes, and in {same} of them it is the same. Two things do
+depend on size: how many epochs a model needs before it routes, and how often the whole model
+answers correctly. Where a chapter draws such a conclusion from small runs, it says so."""
+
+
 def size_tables(entries: Mapping[str, Entries]) -> str:
     """What the paper's sizes turned, and, folded, what both sizes agree on, as Markdown tables."""
     found = sides(entries)
     same = [key for key, (small, large) in found.items() if small == large]
     turned = [key for key, (small, large) in found.items() if small != large]
-    return f"""{len(found)} comparisons have an answer at both sizes. In {len(same)} of them it is
-the same; in {len(turned)} it changes.
+    return f"""**The {len(turned)} that change with size**
 
-**Changed by the paper’s sizes**
-
+:::{{container}} compact
 {_table(entries, found, turned)}
+:::
 
-:::{{dropdown}} The {len(same)} with the same answer at both sizes
+::::{{dropdown}} The {len(same)} with the same answer at both sizes
+:::{{container}} compact
 {_table(entries, found, same)}
-:::"""
+:::
+::::"""
 
 
 def _table(
