@@ -41,10 +41,11 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
+from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
-print(study)
+banner(study)
 
 # %% tags=["hide-input"]
 import itertools

@@ -56,12 +56,6 @@ def by_step(record: Record) -> pd.DataFrame:
     return table.set_index(steps * table.index).rename_axis("step")
 
 
-def passed(record: Record, share: str, level: float = 0.5) -> float:
-    """The step at whose end a share first is above a level, NaN if it never is."""
-    above = by_step(record)[share] > level
-    return float(above.idxmax()) if above.any() else np.nan
-
-
 def mechanism_figure(results: Results, names: Sequence[str]) -> Figure:
     """A row per condition: left, what is picked; right, the parts of the score, against steps.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fcilib.ledger.catalogue import watched
-from fcilib.present.mechanism import PARTS, SHARES, by_step, mechanism_figure, passed
+from fcilib.present.mechanism import PARTS, SHARES, by_step, mechanism_figure
 from fcilib.study.profiles import PROFILES
 from fcilib.study.results import Results
 from fcilib.training.records import Records
@@ -39,14 +39,6 @@ def test_a_row_is_a_measurement_and_the_parts_add_up(results):
     np.testing.assert_allclose(table[["token", "position", "layers"]].sum(axis=1), above, atol=1e-4)
     assert table.layers.abs().max() > 0
     assert by_step(results.records["raw", 0]).layers.abs().max() < 1e-5
-
-
-def test_a_level_is_passed_at_the_first_row_above_it(results):
-    record = results.records["raw", 0]
-    first = record.curve["precision"].index(max(record.curve["precision"])) + 1
-    level = max(record.curve["precision"]) - 1e-9
-    assert passed(record, "precision", level) == by_step(record).index[first]
-    assert math.isnan(passed(record, "precision", 1.1))
 
 
 def test_a_run_that_was_not_watched_has_no_parts(tmp_path):
