@@ -41,11 +41,10 @@ device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
 # %%
-from fcilib.present.banner import banner
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
-banner(study)
+print(study)
 
 # %% tags=["hide-input"]
 import itertools
