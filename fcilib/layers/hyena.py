@@ -43,10 +43,10 @@ class DistanceFilter(nn.Module):
     """A filter `(d, L)`: a small network of sines of the distance, under an exponential decay.
 
     Channels decay at fixed rates, from one that falls to 1% within 30% of the length to one that
-    does so over one and a half lengths.
+    does so over one and a half lengths; or none does.
     """
 
-    def __init__(self, length: int, width: int) -> None:
+    def __init__(self, length: int, width: int, decays: bool = True) -> None:
         super().__init__()
         self.length = length
         self.layers = nn.ModuleList(
@@ -54,7 +54,7 @@ class DistanceFilter(nn.Module):
         )
         self.last = nn.Linear(HIDDEN, width, bias=False)
         rates = torch.linspace(-math.log(0.01) / 1.5, -math.log(0.01) / 0.3, width)
-        self.rates = nn.Buffer(rates[:, None], persistent=False)
+        self.rates = nn.Buffer(rates[:, None] * decays, persistent=False)
 
     def forward(self, length: int) -> Tensor:
         time = torch.arange(length)[:, None] / self.length

@@ -19,7 +19,11 @@ Normalisation = Literal["layer", "none"]
 
 @dataclass(frozen=True)
 class Output:
-    """What a forward pass of B sequences gives."""
+    """What a forward pass of B sequences gives.
+
+    There is a row for each question: where a sequence holds N of them, B below is B N, and those
+    of a sequence follow each other.
+    """
 
     logits: torch.Tensor
     """`(B, V)`, the prediction at the query."""
@@ -78,15 +82,23 @@ class FCI(nn.Module):
     def forward(
         self, tokens: torch.Tensor, query: torch.Tensor, evidence: torch.Tensor | None = None
     ) -> Output:
-        """Tokens `(B, L)` int64 and query positions `(B,)` to an `Output`.
+        """Tokens `(B, L)` int64 and query positions `(B,)` or `(B, N)` to an `Output`.
 
-        `evidence (B,)` is for routers that are told something: the segment it lies in (`within`),
-        or, in training, whether what they chose was right (`observe`). It changes nothing else.
+        A sequence is represented once, however many questions it holds.
+
+        `evidence`, shaped as `query`, is for routers that are told something: the segment it lies
+        in (`within`), or, in training, whether what they chose was right (`observe`). It changes
+        nothing else.
         """
         x = self.represent(tokens)
         if self.router is None:
-            read = x[torch.arange(len(x)), query]
+            rows = torch.arange(len(x))
+            read = x[rows, query] if query.dim() == 1 else x[rows[:, None], query].flatten(0, 1)
             return Output(self.head(self.head_norm(read)), None, None)
+        if query.dim() == 2:
+            x, tokens = (t.repeat_interleave(query.shape[1], dim=0) for t in (x, tokens))
+            query = query.flatten()
+            evidence = None if evidence is None else evidence.flatten()
         scores = self.router(tokens if self.router.reads_tokens else x, query)
         scores, picks, read = self._consult(scores, x, query, evidence)
         for _ in range(self.router.rounds - 1):

@@ -10,7 +10,7 @@ from fcilib.tasks import Batch
 
 
 def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
-    """Per-example metrics, each `(B,)` float.
+    """Metrics of each question, each `(B,)` float, or `(B N,)` with N questions in a sequence.
 
     Where the candidates are segments, "the evidence" is the segment that holds it, and likewise for
     the query.
@@ -25,13 +25,14 @@ def score(output: Output, batch: Batch, k: int) -> dict[str, torch.Tensor]:
     `precision_lookalike`: as `precision`, were the look-alikes the only candidates; where a task
         has some and tokens are picked.
     """
-    metrics = {"accuracy": (output.logits.argmax(dim=1) == batch.label).float()}
+    label, query, evidence = (t.flatten() for t in (batch.label, batch.query, batch.evidence))
+    metrics = {"accuracy": (output.logits.argmax(dim=1) == label).float()}
     if output.scores is None or output.picks is None:
         return metrics
     scores = output.scores
     slack = tie_slack(scores)
     share = tie_shares(scores, slack)
-    target, asking = output.candidate(batch.evidence), output.candidate(batch.query)
+    target, asking = output.candidate(evidence), output.candidate(query)
     at_evidence = share.gather(1, target[:, None]).squeeze(1)
     metrics["precision"] = at_evidence
     metrics["precision_tie_lost"] = (at_evidence == 1).float()

@@ -7,6 +7,7 @@ from fcilib.representations.ablated import AblatedAttention as AblatedAttention
 from fcilib.representations.anchored import Anchored as Anchored
 from fcilib.representations.attention import Attention as Attention
 from fcilib.representations.attention import LinearAttention as LinearAttention
+from fcilib.representations.base_conv import BaseConv as BaseConv
 from fcilib.representations.based import Based as Based
 from fcilib.representations.contrastive import Contrastive as Contrastive
 from fcilib.representations.embedding import Embedding as Embedding
@@ -21,4 +22,5 @@ from fcilib.representations.recurrent import GatedLinearAttention as GatedLinear
 from fcilib.representations.recurrent import Hgrn2 as Hgrn2
 from fcilib.representations.recurrent import Hyena as Hyena
 from fcilib.representations.recurrent import Mamba2 as Mamba2
+from fcilib.representations.recurrent import Rwkv4 as Rwkv4
 from fcilib.representations.recurrent import Rwkv7 as Rwkv7

@@ -14,12 +14,11 @@ from fcilib.layers.attention import (
     SelfAttention,
     SparseAttention,
 )
-from fcilib.layers.blocks import Block
-from fcilib.representations.base import StackSpec
+from fcilib.representations.base import BlockSpec
 from fcilib.specs.size import Size
 
 
-class Attention(StackSpec):
+class Attention(BlockSpec):
     """Pre-norm Transformer blocks (paper, sections 4.1, 4.3 and 4.7)."""
 
     kind: Literal["attention"] = "attention"
@@ -30,20 +29,17 @@ class Attention(StackSpec):
     global_tokens: int = Field(GLOBAL_TOKENS, ge=0)
     """Sparse: random positions that see, and are seen by, every token."""
 
-    def layer(self, size: Size) -> nn.Module:
-        mixer: nn.Module
+    def mixer(self, size: Size) -> nn.Module:
         if self.mask == "sparse":
-            mixer = SparseAttention(size, self.heads, self.window, self.global_tokens)
-        else:
-            mixer = SelfAttention(size.width, self.heads, causal=self.mask == "causal")
-        return Block(size.width, mixer)
+            return SparseAttention(size, self.heads, self.window, self.global_tokens)
+        return SelfAttention(size.width, self.heads, causal=self.mask == "causal")
 
 
-class LinearAttention(StackSpec):
+class LinearAttention(BlockSpec):
     """Transformer blocks with linear attention, both directions (paper, section 4.3)."""
 
     kind: Literal["linear-attention"] = "linear-attention"
     heads: int = Field(4, ge=1)
 
-    def layer(self, size: Size) -> nn.Module:
-        return Block(size.width, LinearSelfAttention(size.width, self.heads))
+    def mixer(self, size: Size) -> nn.Module:
+        return LinearSelfAttention(size.width, self.heads)

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fcilib.backbones import near_synonyms
+from fcilib.layers.blocks import Block
 from fcilib.specs.size import Size
 from fcilib.specs.spec import Spec
 from fcilib.tasks import Batch
@@ -54,6 +55,20 @@ class StackSpec(RepresentationSpec):
         # The layers draw their weights before the embedding does; recorded runs depend on it.
         layers = [self.layer(size) for _ in range(self.layers)]
         return Layers(TokenEmbedding(size, self), *layers)
+
+
+class BlockSpec(StackSpec):
+    """A stack of Transformer blocks around a mixer."""
+
+    feed_forward: bool = True
+    """Whether a block ends with its per-token network; Zoology's models have none."""
+
+    def mixer(self, size: Size) -> nn.Module:
+        """What stands in the place of attention, `(B, L, d)` to `(B, L, d)`, freshly drawn."""
+        raise NotImplementedError
+
+    def layer(self, size: Size) -> nn.Module:
+        return Block(size.width, self.mixer(size), feed_forward=self.feed_forward)
 
 
 class RepresentationModule(nn.Module):

@@ -11,19 +11,19 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from fcilib.layers.blocks import Block
 from fcilib.layers.delta import DeltaLayer
 from fcilib.layers.directions import Directions
 from fcilib.layers.gated_linear import GatedLinearLayer, Hgrn2Layer
 from fcilib.layers.hyena import HyenaLayer
 from fcilib.layers.mamba2 import Mamba2Block
+from fcilib.layers.rwkv4 import Rwkv4Layer
 from fcilib.layers.rwkv7 import Rwkv7Layer
-from fcilib.representations.base import StackSpec
+from fcilib.representations.base import BlockSpec
 from fcilib.specs.size import Size
 
 
-class CausalMixer(StackSpec):
-    """A stack of blocks around a causal mixer.
+class CausalMixer(BlockSpec):
+    """A stack of blocks around a causal mixer, in one direction or both.
 
     Bidirectional: another mixer, with weights of its own, reads from right to left; the two
     outputs are summed.
@@ -35,12 +35,12 @@ class CausalMixer(StackSpec):
     def depth(self) -> int:
         return self.layers * (2 if self.bidirectional else 1)
 
-    def mixer(self, size: Size) -> nn.Module:
+    def causal(self, size: Size) -> nn.Module:
         """A causal module from `(B, L, d)` to `(B, L, d)`, freshly initialised."""
         raise NotImplementedError
 
-    def layer(self, size: Size) -> nn.Module:
-        return Block(size.width, Directions(lambda: self.mixer(size), self.bidirectional))
+    def mixer(self, size: Size) -> nn.Module:
+        return Directions(lambda: self.causal(size), self.bidirectional)
 
 
 class Mamba2(CausalMixer):
@@ -51,7 +51,7 @@ class Mamba2(CausalMixer):
     state: int = Field(32, ge=1)
     """N, the size of keys and queries."""
 
-    def mixer(self, size: Size) -> nn.Module:
+    def causal(self, size: Size) -> nn.Module:
         return Mamba2Block(size.width, self.heads, self.state)
 
 
@@ -61,7 +61,7 @@ class GatedLinearAttention(CausalMixer):
     kind: Literal["gated-linear-attention"] = "gated-linear-attention"
     heads: int = Field(4, ge=1)
 
-    def mixer(self, size: Size) -> nn.Module:
+    def causal(self, size: Size) -> nn.Module:
         return GatedLinearLayer(size.width, self.heads)
 
 
@@ -71,7 +71,7 @@ class Hgrn2(CausalMixer):
     kind: Literal["hgrn2"] = "hgrn2"
     heads: int = Field(4, ge=1)
 
-    def mixer(self, size: Size) -> nn.Module:
+    def causal(self, size: Size) -> nn.Module:
         return Hgrn2Layer(size.width, self.heads)
 
 
@@ -83,7 +83,7 @@ class DeltaNet(CausalMixer):
     gated: bool = False
     """With a decay and an output gate: Gated DeltaNet (Yang et al., 2025)."""
 
-    def mixer(self, size: Size) -> nn.Module:
+    def causal(self, size: Size) -> nn.Module:
         return DeltaLayer(size.width, self.heads, self.gated)
 
 
@@ -93,8 +93,17 @@ class Rwkv7(CausalMixer):
     kind: Literal["rwkv-7"] = "rwkv-7"
     heads: int = Field(4, ge=1)
 
-    def mixer(self, size: Size) -> nn.Module:
+    def causal(self, size: Size) -> nn.Module:
         return Rwkv7Layer(size.width, self.heads)
+
+
+class Rwkv4(CausalMixer):
+    """RWKV-4's time mixing (Peng et al., 2023)."""
+
+    kind: Literal["rwkv-4"] = "rwkv-4"
+
+    def causal(self, size: Size) -> nn.Module:
+        return Rwkv4Layer(size.width)
 
 
 class Hyena(CausalMixer):
@@ -102,5 +111,5 @@ class Hyena(CausalMixer):
 
     kind: Literal["hyena"] = "hyena"
 
-    def mixer(self, size: Size) -> nn.Module:
+    def causal(self, size: Size) -> nn.Module:
         return HyenaLayer(size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -18,11 +18,11 @@ class Batch:
     tokens: torch.Tensor
     """`(B, L)` int64 token ids."""
     query: torch.Tensor
-    """`(B,)` int64, q: the position that asks."""
+    """`(B,)` int64, q: the position that asks; `(B, N)` where each sequence holds N questions."""
     evidence: torch.Tensor
-    """`(B,)` int64, a: the position a router should pick."""
+    """As `query`, a: the position a router should pick."""
     label: torch.Tensor
-    """`(B,)` int64, the token to predict at q."""
+    """As `query`, the token to predict at q."""
     lookalikes: torch.Tensor | None = None
     """`(B, n)` int64, the positions that a glance could take for the evidence, itself among them;
     None where the task has no such positions."""
@@ -32,6 +32,14 @@ class Batch:
 
     def __getitem__(self, index: torch.Tensor | slice) -> Batch:
         return self._each(lambda part: part[index])
+
+    @property
+    def first(self) -> Batch:
+        """The same sequences with one question each, the first of those they hold."""
+        if self.query.dim() == 1:
+            return self
+        query, evidence, label = (t[:, 0] for t in (self.query, self.evidence, self.label))
+        return replace(self, query=query, evidence=evidence, label=label)
 
     def to(self, device: torch.device) -> Batch:
         """The same examples on another device."""

@@ -14,13 +14,10 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
-from fcilib.tasks.batch import Batch, Split, generator
+from fcilib.tasks.batch import Batch
 from fcilib.tasks.task import Task
 
 FILLER = 0
-
-IGNORED = -100
-"""The label where nothing is asked."""
 
 
 class MQAR(Task):
@@ -41,6 +38,9 @@ class MQAR(Task):
     form: Literal["single", "multi"] = "single"
     power: float = Field(0.01, gt=0, le=1)
     """a: a query's gap is g with a weight of (g + 1)^(a - 1). Form `multi` only."""
+    asks: Literal["one", "all"] = "one"
+    """Whether an example's question is one of those that its sequence holds, or all of them are
+    asked, as in Zoology. Form `multi` only."""
     filler: Literal["zero", "random"] = "zero"
     """What stands where nothing else does: token 0, or a token drawn from all of the vocabulary.
     Random filler is never the key of the one query (`single`); in `multi` it may be anything, as in
@@ -54,31 +54,23 @@ class MQAR(Task):
         needed = 4 * self.pairs if self.form == "multi" else 2 * self.pairs + 1
         if needed > self.length:
             raise ValueError(f"length: {self.pairs} pairs and their queries take {needed} tokens")
+        if self.form == "single" and self.asks == "all":
+            raise ValueError("asks: form 'single' holds one question, there are no others to ask")
         if self.form == "multi" and self.length % 2:
             raise ValueError(f"length: {self.length} is odd; queries stand at every other token")
         return self
 
     def examples(self, count: int, rng: torch.Generator) -> Batch:
-        """Draw `count` examples. A router asks once per sequence.
+        """Draw `count` examples, with one question each or with all that their sequences hold.
 
-        Where the sequence holds several queries, the example's is one of them, each as likely as
-        the others.
+        One is drawn from several with equal chance. All are in the order of their pairs.
         """
         tokens, queries, evidence, values = self._draw(count, rng)
+        if self.asks == "all":
+            return Batch(tokens, queries, evidence, values)
         asked = torch.randint(queries.shape[1], (count, 1), generator=rng)
         query, evidence, label = (t.gather(1, asked)[:, 0] for t in (queries, evidence, values))
         return Batch(tokens, query, evidence, label)
-
-    def sequences(
-        self, count: int, seed: int, split: Split = "train"
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same sequences with all their queries, as a language model is trained on them.
-
-        Returns:
-            Tokens and labels, both `(B, L)` int64: the value at each query, `IGNORED` elsewhere.
-        """
-        tokens, queries, _, values = self._draw(count, generator(seed, split))
-        return tokens, torch.full_like(tokens, IGNORED).scatter_(1, queries, values)
 
     def _draw(self, count: int, rng: torch.Generator) -> tuple[torch.Tensor, ...]:
         """Tokens `(B, L)`; for each query in it its position, its evidence and its value."""

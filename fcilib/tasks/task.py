@@ -35,8 +35,9 @@ class Task(Spec):
             split: `"train"` and `"test"` are independent streams of the same seed.
 
         Returns:
-            Batch: tokens `(B, L)` int64, query, evidence and label `(B,)`, and the positions of
-            look-alikes where the task has some, the evidence first.
+            Batch: tokens `(B, L)` int64; query, evidence and label `(B,)`, or `(B, N)` where a
+            sequence holds N questions; and the positions of look-alikes where the task has some,
+            the evidence first.
         """
         return self.examples(count, generator(seed, split))
 

@@ -83,7 +83,7 @@ def hit_rate(output: Output, batch: Batch) -> torch.Tensor:
     if output.scores is None:
         return output.logits.new_full((), float("nan"))
     best = output.scores.argmax(dim=1)
-    return (best == output.candidate(batch.evidence)).float().mean()
+    return (best == output.candidate(batch.evidence.flatten())).float().mean()
 
 
 class Steps:

@@ -89,7 +89,7 @@ def train(
         begins = checkpoint is None or not checkpoint.exists()
         if begins:
             with place:
-                model.pretrain(data)
+                model.pretrain(data.first)
         optimizer = torch.optim.AdamW(
             [p for p in model.parameters() if p.requires_grad],
             lr=spec.learning_rate,
@@ -134,7 +134,7 @@ def train(
         return Outcome(
             metrics={name: value for name, value in final.items() if name != "loss"},
             curve=curve,
-            probes=probes.measure(model, held_out, seed, experiment.probing)
+            probes=probes.measure(model, held_out.first, seed, experiment.probing)
             | (measure_states(held_out.tokens, drawn) if experiment.probing == "states" else {})
             | ({"shares_by_epoch": notes["shares"]} if notes["shares"] else {})
             | {f"{name}_by_epoch": values for name, values in notes["mechanism"].items()},
@@ -148,9 +148,9 @@ def train(
 def _watch(experiment: Experiment, model: FCI, tested: Batch, notes: dict[str, Any]) -> None:
     """Measure what the probing keeps by epoch, and add it to the notes."""
     if experiment.probing == "by-epoch":
-        notes["shares"] += film.shares(model, tested, experiment.training.epochs)
+        notes["shares"] += film.shares(model, tested.first, experiment.training.epochs)
     elif experiment.probing == "mechanism":
-        for name, value in mechanism(model, tested).items():
+        for name, value in mechanism(model, tested.first).items():
             notes["mechanism"].setdefault(name, []).append(round(value, 5))
 
 
@@ -219,12 +219,12 @@ def _forward(
 def _loss(output: Output, batch: Batch, weight: float | torch.Tensor) -> torch.Tensor:
     """Task cross-entropy plus the weighted routing cross-entropy CE(s_q, a).
 
-    The latter is a mean over the sequences whose evidence is a candidate.
+    The latter is a mean over the questions whose evidence is a candidate.
     """
-    loss = F.cross_entropy(output.logits.float(), batch.label)
+    loss = F.cross_entropy(output.logits.float(), batch.label.flatten())
     if output.scores is None or not output.scores.requires_grad:
         return loss
-    target = output.candidate(batch.evidence)
+    target = output.candidate(batch.evidence.flatten())
     hidden = output.scores.detach().gather(1, target[:, None]).squeeze(1).isneginf()
     # Under capture nothing may depend on a value, and there is no router that hides all evidence.
     if _capturing() or not hidden.all():
@@ -254,7 +254,7 @@ def routing_weight(spec: Training, progress: float) -> float:
 
 @torch.no_grad()
 def evaluate(model: FCI, held_out: Batch, spec: Training) -> dict[str, float]:
-    """The mean of every metric over the held-out sequences."""
+    """The mean of every metric over the questions of the held-out sequences."""
     model.eval()
     k = model.router_spec.k if model.router_spec else 0
     totals: dict[str, float] = {}
@@ -265,7 +265,7 @@ def evaluate(model: FCI, held_out: Batch, spec: Training) -> dict[str, float]:
             output = model(batch.tokens, batch.query, batch.evidence)
         for name, values in metrics.score(output, batch, k).items():
             totals[name] = totals.get(name, 0.0) + values.double().sum().item()
-    return {name: value / len(held_out) for name, value in totals.items()}
+    return {name: value / held_out.label.numel() for name, value in totals.items()}
 
 
 def autocast(spec: Training, kind: str) -> Any:

@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 from fcilib.model.council import Council, CouncilLayer
 from fcilib.representations import Attention, Embedding
-from fcilib.routers import Investigator, RandomRouter, RankOne
+from fcilib.routers import BloomIndex, ClosedLoop, Investigator, RandomRouter, RankOne
 from fcilib.specs.size import Size
-from fcilib.tasks import Evidence
+from fcilib.tasks import MQAR, Evidence
 from fcilib.training.experiment import Experiment
 
 TASK = Evidence(length=32, vocabulary=16, min_distance=8, distractors=2)
@@ -31,6 +31,22 @@ def test_shapes(router, slots):
     else:
         assert output.scores.shape == (5, 32)
         assert output.picks.shape == (5, 16)
+
+
+@pytest.mark.parametrize(
+    "router",
+    [Investigator(candidates="others"), RankOne(), BloomIndex(segment=4), ClosedLoop(), None],
+)
+def test_questions_of_one_sequence_are_answered_as_if_each_were_asked_alone(router):
+    task = MQAR(length=32, vocabulary=16, pairs=3, form="multi", asks="all")
+    batch, model = task.draw(4, 0), build(task=task, router=router).eval()
+    together = model(batch.tokens, batch.query, batch.evidence)
+    for n in range(3):
+        alone = model(batch.tokens, batch.query[:, n], batch.evidence[:, n])
+        torch.testing.assert_close(together.logits[n::3], alone.logits)
+        if router is not None:
+            torch.testing.assert_close(together.scores[n::3], alone.scores)
+            assert torch.equal(together.picks[n::3], alone.picks)
 
 
 def test_others_never_picks_the_query_first():

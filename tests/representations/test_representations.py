@@ -52,6 +52,7 @@ VARIANTS = [
     Attention(layers=2),
     Attention(mask="causal"),
     Attention(mask="sparse", window=8, global_tokens=3),
+    Attention(feed_forward=False),
     LinearAttention(),
     Perceiver(hubs=1),
     Perceiver(hubs=4, layers=2),

@@ -14,7 +14,7 @@ from scipy.stats import chi2_contingency, chisquare
 from fcilib.representations import Attention
 from fcilib.specs.size import Size
 from fcilib.tasks import MQAR
-from fcilib.tasks.mqar import FILLER, IGNORED, distinct
+from fcilib.tasks.mqar import FILLER, distinct
 
 fields = st.fixed_dictionaries(
     {
@@ -51,9 +51,21 @@ def made(sizes):
     return None
 
 
+IGNORED = -100
+
+
+def sequences(task, count, seed, split="train"):
+    """Tokens, and as labels the value at each query and `IGNORED` elsewhere, both `(B, L)`."""
+    if task.form == "multi":
+        task = task.model_copy(update={"asks": "all"})
+    drawn = task.draw(count, seed, split)
+    queries, values = drawn.query.view(count, -1), drawn.label.view(count, -1)
+    return drawn.tokens, torch.full_like(drawn.tokens, IGNORED).scatter_(1, queries, values)
+
+
 def all_queries(task, count, seed, split="train"):
     """Tokens, labels and the positions of the queries `(B, N)` in the order of their pairs."""
-    tokens, labels = task.sequences(count, seed, split)
+    tokens, labels = sequences(task, count, seed, split)
     asked = labels != IGNORED
     number = task.pairs if task.form == "multi" else 1
     assert (asked.sum(dim=1) == number).all()
@@ -256,7 +268,7 @@ def test_sequences_are_distributed_as_those_of_the_original(length, pairs, power
     count, vocabulary = 4000, 32
     filler = "random" if random_filler else "zero"
     task = multi(length, pairs, power, vocabulary=vocabulary, filler=filler)
-    ours = [t.numpy() for t in task.sequences(count, 5)]
+    ours = [t.numpy() for t in sequences(task, count, 5)]
     theirs = zoology(count, length, vocabulary, pairs, power, random_filler, 5)
 
     def gaps(tokens, labels):
@@ -372,11 +384,24 @@ def test_draws_are_of_this_version_on_any_machine(sizes, expected):
     assert digest(MQAR(**sizes).draw(64, 3)) == expected
 
 
-def test_sequences_are_those_of_the_train_split_if_nothing_is_said():
-    task = MQAR(length=64, pairs=8, form="multi")
-    for default, train in zip(task.sequences(5, 3), task.sequences(5, 3, "train"), strict=True):
-        assert torch.equal(default, train)
-    assert not torch.equal(task.sequences(5, 3)[0], task.sequences(5, 3, "test")[0])
+def test_all_questions_are_those_of_which_one_is_asked():
+    one, every = multi(), multi(asks="all")
+    drawn, whole = one.draw(50, 3), every.draw(50, 3)
+    assert torch.equal(drawn.tokens, whole.tokens)
+    assert whole.query.shape == whole.evidence.shape == whole.label.shape == (50, 8)
+    asked = (whole.query == drawn.query[:, None]).int().argmax(dim=1, keepdim=True)
+    for name in ("query", "evidence", "label"):
+        assert torch.equal(getattr(whole, name).gather(1, asked)[:, 0], getattr(drawn, name))
+    assert (whole.evidence == 2 * torch.arange(8)).all()
+    first = whole.first
+    assert torch.equal(first.label, whole.label[:, 0])
+    assert torch.equal(first.tokens, whole.tokens)
+    assert drawn.first is drawn
+
+
+def test_a_single_query_has_no_others():
+    with pytest.raises(ValueError, match="asks"):
+        MQAR(asks="all")
 
 
 @pytest.mark.parametrize("form", ["single", "multi"])

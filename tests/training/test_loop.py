@@ -546,3 +546,44 @@ def test_an_index_finds_the_same_whatever_was_trained(router):
     assert runs[0].metrics["accuracy"] != runs[1].metrics["accuracy"]
     if isinstance(router, BM25Index):  # no other segment holds the token
         assert runs[0].metrics["precision"] == 1
+
+
+# Several questions in a sequence.
+
+
+def recalling(pairs, asks, router, **more):
+    task = SMOKE.mqar.model_copy(update={"form": "multi", "pairs": pairs, "asks": asks})
+    return experiment(router=router, **more).model_copy(update={"task": task})
+
+
+@pytest.mark.parametrize("router", [Investigator(candidates="others"), RankOne()])
+def test_asking_all_of_one_question_is_asking_one(router):
+    one, every = (train(recalling(1, asks, router)) for asks in ("one", "all"))
+    assert one.curve == every.curve
+    assert one.probes == every.probes
+
+
+@pytest.mark.parametrize("router", [Investigator(candidates="others"), None])
+def test_the_loss_and_the_metrics_are_means_over_questions(router):
+    task = recalling(3, "all", Investigator()).task
+    run = experiment().model_copy(update={"task": task, "router": router})
+    torch.manual_seed(0)
+    model, data = run.build(), task.draw(40, 0)
+    _, whole = evaluate_both(model, data, run.training)
+    parts = [evaluate_both(model, only(data, n), run.training) for n in range(3)]
+    loss = statistics.fmean(part[0] for part in parts)
+    assert training._forward(model, run.training, data, 0.5)[0].item() == pytest.approx(loss)
+    for name, value in whole.items():
+        assert value == pytest.approx(statistics.fmean(part[1][name] for part in parts))
+
+
+def only(data, n):
+    """The nth question of every sequence."""
+    return Batch(data.tokens, data.query[:, n], data.evidence[:, n], data.label[:, n])
+
+
+def evaluate_both(model, data, spec):
+    """The loss in training and the metrics of a model."""
+    model.train()
+    loss = training._forward(model, spec, data, 0.5)[0].item()
+    return loss, evaluate(model, data, spec)
