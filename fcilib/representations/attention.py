@@ -29,10 +29,10 @@ class Attention(BlockSpec):
     global_tokens: int = Field(GLOBAL_TOKENS, ge=0)
     """Sparse: random positions that see, and are seen by, every token."""
 
-    def mixer(self, size: Size) -> nn.Module:
+    def mixers(self, size: Size) -> tuple[nn.Module, ...]:
         if self.mask == "sparse":
-            return SparseAttention(size, self.heads, self.window, self.global_tokens)
-        return SelfAttention(size.width, self.heads, causal=self.mask == "causal")
+            return (SparseAttention(size, self.heads, self.window, self.global_tokens),)
+        return (SelfAttention(size.width, self.heads, causal=self.mask == "causal"),)
 
 
 class LinearAttention(BlockSpec):
@@ -41,5 +41,5 @@ class LinearAttention(BlockSpec):
     kind: Literal["linear-attention"] = "linear-attention"
     heads: int = Field(4, ge=1)
 
-    def mixer(self, size: Size) -> nn.Module:
-        return LinearSelfAttention(size.width, self.heads)
+    def mixers(self, size: Size) -> tuple[nn.Module, ...]:
+        return (LinearSelfAttention(size.width, self.heads),)

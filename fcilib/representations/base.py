@@ -58,17 +58,19 @@ class StackSpec(RepresentationSpec):
 
 
 class BlockSpec(StackSpec):
-    """A stack of Transformer blocks around a mixer."""
+    """A stack of Transformer blocks, with something else in the place of attention."""
 
     feed_forward: bool = True
     """Whether a block ends with its per-token network; Zoology's models have none."""
 
-    def mixer(self, size: Size) -> nn.Module:
-        """What stands in the place of attention, `(B, L, d)` to `(B, L, d)`, freshly drawn."""
+    def mixers(self, size: Size) -> tuple[nn.Module, ...]:
+        """What mixes tokens in a layer, `(B, L, d)` to `(B, L, d)`, freshly drawn: a block each."""
         raise NotImplementedError
 
     def layer(self, size: Size) -> nn.Module:
-        return Block(size.width, self.mixer(size), feed_forward=self.feed_forward)
+        mixers = self.mixers(size)
+        blocks = [Block(size.width, mixer, feed_forward=self.feed_forward) for mixer in mixers]
+        return blocks[0] if len(blocks) == 1 else nn.Sequential(*blocks)
 
 
 class RepresentationModule(nn.Module):

@@ -10,20 +10,22 @@ from typing import Literal
 from torch import nn
 
 from fcilib.layers.base_conv import BaseConvLayer
-from fcilib.layers.blocks import Block
-from fcilib.representations.base import StackSpec
+from fcilib.representations.base import BlockSpec
 from fcilib.specs.size import Size
 
 
-class BaseConv(StackSpec):
-    """Pairs of blocks, without per-token networks: a convolution of three taps, then a long one."""
+class BaseConv(BlockSpec):
+    """Pairs of blocks: a convolution of three taps, then a long one.
+
+    As published they have no per-token networks.
+    """
 
     kind: Literal["base-conv"] = "base-conv"
+    feed_forward: bool = False
 
     @property
     def depth(self) -> int:
         return 2 * self.layers
 
-    def layer(self, size: Size) -> nn.Module:
-        mixers = BaseConvLayer(size, long=False), BaseConvLayer(size, long=True)
-        return nn.Sequential(*(Block(size.width, mixer, feed_forward=False) for mixer in mixers))
+    def mixers(self, size: Size) -> tuple[nn.Module, ...]:
+        return BaseConvLayer(size, long=False), BaseConvLayer(size, long=True)

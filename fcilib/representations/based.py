@@ -8,13 +8,12 @@ from pydantic import Field
 from torch import nn
 
 from fcilib.layers.attention import SparseAttention
-from fcilib.layers.blocks import Block
 from fcilib.layers.taylor import TaylorAttention, WindowAttention
-from fcilib.representations.base import StackSpec
+from fcilib.representations.base import BlockSpec
 from fcilib.specs.size import Size
 
 
-class Based(StackSpec):
+class Based(BlockSpec):
     """Pairs of blocks, a window and a Taylor series (Arora et al., 2024).
 
     The published models also have layers of short convolutions alone; here the window is what is
@@ -32,11 +31,11 @@ class Based(StackSpec):
     def depth(self) -> int:
         return 2 * self.layers
 
-    def layer(self, size: Size) -> nn.Module:
+    def mixers(self, size: Size) -> tuple[nn.Module, ...]:
         near: nn.Module
         if self.bidirectional:
             near = SparseAttention(size, self.heads, self.window, global_tokens=0)
         else:
             near = WindowAttention(size.width, self.heads, self.window)
         far = TaylorAttention(size.width, self.heads, causal=not self.bidirectional)
-        return nn.Sequential(Block(size.width, near), Block(size.width, far))
+        return near, far

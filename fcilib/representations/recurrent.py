@@ -39,8 +39,8 @@ class CausalMixer(BlockSpec):
         """A causal module from `(B, L, d)` to `(B, L, d)`, freshly initialised."""
         raise NotImplementedError
 
-    def mixer(self, size: Size) -> nn.Module:
-        return Directions(lambda: self.causal(size), self.bidirectional)
+    def mixers(self, size: Size) -> tuple[nn.Module, ...]:
+        return (Directions(lambda: self.causal(size), self.bidirectional),)
 
 
 class Mamba2(CausalMixer):

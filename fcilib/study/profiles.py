@@ -62,6 +62,33 @@ class Profile:
     arms: int
     """Tokens in the segment that a bandit chooses from: the paper's 32, for the same reason."""
     cost: CostSizes
+    recall: RecallSizes
+
+
+@dataclass(frozen=True)
+class RecallSizes:
+    """Of Zoology's experiment: accuracy on MQAR by the width of a model."""
+
+    tasks: tuple[MQAR, ...]
+    """By length; every question of every sequence is asked."""
+    widths: tuple[int, ...]
+    rates: tuple[float, ...]
+    """Learning rates; of each model the best one counts."""
+    training: Training
+    """Up to the rate and, where sequences are long, the batch."""
+    tokens: int
+    """The most tokens in a batch."""
+
+    def train(self, task: MQAR, rate: float) -> Training:
+        """The training on a task's sequences."""
+        batch = min(self.training.batch, self.tokens // task.length)
+        return self.training.model_copy(update={"learning_rate": rate, "batch": batch})
+
+
+def _recall(vocabulary: int, pairs: dict[int, int]) -> tuple[MQAR, ...]:
+    """Zoology's task with so many pairs at each length."""
+    sizes: Any = {"form": "multi", "asks": "all", "vocabulary": vocabulary}
+    return tuple(MQAR(length=length, pairs=number, **sizes) for length, number in pairs.items())
 
 
 def _byte_lms(**sizes: Any) -> tuple[ByteLM, ByteLM]:
@@ -84,6 +111,13 @@ PROFILES = {
         segment=2,
         arms=8,
         cost=CostSizes(_doubling(5, 8), (4, 8), rounds=1, seconds=0.5, megabytes=256.0),
+        recall=RecallSizes(
+            tasks=_recall(16, {16: 2}),
+            widths=(8, 16),
+            rates=(3e-3,),
+            training=Training(sequences=64, epochs=2, held_out=32),
+            tokens=512,
+        ),
     ),
     # What the book shows, on two CPU cores. With more epochs, two chapters would take over half an
     # hour for a seed.
@@ -102,6 +136,13 @@ PROFILES = {
         segment=8,
         arms=32,
         cost=CostSizes(_doubling(7, 20), _doubling(7, 11), rounds=5, seconds=4.0, megabytes=6144.0),
+        recall=RecallSizes(
+            tasks=_recall(128, {64: 4, 128: 8}),
+            widths=(16, 32, 64),
+            rates=(3e-3,),
+            training=Training(sequences=20_000, batch=64, epochs=10, weight_decay=0.1),
+            tokens=8192,
+        ),
     ),
     # The paper's own sizes.
     "paper": Profile(
@@ -119,6 +160,16 @@ PROFILES = {
         arms=32,
         cost=CostSizes(
             _doubling(7, 20), _doubling(7, 13), rounds=5, seconds=60.0, megabytes=16384.0
+        ),
+        # Zoology's own, as its configuration of figure 2 has them.
+        recall=RecallSizes(
+            tasks=_recall(8192, {64: 4, 128: 8, 256: 16, 512: 64}),
+            widths=(64, 128, 256, 512),
+            rates=(1e-4, 4.6e-4, 2.2e-3, 1e-2),
+            training=Training(
+                sequences=100_000, batch=512, epochs=64, weight_decay=0.1, held_out=3000
+            ),
+            tokens=65_536,
         ),
     ),
 }
