@@ -175,7 +175,8 @@ def _run(finding: Finding, claim: Claim) -> str:
     )
     code = f'<a href="{_code(finding.experiment)}"><code>{finding.experiment}</code></a>'
     under = f" under “{escape(finding.protocol)}”" if finding.protocol else ""
-    return f"<p>{code}{under}: 95% from {low} to {high}; records {records}{_curve(finding)}</p>"
+    known = f"95% interval from {low} to {high}; records {records}"
+    return f"<p>{code}{under}: {known}{_curve(finding)}</p>"
 
 
 def _code(name: str) -> str:
