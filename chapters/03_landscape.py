@@ -88,7 +88,7 @@ from fcilib.specs.size import Size
 from fcilib.study.notation import NONE, percent, spread, texts
 from fcilib.tasks import Evidence
 
-# %%
+# %% tags=["hide-input"]
 sizes = study.sizes
 # The query is compared with single tokens:
 pairs = conditions(
@@ -110,7 +110,7 @@ pairs = conditions(
     "budget-25",
 )
 
-# %%
+# %% tags=["hide-input"]
 # It is not:
 no_pairs = conditions(
     sizes,
@@ -135,7 +135,7 @@ indices = conditions(sizes, "bloom", "bm25-index")
 by_meaning = conditions(sizes, "semantic-initialisation", "semantic-anchors")
 approaches = pairs | no_pairs | indices | by_meaning
 
-# %%
+# %% tags=["hide-input"]
 controls = conditions(
     sizes,
     "random",
@@ -335,7 +335,7 @@ glue(
 # position is to hold the evidence. A router that sees no token does best if it always picks the likeliest. At the paper's
 # sizes this gives:
 
-# %%
+# %% tags=["hide-input"]
 paper_task = Evidence()
 length, gap = paper_task.length, paper_task.min_distance
 last = length - 2  # the last position that leaves room for the value
