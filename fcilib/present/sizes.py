@@ -38,7 +38,7 @@ def measured_text(entry: Entry, protocol: str) -> str:
         return entry.claim.write(part[0].mean, part[0].sd)
     ends = (part[0].mean, part[0].interval.low, part[0].interval.high)
     mean, low, high = (entry.claim.write(end, math.nan) for end in ends)
-    return f"{mean} (two seeds, 95% from {low} to {high})"
+    return f"{mean} (two seeds, 95% interval from {low} to {high})"
 
 
 def statement(claim: Claim) -> Direction | None:
@@ -86,13 +86,12 @@ def sides(entries: Mapping[str, Entries]) -> dict[tuple[str, str, str], tuple[st
 
 
 def size_answer(entries: Mapping[str, Entries]) -> str:
-    """How many comparisons both sizes answer alike, and what does depend on size."""
+    """How many comparisons both sizes answer alike."""
     answers = sides(entries).values()
     same = sum(small == large for small, large in answers)
-    return f"""**The answer.** Most statements come out alike at both sizes. {len(answers)}
-comparisons have an answer at both sizes, and in {same} of them it is the same. Two things do
-depend on size: how many epochs a model needs before it routes, and how often the whole model
-answers correctly. Where a chapter draws such a conclusion from small runs, it says so."""
+    return f"""**The answer.** Few of them do. For each claim of the paper and each model we asked
+at both sizes whether the claim is true. {len(answers)} of these comparisons have an answer at
+both, and in {same} it is the same. They share training runs, so they are not independent."""
 
 
 def size_tables(entries: Mapping[str, Entries]) -> str:

@@ -64,8 +64,8 @@ def test_tables_hold_every_comparison_once_and_count_them(entries):
     text = sizes.size_tables(entries)
     same = sum(a == b for a, b in found.values())
     said = " ".join(sizes.size_answer(entries).split())
-    assert f"{len(found)} comparisons" in said
-    assert f"in {same} of them it is the same" in said
+    assert f"{len(found)} of these comparisons" in said
+    assert f"in {same} it is the same" in said
     assert f"The {len(found) - same} that change" in text
     turned, alike = text.split(":::{dropdown}")
     answers = r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): '
@@ -101,7 +101,7 @@ def test_a_number_of_two_seeds_has_its_interval_in_place_of_a_deviation(entries)
     (found,) = entry.by_protocol["others"]
     two = replace(entry, findings=(replace(found, n=2),))
     low, high = (f"{100 * end:.1f}%" for end in (found.interval.low, found.interval.high))
-    expected = f"{100 * found.mean:.1f}% (two seeds, 95% from {low} to {high})"
+    expected = f"{100 * found.mean:.1f}% (two seeds, 95% interval from {low} to {high})"
     assert sizes.measured_text(two, "others") == expected
 
 
