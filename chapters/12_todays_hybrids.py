@@ -32,8 +32,8 @@
 # A *layer* gives each token's vector context. A *router* then picks a token. We predicted from the paper's words how each new
 # layer and router would do, before any of these models was trained (`fcilib/ledger/hybrids.py`). That the words apply to a
 # method is our reading. A method *routes* if it finds the token in {glue:text}`success` of the
-# sequences or more, and *fails* at {glue:text}`failure` or less. The lower line is the paper's. The upper one is ours, since no
-# success of the paper is below 98%.
+# sequences or more, and *fails* at {glue:text}`failure` or less. The lower line is the paper's. The upper one is ours; with
+# both ingredients the paper has more than 98%.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -218,7 +218,7 @@ for name, row in by_input.iterrows():
 # **A few numbers per token suffice.** On raw embeddings four hubs reach {glue:text}`hubs, 4, raw embeddings` and eight
 # {glue:text}`hubs, 8, raw embeddings`. HubRouter's authors report 8 to 14 hubs as reliable
 # ([arXiv:2604.22442](https://arxiv.org/abs/2604.22442)). One hub is nearly the paper's *rank-1 router*, which keeps one number
-# per token and shares the paper's highest precision, 99.7%, with sparse attention. One hub does not route here, with
+# per token. With sparse attention it shares the paper's highest precision on this task, 99.7%. One hub does not route here, with
 # {glue:text}`hubs, 1, bidirectional Mamba` on bidirectional Mamba. The rank-1 router itself needs longer training
 # ([chapter 6](06_escape_routes.ipynb)), which the hubs did not get.
 
