@@ -9,8 +9,8 @@ from pathlib import Path
 from fcilib.ledger.catalogue import ONLY, catalogue
 from fcilib.ledger.claims import Claim, Direction
 from fcilib.ledger.findings import Finding
-from fcilib.ledger.ledger import BOOK, PAPER, Entry
-from fcilib.ledger.verdict import directed
+from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
+from fcilib.ledger.verdict import OPEN, directed
 from fcilib.present.ledger_files import Entries
 from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
@@ -23,7 +23,7 @@ def write_sizes(book: Path, entries: Mapping[str, Entries]) -> None:
     """Write the tables that the page on certainty and the author's page include."""
     write_atomic(book / "_generated" / "sizes_answer.md", size_answer(entries) + "\n")
     write_atomic(book / "_generated" / "sizes.md", size_tables(entries) + "\n")
-    write_atomic(book / "_generated" / "undefined.md", undefined_table(entries[PAPER]) + "\n")
+    write_atomic(book / "_generated" / "undefined.md", undefined_table(decisive(entries)) + "\n")
 
 
 def measured_text(entry: Entry, protocol: str) -> str:
@@ -174,12 +174,26 @@ def _numbers(entry: Entry, pairs: list[tuple[str, str]]) -> str:
 
 
 def undefined_table(entries: Mapping[str, Entry]) -> str:
-    """What the paper leaves undefined and the claims that wait for it, as a Markdown table."""
+    """What the paper leaves undefined and the claims that wait for it: their counts and a table.
+
+    `entries`: of each claim the one that decides.
+    """
     waiting: dict[str, list[str]] = {}
     for name, entry in entries.items():
         if entry.claim.undefined:
             link = f'<a href="claims.html#{name}"><code>{name}</code></a>'
             waiting.setdefault(entry.claim.undefined, []).append(link)
-    lines = ["| what would have to be defined | claims that wait for it |", "| --- | --- |"]
+    undecided = [entry for entry in entries.values() if entry.judgement.kind == OPEN]
+    ours = sum(not entry.claim.undefined for entry in undecided)
+    many = sum(map(len, waiting.values()))
+    also = many - (len(undecided) - ours)
+    lines = [
+        f"{many} claims wait for a definition. In [the ledger](claims.md) {many - also} of them "
+        f"are *open*. The other {also} also need pretrained weights, and are *not testable here*. "
+        f"The ledger’s {ours} other open claims wait for runs or measurements of ours.",
+        "",
+        "| what would have to be defined | claims that wait for it |",
+        "| --- | --- |",
+    ]
     lines += [f"| {what} | {', '.join(links)} |" for what, links in waiting.items()]
     return "\n".join(lines)

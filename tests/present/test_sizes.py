@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from fcilib.ledger import verdict
 from fcilib.ledger.claims import claims
-from fcilib.ledger.ledger import whole_ledger
+from fcilib.ledger.ledger import decisive, whole_ledger
 from fcilib.present import rungs, sizes
 from fcilib.publish.project import find_project
 from fcilib.study import Study
@@ -84,9 +85,17 @@ def test_a_row_names_its_models_and_the_reading_where_there_is_one(entries):
 
 
 def test_undefined_methods_lead_to_every_claim_that_waits(entries):
-    table = sizes.undefined_table(entries["paper"])
+    table = sizes.undefined_table(decisive(entries))
     linked = re.findall(r"claims\.html#([\w.-]+)", table)
     assert sorted(linked) == sorted(n for n, c in claims().items() if c.undefined)
+
+
+def test_what_waits_for_a_definition_is_told_from_what_waits_for_runs(entries):
+    kinds = Counter((e.judgement.kind, bool(e.claim.undefined)) for e in decisive(entries).values())
+    said, *_ = sizes.undefined_table(decisive(entries)).split("\n")
+    undefined, elsewhere = kinds["open", True], kinds["not testable here", True]
+    counts = [undefined + elsewhere, undefined, elsewhere, kinds["open", False]]
+    assert list(map(int, re.findall(r"\d+", said))) == counts
 
 
 def test_a_number_on_a_page_is_the_ledgers(entries):
