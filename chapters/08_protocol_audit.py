@@ -44,6 +44,11 @@ records = ""  # a folder; empty for the repository's own
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
+print(study)
+
+# %% [markdown]
+# So the library writes down the sizes and the training of the *centre*, the protocol that takes the paper's text as literally as
+# possible.
 
 # %% tags=["hide-input"]
 import functools
@@ -307,10 +312,10 @@ labelled(shown.T, "untrained")
 # %% [markdown]
 # ## Which single choice makes raw embeddings fail?
 #
-# The *centre* is the protocol that takes the paper's text as literally as possible. We change one of its {glue:text}`choices`
-# choices at a time and train again. An arrow leads from the centre's option to the changed one. A tick marks what fails or succeeds
-# as in the paper. A dash was not trained. *Flow* is the paper's recurrence, one layer from left to right. The *routing loss* rewards
-# a high score for the evidence. *Distractors* are pairs of tokens near the query. The page [](silences.md) has more on each choice.
+# We change one of the centre's {glue:text}`choices` choices at a time and train again. An arrow leads from the centre's option to the
+# changed one. A tick marks what fails or succeeds as in the paper. A dash was not trained. *Flow* is the paper's recurrence, one
+# layer from left to right. The *routing loss* rewards a high score for the evidence. *Distractors* are pairs of tokens near the
+# query. The page [](silences.md) has more on each choice.
 
 # %% tags=["hide-input"]
 both_ways = Flow(layers=1, bidirectional=True)
