@@ -43,7 +43,7 @@ LEAD = "What became of the paper’s claims. Its numbers are in brackets."
 """What stands over the table."""
 
 GLOSSES = {
-    "content-only": "Such vectors have no position, so that query and evidence are equal, and *tie*",
+    "content-only": "Without a position query and evidence have equal vectors: they *tie*",
     "hotpotqa-random": "HotpotQA is a set of questions about texts, each cut into segments here. "
     "The number follows by counting",
 }
