@@ -599,7 +599,7 @@ linked(table, CLAIMS, "approach")
 # ### Statements about several approaches
 #
 # Such a statement is reproduced only if all of its approaches agree. Where it has several, *measured* is the lowest and the
-# highest.
+# highest. The paper's two *ingredients* are context from both sides and a pairwise comparison.
 
 # %% tags=["remove-input"]
 STATEMENTS = [
