@@ -554,7 +554,7 @@ glue(
 )
 
 # %% [markdown]
-# **At this size training finds it, if it is longer and has either fresh sequences or the higher rate.** After {glue:text}`epochs` epochs
+# **At this size longer training finds it, with fresh sequences or the higher rate.** After {glue:text}`epochs` epochs
 # the router has {glue:text}`short highest` at most, no more than the levels that need no comparison. More epochs alone are not
 # enough: on fixed sequences at the lower rate it stays at {glue:text}`lowest fixed`. All others end at
 # {glue:text}`with positions` with positions, and at {glue:text}`no positions` or more without (paper: 99.7%). One number per token
