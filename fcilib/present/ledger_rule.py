@@ -26,12 +26,12 @@ from fcilib.ledger.verdict import (
 
 MEANINGS = {
     HOLDS: "Our number agrees with the paper’s under the literal reading of its text.",
-    f"{UNDER} …": "Under the literal reading our number differs. Under another one, which is "
-    "named, it agrees.",
-    SUBSTANCE: "Our number differs under every reading. Under the literal one the statement behind "
-    "the paper’s number is still true: what is said to fail does fail.",
-    CONTRADICTED: "Our number differs under every reading. Under the literal one the statement is "
-    "false too, or the claim has no statement.",
+    f"{UNDER} …": "Our number agrees under another reading, which the verdict names. Under the "
+    "literal one it differs.",
+    SUBSTANCE: "Our number differs under every reading. The statement behind the paper’s number "
+    "is still true under the literal one: what is said to fail does fail.",
+    CONTRADICTED: "Our number differs under every reading. The statement is false too, under the "
+    "literal one, or the claim has no statement.",
     OPEN: "Our runs do not decide yet, or no run can. What is missing stands below the verdict.",
     NOT_HERE: "The claim needs pretrained weights that can’t be had offline. Below the verdict "
     "stands the command that would test it.",
