@@ -47,8 +47,8 @@ study = Study.from_parameters(globals())
 print(study)
 
 # %% [markdown]
-# So the library writes down the sizes and the training of the *centre*, the protocol that takes the paper's text as literally as
-# possible.
+# These are the sizes and the training, as the library writes them, of the *centre*: the protocol that takes the paper's text as
+# literally as possible.
 
 # %% tags=["hide-input"]
 import functools
@@ -255,14 +255,8 @@ glue("picks", pairwise.k, display=False)
 # vector, so their shares *tie*. With positions, the moment of stopping decides. The router prefers first the query, then the
 # evidence.
 #
-# | way of counting | what counts as right |
-# | --- | --- |
-# | ties shared | the largest share; of two largest each counts half |
-# | ties lost | the largest share, if no other is as large |
-# | ties won | the largest share, if others are as large too |
-# | among the k | any of the k largest shares; k is {glue:text}`picks` here |
-#
-# If nothing else is said, ties are shared.
+# A *way of counting* shares, loses or wins a tie. Or it counts the evidence *among the k* largest shares, here
+# {glue:text}`picks`. If nothing else is said, ties are shared.
 #
 # ### The same without any training
 #
@@ -557,6 +551,8 @@ rest = GROUPS["all others"]["mean"]
 glue("raw held", held("raw embeddings"), display=False)
 glue("raw rest low", percent(rest.min()), display=False)
 glue("raw no loss", percent(raw[no_loss & first]["mean"].max()), display=False)
+slow_others = raw[slow_rate & (raw.candidates == "others")]
+glue("raw slow others", percent(slow_others["mean"].min()), display=False)
 self_pick = results.summary("picked_query")["mean"]
 slow_centre = {**CENTRE, "learning rate": "0.0001"}
 slow_run = under(slow_centre, Embedding(), pairwise).identity
@@ -571,8 +567,9 @@ glue(
 #
 # * **A tie is lost.** Without positions, a query that may be picked ties with the evidence.
 # * **There is no routing loss.** Precision stays at {glue:text}`raw no loss`.
-# * **Training ends early.** With the learning rate as the only change, the router still picks the query itself in
-#   {glue:text}`slow picks itself` of the sequences.
+# * **Training ends early.** With a tenth of the learning rate, and nothing else changed, the router still picks the query itself in
+#   {glue:text}`slow picks itself` of the sequences. If the query may not be picked, precision is {glue:text}`raw slow others` at
+#   least.
 #
 # Under all other protocols precision is {glue:text}`raw rest low` at least.
 
@@ -582,7 +579,7 @@ glue(
 # In the paper raw embeddings fail and attention succeeds: the shaded corner. The figure has every protocol under which we trained
 # both.
 
-# %% mystnb={"figure": {"caption": "No protocol reaches the shaded corner, where raw embeddings fail and attention succeeds, as in the paper (hollow circle). A mark is one protocol and one way of counting; many coincide. The diamond just inside is a learning rate between those of the protocols.", "name": "fig-audit-both"}, "image": {"alt": "A scatter plot of the precision of attention against that of raw embeddings, with the corner at the upper left shaded. All marks but a diamond and the paper's circle are outside."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "No protocol reaches the shaded corner, where raw embeddings fail and attention succeeds, as in the paper (hollow circle). A mark is one protocol and one way of counting; many coincide. The diamond just inside has a learning rate between those of the protocols.", "name": "fig-audit-both"}, "image": {"alt": "A scatter plot of the precision of attention against that of raw embeddings, with the corner at the upper left shaded. All marks but a diamond and the paper's circle are outside."}} tags=["remove-input", "nbval-ignore-output"]
 shared = [*CHOICES, "counted"]
 two = {
     name: audit[audit.approach == approach].drop_duplicates(shared)
@@ -714,7 +711,7 @@ long_between = percent(
 glue("long between", long_between, display=False)
 
 # %% [markdown]
-# **No, they reach {glue:text}`long lowest` at least.** At the diamond's learning rate, {glue:text}`between`, it is
+# **No, they reach {glue:text}`long lowest` at least.** At the diamond's learning rate, {glue:text}`between`, they reach
 # {glue:text}`long between` on fresh sequences. Attention could lead by next to nothing, and was not trained as long.
 #
 # ## Which reading agrees with most rows of the paper's Table 3?
@@ -818,7 +815,7 @@ glue("segments there", there, display=False)
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# These are the other chapters' numbers, at this page's size in three seeds, where the page has one. Flow has two layers here.
+# These are the other chapters' numbers: the same size, but three seeds instead of one. Flow has two layers here.
 
 # %% tags=["remove-input"]
 AUDITED = (
@@ -846,8 +843,6 @@ linked(
 # ## In detail
 #
 # ### Pick a protocol
-#
-# Names are those of the table of single choices.
 
 # %% tags=["remove-input"]
 interactive.picker(
@@ -1050,7 +1045,7 @@ ends = {
 }
 answer = (
     f"Under {parted or 'none'} of {pairs} protocols do raw embeddings fail, at {FAILURE:.0%} or less, while one layer of attention "
-    f"succeeds, at {SUCCESS:.0%} or more; a learning rate between theirs gives both ({ends['raw embeddings']} against "
+    f"succeeds, at {SUCCESS:.0%} or more; a learning rate between theirs, {BETWEEN:g}, gives both ({ends['raw embeddings']} against "
     f"{ends['attention, 1 layer']}, chance {percent(chances['raw embeddings'])}), but only because training ends early: after the "
     f"paper's number of steps raw embeddings reach {long_between} at that rate."
 )
@@ -1081,4 +1076,4 @@ close(
 #
 # 1. Without training, make the position vectors small: `0.1 * torch.randn(128, 64)`. Which vector is nearest now, and
 #    why?
-# 2. Train attention as long as the paper. When is it farthest ahead of raw embeddings?
+# 2. Train attention for the paper's number of steps. When is it farthest ahead of raw embeddings?
