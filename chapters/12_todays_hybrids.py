@@ -225,7 +225,8 @@ for name, row in by_input.iterrows():
 # %% [markdown]
 # ## The predictions, counted
 #
-# A precision between the two lines counts as predicted wrongly.
+# The last three columns count how many of the methods routed, lay between the two lines, or failed. In between counts as
+# predicted wrongly.
 
 
 # %% tags=["hide-input"]
@@ -266,10 +267,7 @@ counted = [
         "methods": part,
         "predicted": predicted,
         "number": len(group),
-        **{
-            f"measured: {o}": int((group.measured == o).sum())
-            for o in OUTCOMES
-        },
+        **{o: int((group.measured == o).sum()) for o in OUTCOMES},
     }
     for task, found in {"Distant Evidence": on_its_task, **on_rung}.items()
     for part, members in PARTS.items()
@@ -586,7 +584,7 @@ close(
 # ## In detail
 #
 # The repository's test suite checks layers and routers against implementations that others wrote, where there are any. The
-# predictions, method by method, with the words of the paper that they rest on:
+# predictions and outcomes, method by method:
 
 # %% tags=["remove-input", "hide-output"]
 every = {**LAYERS, **ROUTERS}
@@ -608,7 +606,6 @@ labelled(
                     else NONE
                     for task, value in values.items()
                 },
-                "because": f"§{m.why}",
             }
             for name, m in every.items()
         }
