@@ -23,10 +23,10 @@
 # **How sure.** {glue:text}`sure`
 #
 # **The claim.** Attention does not make matching vectors alike: behind one layer, query and evidence are less alike than
-# random pairs. The router reads the match from a small part of the vectors, a *subspace*. Of the 128 *directions* that it
-# compares, 34 hold 90% of the *energy*; both words are explained below. Only the router's learned matrices find this part.
-# With random ones *precision*, the share of sequences in which the evidence is picked, drops from 98.4% to 2.6%
-# {cite:p}`basu2026routing` (§4.2, Fig. 3).
+# random pairs. The router reads the match from a small part of the vectors, a *subspace*. It compares 128 numbers of each
+# vector, its *directions*, each with a strength. The 34 strongest hold 90% of the *energy*, the sum of the squared strengths.
+# Only the router's learned matrices find this part. With random ones *precision*, the share of sequences in which the evidence
+# is picked, drops from 98.4% to 2.6% {cite:p}`basu2026routing` (§4.2, Fig. 3).
 #
 # **What we found.** {glue:text}`verdict`
 #
@@ -135,7 +135,7 @@ SEES = {
     "Flow, 2 layers": "raw embeddings after two left-to-right recurrences",
     "bidirectional Mamba": "raw embeddings after a recurrence in each direction",
     "bidirectional Mamba, rank-1": "the same, but the router compares one number per position",
-    "attention, 1 layer, untrained": "the same as in attention, 1 layer, before training",
+    "attention, 1 layer, untrained": "what attention, 1 layer gives before training",
 }
 both = pd.concat([results["others"].frame, inside.frame])
 alike = both.groupby("condition")[["precision", "cosine_gap"]].agg(
@@ -187,8 +187,7 @@ glue("gap untrained", f"{untouched:.2f}", display=False)
 #
 # The router has two learned matrices, $W_q$ and $W_k$. It gives position $j$ the score $x_q^\top W_q^\top W_k\, x_j$, where
 # $x_q$ is the query's vector and $x_j$ that of the position. As in the paper, we put random matrices of the same size in
-# their place, after training. If the router needs nothing that it learned, precision stays as it is. If it needs what it
-# learned, precision falls to chance.
+# their place, after training.
 
 # %% tags=["remove-input"]
 says = claims()
@@ -220,12 +219,11 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "precision")
 # adds their product to the score, times a *strength* of its own. Directions and strengths are the singular vectors and
 # values.
 #
-# At one extreme a single direction holds the whole match: kept alone it routes, and without it nothing does. At the other
-# extreme every direction holds the whole match, and any of them may go. To see where our routers stand we cut the trained
-# matrix. We keep only its strongest directions, or only the others.
+# To see how many directions hold the match, we cut the trained matrix: we keep only its strongest directions, or only the
+# others.
 
 
-# %% mystnb={"figure": {"caption": "Precision of trained routers whose matrix is cut. The vertical line is a quarter of the directions. Above, only the r strongest are kept, and all three curves are at the top before the line. Below, the r strongest are removed, and all three curves are still above chance at the line. Bands: one standard deviation over seeds.", "name": "fig-projections"}, "image": {"alt": "Two panels of precision against the number of directions r, for raw embeddings, content-only and one layer of attention. Kept alone, a quarter of the directions gives full precision; with that quarter removed, attention falls lowest and content-only hardly falls."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Precision of trained routers whose matrix is cut. The vertical line is a quarter of the directions. Above, only the r strongest are kept, and all three curves are at the top before the line. Below, the r strongest are removed. At the line little precision is left behind attention, more on raw embeddings, and nearly all on content-only ones. Bands: one standard deviation over seeds.", "name": "fig-projections"}, "image": {"alt": "Two panels of precision against the number of directions r, for raw embeddings, content-only and one layer of attention. Kept alone, a quarter of the directions gives full precision; with that quarter removed, attention falls lowest and content-only hardly falls."}} tags=["remove-input", "nbval-ignore-output"]
 def by_rank(name, probe):
     part = inside.probe(probe).query("condition == @name")
     return part.groupby("index")[probe].agg(["mean", "std"])
@@ -279,14 +277,16 @@ glue("quarter", quarter, display=False)
 # %% [markdown]
 # **A quarter of the directions is enough, with attention and without.** The strongest {glue:text}`quarter` alone find
 # {glue:text}`precision_top attention, 1 layer` behind attention and {glue:text}`precision_top raw embeddings` on raw
-# embeddings. As many directions drawn at random find {glue:text}`precision_projected attention, 1 layer` and
-# {glue:text}`precision_projected raw embeddings`.
+# embeddings. If both vectors are projected onto {glue:text}`quarter` random dimensions instead, the same router finds
+# {glue:text}`precision_projected attention, 1 layer` and {glue:text}`precision_projected raw embeddings`.
 #
 # **One direction is not enough.** The strongest alone finds {glue:text}`one attention, 1 layer` behind attention.
 #
-# **The other directions hold the match, too.** Without the strongest {glue:text}`quarter` every model is above chance:
-# {glue:text}`precision_rest attention, 1 layer` behind attention, {glue:text}`precision_rest raw embeddings` on raw
-# embeddings, {glue:text}`precision_rest content-only` on content-only ones.
+# **Without attention the other directions hold the match, too.** Without the strongest {glue:text}`quarter` the router still finds
+# {glue:text}`precision_rest raw embeddings` on raw embeddings and {glue:text}`precision_rest content-only` on content-only ones.
+# Behind attention {glue:text}`precision_rest attention, 1 layer` is left. That is hardly more than a router finds that knows
+# only where evidence tends to stand: {glue:text}`precision attention, 1 layer, shuffled targets` to
+# {glue:text}`precision raw embeddings, shuffled targets`, in the table below.
 
 # %% [markdown]
 # ## Is "34 of 128" few?
@@ -363,15 +363,17 @@ glue("paper share", percent(share), display=False)
 
 # %% [markdown]
 # **A small count is no sign of a match.** The paper's 34 is below the count of an untrained matrix of the same width. But a
-# router with shuffled targets needs an even smaller share of its directions, although it learned no match. What shows a match
-# is that the few directions route. Ours do.
+# router with shuffled targets needs an even smaller share of its directions, although it learned no match:
+# {glue:text}`rank_share attention, 1 layer, shuffled targets` behind attention and
+# {glue:text}`rank_share raw embeddings, shuffled targets` on raw embeddings. What shows a match is that the few directions
+# route. Ours do.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
 # All rows are about one layer of attention. In the column "all" the query itself may be picked, in "others" it may not. The
-# control is a random router, and in the third row an untrained one. A cosine gap is reproduced if it is within 0.05 of the
-# paper's, the others if they are within [the margin](tables-margin).
+# control is the model before training, and in the second row a random router. A cosine gap is reproduced if it is within 0.05
+# of the paper's, the others if they are within [the margin](tables-margin).
 
 # %%
 STATEMENTS = {
@@ -388,9 +390,7 @@ for name, label in STATEMENTS.items():
     found = {
         c: r.summary(claim.metric).loc[CONDITION] for c, r in results.items()
     }
-    if claim.metric == "cosine_gap":
-        control = gap["others"].loc[CHANCE]
-    elif claim.metric == "random_form_precision":
+    if claim.metric == "random_form_precision":
         control = results["others"].summary("precision").loc[CHANCE]
     else:
         control = inside.summary(claim.metric).loc[f"{CONDITION}, untrained"]
@@ -417,8 +417,8 @@ linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement")
 # %% tags=["remove-cell"]
 behind, bare = f"{CONDITION}, trained", "raw embeddings, trained"
 answer = (
-    f"The vectors of query and evidence are alike even before training, and a trained router needs only the strongest quarter of what it "
-    f"compares: these {quarter} of {width} directions find the evidence in "
+    f"Query and evidence have similar vectors even before training, and a trained router needs to compare only a few numbers of "
+    f"each vector: with the strongest {quarter} of its {width} it finds the evidence in "
     f"{percent(cut['attention, 1 layer']['precision_top'][quarter])} of the sequences behind one layer of attention, and in "
     f"{percent(cut['raw embeddings']['precision_top'][quarter])} without attention (chance: {percent(chance)})."
 )
@@ -428,12 +428,13 @@ sure = (
 )
 verdict = (
     f"Matching vectors are more alike than random pairs, not less. Random matrices do bring the router to chance, but without "
-    f"attention too. A small subspace exists, but it needs no attention, and it is not the only part that holds the match. "
-    f"Its size is no sign of a match either: a router that was trained on wrong targets needs "
-    f"{percent(means.rank_share['attention, 1 layer, shuffled targets'])} of its directions for 90% of the energy, and the "
-    f"paper's router needs {percent(share)}."
+    f"attention too. A small subspace exists, but it needs no attention, and without attention it is not the only part that "
+    f"holds the match. Its size is no sign of a match. Routers that were trained on wrong targets need "
+    f"{percent(means.rank_share['attention, 1 layer, shuffled targets'])} of their directions for 90% of the energy with "
+    f"attention, and {percent(means.rank_share['raw embeddings, shuffled targets'])} without. The paper's router needs "
+    f"{percent(share)}."
 )
-earlier = sum(len(r.frame) for r in results.values()) // study.seeds
+own = len(inside.frame) // study.seeds
 closing.close(
     "02_latent_subspace",
     "The latent subspace",
@@ -442,9 +443,9 @@ closing.close(
     verdict=verdict,
     cost=closing.trained(
         study,
-        [inside],
-        "trains {models} models of its own, in {minutes} core-minutes a seed at profile {profile}, "
-        f"and uses {earlier} that chapters 1 and 6 train, too.",
+        [inside, *results.values()],
+        "trains {models} models, in {minutes} core-minutes a seed at profile {profile}; all but "
+        f"{own} of them are also trained by chapters 1 and 6.",
     ),
 )
 ranks = results["others"].summary("effective_rank")["mean"]
@@ -488,14 +489,13 @@ glue(
 #   {glue:text}`gap attention, 1 layer, others`.
 # * **The paper's "answer".** The paper compares the query with the "answer", which may mean the token after the evidence. Its
 #   text speaks of matching tokens, and so do we.
-# * **What is random.** Random matrices have Gaussian entries and the same sum of squares as the learned ones. For random
-#   directions the learned matrix is kept, and both vectors are projected onto one random subspace. Precision is the mean of
-#   {glue:text}`draws` draws.
+# * **What is random.** Random matrices have Gaussian entries and the same sum of squares as the learned ones. Random dimensions
+#   are one random subspace for both vectors; the learned matrix is kept. Precision is the mean of {glue:text}`draws` draws.
 # * **Notation.** The paper writes $W_q W_k^\top$ for the matrix. With vectors as columns, as in its Eq. 1, it is
 #   $W_q^\top W_k$.
 # * **The column "rank" of the paper's Table 2** is not defined. It has 240 for raw embeddings, so it cannot be the rank of the
 #   matrix of all scores. That rank is at most the width, 128. [Chapter 7](07_scale.ipynb) reads the column in another way.
-# * **The effective rank** of these scores {cite:p}`roy2007effective` is 1 if one direction makes up all of them, and
+# * **The effective rank** of the scores of all positions with all {cite:p}`roy2007effective` is 1 if one direction makes up all of them, and
 #   {glue:text}`d` if all directions contribute alike. It is {glue:text}`scores attention, 1 layer` behind attention
 #   ({glue:text}`scores untrained` before training) and {glue:text}`scores raw embeddings` on raw embeddings.
 #

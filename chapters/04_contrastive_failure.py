@@ -67,6 +67,7 @@ from fcilib.ledger.claims import claims
 from fcilib.ledger.comparison import compare
 from fcilib.model import probes
 from fcilib.present import closing, figures
+from fcilib.present.paper_size import paper_records, paper_text
 from fcilib.present.tables import comparison_table, labelled
 from fcilib.representations import (
     AblatedAttention,
@@ -135,12 +136,12 @@ glue("candidates", study.sizes.evidence.length - 1, display=False)
 # **With the query excluded, contrastive embeddings route.** Frozen ones reach {glue:text}`contrastive, frozen, others`, as
 # fine-tuned ones do ({glue:text}`contrastive, fine-tuned, others`).
 #
-# **With the query among the candidates, frozen embeddings do worse, pretrained or not.** Pretrained ones fall to
-# {glue:text}`contrastive, frozen, all`, and random ones to {glue:text}`raw embeddings, frozen, all`. Embeddings that learn
-# with the router reach far more: raw ones {glue:text}`raw embeddings, all`, pretrained ones
-# {glue:text}`contrastive, fine-tuned, all`. What goes wrong is that the router picks the query itself, on frozen pretrained
-# embeddings in {glue:text}`picked_query, all` of the sequences: query and evidence hold the same token, and a router on
-# fixed vectors cannot always tell them apart. For embeddings, then, it is the freezing that costs, and not the pretraining.
+# **With the query among the candidates, freezing costs precision, and pretraining does not.** Frozen embeddings reach
+# {glue:text}`contrastive, frozen, all` if they are pretrained and {glue:text}`raw embeddings, frozen, all` if they are random.
+# Embeddings that learn with the router reach {glue:text}`contrastive, fine-tuned, all` if they are pretrained and
+# {glue:text}`raw embeddings, all` if not. What goes wrong is that the router picks the query itself, on frozen pretrained
+# embeddings in {glue:text}`picked_query, all` of the sequences. Query and evidence hold the same token, and a router on fixed
+# vectors cannot always tell the two apart.
 
 # %% [markdown]
 # ## What if the projections are pretrained, and not the embeddings?
@@ -201,27 +202,29 @@ glue("picks query", percent(picked.iloc[-1]), display=False)
 # **Pretrained projections route, too.** On random embeddings they reach {glue:text}`embeddings kept random, others` if the
 # query is excluded.
 #
-# **With the query among the candidates they nearly fail**, at {glue:text}`embeddings kept random, all`. In
-# {glue:text}`picks query` of the sequences the router picks the query itself: a vector matches itself best, and the
-# LayerNorm, which alone could still learn to prefer the evidence, did not in our one seed. If the embeddings are trained
-# afterwards, part of that is undone ({glue:text}`embeddings trained afterwards, all`). That is still less than with
-# projections that learn on frozen random embeddings ({glue:text}`raw embeddings, frozen, all`). We have no control that
-# tells whether pretraining the projections costs, or freezing them.
+# **With the query among the candidates they nearly fail**, at {glue:text}`embeddings kept random, all`. A vector matches itself
+# best, so that the router picks the query itself in {glue:text}`picks query` of the sequences. Only the LayerNorm still
+# learns, and it does not undo this. Embeddings that are trained afterwards undo part of it
+# ({glue:text}`embeddings trained afterwards, all`). Both are below the {glue:text}`raw embeddings, frozen, all` of projections
+# that learn on frozen random embeddings. We have no control that tells whether pretraining the projections costs, or freezing
+# them.
 #
-# Of all that we ran, random embeddings under fixed projections come nearest to the paper's 1.6%. Query and evidence can be
-# matched there, as the column “others” shows. The query only matches itself better.
+# Of all that we ran, this comes nearest to the paper's 1.6%. But the match is there, as the column “others” shows; the query
+# only matches itself better.
 
 # %% [markdown]
 # ## Which step of attention counts?
 #
-# The paper's answer is the third step, aggregation. We weaken attention in three ways, and see what is left:
+# Attention gives each token a weighted sum of all tokens' *values*. In the paper's words it compares (the scores), normalises
+# (the softmax, which concentrates the weights on the best matches) and aggregates (the sum). The paper says that the third
+# step counts. We weaken attention in three ways, and see what is left:
 #
-# * *no comparison*: each key has a score of its own, so that the weights are the same for every query;
-# * *uniform weights*: all weights are equal, which removes comparison and normalisation together;
+# * *no comparison*: each token is scored by itself, so that the weights are the same for every query;
+# * *uniform weights*: every weight is one over the number of tokens, so that nothing is compared and nothing concentrated;
 # * *no aggregation*: the weights are not used, and each token keeps its own value.
 #
-# The output of a Transformer layer is a sum: the token's own vector, the *residual*, plus what attention writes. In the
-# upper line of each row of the figure (circles) the residual is left out (`residual=False`).
+# We never removed the softmax alone. The output of a Transformer layer is a sum: the token's own vector, the *residual*, plus
+# what attention writes. In the upper line of each row of the figure (circles) the residual is left out (`residual=False`).
 
 # %%
 others = experiments["others"]
@@ -269,30 +272,29 @@ for p, summary in stepwise.items():
         glue(f"{name}, {p}", text, display=False)
 
 # %% [markdown]
-# **With the residual, none of them counts.** The router finds the evidence as often without a comparison
+# **With the residual, the router needs none of what we removed.** It finds the evidence as often without a comparison
 # ({glue:text}`no comparison, with the residual`), with uniform weights ({glue:text}`uniform weights, with the residual`) or
-# without aggregation ({glue:text}`no aggregation, with the residual`) as with all three steps
+# without aggregation ({glue:text}`no aggregation, with the residual`) as behind the whole layer
 # ({glue:text}`all three steps, with the residual`). The residual hands on the tokens' own vectors, and the router compares
 # those.
 #
-# **Without the residual, comparison counts as long as values are aggregated.** If the weights do not depend on the query,
-# aggregation writes the same vector to every token. All positions tie, and precision is one in {glue:text}`candidates`,
+# **Without the residual, a layer that sums values needs the comparison.** If the weights are the same for every query, every
+# token gets the same sum. All positions tie, and precision is one in {glue:text}`candidates`,
 # {glue:text}`no comparison, what attention writes`.
 #
-# **Aggregation itself can go, residual or not.** Without aggregation and without the residual the router reaches
-# {glue:text}`no aggregation, what attention writes`: it compares the tokens' own values, which are raw embeddings seen
-# through one more map. All three steps reach no more ({glue:text}`all three steps, what attention writes`). We never removed
-# normalisation alone.
+# **The sum itself can go, residual or not.** If each token keeps its own value, the router reaches
+# {glue:text}`no aggregation, what attention writes` without the residual. A token's value is its raw embedding, seen through
+# one more map. The whole layer reaches no more ({glue:text}`all three steps, what attention writes`).
 
 # %% [markdown]
 # ## Is the match in the vectors?
 #
 # The paper says "The match result must become part of the representation" (§4.4). We let a *probe*, a linear classifier
-# {cite:p}`alain2017probes`, decide whether position $j$ is the evidence. It sees the vector $x_j$ alone, or $x_q$ and $x_j$
-# side by side, or the products of their entries. What it has to tell apart is a match and the same position in another
-# sequence, so that guessing is right in half of the cases. The column *nothing to find* is a control: neither of its two
-# positions holds the evidence, so that no probe should do better than half.
-# *Content-only* embeddings have no positions.
+# {cite:p}`alain2017probes`, decide whether position $j$ is the evidence. It sees the vector $x_j$ alone, or the query's vector
+# $x_q$ and $x_j$ side by side, or the products of their entries. In half of its cases $j$ is the evidence. In the other half
+# $j$ is the position of another sequence's evidence, so that both halves have the same positions, and guessing is right in
+# half of the cases. The column *nothing to find* is a control: there, both halves have positions of other sequences' evidence,
+# so that no probe should do better than half. *Content-only* embeddings have no positions.
 
 
 # %%
@@ -349,6 +351,8 @@ labelled(
 )
 
 # %% tags=["remove-cell"]
+routed = percent(summaries["precision"]["attention, untrained"][0])
+glue("precision attention, untrained", routed, display=False)
 for column in PROBES:
     for shown in probed:
         glue(
@@ -364,7 +368,10 @@ for column in PROBES:
 # vectors side by side see a little ({glue:text}`match_in_pair content-only`).
 #
 # **The match is in the products of the two vectors,** with attention ({glue:text}`match_in_product attention, 1 layer`) and
-# without it ({glue:text}`match_in_product raw embeddings` on raw embeddings). A router that multiplies the two finds it there.
+# without it ({glue:text}`match_in_product raw embeddings` on raw embeddings). A router that is trained to weigh such products
+# finds it there. Training is needed: behind untrained attention the probe finds the match as well
+# ({glue:text}`match_in_product attention, untrained`), but the router, untrained too, picks the evidence in
+# {glue:text}`precision attention, untrained`.
 #
 # We did not test the paper's own example, in which the match is in the *query's* vector ("encodes … that position 350 matched
 # its content").
@@ -380,7 +387,6 @@ held = comparison.drop_duplicates("condition")
 contrastive = held[held.condition.str.startswith("contrastive")]
 reproduced = (contrastive.verdict == "reproduced").sum()
 mean = {c: s["mean"] for c, s in precision.items()}
-writes = stepwise["what attention writes"]["mean"]
 random_all = by_projection["all"]["mean"].iloc[-1]
 answer = (
     f"Contrastive pretraining does not fail here: on frozen embeddings that were pretrained to match, the router finds the "
@@ -388,18 +394,24 @@ answer = (
     f"paper's equations read, and in {percent(mean['others']['contrastive, frozen'])} if it may not "
     f"(paper: {claims()['contrastive-frozen']}; chance: {percent(mean['others'][CHANCE])})."
 )
+at_paper = {
+    c: paper_text(paper_records(study, "contrastive-frozen", c), "precision")
+    for c in ("all", "others")
+}
 sure = (
-    f"{closing.measured(study)} Pretrained projections have one seed. We would change our mind if at the paper's "
-    f"sizes, in three seeds, the router stayed near chance on pretrained embeddings while it routed behind attention, whether "
-    f"or not it may pick the query."
+    f"{closing.measured(study)} Pretrained projections have one seed. At the paper's sizes frozen pretrained embeddings reach "
+    f"{at_paper['all']} if the query may be picked and {at_paper['others']} if not. We would change our mind if in three seeds "
+    f"there the router stayed near chance on pretrained embeddings while it routed behind attention, whether or not it may "
+    f"pick the query."
 )
 verdict = (
-    f"Of the paper's two numbers {reproduced or 'neither'} reproduces. If the query may be picked, what costs is freezing the "
-    f"embeddings and not pretraining them: those that are frozen at random reach {percent(mean['all'][FROZEN])}, pretrained and fine-tuned "
-    f"ones {percent(mean['all']['contrastive, fine-tuned'])}. A variant comes nearest to the paper's failure, at "
-    f"{percent(random_all)}: the router's projections are pretrained and the embeddings stay random, so that it mostly picks the "
-    f"query. With a residual connection, none of attention's three steps is needed. Without one, comparison is needed if "
-    f"values are aggregated. Without residual and aggregation the router still finds {percent(writes['no aggregation'])}."
+    f"Of the paper's two numbers {reproduced or 'neither'} reproduces. If the query may be picked, freezing the embeddings costs "
+    f"precision: frozen ones reach {percent(mean['all']['contrastive, frozen'])} if they are pretrained and "
+    f"{percent(mean['all'][FROZEN])} if they are random, while those that learn with the router reach "
+    f"{percent(mean['all']['contrastive, fine-tuned'])} and {percent(mean['all']['raw embeddings'])}. One variant comes near the "
+    f"paper's failure, at {percent(random_all)}: its embeddings stay random, the router's projections are pretrained, and the router "
+    f"mostly picks the query itself. With a residual connection the router does as well if attention does not compare, or does "
+    f"not aggregate. Without one it fails only where attention sums values by weights that are the same for every query."
 )
 closing.close(
     "04_contrastive_failure",
@@ -425,9 +437,10 @@ closing.close(
 #
 # * **Pretraining.** The router compares two vectors that hold the same token, and pretraining makes them more alike. That is
 #   no obstacle. Freezing the vectors is one, if the query is a candidate as well.
-# * **Where the paper's 1.6% may come from.** Pretrained projections come closest if the query is among the candidates,
-#   and the paper's equations do not exclude it. Whether the paper measured this we cannot know.
-# * **Aggregation** can be left out. Once the residual is gone, all that attention has to do is to keep tokens apart.
+# * **Where the paper's 1.6% may come from.** Pretrained projections on random embeddings come closest if the query is among
+#   the candidates, and the paper's equations do not exclude it. Whether the paper measured this we cannot know.
+# * **Aggregation** can be left out. What the router needs is that the vectors keep the tokens apart. The residual does that.
+#   Without it, each token's own value does, and so does a sum of values by weights that compare.
 # * **The task.** All this is about a token that stands twice. Where context decides which of several equal tokens is meant,
 #   something has to write the context into the vectors. [Chapter 9](09_context_ladder.ipynb) has such tasks.
 #
@@ -453,5 +466,6 @@ Code(
 #    is the mean cosine of query and evidence, less that of the query and a random other token; `cosine_gap_answer` is the
 #    same for the token after the evidence.
 # 3. Lower the temperature to 0.02 in `Contrastive`. Does fine-tuning still keep the router from picking the query?
-# 4. Probe a recurrence: put `thorough(attention, representation=Flow(layers=1))` into `inside`. The query comes first,
-#    so that a scan has read it when it meets the evidence: is the match written into $x_j$ there?
+# 4. Probe a recurrence: add `thorough(attention, representation=Flow(layers=1))` to the runs of `inside`, which the probes
+#    are made of. The query comes first, so that a scan has read it when it meets the evidence: is the match written into
+#    $x_j$ there?

@@ -31,16 +31,23 @@ TASK = (
 )
 
 WORDS = (
-    "The table counts the paper’s claims by what became of them; the paper’s numbers are in "
-    "brackets. *Content-only* embeddings have no position, so that query and evidence have the "
-    "same vector and *tie*. *Flow* is the paper’s recurrence, Mamba blocks that read left to "
-    "right; bidirectional Flow and bidirectional Mamba are the same. *Segment routing* picks runs "
-    "of tokens. A *rank-1* router keeps one number per token, as in the figure’s fourth row, where "
-    "it is far from the paper’s number. At the small size it learns in "
-    f"{PROFILES[BOOK].settled.epochs} epochs in place of {PROFILES[BOOK].training.epochs}, if each "
-    "has new sequences or the learning rate is higher (chapter 6)."
+    "The router of the figure’s fourth row, *rank-1*, has one number per token and multiplies two "
+    "of them. The paper counts this as a comparison of pairs. At the small size this router comes "
+    "near the paper’s number if it is trained for "
+    f"{PROFILES[BOOK].settled.epochs} epochs instead of {PROFILES[BOOK].training.epochs}, with new "
+    "sequences in each or at a higher learning rate (chapter 6, one seed)."
 )
-"""Words of the claims in the table below, as far as a reader has not met them above."""
+"""What a reader has to know of the figure’s fourth row, where two numbers lie farthest apart."""
+
+LEAD = "What became of the paper’s claims. Its numbers are in brackets."
+"""What stands over the table."""
+
+GLOSSES = {
+    "content-only": "Without a position query and evidence have equal vectors: they *tie*",
+    "hotpotqa-random": "HotpotQA is a set of questions about texts, each cut into segments here. "
+    "The number follows by counting",
+}
+"""What a reader has to know of a claim that stands, by its name."""
 
 STANDS, FALLS, OPEN_STILL, UNKNOWABLE = "Stands", "Contradicted", "Open", "Can’t be known"
 
@@ -118,48 +125,56 @@ def standing_table(entries: Entries, link: Link) -> str:
 def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
     part = rows[title]
     if title in (STANDS, FALLS):
-        named = [
-            link(e.name, e.claim.statement.rstrip(".")) + f" ({e.claim}){_note(e)}" for e in part
-        ]
-        return (". ".join(named) or "none") + _joined(part)
+        return _lines([_line(e, link) for e in part] + _joined(part)) if part else "none"
     if title == OPEN_STILL:
-        few = sum(lacks_seeds_alone(e) for e in part)
-        named = [link(e.name, e.claim.statement.rstrip(".")) for e in part if e.name in HEADLINES]
         costs = [link(e.name, "the rank-1 router’s cost") for e in part if not e.claim.decided_by]
-        timed = f", except {', '.join(costs)}, which chapter 10 measures"
-        return (
-            f"{few} need nothing but more seeds. The others need runs at the paper’s sizes or with "
-            f"its number of steps{timed if costs else ''}. Among the {len(part)}: "
-            f"{'; '.join(named) or 'none of the five above'}"
-        )
+        few = sum(lacks_seeds_alone(e) for e in part)
+        shown = sum(e.name in HEADLINES for e in part)
+        lines = [
+            f"{few} need nothing but more *seeds*, trainings that start from other random numbers",
+            f"{len(part) - few - len(costs)} need other runs at the paper’s sizes",
+            *(
+                f"1 is {cost}. Chapter 10 measures it; our verdicts are about trainings"
+                for cost in costs
+            ),
+            f"{shown} of the {len(HEADLINES)} headlines in the figure are among them",
+        ]
+        return _lines(lines)
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
     undefined = len(part) - weights
     opened = undefined + len(rows[OPEN_STILL])
-    return (
-        f"{weights} need pretrained weights that are not here. {undefined} rest on what the paper "
-        f"does not define; the ledger counts these as *open* too, {opened} in all"
+    return _lines(
+        [
+            f"{weights} need pretrained weights that we could not get",
+            f"{undefined} rest on what the paper does not define; the ledger counts these as "
+            f"*open* too, {opened} in all",
+        ]
     )
 
 
-def _joined(part: list[Entry]) -> str:
-    """What is added where several claims rest on the same runs, those of one of them."""
+def _lines(sentences: list[str]) -> str:
+    """Sentences below each other in one cell."""
+    return "<br>".join(f"{sentence}." for sentence in sentences)
+
+
+def _line(entry: Entry, link: Link) -> str:
+    """A claim with the paper's number, where its sentence has none, and with its reading."""
+    claim, verdict = entry.claim, entry.judgement.verdict
+    said, number = claim.statement.rstrip("."), str(claim)
+    known = number.removeprefix("≤ ").removesuffix("%").removesuffix(".0")
+    text = link(entry.name, said) + ("" if known in said else f" ({number})")
+    if entry.judgement.kind == UNDER:
+        reading = claim.readings.get(verdict.removeprefix(f"{UNDER} "))
+        text += f", if {reading.says}" if reading else f", {verdict}"
+    return ". ".join([text, *([GLOSSES[entry.name]] if entry.name in GLOSSES else [])])
+
+
+def _joined(part: list[Entry]) -> list[str]:
+    """What is added where several claims rest on the same runs, those of the first."""
     runs = [set(e.deciding_records) for e in part]
     if len(part) > 1 and all(runs) and all(r == runs[0] for r in runs):
-        said = part[0].claim.statement.partition(",")[0]
-        return (
-            f". One result is enough against all {len(part)}, that of {said[0].lower() + said[1:]}"
-        )
-    return ""
-
-
-def _note(entry: Entry) -> str:
-    """What a claim that is no measurement is, and under which reading a claim holds."""
-    chance = ", which is arithmetic and needs no training" if entry.claim.counted else ""
-    if entry.judgement.kind != UNDER:
-        return chance
-    reading = entry.claim.readings.get(entry.judgement.verdict.removeprefix(f"{UNDER} "))
-    under = f"under the reading that {reading.says}" if reading else entry.judgement.verdict
-    return f"{chance}, {under}"
+        return [f"Our result on the first contradicts all {len(part)}"]
+    return []
 
 
 def page_part(entries: Mapping[str, Entries]) -> str:
@@ -191,6 +206,8 @@ def page_part(entries: Mapping[str, Entries]) -> str:
 
 {WORDS}
 
+{LEAD}
+
 {table}
 """
 
@@ -207,10 +224,10 @@ def caption(entries: Mapping[str, Entries]) -> str:
     large = f" Filled circle: ours at the paper’s sizes, {at[PAPER]}" if PAPER in at else ""
     return (
         f"Five headlines of the paper. Hollow: its number.{large}{small}; bars: one standard "
-        "deviation. Tick: chance, which is higher in the last row, where a whole segment is "
-        "picked. The query itself may not be picked. On the right, and by colour: the ledger’s "
-        f"verdict, *open* until {STANDARD.seeds} seeds at the paper’s sizes are trained to the end "
-        "and decide."
+        "deviation. Tick: chance, which is higher in the last row, where a *segment*, a run of "
+        "tokens, is picked. The query itself may not be picked. Words and colours are our "
+        "verdicts. *Open* is what we cannot decide yet, since that takes "
+        f"{STANDARD.seeds} seeds at the paper’s sizes, trained to the end."
     )
 
 
@@ -230,6 +247,8 @@ def readme_part(entries: Mapping[str, Entries]) -> str:
 {caption(entries)}
 
 {WORDS}
+
+{LEAD}
 
 {table}"""
 

@@ -74,10 +74,11 @@ def _cases() -> dict[str, str]:
     """What the rule does in special cases, by the case."""
     rule = STANDARD
     return {
-        "chance lies within the margin": "The reading agrees if our interval contains chance and "
-        f"stays below {rule.told:g} times chance. Otherwise it is undecided, unless it differs.",
-        "chance lies outside the margin, but in our interval": "The reading is undecided, unless "
-        "it differs.",
+        "chance lies within the margin": "The reading differs if our interval lies wholly "
+        "outside the margin. It agrees if the interval contains chance and "
+        f"stays below {rule.told:g} times chance. Otherwise it is undecided.",
+        "chance lies outside the margin, but in our interval": "The reading differs if our "
+        "interval lies wholly outside the margin. Otherwise it is undecided.",
         "our interval is wide": f"If it reaches farther than {rule.widest:g} margins from our "
         "mean, the reading is undecided, unless the interval lies wholly within the margin or "
         "wholly outside.",
@@ -130,8 +131,8 @@ def _lines(entries: Mapping[str, Entry]) -> str:
         "successes in its Table 3, the indices that learn nothing, have 82% to 91%, hence the line "
         f"of {SUCCESS:.0%}. What lies between neither fails nor succeeds. {fails} claims say that "
         f"something fails, and {succeeds} that something succeeds. {len(own)} have a line that "
-        f"their own statement names: {'; '.join(own)}. The other {len(entries) - len(known)} have "
-        "no statement besides their number or bound."
+        f"their own statement names: {'; '.join(own)}. The other {len(entries) - len(known)} are "
+        "a number or a bound, and have no line."
     )
 
 
@@ -144,17 +145,18 @@ def _undecided(entries: Mapping[str, Entry]) -> str:
         if entry.judged(narrow).kind != OPEN and entry.judged(wide).kind == OPEN
     ]
     if not names:
-        return "No claim that the first of these rules decides stays open under the second."
+        return "Every claim that two seeds decide is decided with the wider margin too."
     entry = entries[names[0]]
     claim, (finding, *_) = entry.claim, entry.by_protocol[entry.claim.literal or ""]
     zones = [claim.zone(finding.level, rule)[0].low for rule in (narrow, wide)]
     below, above = (claim.write(low, math.nan) for low in zones)
     several = f"{len(names)} claims" if len(names) > 1 else "One claim"
-    return f"""**A wider margin need not decide more.** {several} that the first rule decides stay
-open under the second. In {link(entry)}, for instance, our interval under `{finding.protocol}` goes
-from {reach(claim, finding.interval)}. The narrow margin begins at {below} and leaves all of it
-outside, so the reading differs. The wide margin begins at {above}, inside the interval, so the
-reading is undecided."""
+    return f"""**A wider margin need not decide more.** {several} would be decided with two
+seeds and the margin of {points(narrow.margin)}, and open with two seeds and
+{points(wide.margin)}. In {link(entry)}, for instance, our interval under
+`{finding.protocol}` goes from {reach(claim, finding.interval)}. The narrow margin begins at
+{below} and leaves all of it outside, so the reading differs. The wide margin begins at {above},
+inside the interval, so the reading is undecided."""
 
 
 def _without_chance(entries: Mapping[str, Entry]) -> str:

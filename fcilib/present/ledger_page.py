@@ -71,18 +71,16 @@ def decided_in(book: Path) -> dict[str, list[str]]:
 
 
 def bar(entries: Entries) -> str:
-    """The counts of verdicts as one bar, and how many pieces of evidence stand behind each."""
-    counts, pieces = summary(entries), evidence(entries)
+    """The counts of verdicts as one bar, and how many results stand behind those that decide."""
+    counts, results = summary(entries), evidence(entries)
     shown = {kind: count for kind, count in counts.items() if count}
     parts = "".join(
         f'<span class="{_css(kind)}" style="flex-grow: {count}">{count}</span>'
         for kind, count in shown.items()
     )
-    said = {
-        kind: f"{count} {'claim' if count == 1 else 'claims'}, "
-        f"{pieces[kind]} {'piece' if pieces[kind] == 1 else 'pieces'} of evidence"
-        for kind, count in shown.items()
-    }
+    said = {kind: f"{count} claim{'s' if count > 1 else ''}" for kind, count in shown.items()}
+    for kind in said.keys() - {OPEN, NOT_HERE}:
+        said[kind] += f", {results[kind]} result{'s' if results[kind] > 1 else ''}"
     legend = "".join(
         f'<span><i class="{_css(kind)}"></i>{kind}: {text}</span>' for kind, text in said.items()
     )
@@ -177,7 +175,8 @@ def _run(finding: Finding, claim: Claim) -> str:
     )
     code = f'<a href="{_code(finding.experiment)}"><code>{finding.experiment}</code></a>'
     under = f" under “{escape(finding.protocol)}”" if finding.protocol else ""
-    return f"<p>{code}{under}: 95% from {low} to {high}; records {records}{_curve(finding)}</p>"
+    known = f"95% interval from {low} to {high}; records {records}"
+    return f"<p>{code}{under}: {known}{_curve(finding)}</p>"
 
 
 def _code(name: str) -> str:

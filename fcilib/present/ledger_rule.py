@@ -26,12 +26,12 @@ from fcilib.ledger.verdict import (
 
 MEANINGS = {
     HOLDS: "Our number agrees with the paper’s under the literal reading of its text.",
-    f"{UNDER} …": "Under the literal reading our number differs. Under another one, which is "
-    "named, it agrees.",
-    SUBSTANCE: "Our number differs under every reading. Under the literal one the statement behind "
-    "the paper’s number is still true: what is said to fail does fail.",
-    CONTRADICTED: "Our number differs under every reading. Under the literal one the statement is "
-    "false too, or the claim has none besides its number.",
+    f"{UNDER} …": "Our number agrees under another reading, which the verdict names. Under the "
+    "literal one it differs.",
+    SUBSTANCE: "Our number differs under every reading. The statement behind the paper’s number "
+    "is still true under the literal one: what is said to fail does fail.",
+    CONTRADICTED: "Our number differs under every reading. The statement is false too, under the "
+    "literal one, or the claim has no statement.",
     OPEN: "Our runs do not decide yet, or no run can. What is missing stands below the verdict.",
     NOT_HERE: "The claim needs pretrained weights that can’t be had offline. Below the verdict "
     "stands the command that would test it.",
@@ -101,9 +101,11 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
     """
     verdicts = "\n".join(f"| *{verdict}* | {meaning} |" for verdict, meaning in MEANINGS.items())
     rule = STANDARD
+    stated = sum(entry.claim.direction is not None for entry in entries.values())
     return f"""A *reading* is one way to understand the paper’s text; the *literal* reading takes
 its words as they stand. The *statement* behind a number is what it is said to show, such as “raw
-embeddings fail”.
+embeddings fail”. {stated} of the {len(entries)} claims have one. The others are a number or a
+bound, such as “at most 29%”, and no more.
 
 | verdict | what it means |
 | --- | --- |
@@ -112,7 +114,9 @@ embeddings fail”.
 ### The rule
 
 1. **Readings** are judged one by one. Mostly they differ in whether the router may pick the query
-   itself. Under `all`, the literal reading, it may; under `others` it may not.
+   itself. Under `all`, the literal reading, it may; under `others` it may not. A few readings count
+   otherwise. Under `ties lost` the query may be picked, and if it ties with the right token, this
+   is a miss; under `all` it is half a hit.
 2. **Our number** is a mean over seeds. Its 95% *interval* allows for other seeds and other test
    sequences.
 3. **Margin.** Numbers agree within {points(rule.margin)} of the paper’s. Near chance the margin is

@@ -9,8 +9,8 @@ from pathlib import Path
 from fcilib.ledger.catalogue import ONLY, catalogue
 from fcilib.ledger.claims import Claim, Direction
 from fcilib.ledger.findings import Finding
-from fcilib.ledger.ledger import BOOK, PAPER, Entry
-from fcilib.ledger.verdict import directed
+from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
+from fcilib.ledger.verdict import OPEN, directed
 from fcilib.present.ledger_files import Entries
 from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
@@ -23,7 +23,7 @@ def write_sizes(book: Path, entries: Mapping[str, Entries]) -> None:
     """Write the tables that the page on certainty and the author's page include."""
     write_atomic(book / "_generated" / "sizes_answer.md", size_answer(entries) + "\n")
     write_atomic(book / "_generated" / "sizes.md", size_tables(entries) + "\n")
-    write_atomic(book / "_generated" / "undefined.md", undefined_table(entries[PAPER]) + "\n")
+    write_atomic(book / "_generated" / "undefined.md", undefined_table(decisive(entries)) + "\n")
 
 
 def measured_text(entry: Entry, protocol: str) -> str:
@@ -38,7 +38,7 @@ def measured_text(entry: Entry, protocol: str) -> str:
         return entry.claim.write(part[0].mean, part[0].sd)
     ends = (part[0].mean, part[0].interval.low, part[0].interval.high)
     mean, low, high = (entry.claim.write(end, math.nan) for end in ends)
-    return f"{mean} (two seeds, 95% from {low} to {high})"
+    return f"{mean} (two seeds, 95% interval from {low} to {high})"
 
 
 def statement(claim: Claim) -> Direction | None:
@@ -86,13 +86,12 @@ def sides(entries: Mapping[str, Entries]) -> dict[tuple[str, str, str], tuple[st
 
 
 def size_answer(entries: Mapping[str, Entries]) -> str:
-    """How many comparisons both sizes answer alike, and what does depend on size."""
+    """How many comparisons both sizes answer alike."""
     answers = sides(entries).values()
     same = sum(small == large for small, large in answers)
-    return f"""**The answer.** Most statements come out alike at both sizes. {len(answers)}
-comparisons have an answer at both sizes, and in {same} of them it is the same. Two things do
-depend on size: how many epochs a model needs before it routes, and how often the whole model
-answers correctly. Where a chapter draws such a conclusion from small runs, it says so."""
+    return f"""**The answer.** Few of them do. For each claim of the paper and each model we asked
+at both sizes whether the claim is true. {len(answers)} of these comparisons have an answer at
+both, and in {same} it is the same. They share training runs, so they are not independent."""
 
 
 def size_tables(entries: Mapping[str, Entries]) -> str:
@@ -175,12 +174,26 @@ def _numbers(entry: Entry, pairs: list[tuple[str, str]]) -> str:
 
 
 def undefined_table(entries: Mapping[str, Entry]) -> str:
-    """What the paper leaves undefined and the claims that wait for it, as a Markdown table."""
+    """What the paper leaves undefined and the claims that wait for it: their counts and a table.
+
+    `entries`: of each claim the one that decides.
+    """
     waiting: dict[str, list[str]] = {}
     for name, entry in entries.items():
         if entry.claim.undefined:
             link = f'<a href="claims.html#{name}"><code>{name}</code></a>'
             waiting.setdefault(entry.claim.undefined, []).append(link)
-    lines = ["| what would have to be defined | claims that wait for it |", "| --- | --- |"]
+    undecided = [entry for entry in entries.values() if entry.judgement.kind == OPEN]
+    ours = sum(not entry.claim.undefined for entry in undecided)
+    many = sum(map(len, waiting.values()))
+    also = many - (len(undecided) - ours)
+    lines = [
+        f"{many} claims wait for a definition. In [the ledger](claims.md) {many - also} of them "
+        f"are *open*. The other {also} also need pretrained weights, and are *not testable here*. "
+        f"The ledger’s {ours} other open claims wait for runs or measurements of ours.",
+        "",
+        "| what would have to be defined | claims that wait for it |",
+        "| --- | --- |",
+    ]
     lines += [f"| {what} | {', '.join(links)} |" for what, links in waiting.items()]
     return "\n".join(lines)

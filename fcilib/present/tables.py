@@ -148,8 +148,9 @@ def _explained(entry: Entry) -> str:
     if len(entry.claim.decided_by) > 1 and against:
         known = catalogue(PROFILES["quick"])  # labels are the same at every size
         labels = "; ".join(known[name].label for name in against)
+        differ = f"{labels} differ{'s' if len(against) == 1 else ''}"
         failing = [p for p, part in entry.whole.items() if not all(f.agrees for f in part)]
         if len(failing) < len(entry.whole):
-            return f"{entry.at_this_size}; {', '.join(failing)} fails, because of {labels}"
-        return f"{entry.at_this_size}, because of {labels}"
+            return f"{entry.at_this_size}; under {', '.join(failing)} {differ}"
+        return f"{entry.at_this_size}: {differ}"
     return ": ".join(filter(None, (entry.at_this_size, entry.reason)))

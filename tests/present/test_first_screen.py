@@ -73,10 +73,10 @@ def test_every_claim_is_counted_in_one_row_of_the_table(entries):
     alone = sum(
         len(e.judgement.missing) == 1 and "more seed" in e.judgement.missing[0] for e in seeds
     )
-    assert f"| {alone} need nothing but more seeds" in still
+    assert f"| {alone} need nothing but more *seeds*, trainings" in still
     no_run = [e.name for e in seeds if not e.claim.decided_by]
     assert no_run == ["rank-one-linear"]
-    assert "<rank-one-linear>the rank-1 router’s cost, which chapter 10 measures" in still
+    assert "<br>1 is <rank-one-linear>the rank-1 router’s cost. Chapter 10 measures it" in still
 
 
 def test_a_readme_without_the_marks_is_left_as_it_is(entries, tmp_path):

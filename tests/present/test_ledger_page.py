@@ -22,7 +22,7 @@ from fcilib.ledger.ledger import (
     summary,
     whole_ledger,
 )
-from fcilib.ledger.verdict import ALTERNATIVES, VERDICTS
+from fcilib.ledger.verdict import ALTERNATIVES, NOT_HERE, OPEN, VERDICTS
 from fcilib.present import ledger_page
 from fcilib.present.ledger_details import NEAR, other_rules, statistics_part
 from fcilib.present.ledger_files import ledger_csv, ledger_json
@@ -79,13 +79,18 @@ def test_a_curve_is_drawn_from_its_first_epoch_to_its_last(entries, page):
     assert heights == pytest.approx(finding.curve, abs=0.01)
 
 
-def test_the_bar_counts_claims_and_pieces_of_evidence(entries):
+def test_the_bar_counts_claims_and_the_results_behind_those_that_are_decided(entries):
     decided = decisive(entries)
     text = BeautifulSoup(ledger_page.bar(decided), "html.parser").text
-    counts, pieces = summary(decided), evidence(decided)
-    shown = re.findall(r"(\d+) claims?, (\d+) pieces?", text)
-    assert shown == [(str(counts[k]), str(pieces[k])) for k in VERDICTS if counts[k]]
-    assert all(pieces[kind] <= counts[kind] for kind in VERDICTS)
+    counts, results = summary(decided), evidence(decided)
+    shown = re.findall(r"(\d+) claims?(?:, (\d+) results?)?", text)
+    undecided = {OPEN, NOT_HERE}
+    assert shown == [
+        (str(counts[kind]), "" if kind in undecided else str(results[kind]))
+        for kind in VERDICTS
+        if counts[kind]
+    ]
+    assert all(results[kind] <= counts[kind] for kind in VERDICTS)
 
 
 def test_the_whole_ledger_can_be_had_as_csv_and_json(entries):

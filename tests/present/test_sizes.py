@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from fcilib.ledger import verdict
 from fcilib.ledger.claims import claims
-from fcilib.ledger.ledger import whole_ledger
+from fcilib.ledger.ledger import decisive, whole_ledger
 from fcilib.present import rungs, sizes
 from fcilib.publish.project import find_project
 from fcilib.study import Study
@@ -64,8 +65,8 @@ def test_tables_hold_every_comparison_once_and_count_them(entries):
     text = sizes.size_tables(entries)
     same = sum(a == b for a, b in found.values())
     said = " ".join(sizes.size_answer(entries).split())
-    assert f"{len(found)} comparisons" in said
-    assert f"in {same} of them it is the same" in said
+    assert f"{len(found)} of these comparisons" in said
+    assert f"in {same} it is the same" in said
     assert f"The {len(found) - same} that change" in text
     turned, alike = text.split(":::{dropdown}")
     answers = r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): '
@@ -84,9 +85,17 @@ def test_a_row_names_its_models_and_the_reading_where_there_is_one(entries):
 
 
 def test_undefined_methods_lead_to_every_claim_that_waits(entries):
-    table = sizes.undefined_table(entries["paper"])
+    table = sizes.undefined_table(decisive(entries))
     linked = re.findall(r"claims\.html#([\w.-]+)", table)
     assert sorted(linked) == sorted(n for n, c in claims().items() if c.undefined)
+
+
+def test_what_waits_for_a_definition_is_told_from_what_waits_for_runs(entries):
+    kinds = Counter((e.judgement.kind, bool(e.claim.undefined)) for e in decisive(entries).values())
+    said, *_ = sizes.undefined_table(decisive(entries)).split("\n")
+    undefined, elsewhere = kinds["open", True], kinds["not testable here", True]
+    counts = [undefined + elsewhere, undefined, elsewhere, kinds["open", False]]
+    assert list(map(int, re.findall(r"\d+", said))) == counts
 
 
 def test_a_number_on_a_page_is_the_ledgers(entries):
@@ -101,7 +110,7 @@ def test_a_number_of_two_seeds_has_its_interval_in_place_of_a_deviation(entries)
     (found,) = entry.by_protocol["others"]
     two = replace(entry, findings=(replace(found, n=2),))
     low, high = (f"{100 * end:.1f}%" for end in (found.interval.low, found.interval.high))
-    expected = f"{100 * found.mean:.1f}% (two seeds, 95% from {low} to {high})"
+    expected = f"{100 * found.mean:.1f}% (two seeds, 95% interval from {low} to {high})"
     assert sizes.measured_text(two, "others") == expected
 
 
