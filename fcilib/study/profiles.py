@@ -165,7 +165,7 @@ PROFILES = {
         recall=RecallSizes(
             tasks=_recall(8192, {64: 4, 128: 8, 256: 16, 512: 64}),
             widths=(64, 128, 256, 512),
-            rates=(1e-4, 4.6e-4, 2.2e-3, 1e-2),
+            rates=(1e-4, 4.64e-4, 2.15e-3, 1e-2),
             training=Training(
                 sequences=100_000, batch=512, epochs=64, weight_decay=0.1, held_out=3000
             ),
