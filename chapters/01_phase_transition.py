@@ -270,10 +270,11 @@ for label in WATCHED:
 #
 # Attention leaves the query sooner than raw embeddings do. Training that ends after the one and before the other would look
 # like the paper's. We therefore lowered the learning rate and kept the number of steps, {glue:text}`steps`. The table shows what
-# is picked at the end, if the query may be picked. Here, as in the figure above, training is cut into
-# {glue:text}`watched epochs` short epochs of new sequences, so that a rise can be seen; the first table's models see the same
-# sequences in every epoch. Each row is one seed, tested on {glue:text}`watched tested` sequences, and its numbers are therefore
-# not exactly those of the first table.
+# is picked at the end, if the query may be picked.
+#
+# These runs differ from those of the first table, so that even at the same rate their numbers do. As in the figure above,
+# training is cut into {glue:text}`watched epochs` short epochs of new sequences, where the first table's models see the same
+# sequences in every epoch. Each row is one seed, tested on {glue:text}`watched tested` sequences.
 
 # %%
 RATES = {

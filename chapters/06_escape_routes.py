@@ -143,7 +143,7 @@ for candidates in results:
 #
 # The paper says that they destroy what tells tokens apart. Taken alone they do: the mean gives every token the same
 # vector. A Transformer adds a residual connection, and so does FNet {cite:p}`leethorp2022fnet`, where Fourier mixing comes
-# from. With it the token is there again, next to what the mixing wrote. But a Fourier transform without scaling is a sum
+# from. With the residual the token is there again, next to what the mixing wrote. But a Fourier transform without scaling is a sum
 # over all positions, and much larger than the token that it is added to. The orthonormal transform has the token's size.
 # *Positions only* is a router that sees no token: evidence stands in some places more often than in others.
 
@@ -554,17 +554,17 @@ glue(
 )
 
 # %% [markdown]
-# **At this size it does, with longer training and either fresh sequences or the higher rate.** After {glue:text}`epochs` epochs it
-# has {glue:text}`short highest` at most, no more than the levels that need no comparison. More epochs alone are not
+# **At this size longer training finds it, with fresh sequences or the higher rate.** After {glue:text}`epochs` epochs
+# the router has {glue:text}`short highest` at most, no more than the levels that need no comparison. More epochs alone are not
 # enough: on fixed sequences at the lower rate it stays at {glue:text}`lowest fixed`. All others end at
 # {glue:text}`with positions` with positions, and at {glue:text}`no positions` or more without (paper: 99.7%). One number per token
 # is therefore enough for one question.
 #
-# **At the paper's sizes it does not, at the lower rate.** After {glue:text}`paper epochs` epochs it has
+# **At the paper's sizes it has not found it, at the lower rate.** After {glue:text}`paper epochs` epochs the router has
 # {glue:text}`rank one, paper, fixed` on fixed sequences, and {glue:text}`rank one, paper, fresh` on fresh ones. The two levels
 # are {glue:text}`level position, paper` and {glue:text}`level sign, paper` there. The higher rate has not been tried.
 #
-# **A router may look as if it never learned.** The curves are flat at first, and training that stops on the flat part shows
+# **A router that has not learned yet may look as if it never would.** The curves are flat at first, and training that stops on the flat part shows
 # nothing else. The runs at the paper's sizes may be of this kind.
 #
 # **One of the six longer trainings also answers, without marks.** On fixed sequences and without positions the task accuracy is

@@ -99,7 +99,7 @@ from fcilib.study.notation import NONE, number, percent, spread, texts
 # token. *Chance* is a router that picks at random, measured on the same test sequences; by counting it is one in
 # {glue:text}`others`, {glue:text}`by counting`.
 
-# %%
+# %% tags=["hide-input"]
 DEPTHS = (1, 2, 4)
 known = catalogue(study.sizes)
 SHOWN_AS = {
@@ -122,7 +122,7 @@ depths = study.run(others(SHOWN_AS)) | study.run(
     others({"causal, depth 4": "causal-4"}), seeds=2
 )
 
-# %%
+# %% tags=["hide-input"]
 ABLATION = {
     "bidirectional, depth 1": "scale-bidirectional-1",
     "bidirectional, depth 2": "scale-bidirectional-2",
@@ -172,7 +172,7 @@ glue("by counting", percent(by_counting), display=False)
 # The other two are ours, matched in size, and pretrained on the same bytes in the same order: the source of Python's standard
 # library.
 
-# %%
+# %% tags=["hide-input"]
 transformer, mamba = study.sizes.byte_lms
 folder = weights_folder()
 DEEP = {
@@ -366,8 +366,8 @@ labelled(
 #
 # Our *bridge* is one more Transformer block, bidirectional and trained, between the backbone and the router. *Full* is ordinary
 # attention, *sparse* the paper's attention within windows, *rank-1* attention whose scores are products of one number per
-# token. The paper's bridge had 10,000 steps on 8,000 sequences. *Longer* has as many, with one seed; it therefore has more steps
-# and more sequences than the other rows.
+# token. The paper's bridge had 10,000 steps on 8,000 sequences. So have the rows marked *longer*, with one seed; the other rows
+# have {glue:text}`trained for` steps on {glue:text}`sequences` sequences, as before.
 
 # %% tags=["hide-input"]
 full = study.sizes.bridged

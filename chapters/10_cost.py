@@ -135,8 +135,8 @@ plt.show()
 # **Only full attention is far from linear.** The *slope* is the power p if time grows like $n^p$. Attention has slope
 # {glue:text}`slope attention`, bidirectional Mamba {glue:text}`slope bidirectional Mamba`, sparse attention
 # {glue:text}`slope sparse attention`, linear attention {glue:text}`slope linear attention`, and Fourier mixing, with
-# $O(n \log n)$, {glue:text}`slope Fourier mixing`. {numref}`fig-slopes-10` has every slope for which the paper states a cost,
-# which linear attention has not.
+# $O(n \log n)$, {glue:text}`slope Fourier mixing`. {numref}`fig-slopes-10` has every slope for which the paper states a cost;
+# for linear attention it states none.
 #
 # **A slope says nothing about height.** At n = {glue:text}`mid` raw embeddings, which have no layer, take
 # {glue:text}`ms raw embeddings` ms and bidirectional Mamba {glue:text}`ms bidirectional Mamba`. Full attention is cheaper

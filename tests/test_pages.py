@@ -443,9 +443,9 @@ def test_a_protocol_can_be_picked(chromium: browser.Browser) -> None:
     }
     for name, value in expected.items():
         assert found[name].startswith(f"Under this protocol: {percent(value)} (chance")
-    assert "does not hold" in found["others"]
-    assert "35.0%, holds;" in found["lost"]
-    assert found["blocked"] == ["evidence-first", "either"]
+    assert "and it is not;" in found["others"]
+    assert "35.0%, and it is;" in found["lost"]
+    assert found["blocked"] == ["evidence first", "either"]
     assert found["back"] == found["centre"]
     assert "at most 29.0%" in found["segments"]
 

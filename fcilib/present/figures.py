@@ -19,7 +19,6 @@ from matplotlib.lines import Line2D
 
 from fcilib.ledger.agreement import NEAR_CHANCE, RULE
 from fcilib.ledger.catalogue import styles
-from fcilib.ledger.claims import Claim
 
 STYLES: Mapping[str, tuple[str, str]] = {
     **styles(),
@@ -257,56 +256,6 @@ def band(ax: Axes, x: Any, mean: pd.Series, sd: pd.Series, name: str, **more: An
 def chance_line(ax: Axes, chance: float, label: str = "chance (random router)") -> None:
     """The chance level, a dashed line across."""
     ax.axhline(100 * chance, color="#777777", ls="--", lw=1.2, label=label)
-
-
-def specification_curve(
-    measured: pd.DataFrame, choices: Mapping[str, Sequence[str]], claim: Claim, chance: float
-) -> Figure:
-    """Every protocol's number, sorted, above a matrix of the choices that make up the protocol.
-
-    Args:
-        measured: a row per protocol: `mean` and `agrees`, and a column per choice with the name of
-            what was chosen.
-        choices: the names that each choice can take, the centre's first, in the order of the rows.
-        claim: what the paper says, drawn as a line.
-        chance: the chance level, a dashed line.
-    """
-    found = measured.sort_values("mean", kind="stable").reset_index(drop=True)
-    rows = [(choice, name) for choice, names in choices.items() for name in names]
-    with look():
-        fig, (top, below) = plt.subplots(
-            2,
-            1,
-            sharex=True,
-            figsize=(9, 3.0 + 0.25 * len(rows)),
-            height_ratios=[2.6, 0.25 * len(rows)],
-            layout="constrained",
-        )
-        colors = np.where(found.agrees, AGREES, DISAGREES)
-        top.scatter(found.index, 100 * found["mean"], c=colors, s=22)
-        top.axhline(100 * claim.value, color="#333333", lw=1.2, label=f"paper: {claim}")
-        chance_line(top, chance)
-        top.set_ylim(-4, 104)
-        top.set_ylabel(METRICS["precision"] + " (%)")
-        for color, label in ((AGREES, "the claim holds"), (DISAGREES, "it does not")):
-            top.plot([], [], "o", color=color, ms=5, label=label)
-        top.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=4, fontsize=9)
-        for y, (choice, name) in enumerate(rows):
-            taken = (found[choice] == name).to_numpy()
-            below.scatter(found.index, np.full(len(found), y), s=5, color="#dddddd")
-            below.scatter(found.index[taken], np.full(taken.sum(), y), s=14, c=colors[taken])
-        firsts = np.cumsum([0, *(len(names) for names in choices.values())])
-        for y in firsts[1:-1]:
-            below.axhline(y - 0.5, color="#bbbbbb", lw=0.6)
-        labels = [
-            f"{choice}: {name}" if y in firsts else name for y, (choice, name) in enumerate(rows)
-        ]
-        below.set_yticks(range(len(rows)), labels, fontsize=11)
-        below.set_ylim(len(rows) - 0.5, -0.5)
-        below.grid(visible=False)
-        below.set_xlabel("protocols, sorted by precision")
-        below.set_xticks([])
-    return fig
 
 
 def heat_map(table: pd.DataFrame, spreads: pd.DataFrame, low: float, high: float = 1.0) -> Figure:

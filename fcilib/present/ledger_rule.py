@@ -115,8 +115,8 @@ bound, such as “at most 29%”, and no more.
 
 1. **Readings** are judged one by one. Mostly they differ in whether the router may pick the query
    itself. Under `all`, the literal reading, it may; under `others` it may not. A few readings count
-   otherwise: under `all with ties lost`, a query that ties with the right token is a miss. Under
-   `all` it is half a hit.
+   otherwise. Under `ties lost` the query may be picked, and if it ties with the right token, this
+   is a miss; under `all` it is half a hit.
 2. **Our number** is a mean over seeds. Its 95% *interval* allows for other seeds and other test
    sequences.
 3. **Margin.** Numbers agree within {points(rule.margin)} of the paper’s. Near chance the margin is

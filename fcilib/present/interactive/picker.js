@@ -42,13 +42,13 @@ function show(root, data) {
       put(svg, "circle", {cx: x(p.mean), cy: LINE, r: 3.5, stroke: color(p), fill: p.agrees ? color(p) : "none"});
     for (const [share, text, dash, top] of [[paper, claim, "", 14], [chance, "chance", "4 3", 30]]) {
       put(svg, "line", {x1: x(share), x2: x(share), y1: top + 4, y2: BOTTOM, stroke: "currentColor", "stroke-dasharray": dash, "stroke-width": 1.5});
-      put(svg, "text", {x: x(share), y: top, "text-anchor": share < 0.1 ? "start" : share > 0.8 ? "end" : "middle"}, text);
+      put(svg, "text", {x: x(share), y: top, "text-anchor": share < 0.1 ? "start" : share > 0.7 ? "end" : "middle"}, text);
     }
     put(svg, "circle", {cx: x(found.mean), cy: LINE, r: 8, fill: found.agrees ? color(found) : "none", stroke: found.agrees ? "currentColor" : color(found), "stroke-width": found.agrees ? 1 : 3});
     const held = protocols.filter((p) => p.agrees).length;
     root.querySelector(".fci-said").textContent =
-      `Under this protocol: ${percent(found.mean)} (chance ${percent(chance)}). The paper's claim, ${says}, `
-      + `${found.agrees ? "holds" : "does not hold"}; it holds in ${held} of ${protocols.length} protocols and ways of counting.`;
+      `Under this protocol: ${percent(found.mean)} (chance ${percent(chance)}). As in the paper would be ${says}, and it `
+      + `${found.agrees ? "is" : "is not"}; ${held} of ${protocols.length} protocols and ways of counting are.`;
   }
 
   form.approach.addEventListener("input", fill);

@@ -21,9 +21,9 @@ def picker(
     Args:
         name: the figure's id on its page.
         measured: a row per protocol: `approach`, `mean`, its `chance` level, whether it `agrees`
-            with the claim, and a column per choice with the name of what was chosen.
+            with the line, and a column per choice with the name of what was chosen.
         choices: the names that each choice can take, the centre's first.
-        claims: what the paper says of each approach.
+        claims: what is as in the paper, by approach: a claim at most or at least a value.
 
     Raises:
         ValueError: a protocol of an approach has two rows, or its centre has none.
@@ -53,7 +53,7 @@ def picker(
                 for options, (mean, chance, agrees) in rows.items()
             ],
             "paper": claim.value,
-            "claim": f"paper {claim}",
+            "claim": f"as in the paper {claim}",
             "says": f"{claim.relation} {str(claim).lstrip('≤≥ ')}",
         }
     return Widget(
@@ -64,8 +64,8 @@ def picker(
         + '<button type="button" name="centre">back to the centre</button>',
         caption=(
             "Interactive. Routing precision under the protocol that is picked (large), among all "
-            "that were run for this approach (small): blue and filled where the paper's claim "
-            "holds, orange and hollow where it does not. What was not run together with the other "
+            "that were run for this approach (small): blue and filled where it is as in the "
+            "paper, orange and hollow where it is not. What was not run together with the other "
             "choices can't be picked."
         ),
         alt="Points on a line from 0 to 100% routing precision, the picked protocol's enlarged.",
