@@ -158,7 +158,7 @@ landscape = results["others"]
 # ## Which approaches find the evidence?
 #
 # We sort the approaches by what the query is compared with. In the rows *each token* the router is always the paper's, which
-# compares the query's vector with each token's. Only the vectors differ:
+# compares the query's vector with each token's. What differs is the vectors, or which positions are compared:
 #
 # | compared with | approach | what it does |
 # | --- | --- | --- |
@@ -617,11 +617,12 @@ for name in STATEMENTS:
     part = entry.whole.get("others", [])
     disagree[name] = [label_of(f.experiment) for f in part if not f.agrees]
     agreeing = f"{len(part) - len(disagree[name])} of {len(part)} agree"
+    why = agreeing if part else "no result of a run"
     links[entry.claim.statement] = name
     rows[entry.claim.statement] = {
         "paper": str(entry.claim),
         "measured": as_measured(entry.claim, part),
-        "approaches": agreeing if part else "not a result of a run",
+        "verdict": f"{entry.at_this_size}: {why}",
     }
 linked(pd.DataFrame.from_dict(rows, orient="index"), links, "statement")
 
