@@ -137,6 +137,12 @@ def test_a_model_without_a_router():
     step(experiment(router=None))
 
 
+@pytest.mark.parametrize("router", [Investigator(), None], ids=["router", "no router"])
+def test_several_questions_in_a_sequence(router):
+    (task,) = SMOKE.recall.tasks
+    step(experiment(task=task, router=router))
+
+
 @pytest.mark.parametrize(
     "extra",
     [
