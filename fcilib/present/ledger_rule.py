@@ -83,8 +83,8 @@ def _one_result(entries: Mapping[str, Entry]) -> str:
     return (
         "\n\n**What we found.** One result contradicts them all: the router needs no layer "
         "below it. On *raw embeddings*, token vectors without any layer, it is right in "
-        f"{ours} of the sequences ({literal.n} seeds), where the paper has {raw.claim} and random picks give "
-        f"{chance}. If it may not pick the query itself, it is right in {without}."
+        f"{ours} of the sequences ({literal.n} seeds), where the paper has {raw.claim} and random "
+        f"picks give {chance}. If it may not pick the query itself, it is right in {without}."
     )
 
 
