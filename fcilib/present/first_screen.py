@@ -32,22 +32,29 @@ TASK = (
 
 WORDS = (
     "The router of the figure’s fourth row, *rank-1*, has one number per token and multiplies two "
-    "of them. The paper counts this as a comparison of pairs. At the small size this router comes "
-    "near the paper’s number if it is trained for "
-    f"{PROFILES[BOOK].settled.epochs} epochs instead of {PROFILES[BOOK].training.epochs}, with new "
-    "sequences in each or at a higher learning rate (chapter 6, one seed)."
+    "of them. The paper counts this as a comparison of pairs. At the small size it takes longer "
+    f"training, {PROFILES[BOOK].settled.epochs} epochs instead of "
+    f"{PROFILES[BOOK].training.epochs}, to bring this router near the paper’s number. It also "
+    "takes new sequences in each epoch or a higher learning rate (chapter 6, one seed)."
 )
 """What a reader has to know of the figure’s fourth row, where two numbers lie farthest apart."""
 
-LEAD = "What became of the paper’s claims. Its numbers are in brackets."
+LEAD = (
+    "What became of the paper’s {claims} claims. Its numbers are in brackets. A verdict takes at "
+    "least {seeds} *seeds*: trainings at the paper’s sizes that start from different random "
+    "numbers."
+)
 """What stands over the table."""
 
 GLOSSES = {
-    "content-only": "Without a position query and evidence have equal vectors: they *tie*",
-    "hotpotqa-random": "HotpotQA is a set of questions about texts, each cut into segments here. "
-    "The number follows by counting",
+    "content-only": "The router sees the tokens’ vectors without positions. Query and evidence "
+    "then have the same vector: they *tie*",
+    "hotpotqa-random": "HotpotQA is a set of questions about texts, which the paper cuts into 16 "
+    "segments. Random picks are a control, which follows by counting. Chapter 5 counts questions "
+    "with at least one right segment picked, which are more",
+    "jump-ratio": "The paper has 1.2% without the layer and 98.4% with it",
 }
-"""What a reader has to know of a claim that stands, by its name."""
+"""What a reader has to know of a claim that stands or falls, by its name."""
 
 STANDS, FALLS, OPEN_STILL, UNKNOWABLE = "Stands", "Contradicted", "Open", "Can’t be known"
 
@@ -131,13 +138,13 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
         few = sum(lacks_seeds_alone(e) for e in part)
         shown = sum(e.name in HEADLINES for e in part)
         lines = [
-            f"{few} need nothing but more *seeds*, trainings that start from other random numbers",
-            f"{len(part) - few - len(costs)} need other runs at the paper’s sizes",
+            f"{few} lack nothing but seeds",
+            f"{len(part) - few - len(costs)} lack some run at the paper’s sizes altogether",
             *(
-                f"1 is {cost}. Chapter 10 measures it; our verdicts are about trainings"
+                f"1 is {cost}. Chapter 10 measures it, but the ledger judges only trainings"
                 for cost in costs
             ),
-            f"{shown} of the {len(HEADLINES)} headlines in the figure are among them",
+            f"{shown} of the {len(HEADLINES)} headlines in the figure are open",
         ]
         return _lines(lines)
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
@@ -146,8 +153,8 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
     return _lines(
         [
             f"{weights} need pretrained weights that we could not get",
-            f"{undefined} rest on what the paper does not define; the ledger counts these as "
-            f"*open* too, {opened} in all",
+            f"{undefined} rest on what the paper does not define. The ledger calls these *open* "
+            f"as well, and so counts {len(rows[OPEN_STILL])} + {undefined} = {opened} open claims",
         ]
     )
 
@@ -162,24 +169,27 @@ def _line(entry: Entry, link: Link) -> str:
     claim, verdict = entry.claim, entry.judgement.verdict
     said, number = claim.statement.rstrip("."), str(claim)
     known = number.removeprefix("≤ ").removesuffix("%").removesuffix(".0")
-    text = link(entry.name, said) + ("" if known in said else f" ({number})")
+    parts = [link(entry.name, said) + ("" if known in said else f" ({number})")]
+    if entry.name in GLOSSES:
+        parts.append(GLOSSES[entry.name])
     if entry.judgement.kind == UNDER:
         reading = claim.readings.get(verdict.removeprefix(f"{UNDER} "))
-        text += f", if {reading.says}" if reading else f", {verdict}"
-    return ". ".join([text, *([GLOSSES[entry.name]] if entry.name in GLOSSES else [])])
+        parts.append(f"The claim stands if {reading.says}" if reading else f"It {verdict}")
+    return ". ".join(parts)
 
 
 def _joined(part: list[Entry]) -> list[str]:
     """What is added where several claims rest on the same runs, those of the first."""
     runs = [set(e.deciding_records) for e in part]
     if len(part) > 1 and all(runs) and all(r == runs[0] for r in runs):
-        return [f"Our result on the first contradicts all {len(part)}"]
+        return [f"One result of ours contradicts all {len(part)}: the one on the first"]
     return []
 
 
 def page_part(entries: Mapping[str, Entries]) -> str:
     """The part of the first page, in MyST."""
-    table = standing_table(decisive(entries), _html)
+    decided = decisive(entries)
+    table = standing_table(decided, _html)
     return f"""::::::{{grid}} 1 1 2 2
 :gutter: 3
 
@@ -206,7 +216,7 @@ def page_part(entries: Mapping[str, Entries]) -> str:
 
 {WORDS}
 
-{LEAD}
+{LEAD.format(claims=len(decided), seeds=STANDARD.seeds)}
 
 {table}
 """
@@ -223,17 +233,17 @@ def caption(entries: Mapping[str, Entries]) -> str:
     small = f"; square: the book’s small size, {at[BOOK]}" if BOOK in at else ""
     large = f" Filled circle: ours at the paper’s sizes, {at[PAPER]}" if PAPER in at else ""
     return (
-        f"Five headlines of the paper. Hollow: its number.{large}{small}; bars: one standard "
+        f"Five headlines of the paper. Hollow: its number.{large}{small}. Bars: one standard "
         "deviation. Tick: chance, which is higher in the last row, where a *segment*, a run of "
         "tokens, is picked. The query itself may not be picked. Words and colours are our "
-        "verdicts. *Open* is what we cannot decide yet, since that takes "
-        f"{STANDARD.seeds} seeds at the paper’s sizes, trained to the end."
+        "verdicts; *open* is what our runs do not decide yet."
     )
 
 
 def readme_part(entries: Mapping[str, Entries]) -> str:
     """The same for the README, in plain Markdown."""
-    table = standing_table(decisive(entries), lambda name, text: text)
+    decided = decisive(entries)
+    table = standing_table(decided, lambda name, text: text)
     return f"""**What we found.** {finding(entries)}
 
 {TASK}
@@ -248,7 +258,7 @@ def readme_part(entries: Mapping[str, Entries]) -> str:
 
 {WORDS}
 
-{LEAD}
+{LEAD.format(claims=len(decided), seeds=STANDARD.seeds)}
 
 {table}"""
 

@@ -49,8 +49,8 @@ sequences. The error reaches from $p_- = w_-(p - h, {rule.paper_examples})$ to
 $p_+ = w_+(p + h, {rule.paper_examples})$.
 
 **The expected number** is the paper’s number, moved to our level of chance:
-$e = c + (p - c_0)(1 - c)/(1 - c_0)$. It lies on the same part of the way from chance to 1. If
-$c = c_0$, then $e = p$.
+$e = c + (p - c_0)(1 - c)/(1 - c_0)$. It stands as far between our chance and 1 as the paper’s
+number stands between the paper’s chance and 1. If $c = c_0$, then $e = p$.
 
 **The margin** starts from $m$, the smaller of {points(rule.margin)} and ${rule.way:g}\\,|e - c|$.
 Two points are little at 80% and everything at 1%; hence the second term. Numbers from
@@ -90,11 +90,8 @@ def _cases() -> dict[str, str]:
         "a share without a level of chance": f"The margin is {points(rule.margin)}.",
         "several models in one claim": "A reading agrees if every model does, and differs if one "
         "model does.",
-        "no literal reading": "Where the paper’s text describes none of the readings, the claim "
-        "holds if all agree.",
         "no runs": "Without runs under the literal reading the claim stays open. Another reading "
         "counts only if there are runs.",
-        "a number that follows by counting": "It needs no fair trial.",
         "a result that no longer moves": "Over the last tenth of training the metric lies no more "
         f"than {100 * rule.at_rest:g} point above or below the tenth before it.",
         "the statement “is at chance”": "It is true if our interval does not lie above chance and "
@@ -109,8 +106,7 @@ def other_rules(entries: Mapping[str, Entry]) -> str:
 
     `entries`: of each claim the one that decides.
     """
-    return f"""Other rules would be reasonable too. Each line unfolds to
-what would change.
+    return f"""Other rules would be reasonable too. Each line unfolds to what would change.
 
 {_alternatives(entries)}
 
@@ -150,10 +146,10 @@ def _undecided(entries: Mapping[str, Entry]) -> str:
     claim, (finding, *_) = entry.claim, entry.by_protocol[entry.claim.literal or ""]
     zones = [claim.zone(finding.level, rule)[0].low for rule in (narrow, wide)]
     below, above = (claim.write(low, math.nan) for low in zones)
-    several = f"{len(names)} claims" if len(names) > 1 else "One claim"
-    return f"""**A wider margin need not decide more.** {several} would be decided with two
-seeds and the margin of {points(narrow.margin)}, and open with two seeds and
-{points(wide.margin)}. In {link(entry)}, for instance, our interval under
+    several = f"{len(names)} claims are" if len(names) > 1 else "one claim is"
+    return f"""**A wider margin need not decide more.** If two seeds sufficed, {several}
+decided with a margin of {points(narrow.margin)} and open with one of {points(wide.margin)}.
+In {link(entry)}, for instance, our interval under
 `{finding.protocol}` goes from {reach(claim, finding.interval)}. The narrow margin begins at
 {below} and leaves all of it outside, so the reading differs. The wide margin begins at {above},
 inside the interval, so the reading is undecided."""
@@ -177,11 +173,12 @@ def _near(entries: Mapping[str, Entry]) -> str:
         for name, verdict in sensitive(entries, replace(STANDARD, slack=by)).items()
     }
     at = {b: [entries[n] for n, which in near.items() if b in which] for b in BORDERS}
-    counts = " and ".join(f"for {len(part)} {CHANGES[b]}" for b, part in at.items() if part)
+    count = sum(entries[name].judgement.kind == OPEN for name in near)
+    opened = "All of these" if count == len(near) else f"{count} of these"
     verdicts = _folded(f"{len(turned)} verdicts change", _by_verdict(entries, turned))
     return f"""**Near a border.** If every border of the rule moved by half a point, outwards or
-inwards, some answer would change for {len(near)} of the {len(entries)} claims:
-{counts or "for none"}.
+inwards, some answer would change for {len(near)} of the {len(entries)} claims. {opened}
+are open in any case.
 
 {_folded(f"These {len(near)} claims", {CHANGES[b]: part for b, part in at.items()})}
 

@@ -30,8 +30,8 @@ MEANINGS = {
     "literal one it differs.",
     SUBSTANCE: "Our number differs under every reading. The statement behind the paper’s number "
     "is still true under the literal one: what is said to fail does fail.",
-    CONTRADICTED: "Our number differs under every reading. The statement is false too, under the "
-    "literal one, or the claim has no statement.",
+    CONTRADICTED: "Our number differs under every reading. If there is a statement behind the "
+    "paper’s number, it is false under the literal reading too.",
     OPEN: "Our runs do not decide yet, or no run can. What is missing stands below the verdict.",
     NOT_HERE: "The claim needs pretrained weights that can’t be had offline. Below the verdict "
     "stands the command that would test it.",
@@ -41,8 +41,8 @@ MEANINGS = {
 COUNTED = {
     HOLDS: ("holds", "hold"),
     UNDER: (
-        "holds if the paper’s text is not read literally",
-        "hold if the paper’s text is not read literally",
+        "holds under one reading of the paper’s text and not under another",
+        "hold under one reading of the paper’s text and not under another",
     ),
     SUBSTANCE: ("holds but for its number", "hold but for their numbers"),
     CONTRADICTED: ("is contradicted", "are contradicted"),
@@ -66,9 +66,9 @@ def answer(entries: Mapping[str, Entry]) -> str:
     said = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
     few = sum(map(lacks_seeds_alone, entries.values()))
     return (
-        f"**The answer.** Of {len(entries)} claims, {said}.{_one_result(entries)} Of the open "
-        f"claims {few} lack nothing but more *seeds*, trainings that start from other random "
-        "numbers."
+        f"**The answer.** Of {len(entries)} claims, {said}. Of the open claims {few} lack nothing "
+        "but more *seeds*, trainings that start from other random numbers."
+        f"{_one_result(entries)}"
     )
 
 
@@ -81,10 +81,10 @@ def _one_result(entries: Mapping[str, Entry]) -> str:
     ours, without = (raw.claim.write(f.mean, f.sd) for f in (literal, found))
     chance = "" if found.level is None else raw.claim.write(found.level.here, math.nan)
     return (
-        " One result is enough against all that are contradicted. On *raw embeddings*, token "
-        f"vectors without any layer, the router picks the right token in {ours} of the sequences, "
-        f"and in {without} where the query itself may not be picked ({literal.n} seeds). The paper "
-        f"has {raw.claim}, and random picks give {chance}."
+        "\n\n**What we found.** One result contradicts them all: the router needs no layer "
+        "below it. On *raw embeddings*, token vectors without any layer, it is right in "
+        f"{ours} of the sequences ({literal.n} seeds), where the paper has {raw.claim} and random "
+        f"picks give {chance}. If it may not pick the query itself, it is right in {without}."
     )
 
 
@@ -102,10 +102,10 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
     verdicts = "\n".join(f"| *{verdict}* | {meaning} |" for verdict, meaning in MEANINGS.items())
     rule = STANDARD
     stated = sum(entry.claim.direction is not None for entry in entries.values())
-    return f"""A *reading* is one way to understand the paper’s text; the *literal* reading takes
-its words as they stand. The *statement* behind a number is what it is said to show, such as “raw
-embeddings fail”. {stated} of the {len(entries)} claims have one. The others are a number or a
-bound, such as “at most 29%”, and no more.
+    return f"""A *reading* is one way to understand the paper’s text. The *literal* one takes its
+words as they stand; where they say nothing, it takes our default. The *statement* behind a number
+is what it is said to show, such as “raw embeddings fail”. {stated} of the {len(entries)} claims
+have one. The others are a number or a bound, such as “at most 29%”, and no more.
 
 | verdict | what it means |
 | --- | --- |
@@ -114,17 +114,19 @@ bound, such as “at most 29%”, and no more.
 ### The rule
 
 1. **Readings** are judged one by one. Mostly they differ in whether the router may pick the query
-   itself. Under `all`, the literal reading, it may; under `others` it may not. A few readings count
-   otherwise. Under `ties lost` the query may be picked, and if it ties with the right token, this
-   is a miss; under `all` it is half a hit.
+   itself. Under `all`, the literal reading, it may; under `others` it may not. The text does not
+   say how a tie of the query with the right token counts. Under `all` it is half a hit, our
+   default; under `ties lost` it is a miss.
 2. **Our number** is a mean over seeds. Its 95% *interval* allows for other seeds and other test
    sequences.
 3. **Margin.** Numbers agree within {points(rule.margin)} of the paper’s. Near chance the margin is
    smaller, but never less than the paper’s own error.
-4. **Answer.** A reading *agrees* if our mean lies within the margin. It *differs* if our whole
-   interval lies outside. Otherwise it is *undecided*.
-5. **Fair trial.** Only a fair trial counts. It has the paper’s sizes, the paper’s training steps,
-   at least {rule.seeds} seeds, and a result that no longer moves.
+4. **Answer.** A reading *agrees* if our mean lies within the margin. If chance lies within the
+   margin, our interval has to contain chance instead. A reading *differs* if our whole interval
+   lies outside the margin. Otherwise it is *undecided*.
+5. **Fair trial.** Only a fair trial counts, unless the number follows by counting alone. A fair
+   trial has the paper’s sizes, the paper’s training steps, at least {rule.seeds} seeds, and a
+   result that no longer moves.
 6. **Statement.** If every reading differs, the statement behind the number decides. To fail is
    to have at most {FAILURE:.0%}, to succeed at least {SUCCESS:.0%}.
 
@@ -139,10 +141,10 @@ A column works out one verdict. The numbers on the left are the lines of the rul
 {_examples({name: entries[name] for name in EXAMPLES if entries[name].findings})}
 :::
 
-* In the first example the margin is the paper’s own error. It reaches farther up than down, because
-  no share is below zero.
-* In the third, a *hit* is a question for which at least one supporting segment was picked. The
-  paper’s 12.5% is the chance of one given segment, 2 of 16. A hit is more frequent, because a
+* Where the paper’s own error is more than the margin, it takes the margin’s place: on both sides in
+  the first example, on the upper side in the third.
+* In the third example a *hit* is a question for which at least one supporting segment was picked.
+  The paper’s 12.5% is the chance of one given segment, 2 of 16. A hit is more frequent, because a
   question has two supporting segments or more.
 """
 
@@ -226,7 +228,7 @@ def _decides(claim: Claim, finding: Finding) -> str:
     agreeing, _ = claim.zone(finding.level)
     if finding.level is None or finding.level.here not in agreeing:
         return "*agrees*: the mean lies inside"
-    return "*agrees*: chance lies inside, and our interval contains it"
+    return "*agrees*: chance lies inside, and our interval contains chance"
 
 
 def reach(claim: Claim, values: Interval) -> str:

@@ -67,6 +67,13 @@ def sides(entries: Mapping[str, Entries]) -> dict[tuple[str, str, str], tuple[st
     not define, on a spread, and on a number alone are left out; so is a claim that says of the same
     runs and metric what an earlier one says.
     """
+    return {key: (a, b) for key, (a, b, _) in _compared(entries).items() if a and b}
+
+
+def _compared(
+    entries: Mapping[str, Entries],
+) -> dict[tuple[str, str, str], tuple[str | None, str | None, int]]:
+    """As `sides`, with those that have no answer at one size, and the seeds at the paper's."""
     found, met = {}, set()
     for name, entry in entries[PAPER].items():
         claim = entry.claim
@@ -77,21 +84,25 @@ def sides(entries: Mapping[str, Entries]) -> dict[tuple[str, str, str], tuple[st
             twin = small.get((finding.experiment, finding.protocol))
             if twin is None:
                 continue
-            pair = side(claim, twin), side(claim, finding)
             told = (finding.records, claim.metric, claim.progress, statement(claim))
-            if pair[0] and pair[1] and told not in met:
+            if told not in met:
                 met.add(told)
-                found[name, finding.experiment, finding.protocol] = (pair[0], pair[1])
+                key = name, finding.experiment, finding.protocol
+                found[key] = side(claim, twin), side(claim, finding), finding.n
     return found
 
 
 def size_answer(entries: Mapping[str, Entries]) -> str:
-    """How many comparisons both sizes answer alike."""
-    answers = sides(entries).values()
-    same = sum(small == large for small, large in answers)
-    return f"""**The answer.** Few of them do. For each claim of the paper and each model we asked
-at both sizes whether the claim is true. {len(answers)} of these comparisons have an answer at
-both, and in {same} it is the same. They share training runs, so they are not independent."""
+    """How many comparisons both sizes answer alike, of how many, and how many have one seed."""
+    asked = _compared(entries).values()
+    seeds = [n for small, large, n in asked if small and large]
+    same = sum(small == large for small, large in sides(entries).values())
+    return f"""**The answer.** Few of them depend on size, as far as one or a few seeds tell.
+
+**What we found.** For each claim of the paper and each model we asked at both sizes whether the
+claim is true: {len(asked)} comparisons. {len(seeds)} of these comparisons have an answer at both
+sizes, and in {same} it is the same. At the paper’s sizes {seeds.count(1)} of the {len(seeds)} rest
+on one seed, and many share their training runs."""
 
 
 def size_tables(entries: Mapping[str, Entries]) -> str:

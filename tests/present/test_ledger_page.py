@@ -154,7 +154,7 @@ def test_an_example_says_what_decides(entries):
     assert other == [
         "*differs*: the whole interval lies outside",
         "*agrees*: the mean lies inside",
-        "*agrees*: chance lies inside, and our interval contains it",
+        "*agrees*: chance lies inside, and our interval contains chance",
     ]
     assert rows["6 statement"] == [
         "“precision is at most 35.0%” is false",
