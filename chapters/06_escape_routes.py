@@ -16,26 +16,26 @@
 # # 6. Escape routes
 #
 # **The question.** A *router* is given one position of a sequence, the *query*, and has to pick the *evidence*, which holds
-# the same token. The *Council*, attention over what was picked, then gives the answer. If the router's vectors must hold
-# context, does attention have to write it, or does something cheaper do?
+# the same token. The paper says that the router's vectors must hold context. Does attention have to write it, or does something
+# cheaper do?
 #
 # **The answer.** {glue:text}`answer`
 #
 # **How sure.** {glue:text}`sure`
 #
-# **The claim.** Something cheaper does. Bidirectional Mamba, and a Perceiver, which passes everything through sixteen *hubs*
-# or a single one, give the router a precision of 98.8% to 99.5%. A global mean and Fourier mixing leave it below 2%, and
-# *Flow*, a left-to-right recurrence, at 2.2%. The best is a *rank-1* router, which has one number per token, on bidirectional Mamba:
-# 99.7% at linear cost {cite:p}`basu2026routing` (§4.6).
+# **The claim.** Something cheaper does. Behind bidirectional Mamba the router is right in 99.5% of the sequences. Behind a
+# Perceiver, which passes everything through sixteen *hubs* or a single one, it is right in 99.5% and 98.8%. A global mean and Fourier
+# mixing leave it below 2%, and *Flow*, a left-to-right recurrence, at 2.2%. The best is a *rank-1* router, which has one number per
+# token, on bidirectional Mamba: 99.7% at linear cost {cite:p}`basu2026routing` (§4.6).
 #
 # **What we found.** {glue:text}`verdict`
 #
 # **To run it again.** `.venv/bin/fci run 06 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# The router may pick any position, the query's own included (`"all"`, as the paper's equations read), or any other
-# (`"others"`); [chapter 1](01_phase_transition.ipynb) shows what that changes. The page has three parts, which can be read
-# alone: what the router needs in front of it, what the Council needs to answer, and the rank-1 router. The grey box has the
-# options of the code as we ran it; [Where the paper is silent](silences.md) explains those that the paper leaves open.
+# *Precision* is the share of sequences in which the router's first pick is the evidence. The router may pick any position, the
+# query's own included (`"all"`, as the paper's equations read), or any other (`"others"`);
+# [chapter 1](01_phase_transition.ipynb) shows what that changes. The grey box has the sizes of every section that does not give its
+# own. [Where the paper is silent](silences.md) explains the options that the paper leaves open.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -53,6 +53,7 @@ banner(study)
 
 # %% tags=["hide-input"]
 import inspect
+from statistics import fmean
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -62,8 +63,8 @@ from matplotlib.ticker import MaxNLocator
 from myst_nb import glue
 
 from fcilib.ledger.agreement import expected
-from fcilib.ledger.catalogue import CHANCE, by_protocol, conditions
-from fcilib.ledger.chance import level
+from fcilib.ledger.catalogue import CHANCE, by_protocol, catalogue, conditions
+from fcilib.ledger.chance import counted, level
 from fcilib.ledger.claims import claims
 from fcilib.ledger.comparison import compare
 from fcilib.model.by_hand import rank_one_by_hand
@@ -119,6 +120,12 @@ figures.claims_figure(routing)
 plt.show()
 
 # %% tags=["remove-cell"]
+at_paper = {
+    name: paper_records(study, name, "others")
+    for name in ("raw", "bidirectional-mamba", "perceiver-16", "perceiver-1")
+}
+for name, kept in at_paper.items():
+    glue(f"paper size, {name}", paper_text(kept, "precision"), display=False)
 precision = {c: r.summary("precision") for c, r in results.items()}
 accuracy = {c: r.summary("accuracy") for c, r in results.items()}
 for candidates in results:
@@ -134,6 +141,10 @@ for candidates in results:
 #
 # **Two that fail in the paper work here as well.** Left-to-right Flow reaches {glue:text}`Flow, 2 layers, others`, and no
 # preprocessing at all {glue:text}`raw embeddings, others`.
+#
+# **At the paper's sizes the same router succeeds where we tried it.** With the query excluded, raw embeddings have
+# {glue:text}`paper size, raw`, bidirectional Mamba {glue:text}`paper size, bidirectional-mamba`, 16 hubs
+# {glue:text}`paper size, perceiver-16` and one hub {glue:text}`paper size, perceiver-1`.
 #
 # **The rank-1 router has {glue:text}`bidirectional Mamba, rank-1, others`.** At this size [it routes](rank-one-trained) if it
 # is trained for longer, with new sequences in every epoch or a higher learning rate.
@@ -181,8 +192,9 @@ labelled(
 # ## Routing is not reasoning
 #
 # In the paper bidirectional Mamba and 16 hubs route equally well, and answer 32.2% and 73.0% of the questions. It explains
-# this by the richer representation of the hubs. Here all conditions have a Council of the same design, trained with the router.
-# It reads the eight best positions and the token after each, sixteen tokens in all, and has to find the answer among them.
+# this by the richer representation of the hubs. What answers is the *Council*, attention over the tokens that the router picked.
+# Here all conditions have a Council of the same design, trained with the router. It reads the eight best positions and the token
+# after each, sixteen tokens in all, and has to find the answer among them. *Accuracy* is the share of right answers.
 
 # %% tags=["hide-input"]
 answers = compare(
@@ -196,7 +208,7 @@ answers = compare(
     metric="accuracy",
 )
 
-# %% mystnb={"figure": {"caption": "Task accuracy for the same conditions, marked as in the figure above; the paper has no number for raw embeddings (black). Chance is a Council that reads randomly picked tokens.", "name": "fig-accuracy-06"}, "image": {"alt": "A row per preprocessing with the paper's task accuracy, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Task accuracy for the same conditions, drawn as in the figure above; the paper has no number for raw embeddings (black). Chance is a Council that reads randomly picked tokens.", "name": "fig-accuracy-06"}, "image": {"alt": "A row per preprocessing with the paper's task accuracy, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(answers)
 plt.show()
 
@@ -210,20 +222,20 @@ plt.show()
 #
 # ### Does another Council give the paper's accuracies?
 #
-# Our Council is not told which of its picks the router scored highest; what the paper's knows, the paper does not say. We try
-# one whose picks are *marked*: a learned vector for its rank is added to each (`slots="learned"`). One seed, query excluded;
-# the unmarked numbers therefore differ a little from the means of three seeds above.
+# The router puts its picks in an order, the best first. Our Council is not told this order, and the paper does not say whether its
+# Council is. We try *ranked picks*: each pick gets a learned vector for its rank (`slots="learned"`). The table has one seed, with the
+# query excluded. Its column without ranks therefore differs a little from the means of three seeds above.
 
 # %% tags=["hide-input"]
-PLAIN, MARKED = "not marked", "marked"
-COUNCILS = {PLAIN: {}, MARKED: {"council": Council(slots="learned")}}
+PLAIN, RANKED = "picks without ranks", "ranked picks"
+COUNCILS = {PLAIN: {}, RANKED: {"council": Council(slots="learned")}}
 READ = (
     "attention, 1 layer",
     "Perceiver, 16 hubs",
     "bidirectional Mamba",
     "raw embeddings",
 )
-TRIED = READ[:2]  # with marks
+TRIED = READ[:2]  # with ranks
 
 
 def asked(name, council):
@@ -274,14 +286,14 @@ routed = min(r.summary("precision")["mean"].min() for r in councils.values())
 glue("all route", percent(routed), display=False)
 
 # %% [markdown]
-# **With marked picks attention answers {glue:text}`marked, attention, 1 layer`** of the questions, and the hubs
-# {glue:text}`marked, Perceiver, 16 hubs`: far more than without marks, and more than in the paper. Routing does not make the
-# difference, since the router is right in {glue:text}`all route` or more in each of these runs. We did not mark the picks of
-# bidirectional Mamba, so we do not know whether marks would bring back the paper's gap between it and the hubs.
+# **With ranked picks the Council answers far more, and more than the paper's.** Behind attention it answers
+# {glue:text}`ranked picks, attention, 1 layer` of the questions, and behind the hubs {glue:text}`ranked picks, Perceiver, 16 hubs`.
+# Routing does not make the difference: the router is right in {glue:text}`all route` or more in each of these runs. We did not rank the
+# picks of bidirectional Mamba, so we do not know whether ranks would bring back the paper's gap between it and the hubs.
 #
-# **For attention, longer training does not replace the marks.** After {glue:text}`settled` epochs, on the same sequences in
-# every epoch (*fixed*) or on new ones (*fresh*), its Council without marks still answers far less than with them. Raw embeddings
-# without marks answer fewer than half of the questions too; with marks we did not train them.
+# **For attention, longer training does not replace the ranks.** The next table has {glue:text}`settled` epochs, on the same sequences
+# in every epoch (*fixed*) or on new ones (*fresh*). Without ranks, the Council behind attention still answers far less than with them,
+# and the Council behind raw embeddings fewer than half of the questions. With ranks we did not train raw embeddings.
 
 
 # %% tags=["hide-input"]
@@ -297,7 +309,7 @@ def patient(name, data, **changes):
 LONGER = {
     "raw embeddings": ("raw embeddings", PLAIN),
     "attention, 1 layer": ("attention, 1 layer", PLAIN),
-    "attention, 1 layer, marked": ("attention, 1 layer", MARKED),
+    "attention, 1 layer, ranked picks": ("attention, 1 layer", RANKED),
 }
 patience = {
     data: study.run(
@@ -329,16 +341,19 @@ labelled(
 #
 # The rank-1 router has one number per token, the *fingerprint* $s_i = v^\top h_i$, and scores a pair by the product of the
 # two numbers. For a query with a positive fingerprint the largest fingerprints are best, for a negative one the smallest.
-# At inference no product is needed, and the next cell checks that the picks are the same.
+# At inference no product is needed: it is enough to find the largest or the smallest. We check that the picks are the same.
 
 # %%
 router = FingerprintScores(study.sizes.width)
 x = torch.randn(
     1, 512, study.sizes.width, generator=torch.Generator().manual_seed(0)
 )
-for query in range(0, 512, 64):
-    scores = router(x, torch.tensor([query]))[0]
-    assert torch.equal(router.route(x[0], query, k=8), scores.topk(8).indices)
+queries = range(0, 512, 64)
+same = 0
+for query in queries:
+    best = router(x, torch.tensor([query]))[0].topk(8).indices
+    same += torch.equal(router.route(x[0], query, k=8), best)
+print(f"the same eight picks for {same} of {len(queries)} queries")
 
 # %% tags=["remove-input", "hide-output"]
 Code(inspect.getsource(FingerprintScores.route), language="python")
@@ -363,7 +378,7 @@ for candidates in ("all", "others"):
     )
     held_out = study.sizes.evidence.draw(1000, seed=0, split="test")
     by_hand[candidates] = evaluate(model, held_out, Training())["precision"]
-    print(f'"{candidates}": {percent(by_hand[candidates])}')
+    print(f'precision, "{candidates}": {percent(by_hand[candidates])}')
 
 # %% [markdown]
 # ### What does it reach without comparing?
@@ -373,11 +388,11 @@ for candidates in ("all", "others"):
 # * *Positions alone.* Evidence comes after the query, and so is most often at the last position that it can have. Always
 #   picking that one is right in {glue:text}`level position` of the sequences. The router trained on positions only, above, has
 #   {glue:text}`positions only, others`, the same but for the noise of its test set.
-# * *Positions and one bit.* All that the query can tell the other tokens is the sign of its fingerprint, which splits the
-#   tokens into two halves. Every token of the query's half is equally likely to be its copy, however large its fingerprint.
-#   The best rule picks the last position with a token of that half. It is right in {glue:text}`level sign`.
+# * *Positions and one bit.* A query picks among the tokens whose fingerprints have the same sign as its own. Its copy is one of them,
+#   and about half of all tokens are not. Which of the others is the copy, the fingerprints cannot tell. The best rule therefore goes
+#   by position again, and picks the last token that has the query's sign. It is right in {glue:text}`level sign` of the sequences.
 #
-# A router above the second level has compared tokens, or has had it done in front of it.
+# If a router is above the second level, the layer in front of it has compared tokens.
 
 
 # %% tags=["hide-input"]
@@ -401,9 +416,9 @@ by_position, by_sign = floors(study.sizes.evidence)
 # (rank-one-trained)=
 # ### Does training find it?
 #
-# The query may not be picked, and there is one seed of each training but the first. Three things vary: how long the router
-# is trained, the learning rate, and whether the sequences are the same in every epoch (*fixed*, our default) or new (*fresh*).
-# The paper does not give the last two. Some trainings have no learned positions.
+# Four things vary: how long the router is trained, the learning rate, whether the sequences are fixed (our default) or fresh, and
+# whether positions are learned. The paper gives neither the rate nor whether its sequences are fixed. The query may not be picked.
+# The first row of the table has three seeds, every other row one.
 
 
 # %% tags=["hide-input"]
@@ -440,7 +455,7 @@ AT_PAPER = {
     for data in ("fixed", "fresh")
 }
 
-# %% mystnb={"figure": {"caption": "The longer trainings of the rank-1 router on bidirectional Mamba by epoch, on fixed sequences (above) and on fresh ones (below). All but one are flat at first and then rise within a few epochs. Dashed: without learned positions. The darker colour is the higher learning rate. Grey: the two levels that need no comparison.", "name": "fig-rank-one-06"}, "image": {"alt": "Two panels of three curves of routing precision by epoch, and two grey floors. On fixed sequences the curve of the lower learning rate stays near the floors. All others rise well above them."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "The longer trainings of the rank-1 router on bidirectional Mamba by epoch, on fixed sequences (above) and on fresh ones (below). All but one are flat at first and then rise within a few epochs. Dashed: without learned positions. The darker colour is the higher learning rate. Grey: the two levels that need no comparison, as computed above.", "name": "fig-rank-one-06"}, "image": {"alt": "Two panels of three curves of routing precision by epoch, and two grey floors. On fixed sequences the curve of the lower learning rate stays near the floors. All others rise well above them."}} tags=["remove-input", "nbval-ignore-output"]
 FLOORS = {
     by_position: ("positions alone", "#bbbbbb"),
     by_sign: ("positions and one bit", "#888888"),
@@ -525,17 +540,6 @@ highest = max(
     precision["others"]["mean"][RANK_1],
 )
 glue("short highest", percent(highest), display=False)
-working = [
-    name
-    for name, claim in CLAIMS.items()
-    if name != "raw embeddings" and precision["all"]["mean"][name] > 0.5
-]
-found = precision["all"]["mean"][working]
-glue(
-    "working, all",
-    f"{percent(found.min())} to {percent(found.max())}",
-    display=False,
-)
 bare = names["fixed", "none", 3e-3]
 glue("recurrence answers", percent(final.accuracy[bare]), display=False)
 top = max(final.accuracy[name] for name in names.values() if name != bare)
@@ -554,46 +558,52 @@ glue(
 )
 
 # %% [markdown]
-# **At this size longer training finds it, with fresh sequences or the higher rate.** After {glue:text}`epochs` epochs
-# the router has {glue:text}`short highest` at most, no more than the levels that need no comparison. More epochs alone are not
-# enough: on fixed sequences at the lower rate it stays at {glue:text}`lowest fixed`. All others end at
-# {glue:text}`with positions` with positions, and at {glue:text}`no positions` or more without (paper: 99.7%). One number per token
-# is therefore enough for one question.
+# **At this size longer training finds it, with fresh sequences or the higher rate.** After {glue:text}`epochs` epochs the router has
+# {glue:text}`short highest` at most, below the second level. After {glue:text}`settled` epochs it still has only
+# {glue:text}`lowest fixed` on fixed sequences at the lower rate. In all other trainings of {glue:text}`settled` epochs it routes: with
+# learned positions at {glue:text}`with positions`, without them at {glue:text}`no positions` or more (paper: 99.7%). One number per
+# token is therefore enough for one question.
 #
-# **At the paper's sizes it has not found it, at the lower rate.** After {glue:text}`paper epochs` epochs the router has
-# {glue:text}`rank one, paper, fixed` on fixed sequences, and {glue:text}`rank one, paper, fresh` on fresh ones. The two levels
-# are {glue:text}`level position, paper` and {glue:text}`level sign, paper` there. The higher rate has not been tried.
+# **At the paper's sizes training has not found it.** We tried the lower rate only, with one seed. After {glue:text}`paper epochs`
+# epochs the router has {glue:text}`rank one, paper, fixed` on fixed sequences, and {glue:text}`rank one, paper, fresh` on fresh ones. The
+# second level is {glue:text}`level sign, paper` there.
 #
-# **A router that has not learned yet may look as if it never would.** The curves are flat at first, and training that stops on the flat part shows
-# nothing else. The runs at the paper's sizes may be of this kind.
+# **A router that has not learned yet may look as if it never would.** The curves are flat at first, and training that stops on the
+# flat part shows nothing else. The runs at the paper's sizes may be of this kind.
 #
-# **One of the six longer trainings also answers, without marks.** On fixed sequences and without positions the task accuracy is
-# {glue:text}`recurrence answers`; the other five have at most {glue:text}`others answer`, whether they route or not. Marks
-# helped in both conditions where we tried them, but a Council can do without. What made the difference in this run we do not
-# know.
+# **One of the six trainings of {glue:text}`settled` epochs also answers, without ranked picks.** On fixed sequences and without
+# positions its accuracy is {glue:text}`recurrence answers`. The other five have at most {glue:text}`others answer`, whether they route
+# or not. Ranks helped wherever we tried them, but a Council can do without. What made the difference in this run we do not know.
 #
-# If the query may be picked, the router has {glue:text}`bidirectional Mamba, rank-1, all` after {glue:text}`epochs` epochs;
-# longer trainings of this kind we have not run. The weights set by hand show that it can route there too.
+# If the query may be picked, the router has {glue:text}`bidirectional Mamba, rank-1, all` after {glue:text}`epochs` epochs. Longer
+# trainings of this kind we have not run. The weights set by hand show that it can route there too.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
 # Routing precision first, then task accuracy. The paper's 98.9% for one layer of attention is §4.6's; its §4.1 has 98.4% for
-# the same model. Its 1.2% for raw embeddings stands in §4.1 and Table 3; it gives no accuracy for them. A mean agrees with
-# the paper's number if it lies within [the margin](tables-margin). The paper also says that the rank-1 router's cost is linear;
-# [chapter 10](10_cost.ipynb) measures it.
+# the same model. Its 1.2% for raw embeddings stands in §4.1 and Table 3; it gives no accuracy for them. The paper also says that the
+# rank-1 router's cost is linear; [chapter 10](10_cost.ipynb) measures it.
+#
+# A row is *reproduced* if our mean lies within [the margin](tables-margin) of the paper's number: about two points, more where our
+# seeds differ more, and less near chance. *Both near chance*: the two numbers differ, but the paper's is less than four points from
+# chance, and ours two at most.
 
 # %% tags=["remove-input"]
 comparison_table(routing)
 
 # %% [markdown]
-# In the rows *global mean* and *Fourier mixing* both verdicts mean little: they fail in the paper and here. Chance is higher here
-# than in the paper, because we have fewer kinds of answers. A number of the paper is therefore raised to the same distance from
-# our chance before it is compared: an accuracy of 1.0% to {glue:text}`raised global mean`, one of 1.8% to
-# {glue:text}`raised Fourier mixing`. Ours are alike in both rows, near the first and not near the second.
+# Fourier mixing is *not reproduced* although it fails here too: it has what positions alone give, which at our size is more than the
+# paper's 0.9%.
 
 # %% tags=["remove-input"]
 comparison_table(answers)
+
+# %% [markdown]
+# **Global mean and Fourier mixing answer no more than chance, in the paper and here.** Their verdicts differ by little. Chance is
+# higher here than in the paper, because we have fewer kinds of answers. The rule therefore moves a number of the paper up, to the same
+# distance from our chance. For the global mean 1.0% becomes {glue:text}`raised global mean`, and our number is within the margin of
+# that. For Fourier mixing 1.8% becomes {glue:text}`raised Fourier mixing`, and ours is outside.
 
 # %% tags=["remove-cell"]
 for name in ("global mean", "Fourier mixing"):
@@ -605,34 +615,33 @@ held = routing[routing.condition != "raw embeddings"]
 agreeing = held.groupby("condition", sort=False).agrees.all()
 claimed = answers[answers.condition != "raw embeddings"]
 answering = claimed.groupby("condition", sort=False).agrees.all()
-excluded = held[held.protocol == "others"].set_index("condition")
-alike = " and ".join(answering[answering].index) or "none"
-flow = excluded.loc["Flow, 2 layers"]
-zero = precision["others"]["mean"]
-rank_one = {key: final.precision[name] for key, name in names.items()}
-answer = (
-    f"Attention is not needed: most of the paper's cheap routes work, and so do raw embeddings without any layer, at "
-    f"{percent(zero['raw embeddings'])} if the query itself may not be picked (chance {percent(zero[CHANCE])})."
+routes = precision["all"]["mean"].drop("raw embeddings")
+routes = routes[routes > 0.5]
+glue(
+    "routes, all",
+    f"{percent(routes.min())} to {percent(routes.max())}",
+    display=False,
 )
-large = {
-    name: paper_text(paper_records(study, name, "others"), "precision")
-    for name in ("raw", "bidirectional-mamba", "perceiver-16", "perceiver-1")
-}
+bare = min(p["mean"]["raw embeddings"] for p in precision.values())
+answer = (
+    "Something cheaper does: most of the paper's cheap layers work, and a router on the bare token vectors, without any layer, is "
+    f"right in {percent(bare)} of the sequences or more (at random in {percent(precision['others']['mean'][CHANCE])})."
+)
+lowest = min(
+    fmean(r.metrics["precision"] for r in kept) for kept in at_paper.values()
+)
+seeds_there = sorted(len(kept) for kept in at_paper.values())
+there = catalogue(PROFILES["paper"])["raw"].under["others"]
 sure = (
-    f"{closing.measured(study)} The longer trainings, the rank-1 router's among them, and the Councils with marked picks have "
-    f"one seed. At the paper's sizes, where the query may not be picked, raw embeddings have {large['raw']}, bidirectional Mamba {large['bidirectional-mamba']}, 16 "
-    f"hubs {large['perceiver-16']} and one hub {large['perceiver-1']}. We would change our mind if any of them failed there in "
-    "three seeds."
+    f"{closing.measured(study)} There we tried the router without a layer and behind three cheap ones: it is right in "
+    f"{percent(lowest)} or more, with {seeds_there[0]} to {seeds_there[-1]} seeds (at random in "
+    f"{percent(counted(there, 'precision'))}). We would change our mind if one of these four failed there in three seeds."
 )
 verdict = (
-    f"{agreeing.sum()} of the {len(agreeing)} routing precisions in the table of §4.6 reproduce. Flow, which fails in the "
-    f"paper, routes here, at {percent(flow['mean'])}. The rank-1 router routes only after more epochs "
-    f"and, with them, new sequences ({percent(rank_one['fresh', 'learned', 1e-3])}) or a higher rate. At the paper's sizes it "
-    f"does not, in one seed, with new sequences either. The global mean and Fourier mixing "
-    f"fail, as in the paper, and route once they keep the token. Of the {len(answering)} task accuracies "
-    f"{answering.sum()} reproduces ({alike}), at chance. The Council behind one layer of attention answers "
-    f"{percent(by_council[MARKED]['attention, 1 layer'])} if it is told the ranks of the picks, and "
-    f"{percent(by_council[PLAIN]['attention, 1 layer'])} if not."
+    f"{agreeing.sum()} of the paper's {len(agreeing)} numbers for the router reproduce. Left-to-right Flow, which fails in the paper, "
+    "routes here. The rank-1 router learns to route only in longer training, and at the paper's sizes it has not, in one seed. Of the "
+    f"paper's {len(answering)} shares of right answers {answering.sum()} reproduces, at chance. Where the router works, ours are lower, "
+    "unless the part that answers is told how the router ranks its picks."
 )
 closing.close(
     "06_escape_routes",
@@ -657,29 +666,27 @@ closing.close(
 #
 # * **No escape route is needed.** If the query may not be picked, raw embeddings route as well as anything that is put
 #   between them and the router ([chapter 1](01_phase_transition.ipynb) shows why). If it may, they have
-#   {glue:text}`raw embeddings, all`, and the layers that route have {glue:text}`working, all`. This task therefore cannot show
+#   {glue:text}`raw embeddings, all`, and the layers that route have {glue:text}`routes, all`. This task therefore cannot show
 #   that routing needs context; [chapter 9](09_context_ladder.ipynb) has tasks that can.
 # * **Left-to-right recurrence.** Flow adds what it computes to the token's own vector, so the token is still there after it, and
 #   raw embeddings show that the token suffices. The query also stands before the evidence, so a forward scan has read it by
 #   the time it reaches the evidence. What the scan contributes was not measured here.
 # * **The two failures.** The mean and Fourier mixing fail in our reading of them, without a residual. With a residual, and a
-#   transform no larger than the token, both route. Fourier mixing has what positions alone give, which at our size is more
-#   than the paper's 0.9%.
+#   transform no larger than the token, both route.
 # * **The rank-1 router** needs a layer that does the comparison. Whether training finds it depends on its length, on the
-#   learning rate, on whether the sequences are fixed or fresh, and on the size. The paper states neither the rate nor
-#   whether the sequences are fixed.
-# * **The accuracies.** With marked picks attention and hubs answer more than in the paper, without marks much less. Which
+#   learning rate, on whether the sequences are fixed or fresh, and on the size.
+# * **The accuracies.** With ranked picks attention and hubs answer more than in the paper, without ranks much less. Which
 #   Council the paper had, we cannot tell.
 
 # %% [markdown]
 # ## Exercises
 #
 # 1. Give the rank-1 router no help: `study.experiment(representation=Embedding(), router=RankOne())` (from
-#    `fcilib.representations` and `fcilib.routers`). What is the best it can do when nobody marked the evidence?
+#    `fcilib.representations` and `fcilib.routers`). What is the best it can do when no layer compares the query with the tokens?
 # 2. Ask unidirectional Flow with the task `other`, where
 #    `other = study.sizes.evidence.model_copy(update={"order": "evidence-first"})`. Does the direction
 #    matter?
 # 3. Put two layers in front of the rank-1 router: `Flow(layers=2, bidirectional=True)` in `trial`. Does it leave
 #    the floor earlier?
-# 4. Give the Council four marked picks: `router=Investigator(candidates="others", k=4)` beside
+# 4. Give the Council four ranked picks: `router=Investigator(candidates="others", k=4)` beside
 #    `council=Council(slots="learned")` in `COUNCILS`. Is one pick enough, and are two as good?
