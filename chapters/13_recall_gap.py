@@ -41,14 +41,23 @@ records = ""  # a folder; empty for the repository's own
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
-print(study)
+sizes = study.sizes.recall
+print(f"profile {study.profile}: seeds={study.seeds}, widths={sizes.widths}")
+for task in sizes.tasks:
+    print(
+        f"{task.length} tokens of {task.vocabulary} kinds, {task.pairs} pairs"
+    )
+print(
+    f"{sizes.training.epochs} epochs of {sizes.training.sequences:,} sequences, "
+    f"learning rate {', '.join(map(str, sizes.rates))}"
+)
 
 # %% [markdown]
 # ## The task
 #
 # The task is Zoology's *multi-query associative recall*, MQAR. A sequence begins with pairs of a key and a value. Each key
-# stands once more behind them, and there the model has to say its value. Every key is asked for, and accuracy is the share
-# of these questions that are answered correctly. Sequences are longer here than the pairs need; the rest is a filler token.
+# stands once more behind them, and there the model has to say its value. Every key is asked for. *Accuracy* is the share of
+# these questions that are answered correctly. The rest of a sequence is one filler token.
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -67,7 +76,6 @@ from fcilib.study.profiles import PROFILES
 from fcilib.training.records import Records
 
 # %%
-sizes = study.sizes.recall
 example = sizes.tasks[0].draw(1, seed=0)
 for question in range(2):
     query, key = example.query[0, question], example.evidence[0, question]
@@ -79,10 +87,9 @@ for question in range(2):
 # %% [markdown]
 # ## Is there a gap?
 #
-# Zoology compares models of two layers, by their *width*: how many numbers each token's vector has. Attention sees all
-# earlier tokens. The others do not compare tokens: *Hyena* and *BaseConv* are convolutions, *RWKV-4* and *Mamba* are
-# recurrences. *Based* stands between, with linear attention and a small window of ordinary attention. All read from left to
-# right.
+# Zoology compares models of two layers by their *width*, the length of each token's vector. *Attention* compares each token
+# with all earlier ones. *Hyena* and *BaseConv* are convolutions, *RWKV-4* and *Mamba* recurrences; these four compare no
+# tokens. *Based* is linear attention with a small window of ordinary attention. All read from left to right.
 
 
 # %%
@@ -124,8 +131,8 @@ gap_runs = train(MODELS)
 gap = best(gap_runs)
 
 # %% [markdown]
-# Chance is that of a model before training. A model that has learned only which values stand in its sequence, and guesses
-# among them, is right once for each pair: with 4 pairs in a quarter of the questions.
+# Chance is a model before training. A model may also have learned which values stand in its sequence, but not which belongs
+# to which key. If it guesses among $N$ values it is right in $1/N$ of the questions. That is the dotted line.
 
 # %%
 untrained = study.run(
@@ -239,7 +246,7 @@ labelled(
 #
 # **There is a gap, and width closes it for some.** {glue:text}`gap`
 #
-# **In the longer sequences this training is too short for any conclusion.** {glue:text}`longer`
+# **The longer sequences are too hard for this training, with attention as well.** {glue:text}`longer`
 
 # %% tags=["hide-input"]
 long = sizes.tasks[-1]
