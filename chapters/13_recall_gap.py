@@ -92,7 +92,7 @@ for question in range(2):
 # tokens. *Based* is linear attention with a small window of ordinary attention. All read from left to right.
 
 
-# %%
+# %% tags=["hide-input"]
 def train(models):
     """Every model on every task at every width, and at every learning rate."""
     return {
@@ -134,7 +134,7 @@ gap = best(gap_runs)
 # Chance is a model before training. A model may also have learned which values stand in its sequence, but not which belongs
 # to which key. If it guesses among $N$ values it is right in $1/N$ of the questions. That is the dotted line.
 
-# %%
+# %% tags=["hide-input"]
 untrained = study.run(
     {
         f"untrained, {task.length}": recall.experiment(
@@ -152,7 +152,7 @@ untrained = study.run(
     }
 ).summary("accuracy")["mean"]
 
-# %% mystnb={"figure": {"caption": "Accuracy by the width of the model, on logarithmic axes of width. Above: ours, at this book's small size. Below: Zoology's, read off its figure 2 (hollow), at its own size; filled marks are ours at that size, where there are runs. The dotted line is a guess among the values of the sequence.", "name": "fig-gap-13"}, "image": {"alt": "Two rows of panels of accuracy against width. Attention is at the top in each; the other models rise with width and are lower in the longer sequences."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Accuracy by the width of the model, on logarithmic axes of width. Above: ours, at this book's small size. Below: Zoology's, read off its figure 2 (hollow), at its own size. The dotted line is a guess among the values of the sequence.", "name": "fig-gap-13"}, "image": {"alt": "Two rows of panels of accuracy against width. Attention is at the top in each; the other models rise with width and are lower in the longer sequences."}} tags=["remove-input", "nbval-ignore-output"]
 COLORS = {
     "attention": ("#0072B2", "o"),
     "Hyena": ("#E69F00", "s"),
@@ -208,7 +208,7 @@ with figures.look():
     )
 plt.show()
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "hide-output"]
 FLOOR = {task.length: 1 / task.pairs for task in sizes.tasks}
 
 
@@ -242,7 +242,8 @@ labelled(
 )
 
 # %% [markdown]
-# \* In the last tenth of training this accuracy still changed by more than a point.
+# The numbers of the upper panels are folded above. A star would mark an accuracy that still changed by more than a point in
+# the last tenth of training.
 #
 # **There is a gap, and width closes it for some.** {glue:text}`gap`
 #
@@ -456,7 +457,7 @@ glue(
     "zoology",
     f"That is open. Zoology trained on a vocabulary of {theirs.tasks[0].vocabulary:,} tokens, at widths of 64 to 512, on "
     f"{theirs.training.sequences:,} sequences for {theirs.training.epochs} epochs, at {len(theirs.rates)} learning rates of which the "
-    f"best counts. Of its {values} values (Fig. below, lower row) {values - len(compared)} have no run of ours yet, since the grid "
+    f"best counts. Of its {values} values (lower panels of the figure) {values - len(compared)} have no run of ours yet, since the grid "
     f"needs a GPU. This chapter with profile paper trains it.",
     display=False,
 )
