@@ -628,7 +628,12 @@ answer = (
     f"right in {percent(bare)} of the sequences or more (at random in {percent(precision['others']['mean'][CHANCE])})."
 )
 lowest = min(
-    fmean(r.metrics["precision"] for r in kept) for kept in at_paper.values()
+    (
+        fmean(r.metrics["precision"] for r in kept)
+        for kept in at_paper.values()
+        if kept
+    ),
+    default=float("nan"),
 )
 seeds_there = sorted(len(kept) for kept in at_paper.values())
 there = catalogue(PROFILES["paper"])["raw"].under["others"]
