@@ -166,7 +166,7 @@ with figures.look():
     fig, axes = plt.subplots(
         2,
         len(LENGTHS),
-        figsize=(3.2 * len(LENGTHS), 6),
+        figsize=(figures.NARROW * len(LENGTHS) / 2, 5.4),
         layout="constrained",
         sharey=True,
         squeeze=False,
@@ -441,7 +441,7 @@ later = patient.summary("accuracy")["mean"].iloc[0]
 glue(
     "longer",
     f"There attention is at {percent(long_wide['attention'])} at width {wide}, where a guess has {percent(FLOOR[long.length])}; with three "
-    f"times the epochs it is at {percent(later)}. Based is the only model above a guess, with {percent(long_wide['Based'])}.",
+    f"times the epochs it is at {percent(later)}. Based is the only model far above a guess, with {percent(long_wide['Based'])}.",
     display=False,
 )
 router_alone = STATEMENTS["pairwise comparison alone (§2.2)"][1]
