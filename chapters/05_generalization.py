@@ -176,7 +176,7 @@ glue("paper seeds", number, display=False)
 # the most, too.
 #
 # At the paper's length, in {glue:text}`paper seeds`, attention finds {glue:text}`paper precision` of the keys and answers
-# {glue:text}`paper accuracy`. That is hardly more than a guess among the {glue:text}`paper values` values there. The loss on
+# {glue:text}`paper accuracy`, about what a guess among the {glue:text}`paper values` values there would. The loss on
 # the training sequences ends at {glue:text}`paper loss`: the model has learned their answers by heart, which does not help
 # with others.
 #

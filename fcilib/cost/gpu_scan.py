@@ -36,6 +36,11 @@ SHAPES = {
 }
 """B, L, d and N, by kind of device."""
 
+OURS = "ours"
+BEFORE = "ours, before spans"
+"""The version that walked a long sequence in one piece, and kept more for the way back."""
+OFFICIAL = "state-spaces/mamba 2.3.2"
+
 BACKENDS = {"cuda": ("triton", "mamba_ssm"), "cpu": ("numba", "torch")}
 
 SECONDS = {"cuda": 1.0, "cpu": 0.05}
@@ -45,7 +50,8 @@ SECONDS = {"cuda": 1.0, "cpu": 0.05}
 def recorded() -> list[dict[str, Any]]:
     """Rows from cards, each with the `scan` that was timed and its `device`; none where no file is.
 
-    `replayed` are the milliseconds of forward and backward as one CUDA graph, where taken.
+    The scan is `OURS`, `BEFORE` or `OFFICIAL`. Of the version before, `replayed` are the
+    milliseconds of forward and backward as one CUDA graph.
     """
     path = default_records() / "gpu" / "scan.jsonl"
     if not path.exists():

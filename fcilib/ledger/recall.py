@@ -101,6 +101,15 @@ def experiment(sizes: Profile, model: Model, task: MQAR, width: int, rate: float
     )
 
 
+def shortened(run: Experiment) -> Experiment:
+    """The run with an eighth of the sequences, in batches of 128: at Zoology's settings for short
+    sequences, half of the steps. It is what minutes on a GPU allow, and no fair trial.
+    """
+    training = run.training
+    shorter = {"epochs": max(training.epochs // 8, 1), "batch": 128}
+    return run.model_copy(update={"training": training.model_copy(update=shorter)})
+
+
 def published(label: str, length: int, width: int) -> float | None:
     """What Zoology's figure shows; None where it shows nothing."""
     values = PUBLISHED.get(label, {}).get(length)

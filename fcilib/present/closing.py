@@ -54,10 +54,17 @@ def trained(study: Study, results: Iterable[Results], text: str = TRAINED) -> st
     """What training cost, by `text`, where {models}, {minutes} and {profile} are filled in.
 
     What is trained alike but for the seed is one model, under whatever names and however often it
-    is run; its minutes are the mean over its seeds.
+    is run; its minutes are the mean over its seeds. Seconds on a GPU are no core's: models that
+    were trained on one are counted apart, and said.
     """
     seconds: dict[str, list[float]] = {}
+    models: set[str] = set()
     for record in (record for part in results for record in part.records.values()):
-        seconds.setdefault(record.experiment.with_seed(0).identity, []).append(record.seconds)
+        identity = record.experiment.with_seed(0).identity
+        models.add(identity)
+        if record.device.startswith("cpu"):
+            seconds.setdefault(identity, []).append(record.seconds)
     minutes = sum(sum(times) / len(times) for times in seconds.values()) / 60
-    return text.format(models=len(seconds), minutes=f"{minutes:.0f}", profile=study.profile)
+    said = text.format(models=len(models), minutes=f"{minutes:.0f}", profile=study.profile)
+    elsewhere = len(models) - len(seconds)
+    return f"{said} Not in these minutes: {elsewhere} trained on a GPU." if elsewhere else said

@@ -38,9 +38,14 @@ STYLES: Mapping[str, tuple[str, str]] = {
     "our Mamba": ("#D55E00", "P"),
     "SmolLM2": ("#56B4E9", "v"),
     "MiniLM": ("#009E73", "X"),
+    "Hyena": ("#E69F00", "s"),
+    "RWKV-4": ("#CC79A7", "D"),
+    "BaseConv": ("#009E73", "^"),
+    "Based": ("#56B4E9", "v"),
+    "Mamba": ("#D55E00", "P"),
 }
 """Colour and marker of whatever a label begins with, the same in every figure of the book: the
-catalogue's conditions, and beside them what the book times and what it reads with."""
+catalogue's conditions, and beside them what the book times, reads with and compares in recall."""
 
 AGREES, DISAGREES, NEAR, UNCLAIMED = "#0072B2", "#D55E00", "#888888", "#333333"
 

@@ -14,13 +14,14 @@ from fcilib.training.experiment import Experiment
 STUDY = SimpleNamespace(profile="quick")
 
 
-def results(*rows):
+def results(*rows, device="cpu: a core"):
     """Runs by width, seed and seconds, each under a name of its own."""
     experiment = Experiment(task=Evidence(), representation=Embedding(), router=None)
     runs = {
         (f"a {width}", seed): SimpleNamespace(
             experiment=experiment.model_copy(update={"width": width, "seed": seed}),
             seconds=seconds,
+            device=device,
         )
         for width, seed, seconds in rows
     }
@@ -44,6 +45,14 @@ def test_a_model_counts_once_with_its_mean_over_seeds_wherever_it_is_run():
         "trains 3 models; a seed took 11 core-minutes at profile quick."
     )
     assert closing.trained(STUDY, iter([one]), "{profile}: {minutes}, {models}") == "quick: 4, 1"
+
+
+def test_seconds_on_a_gpu_are_no_core_minutes():
+    here, there = results((8, 0, 60.0)), results((8, 1, 9.0), (16, 0, 9.0), device="cuda: a card")
+    assert closing.trained(STUDY, [here, there]) == (
+        "trains 2 models; a seed took 1 core-minutes at profile quick. "
+        "Not in these minutes: 1 trained on a GPU."
+    )
 
 
 def test_what_a_chapter_opens_with_is_glued_and_its_answer_once_more_behind_a_link(glued):
