@@ -11,7 +11,7 @@ import torch
 
 from fcilib.ledger.agreement import NEAR_CHANCE
 from fcilib.ledger.catalogue import catalogue, chance_of
-from fcilib.ledger.claims import claims
+from fcilib.ledger.claims import SUCCESS, claims
 from fcilib.ledger.findings import OF_PAPERS_SIZES
 from fcilib.ledger.ledger import decisive, ledger, summary, whole_ledger
 from fcilib.ledger.verdict import VERDICTS
@@ -556,6 +556,17 @@ def test_a_condition_is_one_of_the_experiments_that_decide_its_headline():
             claim = claims()[condition.claim]
             assert condition.name in claim.decided_by
             assert claim.metric == "precision"
+
+
+def test_an_answer_from_picks_that_are_right_waits_for_what_the_council_is_told():
+    """The paper does not say whether it is told their ranks, which decides how much it answers."""
+    found = Records(COMMITTED)
+    for claim in claims().values():
+        if claim.metric == "accuracy" and claim.decided_by:
+            (name,) = claim.decided_by
+            run = NAMED[name].under.get("others")
+            right = run is not None and found.find(run).metrics["precision"] >= SUCCESS
+            assert (claim.undefined == "what the Council knows of its picks") == right, name
 
 
 def test_what_decides_no_claim_is_a_control_that_a_chapter_runs():
