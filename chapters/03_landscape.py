@@ -420,7 +420,9 @@ glue("products", first["LinUCB, products"], display=False)
 
 # %% [markdown]
 # **They lack a product.** Side by side they find no more than positions alone give; with products LinUCB finds
-# {glue:text}`products`. The paper blames "the quality of the representations". But the embeddings are the same in both.
+# {glue:text}`products`. A product of two entries, one of the query's vector and one of the token's, compares the pair. So LinUCB with
+# products is no router without pairs, and is not counted among them. The paper blames "the quality of the representations". But
+# the embeddings are the same in both.
 
 # %% [markdown]
 # ## Four short questions

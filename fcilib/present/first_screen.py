@@ -11,7 +11,7 @@ from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, SUBSTANCE, UNDER
 from fcilib.present.headlines import HEADLINES, headlines, headlines_alt, headlines_svg
 from fcilib.present.ledger_files import Entries
-from fcilib.present.ledger_rule import lacks_seeds_alone
+from fcilib.present.ledger_rule import SEEDS, lacking
 from fcilib.storage.files import write_atomic
 from fcilib.study.profiles import PROFILES
 
@@ -135,10 +135,10 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
         return _lines([_line(e, link) for e in part] + _joined(part)) if part else "none"
     if title == OPEN_STILL:
         costs = [link(e.name, "the rank-1 router’s cost") for e in part if not e.claim.decided_by]
-        few = sum(lacks_seeds_alone(e) for e in part)
+        few = sum(lacking(e) == SEEDS for e in part)
         shown = sum(e.name in HEADLINES for e in part)
         lines = [
-            f"{few} lack nothing but seeds",
+            f"{few} lack nothing but more seeds",
             f"{len(part) - few - len(costs)} lack some run at the paper’s sizes altogether",
             *(
                 f"1 is {cost}. Chapter 10 measures it, but the ledger judges only trainings"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
@@ -11,7 +12,7 @@ from fcilib.ledger.agreement import STANDARD
 from fcilib.ledger.claims import FAILURE, SUCCESS, Claim, claims
 from fcilib.ledger.findings import Finding
 from fcilib.ledger.intervals import Interval
-from fcilib.ledger.ledger import Entry, evidence, summary
+from fcilib.ledger.ledger import Entry, summary
 from fcilib.ledger.verdict import (
     CONTRADICTED,
     HOLDS,
@@ -53,7 +54,7 @@ COUNTED = {
 
 EXAMPLES = {
     "raw": "the router picks the query’s copy",
-    "one-layer": "the router picks the query’s copy",
+    "perceiver-1": "the router picks the query’s copy",
     "hotpotqa-random": "questions with a hit",
 }
 """Claims whose verdicts are worked out on the page, with what their numbers are shares of."""
@@ -64,34 +65,27 @@ def answer(entries: Mapping[str, Entry]) -> str:
     counts = {kind: count for kind, count in summary(entries).items() if count}
     parts = [f"**{count}** {COUNTED[kind][count > 1]}" for kind, count in counts.items()]
     said = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
-    few = sum(map(lacks_seeds_alone, entries.values()))
+    lacks = Counter(lacking(entry) for entry in entries.values())
     return (
-        f"**The answer.** Of {len(entries)} claims, {said}. Of the open claims {few} lack nothing "
-        "but more *seeds*, trainings that start from other random numbers."
-        f"{_one_result(entries)}"
+        f"**The answer.** Of {len(entries)} claims, {said}. Of the open claims {lacks[SEEDS]} lack "
+        "nothing but more *seeds*, trainings that start from other random numbers. Another "
+        f"{lacks[DEFINITION]} wait for a definition that the paper does not give. The other "
+        f"{lacks[RUNS]} lack runs, such as a model that was not trained at the paper’s sizes."
     )
 
 
-def _one_result(entries: Mapping[str, Entry]) -> str:
-    """The result that contradicts all that is contradicted; nothing if there are several."""
-    raw = entries["raw"]
-    if raw.judgement.kind != CONTRADICTED or evidence(entries)[CONTRADICTED] != 1:
-        return ""
-    (literal,), (found,) = raw.by_protocol["all"], raw.by_protocol["others"]
-    ours, without = (raw.claim.write(f.mean, f.sd) for f in (literal, found))
-    chance = "" if found.level is None else raw.claim.write(found.level.here, math.nan)
-    return (
-        "\n\n**What we found.** One result contradicts them all: the router needs no layer "
-        "below it. On *raw embeddings*, token vectors without any layer, it is right in "
-        f"{ours} of the sequences ({literal.n} seeds), where the paper has {raw.claim} and random "
-        f"picks give {chance}. If it may not pick the query itself, it is right in {without}."
-    )
+SEEDS, DEFINITION, RUNS = "seeds", "a definition", "runs"
+"""What an open claim may lack."""
 
 
-def lacks_seeds_alone(entry: Entry) -> bool:
-    """True if a claim is open, and more seeds are all that is missing."""
-    missing = entry.judgement.missing
-    return bool(missing) and all(re.match(r"\d+ more seed", text) for text in missing)
+def lacking(entry: Entry) -> str | None:
+    """What a claim lacks in order to be decided; None if it is not open."""
+    if entry.judgement.kind != OPEN:
+        return None
+    if entry.claim.undefined:
+        return DEFINITION
+    seeds = r"\d+ more seed|a narrower interval"  # which more seeds make narrower
+    return SEEDS if all(re.match(seeds, text) for text in entry.judgement.missing) else RUNS
 
 
 def rule_page(entries: Mapping[str, Entry]) -> str:
