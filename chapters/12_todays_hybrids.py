@@ -58,7 +58,7 @@ from fcilib.ledger import hybrids
 from fcilib.ledger.catalogue import CHANCE
 from fcilib.ledger.chance import counted
 from fcilib.ledger.claims import FAILURE, SUCCESS
-from fcilib.ledger.hybrids import Method, on_evidence, on_ladder
+from fcilib.ledger.hybrids import Method, on_evidence, on_ladder, on_recall
 from fcilib.ledger.trial import steps
 from fcilib.present import figures
 from fcilib.present.closing import close, trained
@@ -79,16 +79,18 @@ from fcilib.training.records import Records
 # convolution. Based is linear attention with a window of ordinary attention. Each reads left to right or, called
 # *bidirectional*, in both directions.
 #
-# There are three tasks. The *evidence* is the token to be picked. `left` and `right` are rungs of the
-# [context ladder](09_context_ladder.ipynb), where three *look-alikes* hold the same token as the evidence.
+# There are four tasks. The *evidence* is the token to be picked. MQAR is a benchmark of recall: each of four keys stands before
+# its value, and later once more. One of the keys is asked for. `left` and `right` are rungs of the [context ladder](09_context_ladder.ipynb), where
+# three *look-alikes* hold the same token as the evidence.
 #
 # | task | what distinguishes the evidence |
 # | --- | --- |
 # | Distant Evidence, the paper's own | its own token: no other token equals the query |
+# | MQAR | its own token: it is the key that is asked for |
 # | `left` | the token before it: the same as before the query, which the look-alikes do not have |
 # | `right` | the token after it: the same as after the query, which the look-alikes do not have |
 #
-# The paper predicts the same for all three tasks. Layers that read left to right fail, since they know nothing of what follows
+# The paper predicts the same for all four tasks. Layers that read left to right fail, since they know nothing of what follows
 # (§4.7). Bidirectional layers route, since they give context from both sides (§4.6). Only Based from left to right is left
 # open: attention should route within its window (§5), and the evidence lies beyond the window.
 
@@ -115,6 +117,7 @@ methods = {
 }
 TASKS = {
     "Distant Evidence": lambda m: on_evidence(study.sizes, m),
+    "MQAR": lambda m: on_recall(study.sizes, m),
     "left": lambda m: on_ladder(study.sizes, m, "left"),
     "right": lambda m: on_ladder(study.sizes, m, "right"),
 }
@@ -123,9 +126,10 @@ results = {
     for task, describe in TASKS.items()
 }
 
-# %% mystnb={"figure": {"caption": "Precision of the pairwise router behind each layer, in percent. Distant Evidence is bright in every row, also without a layer. On right only bidirectional layers are bright, all but one. On Distant Evidence all positions but the query count, and chance is about one in a hundred; on left and right the evidence and its three look-alikes count, and chance is one in four, the darkest colour. The last four rows come from earlier chapters, one seed each: raw embeddings, which have no layer, attention, and Mamba in one direction and in both, there called Flow.", "name": "fig-layers-12"}, "image": {"alt": "A heat map of layers against three tasks. Distant Evidence is bright in every row. On left nearly all layers that recur or convolve are bright. On right only bidirectional layers are, all but one."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Precision of the pairwise router behind each layer, in percent. Distant Evidence and MQAR are bright in every row, also without a layer. On right only bidirectional layers are bright, all but one. On Distant Evidence all positions but the query count, and chance is about one in a hundred; on MQAR too all but the query count; on left and right the evidence and its three look-alikes count, and chance is one in four, the darkest colour. The last four rows come from earlier chapters, one seed each: raw embeddings, which have no layer, attention, and Mamba in one direction and in both, there called Flow.", "name": "fig-layers-12"}, "image": {"alt": "A heat map of layers against four tasks. Distant Evidence is bright in every row. On left nearly all layers that recur or convolve are bright. On right only bidirectional layers are, all but one."}} tags=["remove-input", "nbval-ignore-output"]
+RUNGS = ("left", "right")
 METRICS = {
-    task: "precision" if task == "Distant Evidence" else "precision_lookalike"
+    task: "precision_lookalike" if task in RUNGS else "precision"
     for task in TASKS
 }
 summaries = {
@@ -147,9 +151,10 @@ for name, row in means.iterrows():
         glue(f"{name} {task}", percent(value), display=False)
 
 # %% [markdown]
-# **On the paper's own task the direction does not matter.** Every layer routes. So do *raw embeddings*, which have no layer:
-# {glue:text}`raw embeddings Distant Evidence`, where a random router has {glue:text}`random router Distant Evidence`. The
-# evidence is the token that equals the query, and no context is needed to see that.
+# **On the paper's own task and on MQAR the direction does not matter.** Every layer routes. So do *raw embeddings*, which have
+# no layer: {glue:text}`raw embeddings Distant Evidence` and {glue:text}`raw embeddings MQAR`, where a random router has
+# {glue:text}`random router Distant Evidence` and {glue:text}`random router MQAR`. The evidence is the token that equals the
+# query, and no context is needed to see that.
 #
 # **On `right` the direction decides, as the paper says.** No layer that reads left to right is above
 # {glue:text}`best one way`, where chance is {glue:text}`one in four`. Of the {glue:text}`families` bidirectional layers
@@ -178,7 +183,7 @@ at_paper = {
 one_way_there = [*at_paper]
 for name, condition in (
     ("Mamba", "flow-1"),
-    ("bidirectional Mamba, two layers", "bidirectional-mamba"),
+    ("bidirectional Mamba", "bidirectional-mamba"),
 ):
     if found := paper_records(study, condition, "others"):
         at_paper[name] = found[0]
@@ -305,7 +310,8 @@ def outcomes(methods, values):
     ).T
 
 
-on_rung = {rung: outcomes(LAYERS, means[rung]) for rung in ("left", "right")}
+on_rung = {rung: outcomes(LAYERS, means[rung]) for rung in RUNGS}
+on_mqar = outcomes(LAYERS, means["MQAR"])
 on_right = on_rung["right"]
 on_its_task = pd.concat(
     [
@@ -328,7 +334,11 @@ tally = [
         "number": len(group),
         **{o: int((group.measured == o).sum()) for o in OUTCOMES},
     }
-    for task, found in {"Distant Evidence": on_its_task, **on_rung}.items()
+    for task, found in {
+        "Distant Evidence": on_its_task,
+        "MQAR": on_mqar,
+        **on_rung,
+    }.items()
     for part, members in PARTS.items()
     for predicted, group in found[found.index.isin(members)].groupby(
         "predicted"
@@ -594,7 +604,11 @@ glue("wrong otherwise", other_wrong, display=False)
 glue("said otherwise", len(other), display=False)
 glue("one in four", percent(1 / ladder.LOOKALIKES), display=False)
 right = {}
-for where, table in {**on_rung, "its task": on_its_task}.items():
+for where, table in {
+    **on_rung,
+    "MQAR": on_mqar,
+    "its task": on_its_task,
+}.items():
     agreeing = int((table.predicted == table.measured).sum())
     right[where] = f"{agreeing} of {len(table)}"
     glue(f"right on {where}", agreeing, display=False)
@@ -644,8 +658,8 @@ close(
 #   embeddings ({glue:text}`expert choice, raw embeddings`), k-means on raw embeddings ({glue:text}`k-means, raw embeddings`),
 #   and Gated DeltaNet on `left` ({glue:text}`Gated DeltaNet left`). Near the lower one lie learned blocks on bidirectional
 #   Mamba ({glue:text}`blocks, learned, bidirectional Mamba`).
-# * **What was not run.** The other layers and the routers at the paper's size, these layers on MQAR, and these routers on the
-#   ladder.
+# * **What was not run.** The other layers and the routers at the paper's size, and these routers on MQAR and on
+#   the ladder.
 #
 # ## In detail
 #
@@ -659,7 +673,7 @@ values = {
         **means.loc[list(LAYERS), "Distant Evidence"],
         **precision,
     },
-    **{rung: dict(means.loc[list(LAYERS), rung]) for rung in on_rung},
+    **{t: dict(means.loc[list(LAYERS), t]) for t in ("MQAR", *RUNGS)},
 }
 labelled(
     pd.DataFrame(

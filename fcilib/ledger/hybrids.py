@@ -35,6 +35,7 @@ from fcilib.routers import (
 )
 from fcilib.routers.router import RouterSpec
 from fcilib.study.profiles import Profile
+from fcilib.tasks import MQAR
 from fcilib.training.experiment import Experiment
 
 Prediction = Literal["routes", "fails", "open"]
@@ -143,6 +144,12 @@ def on_evidence(sizes: Profile, method: Method) -> Experiment:
         router=method.router,
         training=sizes.training,
     )
+
+
+def on_recall(sizes: Profile, method: Method) -> Experiment:
+    """The method on MQAR, in sequences as long as on the ladder, and trained as there."""
+    task = MQAR(form="multi", pairs=4, length=sizes.ladder.length, vocabulary=sizes.mqar.vocabulary)
+    return on_evidence(sizes, method).model_copy(update={"task": task, "training": sizes.climbing})
 
 
 def on_ladder(sizes: Profile, method: Method, rung: Literal["left", "right"]) -> Experiment:

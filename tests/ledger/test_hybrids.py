@@ -29,10 +29,12 @@ def test_the_query_is_no_candidate_and_the_experiments_of_a_method_differ(method
     assert method.router.candidates == "others"
     runs = [
         hybrids.on_evidence(SMOKE, method),
+        hybrids.on_recall(SMOKE, method),
         hybrids.on_ladder(SMOKE, method, "left"),
         hybrids.on_ladder(SMOKE, method, "right"),
     ]
-    assert len({run.identity for run in runs}) == 3
+    assert len({run.identity for run in runs}) == 4
+    assert {run.task.length for run in runs[1:]} == {SMOKE.ladder.length}
     size = Size(SMOKE.ladder.vocabulary, SMOKE.ladder.length, SMOKE.width)
     assert method.representation.build(size) is not None
 
