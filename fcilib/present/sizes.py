@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fcilib.ledger.catalogue import ONLY, catalogue
@@ -14,7 +14,7 @@ from fcilib.ledger.verdict import OPEN, compared, directed
 from fcilib.present.ledger_files import Entries
 from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
-from fcilib.study.profiles import PROFILES
+from fcilib.study.profiles import PROFILES, Profile
 
 TRUE, FALSE, UNSURE = "true", "false", "undecided"
 AGREES, DIFFERS = "agrees", "differs"
@@ -24,6 +24,7 @@ def write_sizes(book: Path, entries: Mapping[str, Entries]) -> None:
     """Write the tables that the page on certainty and the author's page include."""
     write_atomic(book / "_generated" / "sizes_answer.md", size_answer(entries) + "\n")
     write_atomic(book / "_generated" / "sizes.md", size_tables(entries) + "\n")
+    write_atomic(book / "_generated" / "profiles.md", profile_table() + "\n")
     write_atomic(book / "_generated" / "undefined.md", undefined_table(decisive(entries)) + "\n")
 
 
@@ -259,6 +260,26 @@ def _numbers(entry: Entry, pairs: list[tuple[str, str]]) -> str:
     means = [f.mean for f in entry.findings if (f.experiment, f.protocol) in pairs]
     ends = (entry.claim.write(end(means), math.nan) for end in (min, max))
     return " to ".join(dict.fromkeys(ends))
+
+
+def profile_table() -> str:
+    """The sizes of the paper's task at the book's profile and at the paper's, as Markdown."""
+    small, large = PROFILES[BOOK], PROFILES[PAPER]
+    rows: dict[str, Callable[[Profile], int]] = {
+        "tokens in a sequence": lambda p: p.evidence.length,
+        "token ids": lambda p: p.evidence.vocabulary,
+        "least distance from query to evidence": lambda p: p.evidence.min_distance,
+        "width of the models": lambda p: p.width,
+        "training sequences": lambda p: p.training.sequences,
+        "epochs": lambda p: p.training.epochs,
+        "epochs of a longer training": lambda p: p.settled.epochs,
+        "test sequences": lambda p: p.training.held_out,
+        "tokens in a segment": lambda p: p.segment,
+        "tokens that a bandit chooses from": lambda p: p.arms,
+    }
+    lines = [f"| size | `{BOOK}` | `{PAPER}` |", "| --- | --: | --: |"]
+    lines += [f"| {what} | {of(small):,} | {of(large):,} |" for what, of in rows.items()]
+    return "\n".join(lines)
 
 
 def undefined_table(entries: Mapping[str, Entry]) -> str:

@@ -123,6 +123,13 @@ def test_a_row_names_its_models_and_the_reading_where_there_is_one(entries):
     assert "| causal attention, 1 layer (“all”) | bound: ≥ 98.0% | true: " in text
 
 
+def test_the_table_of_sizes_has_both_profiles():
+    table = sizes.profile_table()
+    assert "| tokens in a sequence | 128 | 512 |" in table
+    assert "| epochs | 5 | 40 |" in table
+    assert "| tokens in a segment | 8 | 32 |" in table
+
+
 def test_undefined_methods_lead_to_every_claim_that_waits(entries):
     table = sizes.undefined_table(decisive(entries))
     linked = re.findall(r"claims\.html#([\w.-]+)", table)
