@@ -791,10 +791,11 @@ glue("two findings", HTML(both_findings + picture + legend), display=False)
 #    router may look at what follows (`left`, `right`). Each costs $O(n)$ and is learned early. Beside a convolution we see
 #    nothing that a scan adds here.
 # 3. If a sequence asks one question, a recurrence can carry it to the token that answers, and mark that token. A router that
-#    keeps one number per token is then enough ([chapter 6](06_escape_routes.ipynb)). If a sequence asks several questions, it
-#    is not ([chapter 12](12_todays_hybrids.ipynb)).
-# 4. Do not expect a router's loss alone to teach attention over everything where to look: one layer was still at chance
-#    after {glue:text}`four times` steps on `left`. Give it a window, and test on your own task that it learned what you
+#    keeps one number per token can then be enough, but is hard to train: at this size it took longer training, and at the
+#    paper's sizes it has not learned ([chapter 6](06_escape_routes.ipynb)). If a sequence asks several questions, it is not
+#    enough ([chapter 12](12_todays_hybrids.ipynb)).
+# 4. Do not rely on a router's loss alone to teach attention over everything where to look: one layer was still at chance after
+#    {glue:text}`four times` steps on `left`, with one seed and one learning rate. Give it a window, and test on your own task that it learned what you
 #    need.
 # 5. For definitions that stand elsewhere (`hop`) we have nothing reliable. Weights that route exist. The best that training
 #    found, two causal layers, is at {glue:text}`best hop`, and chance is one in four.
