@@ -286,7 +286,9 @@ def page_part(entries: Mapping[str, Entries]) -> str:
 
 {LEAD.format(claims=len(decided), seeds=STANDARD.seeds)}
 
+:::{{container}} stacked
 {table}
+:::
 """
 
 
