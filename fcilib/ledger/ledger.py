@@ -48,6 +48,8 @@ class Entry:
         """The verdict under a rule, with what is missing and what decides."""
         if self.needs_hub and not self.findings:
             return Judgement(NOT_HERE, (HUB,), tuple(self.claim.decided_by))
+        if self.claim.unit != "share":
+            rule = replace(rule, slack=0.0)  # in points, which an epoch or a place has none of
         return judge(self.claim, self.by_protocol, rule)
 
     @cached_property

@@ -77,7 +77,7 @@ def ingredients() -> dict[str, Model]:
     """The paper's two ingredients, added to models without them: one, the other, and both."""
     pairwise = Investigator(candidates="others", k=1)
     known = models()
-    found = {"raw embeddings, router": Model(Embedding(positions="none"), pairwise)}
+    found = {"token embeddings, router": Model(Embedding(positions="none"), pairwise)}
     for label in ("Hyena", "Mamba"):
         one_way = known[label].representation
         both_ways = one_way.model_copy(update={"bidirectional": True})

@@ -113,7 +113,9 @@ def judge(
     if claim.undefined:
         return Judgement(OPEN, (f"the paper does not define {claim.undefined}",), conditions)
     if not findings:
-        return Judgement(OPEN, (claim.untested or "runs at the paper’s sizes",), conditions)
+        wanted = f"{rule.seeds} seeds" if claim.statistic == "sd" else "runs"
+        missing = claim.untested or f"{wanted} at the paper’s sizes"
+        return Judgement(OPEN, (missing,), conditions)
     if claim.literal and ONLY not in findings:
         findings = {claim.literal: [], **findings}
     answers = {p: _answer(claim, part, rule) for p, part in findings.items()}

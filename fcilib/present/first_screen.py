@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,36 +26,80 @@ SEQUENCE = """\
 """The task, drawn."""
 
 TASK = (
-    "**The task.** The token after the marker `[Q]` is the *query*. It stands in the sequence once "
-    "more, at least 200 positions away. This second copy is the *evidence*, the token to be "
-    "picked, and the token after it is the answer. Other pairs stand near the query."
+    "**The task.** The token after the marker `[Q]` is the *query*. The same token stands in the "
+    "sequence once more, at least 200 positions later. This second copy is the *evidence*, the "
+    "token to be picked, and the token after it is the answer. Other pairs of tokens stand near "
+    "the query. The router is trained with the evidence’s position as its label."
 )
 
+BEYOND = (
+    "On a task of ours, where several tokens look like the right one, context helps only if it "
+    "holds what tells the right one apart."
+)
+"""The second finding, chapter 9’s, in a sentence without its numbers."""
+
 WORDS = (
-    "The router of the figure’s fourth row, *rank-1*, has one number per token and multiplies two "
-    "of them. The paper counts this as a comparison of pairs. At the small size it takes longer "
-    f"training, {PROFILES[BOOK].settled.epochs} epochs instead of "
-    f"{PROFILES[BOOK].training.epochs}, to bring this router near the paper’s number. It also "
-    "takes new sequences in each epoch or a higher learning rate (chapter 6, one seed)."
+    "The figure’s fourth row is the *rank-1* router. It has one number per token, and a pair’s "
+    "score is the product of its two numbers. The paper counts this as a comparison of pairs. At "
+    "the small size this router comes near the paper’s number only in longer training, "
+    f"{PROFILES[BOOK].settled.epochs} epochs instead of {PROFILES[BOOK].training.epochs}, and only "
+    "with new sequences in each epoch or with a higher learning rate (chapter 6, one seed)."
 )
 """What a reader has to know of the figure’s fourth row, where two numbers lie farthest apart."""
 
 LEAD = (
-    "What became of the paper’s {claims} claims. Its numbers are in brackets. A verdict takes at "
-    "least {seeds} *seeds*: trainings at the paper’s sizes that start from different random "
-    "numbers."
+    "The table shows what became of the paper’s {claims} claims. The paper’s numbers are in "
+    "brackets. We give a verdict only after {seeds} *seeds* at the paper’s sizes. A seed is a "
+    "training that starts from random numbers of its own."
 )
 """What stands over the table."""
 
-GLOSSES = {
-    "content-only": "The router sees the tokens’ vectors without positions. Query and evidence "
-    "then have the same vector: they *tie*",
-    "hotpotqa-random": "HotpotQA is a set of questions about texts, which the paper cuts into 16 "
-    "segments. Random picks are a control, which follows by counting. Chapter 5 counts questions "
-    "with at least one right segment picked, which are more",
-    "jump-ratio": "The paper has 1.2% without the layer and 98.4% with it",
+PLAIN = {
+    "seed-spread": "Three trainings with one layer of attention differ by less than 2% in "
+    "precision (standard deviation)",
+    "content-only": "Without a layer, a router on tokens’ vectors without positions fails",
+    "one-layer": "One layer of attention is enough (§4.1)",
+    "transition-peak": "The highest precision of that layer in training",
+    "bidirectional-attention": "One layer of attention is enough (§4.6)",
+    "scale-bidirectional-1": "One layer of attention, trained end to end, is enough (§4.7)",
+    "random-projections": "Random matrices in place of the router’s learned ones destroy routing "
+    "behind one layer of attention",
+    "rank-90": "Few of the router’s directions, 34 of 128, hold 90% of its matrix’s *energy*, the "
+    "sum of the squared strengths",
+    "mqar-attention": "On *MQAR*, a benchmark of recall, one layer of attention finds the key",
+    "mqar-epoch": "On MQAR, precision behind one layer of attention rises in epoch 5",
+    "hotpotqa-random": "Two of the 16 segments of a *HotpotQA* question, picked at random, are "
+    "right this often",
+    "raw": "Raw embeddings without a layer fail",
+    "flow": "Layers that are recurrent fail, however many",
+    "jump-ratio": "One layer of attention multiplies precision by 82",
+    "transition-rise": "With one layer of attention, precision rises from 2.8% to 99.4% within one "
+    "epoch",
+    "transition-epoch": "With one layer of attention, precision rises in epoch 10 of 40",
+    "no-other-transition": "Without attention, precision rises in no epoch",
+    "cosine-gap": "One layer of attention makes query and evidence less alike than random pairs; "
+    "the difference of the cosines is negative",
+    "mqar-raw": "On MQAR, raw embeddings fail",
+    "unidirectional-flow": "Flow, the paper’s left-to-right recurrence, fails (§4.6)",
+    "unidirectional-fails": "A left-to-right recurrence fails even if the router compares pairs",
 }
-"""What a reader has to know of a claim that stands or falls, by its name."""
+"""Claims in plainer words than the ledger’s short ones, by name."""
+
+GLOSSES = {
+    "content-only": "If a tie counts as half a hit, as in our tables, this fails",
+    "hotpotqa-random": "This follows by counting. If what counts is a question with at least one "
+    "right segment picked, chance is twice as high (chapter 5)",
+    "jump-ratio": "1.2% without it, 98.4% with it",
+}
+"""What a reader has to know besides of a claim that stands or falls, by its name."""
+
+GROUPS = {
+    HOLDS: "As the paper says it",
+    f"{UNDER} others": "If the query itself may not be picked",
+    f"{UNDER} all": "If the query itself may be picked, too",
+    SUBSTANCE: "The statement stands, but our number differs",
+}
+"""What is written over the claims of a verdict; another reading says what it is."""
 
 STANDS, FALLS, OPEN_STILL, UNKNOWABLE = "Stands", "Contradicted", "Open", "Can’t be known"
 
@@ -131,8 +176,17 @@ def standing_table(entries: Entries, link: Link) -> str:
 
 def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
     part = rows[title]
-    if title in (STANDS, FALLS):
-        return _lines([_line(e, link) for e in part] + _joined(part)) if part else "none"
+    if title == STANDS:
+        verdicts = dict.fromkeys([*GROUPS, *(e.judgement.verdict for e in part)])
+        groups = {v: [e for e in part if e.judgement.verdict == v] for v in verdicts}
+        listed = [
+            f"{_over(group[0])}:{_listed([_line(e, link) for e in group])}"
+            for group in groups.values()
+            if group
+        ]
+        return "".join(listed) or "none"
+    if title == FALLS:
+        return _listed([_line(e, link) for e in part]) + _joined(part) if part else "none"
     if title == OPEN_STILL:
         costs = [link(e.name, "the rank-1 router’s cost") for e in part if not e.claim.decided_by]
         few = sum(lacking(e) == SEEDS for e in part)
@@ -141,49 +195,61 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
             f"{few} lack nothing but more seeds",
             f"{len(part) - few - len(costs)} lack some run at the paper’s sizes altogether",
             *(
-                f"1 is {cost}. Chapter 10 measures it, but the ledger judges only trainings"
+                f"1 is {cost}; chapter 10 measures it, but the ledger judges only trainings"
                 for cost in costs
             ),
-            f"{shown} of the {len(HEADLINES)} headlines in the figure are open",
         ]
-        return _lines(lines)
+        return (
+            f"{_listed(lines)}{shown} of the figure’s {len(HEADLINES)} headlines are among these "
+            f"{len(part)}."
+        )
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
     undefined = len(part) - weights
     opened = undefined + len(rows[OPEN_STILL])
-    return _lines(
+    return _listed(
         [
-            f"{weights} need pretrained weights that we could not get",
-            f"{undefined} rest on what the paper does not define. The ledger calls these *open* "
+            f"{weights} need pretrained weights that we could not get; the ledger calls these "
+            f"*{NOT_HERE}*",
+            f"{undefined} rest on what the paper does not define; the ledger calls these *open* "
             f"as well, and so counts {len(rows[OPEN_STILL])} + {undefined} = {opened} open claims",
         ]
     )
 
 
-def _lines(sentences: list[str]) -> str:
-    """Sentences below each other in one cell."""
-    return "<br>".join(f"{sentence}." for sentence in sentences)
+def _listed(items: list[str]) -> str:
+    """A list that a Markdown table’s cell can hold."""
+    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
+
+
+def _over(entry: Entry) -> str:
+    """What is written over the claims that have this entry’s verdict."""
+    verdict = entry.judgement.verdict
+    reading = entry.claim.readings.get(verdict.removeprefix(f"{UNDER} "))
+    return f"If {reading.says}" if reading else GROUPS.get(verdict, verdict)
 
 
 def _line(entry: Entry, link: Link) -> str:
-    """A claim with the paper's number, where its sentence has none, and with its reading."""
-    claim, verdict = entry.claim, entry.judgement.verdict
-    said, number = claim.statement.rstrip("."), str(claim)
+    """A claim with the paper's number, where its sentence has none, with ours if that is what
+    differs, and with what else a reader has to know.
+    """
+    claim = entry.claim
+    said, number = PLAIN.get(entry.name, claim.statement.rstrip(".")), str(claim)
     known = number.removeprefix("≤ ").removesuffix("%").removesuffix(".0")
-    parts = [link(entry.name, said) + ("" if known in said else f" ({number})")]
-    if entry.name in GLOSSES:
-        parts.append(GLOSSES[entry.name])
-    if entry.judgement.kind == UNDER:
-        reading = claim.readings.get(verdict.removeprefix(f"{UNDER} "))
-        parts.append(f"The claim stands if {reading.says}" if reading else f"It {verdict}")
-    return ". ".join(parts)
+    text = link(entry.name, said)
+    if entry.judgement.kind == SUBSTANCE:
+        ends = [claim.write(end(f.mean for f in entry.findings), math.nan) for end in (min, max)]
+        text += f" (paper {number}, ours {' to '.join(dict.fromkeys(ends))})"
+    elif not re.search(rf"(?<![\d.]){re.escape(known)}(?![\d.])", said):
+        text += f" ({number})"
+    return f"{text}. {GLOSSES[entry.name]}" if entry.name in GLOSSES else text
 
 
-def _joined(part: list[Entry]) -> list[str]:
+def _joined(part: list[Entry]) -> str:
     """What is added where several claims rest on the same runs, those of the first."""
     runs = [set(e.deciding_records) for e in part]
     if len(part) > 1 and all(runs) and all(r == runs[0] for r in runs):
-        return [f"One result of ours contradicts all {len(part)}: the one on the first"]
-    return []
+        return f"One result of ours contradicts all {len(part)}: the one on the first."
+    return ""
 
 
 def page_part(entries: Mapping[str, Entries]) -> str:
@@ -195,6 +261,8 @@ def page_part(entries: Mapping[str, Entries]) -> str:
 
 :::::{{grid-item}}
 **What we found.** {finding(entries)}
+
+{BEYOND}
 
 {TASK}
 
@@ -218,7 +286,9 @@ def page_part(entries: Mapping[str, Entries]) -> str:
 
 {LEAD.format(claims=len(decided), seeds=STANDARD.seeds)}
 
+:::{{container}} stacked
 {table}
+:::
 """
 
 
@@ -234,9 +304,9 @@ def caption(entries: Mapping[str, Entries]) -> str:
     large = f" Filled circle: ours at the paper’s sizes, {at[PAPER]}" if PAPER in at else ""
     return (
         f"Five headlines of the paper. Hollow: its number.{large}{small}. Bars: one standard "
-        "deviation. Tick: chance, which is higher in the last row, where a *segment*, a run of "
-        "tokens, is picked. The query itself may not be picked. Words and colours are our "
-        "verdicts; *open* is what our runs do not decide yet."
+        "deviation. Tick: chance. In the last row the router picks a *segment*, a run of tokens, "
+        "so that chance is higher. The query itself may not be picked. The word and the colour of "
+        "a row give our verdict; *open* means that our runs do not decide yet."
     )
 
 
@@ -245,6 +315,8 @@ def readme_part(entries: Mapping[str, Entries]) -> str:
     decided = decisive(entries)
     table = standing_table(decided, lambda name, text: text)
     return f"""**What we found.** {finding(entries)}
+
+{BEYOND}
 
 {TASK}
 

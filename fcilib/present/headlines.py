@@ -30,6 +30,12 @@ HEADLINES = {
 PROTOCOL = "others"
 """The query itself is no candidate: the protocol of the figure."""
 
+SIZES = {PAPER: "the paper’s sizes", BOOK: "the small size"}
+"""What the text for those who cannot see the figure calls the profiles."""
+
+EXCLUDED = "holds if the query is excluded"
+"""What the figure says of a claim that holds under its protocol only."""
+
 COLOURS = {
     HOLDS: "#0072b2",
     UNDER: "#2f7ba0",
@@ -51,6 +57,8 @@ class Headline:
     """The kind of the ledger's verdict."""
     sizes: Mapping[str, Finding]
     """What was measured, by profile; a profile without records is left out."""
+    label: str
+    """The verdict as the figure has it."""
 
 
 def headlines(entries: Mapping[str, Mapping[str, Entry]]) -> list[Headline]:
@@ -64,7 +72,9 @@ def headlines(entries: Mapping[str, Mapping[str, Entry]]) -> list[Headline]:
             if finding.protocol == PROTOCOL
         }
         entry = entries[PAPER][name]
-        rows.append(Headline(title, entry.claim, entry.judgement.kind, measured))
+        kind, verdict = entry.judgement.kind, entry.judgement.verdict
+        label = EXCLUDED if verdict == f"{UNDER} {PROTOCOL}" else verdict
+        rows.append(Headline(title, entry.claim, kind, measured, label))
     return rows
 
 
@@ -91,7 +101,7 @@ def headlines_figure(rows: list[Headline]) -> Figure:
 def _draw(ax: Axes, y: float, row: Headline) -> None:
     colour = COLOURS[row.kind]
     ax.text(-3, y + 0.3, row.title, ha="left", va="bottom", fontsize=10)
-    ax.text(103, y + 0.3, row.kind, ha="right", va="bottom", fontsize=10, color=colour)
+    ax.text(103, y + 0.3, row.label, ha="right", va="bottom", fontsize=10, color=colour)
     paper = 100 * row.claim.value
     for profile, marker, size, shift in ((BOOK, "s", 5, -0.13), (PAPER, "o", 7, 0.1)):
         if profile not in row.sizes:
@@ -134,8 +144,9 @@ def headlines_alt(rows: list[Headline]) -> str:
     said = []
     for row in rows:
         ours = [
-            f"ours {row.claim.write(finding.mean, finding.sd)} at profile {profile}"
+            f"ours {row.claim.write(finding.mean, finding.sd)} at {SIZES[profile]}"
             for profile, finding in row.sizes.items()
         ]
-        said.append(f"{row.title}: paper {row.claim}, {', '.join(ours) or 'not measured'}")
+        numbers = f"paper {row.claim}, {', '.join(ours) or 'not measured'}"
+        said.append(f"{row.title.capitalize()}: {numbers}; verdict: {row.label}")
     return ". ".join(said) + "."

@@ -23,14 +23,14 @@ def statistics_part(entries: Mapping[str, Entry]) -> str:
     cases = "\n".join(f"| {case} | {what} |" for case, what in _cases().items())
     return f"""| symbol | meaning |
 | --- | --- |
-| $p$, $h$ | the paper’s number, a share from 0 to 1; half of the last place that it prints |
+| $p$, $h$ | the paper’s number, a share from 0 to 1; half a unit of its last printed digit |
 | $x$, $n$ | our mean over seeds; the number of seeds |
 | $\\sigma$ | the standard deviation of the seeds’ values |
 | $N$ | the test sequences of all seeds together |
 | $c$, $c_0$ | chance at the size of our runs; chance at the paper’s sizes |
 
-**The error of a counted share.** Wilson’s interval, from $w_-$ to $w_+$, says how far a share $x$
-may be off that was counted over $N$ sequences. With $z = 1.96$,
+**The error of a counted share.** A share $x$ was counted over $N$ sequences. Wilson’s interval,
+from $w_-$ to $w_+$, says how far it may be off. With $z = 1.96$,
 
 $$w_\\pm(x, N) = \\frac{{x + z^2/2N \\pm z\\sqrt{{x(1 - x)/N + z^2/4N^2}}}}{{1 + z^2/N}}.$$
 
@@ -38,10 +38,11 @@ $$w_\\pm(x, N) = \\frac{{x + z^2/2N \\pm z\\sqrt{{x(1 - x)/N + z^2/4N^2}}}}{{1 +
 width is $s = t\\,\\sigma/\\sqrt n$, with $t = {student(1):.1f}$ for two seeds and {student(2):.1f}
 for three. One seed does not show this error, and $s$ is 0.
 
-**Our interval** joins the two errors as independent ones, below and above the mean apart. With
-$w_\\pm = w_\\pm(x, N)$ it goes from $x - \\sqrt{{s^2 + (x - w_-)^2}}$ to
-$x + \\sqrt{{s^2 + (w_+ - x)^2}}$. For what is no share of sequences it goes from $x - s$ to
-$x + s$. A standard deviation over seeds has the interval of the chi-square distribution.
+**Our interval** combines the two errors as independent ones, separately below and above the mean.
+With $w_\\pm = w_\\pm(x, N)$ it goes from $x - \\sqrt{{s^2 + (x - w_-)^2}}$ to
+$x + \\sqrt{{s^2 + (w_+ - x)^2}}$. For a number that is not a share of sequences, such as a cosine,
+it goes from $x - s$ to $x + s$. A standard deviation over seeds has the interval of the chi-square
+distribution.
 
 **The paper’s own error** comes from its rounding and from its test sequences. The paper does not
 say how many sequences stand behind a number. We assume one seed and {rule.paper_examples:,} test
@@ -52,9 +53,9 @@ $p_+ = w_+(p + h, {rule.paper_examples})$.
 $e = c + (p - c_0)(1 - c)/(1 - c_0)$. It stands as far between our chance and 1 as the paper’s
 number stands between the paper’s chance and 1. If $c = c_0$, then $e = p$.
 
-**The margin** starts from $m$, the smaller of {points(rule.margin)} and ${rule.way:g}\\,|e - c|$.
-Two points are little at 80% and everything at 1%; hence the second term. Numbers from
-$e - \\max(m, p - p_-)$ to $e + \\max(m, p_+ - p)$ agree.
+**The margin.** Let $m$ be the smaller of {points(rule.margin)} and ${rule.way:g}\\,|e - c|$, half
+the distance from chance. Two points are little at 80% and everything at 1%; hence the second term.
+Numbers from $e - \\max(m, p - p_-)$ to $e + \\max(m, p_+ - p)$ agree.
 
 | case | what the rule does |
 | --- | --- |
@@ -62,8 +63,8 @@ $e - \\max(m, p - p_-)$ to $e + \\max(m, p_+ - p)$ agree.
 
 **The lines of the statements.** {_lines(entries)}
 
-**No level of chance.** These claims have no chance level, because random picks have no such number:
-{_without_chance(entries)}.
+**No level of chance.** These claims have no chance level, because their quantity is not defined
+for random picks: {_without_chance(entries)}.
 
 **Independence.** Claims share runs, seeds and test sets, so their verdicts are not independent. Of
 many intervals at 95% some miss the true value.
@@ -76,28 +77,29 @@ def _cases() -> dict[str, str]:
     return {
         "chance lies within the margin": "The reading differs if our interval lies wholly "
         "outside the margin. It agrees if the interval contains chance and "
-        f"stays below {rule.told:g} times chance. Otherwise it is undecided.",
+        f"stays below {rule.told:g} times chance, which is strict only where chance is low. "
+        "Otherwise it is undecided.",
         "chance lies outside the margin, but in our interval": "The reading differs if our "
         "interval lies wholly outside the margin. Otherwise it is undecided.",
         "our interval is wide": f"If it reaches farther than {rule.widest:g} margins from our "
         "mean, the reading is undecided, unless the interval lies wholly within the margin or "
         "wholly outside.",
-        "“at most $b$”, “at least $b$”": "Every number on that side of $b$ agrees, and a margin "
-        "beyond. Chance is not asked.",
-        "a threshold, such as “varies by less than 2%”": "It has no margin.",
+        "“at most $b$”, “at least $b$”": "Every number on that side of $b$ agrees, and so do "
+        "numbers up to a margin beyond it. Chance plays no role.",
+        "a bound on a spread, such as “varies by less than 2%”": "It has no margin.",
         "ranks, ratios, cosines, epochs and counts": "They have a margin of their own, which "
         "`fcilib/ledger/claims.yaml` names.",
         "a share without a level of chance": f"The margin is {points(rule.margin)}.",
-        "several models in one claim": "A reading agrees if every model does, and differs if one "
-        "model does.",
+        "several models in one claim": "A reading agrees if every model does in a fair trial. It "
+        "differs as soon as one model does in a fair trial; the others then need none.",
         "no runs": "Without runs under the literal reading the claim stays open. Another reading "
         "counts only if there are runs.",
-        "a result that no longer moves": "Over the last tenth of training the metric lies no more "
-        f"than {100 * rule.at_rest:g} point above or below the tenth before it.",
-        "the statement “is at chance”": "It is true if our interval does not lie above chance and "
-        f"stays below {rule.told:g} times chance.",
-        "a method that the paper does not define, or a cost": "The claim is open, whatever our "
-        "runs give.",
+        "a result that no longer moves": "The metric’s mean over the last tenth of training is no "
+        f"more than {100 * rule.at_rest:g} point above or below its mean over the tenth before.",
+        "the statement “is at chance”": "It is true if our interval’s lower end is not above "
+        f"chance and its upper end is below {rule.told:g} times chance.",
+        "a method that the paper does not define": "The claim is open, whatever our runs give.",
+        "a cost": "The claim is open: the ledger compares trainings only.",
     }
 
 
@@ -124,11 +126,11 @@ def _lines(entries: Mapping[str, Entry]) -> str:
     fails, succeeds = (sum(v == line for v in ends.values()) for line in (FAILURE, SUCCESS))
     return (
         f"The paper’s failures lie “below 35%” (§5), hence the line of {FAILURE:.0%}. The lowest "
-        "successes in its Table 3, the indices that learn nothing, have 82% to 91%, hence the line "
-        f"of {SUCCESS:.0%}. What lies between neither fails nor succeeds. {fails} claims say that "
-        f"something fails, and {succeeds} that something succeeds. {len(own)} have a line that "
-        f"their own statement names: {'; '.join(own)}. The other {len(entries) - len(known)} are "
-        "a number or a bound, and have no line."
+        "successes in its Table 3 have 82% to 91%; they are indices that learn nothing. Hence the "
+        f"line of {SUCCESS:.0%}. What lies between neither fails nor succeeds. {fails} claims say "
+        f"that something fails, and {succeeds} that something succeeds. The other "
+        f"{len(entries) - len(known)} are a number or a bound, and have no line. The statements of "
+        f"{len(own)} claims name a line of their own:\n\n" + "\n".join(f"* {it}" for it in own)
     )
 
 

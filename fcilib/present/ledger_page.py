@@ -175,7 +175,10 @@ def _run(finding: Finding, claim: Claim) -> str:
     )
     code = f'<a href="{_code(finding.experiment)}"><code>{finding.experiment}</code></a>'
     under = f" under “{escape(finding.protocol)}”" if finding.protocol else ""
-    known = f"95% interval from {low} to {high}; records {records}"
+    sizes = {place.partition("/")[0] for place in finding.records}
+    at = "at the paper’s sizes" if sizes == {PAPER} else f"at {', '.join(sorted(sizes))}"
+    of = " of the s.d." if claim.statistic == "sd" else ""
+    known = f"95% interval{of} from {low} to {high}, {at}; records {records}"
     return f"<p>{code}{under}: {known}{_curve(finding)}</p>"
 
 
@@ -202,10 +205,12 @@ def _curve(finding: Finding) -> str:
 def _rule(claim: Claim) -> str:
     """What a claim is about, in a sentence."""
     what = {"mean": "the mean", "sd": "the standard deviation over seeds"}[claim.statistic]
-    when = f", after {claim.progress:.0%} of training" if claim.progress < 1 else ""
-    side = f"{claim.relation.replace('equals', 'equal to')} {escape(str(claim).lstrip('≤≥ '))}"
-    behind = f" The statement behind it: {claim.behind}." if claim.behind else ""
-    return f"Claimed: {what} of <code>{claim.metric}</code>{when} is {side}.{behind}"
+    when = f", after {claim.progress:.0%} of training," if claim.progress < 1 else ""
+    end = "" if claim.relation == "equals" else f"{claim.relation} "
+    side = f"{end}{escape(str(claim).lstrip('≤≥ '))}"
+    metric = f"<code>{claim.metric}</code>"
+    behind = f" The statement behind it: {metric} is {claim.behind}." if claim.behind else ""
+    return f"The paper’s number: {what} of {metric}{when} is {side}.{behind}"
 
 
 OTHER_QUANTITIES = {"largest_rise": "a rise of", "largest_fall": "a fall of"}

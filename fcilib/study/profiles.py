@@ -119,8 +119,7 @@ PROFILES = {
             tokens=512,
         ),
     ),
-    # What the book shows, on two CPU cores. With more epochs, two chapters would take over half an
-    # hour for a seed.
+    # What the book shows. On two CPU cores a seed of a chapter takes from minutes to some hours.
     "quick": Profile(
         evidence=Evidence(length=128, vocabulary=64, min_distance=50),
         mqar=MQAR(length=128, vocabulary=64),

@@ -467,10 +467,20 @@ def test_what_lies_near_a_border_of_the_rule_is_found_and_which_border():
     assert near_borders(entries, 0.005) == {n: which for n, (*_, which) in cases.items() if which}
 
 
-def test_half_a_point_turns_no_verdict_that_the_records_give():
+def test_half_a_point_turns_nothing_that_the_records_decide():
+    """It only decides claims that are open, for want of a narrower interval."""
     entries = decisive(whole_ledger(ROOT / "records"))
-    for slack in (-0.005, 0.005):
-        assert not sensitive(entries, Rule(slack=slack))
+    assert not sensitive(entries, Rule(slack=0.005))
+    turned = sensitive(entries, Rule(slack=-0.005))
+    assert turned.keys() == {"one-layer-spread", "causal-attention", "scale-causal-1"}
+    assert all("a narrower interval" in entries[name].judgement.missing[0] for name in turned)
+
+
+def test_slack_is_for_shares_alone():
+    entries = decisive(whole_ledger(ROOT / "records"))
+    for name, entry in entries.items():
+        if entry.claim.unit != "share":
+            assert entry.judged(Rule(slack=0.9)).verdict == entry.judgement.verdict, name
 
 
 def test_whatever_contradicts_the_paper_had_come_to_rest():

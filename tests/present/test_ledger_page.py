@@ -117,10 +117,12 @@ def test_the_whole_ledger_can_be_had_as_csv_and_json(entries):
 def test_the_answer_counts_every_claim_and_what_the_open_ones_lack(entries):
     decided = decisive(entries)
     text = answer(decided)
-    assert f"Of {len(claims())} claims," in text
+    decided_ones = [e for e in decided.values() if e.judgement.kind not in (OPEN, NOT_HERE)]
+    assert f"Our runs decide {len(decided_ones)} of {len(claims())} claims" in text
     counts = [count for count in summary(decided).values() if count]
     assert list(map(int, re.findall(r"\*\*(\d+)\*\*", text))) == counts
     open_ones = [e for e in decided.values() if e.judgement.kind == OPEN]
+    assert f"they rest on {evidence(decided)[CONTRADICTED]} sets" in text
     lacks = list(map(int, re.findall(r"\d+", text.partition("Of the open claims")[2])))
     assert sum(lacks) == len(open_ones)
     assert lacks[1] == sum(bool(e.claim.undefined) for e in open_ones)
@@ -131,6 +133,7 @@ def test_the_answer_counts_every_claim_and_what_the_open_ones_lack(entries):
     [
         (("2 more seeds (has 1 of 3)",), "seeds"),
         (("a narrower interval of Flow, 2 layers",), "seeds"),
+        (("3 seeds at the paper’s sizes",), "seeds"),
         (("1 more seed (has 2 of 3)", "a narrower interval of Flow, 2 layers"), "seeds"),
         (("2 more seeds (has 1 of 3)", "runs of Flow, 4 layers under all"), "runs"),
     ],
@@ -141,6 +144,9 @@ def test_what_an_open_claim_lacks(entries, missing, expected):
     undefined = replace(entry, claim=claims()["bloom"])
     undefined.__dict__["judgement"] = entry.judgement
     assert lacking(undefined) == "a definition"
+    cost = replace(entry, claim=claims()["rank-one-linear"])
+    cost.__dict__["judgement"] = entry.judgement
+    assert lacking(cost) == "a way to judge costs"
     assert lacking(with_verdict(entry, Judgement(CONTRADICTED))) is None
 
 

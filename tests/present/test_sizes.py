@@ -60,28 +60,74 @@ def test_a_number_alone_has_no_side(entries):
         sizes.side(claim, entries["paper"]["mqar-raw-accuracy"].findings[0])
 
 
+ANSWERS = r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): '
+"""A row: its claim, and the answers at the two sizes."""
+
+
+def parts_of(entries):
+    """The rows of the tables, by what stands before them."""
+    first, *folded = sizes.size_tables(entries).split("::::{dropdown} ")
+    titled = {"change": first, **{part.partition("\n")[0]: part for part in folded}}
+    return {title: re.findall(ANSWERS, part) for title, part in titled.items()}
+
+
 def test_tables_hold_every_comparison_once_and_count_them(entries):
     found = sizes.sides(entries)
-    text = sizes.size_tables(entries)
-    same = sum(a == b for a, b in found.values())
+    turned, true, false, unsure, ledger = parts_of(entries).items()
+    same = {key: a for key, (a, b) in found.items() if a == b}
     said = " ".join(sizes.size_answer(entries).split())
-    assert f"{len(found)} of these comparisons" in said
-    assert f"in {same} it is the same" in said
-    assert f"The {len(found) - same} that change" in text
-    turned, alike = text.split(":::{dropdown}")
-    answers = r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): '
-    rows = re.findall(answers, alike)
-    assert {(n, a) for n, a, _ in rows} == {(k[0], v[0]) for k, v in found.items() if v[0] == v[1]}
-    assert all(a == b for _, a, b in rows)
-    rows = re.findall(answers, turned)
-    assert {n for n, *_ in rows} == {k[0] for k, v in found.items() if v[0] != v[1]}
-    assert all(a != b for _, a, b in rows)
+    assert f"{len(found)} of them have an answer at both, and in {len(same)} it is the same" in said
+    assert f"The {len(found) - len(same)} that change" in sizes.size_tables(entries)
+    assert {n for n, *_ in turned[1]} == {k[0] for k in found.keys() - same.keys()}
+    assert all({a, b} == {"true", "false"} for _, a, b in turned[1])
+    for (title, rows), answer in ((true, "true"), (false, "false")):
+        keys = [key for key, told in same.items() if told == answer]
+        assert title == f"The {len(keys)} that are {answer} at both sizes"
+        assert {n for n, *_ in rows} == {name for name, *_ in keys}
+        assert all((a, b) == (answer, answer) for _, a, b in rows)
+    (many,) = map(int, re.findall(r"We made (\d+) comparisons", said))
+    assert unsure[0].startswith(f"The {many - len(found)} that are too close to call")
+    assert f"The other {many - len(found)} are too close to call" in said
+    assert all("undecided" in (a, b) for _, a, b in unsure[1])
+    assert all({a, b} == {"agrees", "differs"} for _, a, b in ledger[1])
+
+
+def test_what_turns_in_the_ledger_agrees_at_one_size_and_differs_at_the_other(entries):
+    turned, decided = sizes.ledger_turns(entries)
+    assert 0 < len(turned) < decided
+    for (name, experiment, protocol), answers in turned.items():
+        for profile, answer in zip(("quick", "paper"), answers, strict=True):
+            (found,) = (
+                f
+                for f in entries[profile][name].findings
+                if (f.experiment, f.protocol) == (experiment, protocol)
+            )
+            assert verdict.compared(claims()[name], found) is (answer == "agrees")
+    said = " ".join(sizes.size_answer(entries).split())
+    assert f"Of {decided} such answers {len(turned)} are different" in said
+
+
+def test_without_runs_of_attention_nothing_is_said_of_it(entries):
+    bare = {
+        profile: {n: replace(e, findings=()) for n, e in part.items()}
+        for profile, part in entries.items()
+    }
+    assert "One layer" not in sizes.size_answer(bare)
+    assert "one layer" not in sizes.size_answer(bare)
+    assert sizes.size_tables(bare).count("None.") == 5
 
 
 def test_a_row_names_its_models_and_the_reading_where_there_is_one(entries):
     text = sizes.size_tables(entries)
-    assert "| raw embeddings | ≤ 35.0% |" in text
-    assert "| causal attention, 1 layer (“all”) | ≥ 98.0% | true: " in text
+    assert "| raw embeddings | fails: ≤ 35.0% |" in text
+    assert "| causal attention, 1 layer (“all”) | bound: ≥ 98.0% | true: " in text
+
+
+def test_the_table_of_sizes_has_both_profiles():
+    table = sizes.profile_table()
+    assert "| tokens in a sequence | 128 | 512 |" in table
+    assert "| epochs | 5 | 40 |" in table
+    assert "| tokens in a segment | 8 | 32 |" in table
 
 
 def test_undefined_methods_lead_to_every_claim_that_waits(entries):

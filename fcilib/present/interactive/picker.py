@@ -65,8 +65,8 @@ def picker(
         caption=(
             "Interactive. Routing precision under the protocol that is picked (large), among all "
             "that were run for this approach (small): blue and filled where it is as in the "
-            "paper, orange and hollow where it is not. What was not run together with the other "
-            "choices can't be picked."
+            "paper, orange and hollow where it is not. Combinations that were not run "
+            "can't be picked."
         ),
         alt="Points on a line from 0 to 100% routing precision, the picked protocol's enlarged.",
         data={"approaches": list(approaches.values())},
