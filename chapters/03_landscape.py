@@ -675,8 +675,8 @@ mean = {name: percent(value) for name, value in precision["mean"].items()}
 one_token = [n for n in no_pairs if n not in by_segment]
 answer = (
     f"Little: without pairs the best learned router of tokens, a {precision.loc[one_token, 'mean'].idxmax()}, is right in "
-    f"{percent(precision.loc[one_token, 'mean'].max())} of the sequences, where positions alone give {mean['positions only']}; "
-    f"with pairs, on raw embeddings, a router is right in {mean['raw embeddings']} (chance {mean[CHANCE]})."
+    f"{percent(precision.loc[one_token, 'mean'].max())} of the sequences, where positions alone give {mean['positions only']}, "
+    f"and a router with pairs, on raw embeddings, in {mean['raw embeddings']} (chance {mean[CHANCE]})."
 )
 sure = (
     f"{closing.measured(study)} Some positions hold the evidence more often than others. We have not tried a task in which all "

@@ -22,7 +22,7 @@
 #
 # **How sure.** {glue:text}`sure`
 #
-# **The claim.** Yes, but a router alone cannot use them. On the vectors of Pythia-1B a router reaches 35%, on those of Mamba-1.4B
+# **The claim.** They hold it, but a router alone cannot use it. On the vectors of Pythia-1B a router reaches 35%, on those of Mamba-1.4B
 # 28.7%. A *bridge*, one bidirectional layer trained between Pythia and the router, lifts it to 99.4%. The paper concludes that
 # the vectors "already contain the information routing needs", in a form that only such a layer can reach. It adds that without
 # pretraining causal attention does as well as bidirectional attention {cite:p}`basu2026routing` (§4.7, Tables 2 and 3).
@@ -34,9 +34,9 @@
 # A *frozen backbone* is a pretrained language model that is trained no further. Its *states* are the vectors that it computes,
 # one for each position. The router may not pick the query itself. By counting, a pick at random is right in one of
 # {glue:text}`others` sequences, {glue:text}`by counting`; in the paper's longer sequences it is one of 511. The column *chance* is
-# the score of a router that picked at random on our test sequences. It differs from the count by their noise.
+# the score of a router that picked at random on our test sequences. Sampling noise sets it apart from the count.
 #
-# The grey box has the sizes of the first section. On frozen backbones most routers have {glue:text}`trained for` training steps on
+# The grey box has the sizes of the first section. On frozen backbones most routers are trained for {glue:text}`trained for` steps on
 # {glue:text}`sequences` sequences. The longer trainings have {glue:text}`steps of the long` steps on
 # {glue:text}`sequences of the long` sequences, as the paper's bridge had.
 
@@ -173,8 +173,8 @@ glue("by counting", percent(by_counting), display=False)
 # ## What does a router find on a frozen backbone?
 #
 # The paper's backbones are Pythia-1B and two large Mambas. They have to be downloaded, which is done only if `FCI_HUB=1` asks
-# for it. We use four others. SmolLM2 {cite:p}`allal2025smollm2` and MiniLM {cite:p}`reimers2019sentence` come from packages.
-# The other two are ours, matched in size, and pretrained on the same bytes in the same order: the source of Python's standard
+# for it. We use four others. SmolLM2 {cite:p}`allal2025smollm2` and MiniLM {cite:p}`reimers2019sentence` are installed as packages.
+# The other two are ours, matched in size, and pretrained on the same bytes in the same order: the source code of Python's standard
 # library.
 
 # %% tags=["hide-input"]
@@ -361,15 +361,16 @@ labelled(
 
 # %% [markdown]
 # **On the three causal backbones the last states give less than the token embeddings.** The router loses little on our
-# Transformer, and nearly half on our Mamba and SmolLM2. On the last states of MiniLM, which sees everything, it makes no mistake;
-# its token embeddings were not tried. All last states give more than the paper has on Pythia-1B (35%) and Mamba-1.4B (28.7%).
+# Transformer, and nearly half on our Mamba and SmolLM2. On the last states of MiniLM, which sees everything, the router makes no
+# mistake; MiniLM's token embeddings were not tried. All last states give more than the paper has on Pythia-1B (35%) and Mamba-1.4B
+# (28.7%), though our router chooses among fewer candidates.
 
 # %% [markdown]
 # ## Does a bridge help, given the paper's steps?
 #
 # Our *bridge* is one more Transformer block, bidirectional and trained, between the backbone and the router. A *full* bridge has
-# ordinary attention. A *sparse* one has the paper's: a window of 32 tokens and 16 tokens that all see. A *rank-1* one gives every
-# token one number, and the product of two tokens' numbers is their score. The last two rows of the table have the longer training,
+# ordinary attention. A *sparse* bridge has the paper's pattern: a window of 32 tokens, and 16 tokens that every position sees. In a
+# *rank-1* bridge every token has one number, and the product of two tokens' numbers is their score. The last two rows of the table have the longer training,
 # with one seed.
 
 # %% tags=["hide-input"]
@@ -409,7 +410,7 @@ labelled(
     "on last states",
 )
 
-# %% mystnb={"figure": {"caption": "The longer trainings, step by step: a router on the frozen last states (top), and with a full bridge between (bottom). All curves are flat well before the end, with a bridge and without. Precision on held-out sequences, one seed. Dashed: chance. Squares: the paper's bridge on Pythia-1B.", "name": "fig-bridge-epochs"}, "image": {"alt": "Two panels, without a bridge and with one: learning curves on four backbones, chance, and in the second panel the paper's two points."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "The longer trainings, step by step: a router on the frozen last states (top), and with a full bridge between (bottom). All curves are nearly flat in the second half. From 2,000 steps on our Mamba is ahead with a bridge. Precision on held-out sequences, one seed. Dashed: chance. Squares: the paper's bridge on Pythia-1B.", "name": "fig-bridge-epochs"}, "image": {"alt": "Two panels, without a bridge and with one: learning curves on four backbones, chance, and in the second panel the paper's two points."}} tags=["remove-input", "nbval-ignore-output"]
 curves = longer.curves.set_index(["condition", "epoch"]).precision
 with figures.look():
     fig, axes = figures.panels(list(WAYS), stacked=True)
@@ -435,14 +436,16 @@ plt.show()
 # %% [markdown]
 # **Longer training on more sequences helps more than a bridge.** It takes the router on SmolLM2's last states from
 # {glue:text}`frozen SmolLM2-135M, no bridge` to {glue:text}`long SmolLM2-135M, no bridge`. A bridge does not raise that number. Only
-# on our Mamba is the longer training better with a bridge, and one seed is too few to be sure of it.
+# on our Mamba does it raise the number after the longer training, from {glue:text}`long our Mamba, no bridge` to
+# {glue:text}`long our Mamba, full bridge`, in the one seed that we have.
 #
-# **After the short training a bridge gains {glue:text}`bridge gains` points at most.** On our Transformer it helps a little. On our
-# Mamba the gain is smaller than the spread over seeds. On SmolLM2 a full or a sparse bridge makes the router worse, by
-# {glue:text}`bridge loses` points at most.
+# **After the short training a bridge gains {glue:text}`bridge gains` points at most.** That is on our Mamba, and smaller than the
+# spread over seeds. On our Transformer a bridge helps a little. On SmolLM2 a full or a sparse bridge makes the router worse, by
+# {glue:text}`bridge loses` points at most; there are only {glue:text}`seeds of SmolLM2` seeds, and they differ about as much.
 #
 # Steps and sequences both count. With {glue:text}`steps of the long` steps on only {glue:text}`sequences` sequences the router on our
-# Mamba has {glue:text}`long our Mamba, no bridge, fewer sequences`, about halfway between the two rows without a bridge.
+# Mamba has {glue:text}`long our Mamba, no bridge, fewer sequences`. That is about halfway from {glue:text}`frozen our Mamba, no bridge`
+# to {glue:text}`long our Mamba, no bridge`.
 #
 # The paper has 35% without a bridge and 99.4% with one. It does not say how long it trained its router without a bridge. If that
 # was shorter, the gap may be a gap in training.
@@ -450,7 +453,7 @@ plt.show()
 # %% [markdown]
 # ## Why do the last states give less than the embeddings?
 #
-# First, what share of the *variance* of the states comes from the position's own token? The share is 100% if a token has the same
+# First we ask what share of the *variance* of the states comes from the position's own token. It is 100% if a token has the same
 # state wherever it stands. The more the context changes the state, the smaller the share. As a control we take our two backbones
 # before any training, with *random weights*.
 
@@ -626,8 +629,8 @@ linked(
 #
 # Every row of Table 2. The names are the paper's: "E2E" is trained end to end, "w32+g16" the window of 32 tokens and the 16 tokens
 # that all see. The rows on models of the Hugging Face hub were not run; `FCI_HUB=1 .venv/bin/fci run 07 --records _runs/records`
-# would fill them. The rule is that of the first table. *Both near chance*: the two numbers differ, but the paper's is less than four
-# points from chance, and ours two at most.
+# would fill them. The rule is that of the first table. *Both near chance* means that the two numbers differ, but the paper's is less
+# than four points from chance, and ours two at most.
 
 # %% tags=["hide-input"]
 TABLE_2 = {
@@ -739,18 +742,20 @@ any_pick = counted(segments, "precision_at_k")
 glue("segment at k", percent(any_pick), display=False)
 
 # %% [markdown]
-# Of Table 2, {glue:text}`rows tested` reproduce.
+# Of Table 2, {glue:text}`rows tested` reproduce. The four on frozen backbones, this chapter's own, could not be.
 #
 # * **The largest differences.** Raw embeddings ("No attention") and Flow, the paper's left-to-right recurrence, route here.
 #   The two rank-1 routers do not within so few steps. [Chapter 6](06_escape_routes.ipynb) trains the one behind a bidirectional
 #   Mamba for longer.
 # * **Fourier mixing fails**, as the paper says. Its row is "not reproduced" because the numbers differ. Ours,
-#   {glue:text}`table Fourier`, is no more than a router finds that sees positions alone ({glue:text}`positions only`).
+#   {glue:text}`table Fourier`, is no more than what a router finds that sees positions alone ({glue:text}`positions only`).
+# * **Bloom filter.** The paper does not give the filter's size. Ours is one choice, and the number follows it.
 # * **Segments.** A sequence has 16 segments, the router picks {glue:text}`picks` of them, and the table asks whether its first pick
 #   is right: chance is one in 16, as for the Bloom filter. If a hit with any of the {glue:text}`picks` counts, chance is {glue:text}`segment at k`. If the
 #   paper counts in this way, its 25.6% is no better than chance.
 # * **BM25.** A hit with any pick counts here, and a question may have several right segments. Chance is therefore higher than in
-#   the other rows. The questions: {glue:text}`questions of BM25`
+#   the other rows. The text is split at white space; split into words in lower case it gives more than the paper has
+#   ([](silences.md)). Where the questions come from: {glue:text}`questions of BM25`
 
 # %% [markdown]
 # ### Further statements of this section
@@ -803,11 +808,11 @@ answer = (
 verdict = (
     f"On two of the four, a router that is trained for only {trained_for:,} steps on fewer sequences stays at "
     f"{mean['our Mamba, no bridge']} and {mean['SmolLM2-135M, no bridge']}. Longer training on more sequences raises this more than the "
-    f"paper's remedy, a bridge. All that this task needs is the token itself: on token embeddings, before any layer, a router has "
-    f"{percent(embedded)}. The layers of the causal models only take away from that."
+    f"paper's remedy, a bridge. All that this task needs is the token itself: on the token embeddings of the three causal models, before "
+    f"any layer, the short training gives {percent(embedded)}. Their layers only take away from that."
 )
 sure = (
-    f"Not very: the trainings of {steps_had} steps have one seed, and two of the four models are small ones of our own. The paper's own, "
+    f"Not very: the trainings of {steps_had} steps have one seed, two of the four models are small ones of our own, and one, MiniLM, is a sentence encoder. The paper's own, "
     "Pythia-1B and two large Mambas, have to be downloaded and were not run. We would change our mind if a router on a causal model of "
     f"their size stayed near 35% after {steps_had} steps, which the paper gives its bridge."
 )
@@ -829,7 +834,7 @@ closing.close(
 )
 
 # %% [markdown]
-# The code by which a task's tokens become a backbone's states:
+# Folded: the code by which a task's tokens become a backbone's states.
 
 # %% tags=["remove-input", "hide-output"]
 Code(inspect.getsource(FrozenBackbone.states), language="python")
@@ -843,7 +848,7 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 # * **Direction.** For pretrained backbones the question is open. Our one bidirectional encoder routes best, and differs
 #   from the causal ones in much more than its mask.
 # * **What is not comparable.** Our pair has {glue:text}`parameters` million parameters. SmolLM2 is quantised to four bits and tuned
-#   to follow instructions. The paper does not say which tokens, layer and projection it has.
+#   to follow instructions. The paper does not say which tokens, layer and projection it uses.
 #
 # ## Exercises
 #
