@@ -17,7 +17,7 @@
 #
 # **The question.** A *router* is given one position of a sequence, the *query*, and has to pick another, the *evidence*,
 # which holds the same token. How many layers must stand in front of a router before it finds the evidence? By the paper's
-# equations the router may also pick the query itself, which is a mistake.
+# equations the router may also pick the query itself; such a pick counts as wrong.
 #
 # **The answer.** {glue:text}`answer`
 #
@@ -84,6 +84,10 @@ from fcilib.study.profiles import PROFILES
 # *Content-only* embeddings lack the position, and *positions only* lack the token. Layers stand between raw embeddings and
 # the router. They are *attention* to all positions, or *Flow*, the paper's name for a left-to-right recurrence.
 #
+# The router has two matrices, $W_q$ and $W_k$, and gives position $j$ the score $x_q^\top W_q^\top W_k\, x_j$, where $x_q$ is
+# the query's vector and $x_j$ that of the position. It picks the highest score. The *routing loss* trains it to pick the
+# evidence.
+#
 # In the column "all" the router may pick any position, as in the paper's equations. In the column "others" it may pick any but
 # the query. Each column has models of its own, trained that way. Chance is the precision of a router that picks at random. A
 # number is *reproduced* if it lies within [the margin](tables-margin) of the paper's: two points, less near chance, more where
@@ -133,7 +137,7 @@ assert study.profile != "quick" or abs(away) < 2 * error
 #
 # **Recurrent layers do not fail either.** All three depths of Flow are far above the paper's bound.
 #
-# **More layers of attention add nothing,** as the paper says. Attention is also where our numbers and the paper's agree.
+# **More layers of attention add nothing,** as the paper says. Here our numbers and the paper's agree.
 #
 # **Content-only embeddings have {glue:text}`content-only precision` under "all" because of a tie,** as the next section shows.
 
@@ -141,8 +145,8 @@ assert study.profile != "quick" or abs(away) < 2 * error
 # ## Why is no layer needed?
 #
 # The evidence has the query's token, and each embedding holds its token. Comparing token vectors is therefore enough. Not even
-# training is needed, if the router compares vectors as they are. The cell takes random token vectors, without positions, and
-# the identity for both of the router's matrices.
+# training is needed, if the router compares vectors as they are. To show this, the cell takes random token vectors, without
+# positions, and the identity for both of the router's matrices.
 
 # %%
 model = study.experiment(
@@ -175,10 +179,11 @@ print(
 # **If the query may be picked, it ties with the evidence,** because without positions the two vectors are the same. The number
 # for content-only embeddings then depends only on how ties are counted:
 #
-# * If a tie is a miss, it is {glue:text}`content-only precision_tie_lost`. This agrees with the paper's 2.5% at most, so that
-#   the claim stands in [the ledger](claims.md).
+# * If a tie is a miss, it is {glue:text}`content-only precision_tie_lost`. This agrees with the paper's 2.5% at most, so
+#   [the ledger](claims.md) says that the claim holds under this count.
 # * If a tie is a hit, it is {glue:text}`content-only precision_tie_won`.
-# * Our tables count a tie as half a hit: {glue:text}`content-only precision`.
+# * If a tie is half a hit, it is {glue:text}`content-only precision`. Our tables count this way, and so the table above says
+#   *not reproduced*.
 
 # %% tags=["remove-cell"]
 ties = ("precision_tie_lost", "precision", "precision_tie_won")
@@ -191,7 +196,7 @@ for name, value in content.loc["content-only"].items():
 #
 # The paper sees precision rise from 2.8% to 99.4% within one epoch, and only with attention. If the query may be picked, we
 # see a jump as well, but without attention too. Three lines say why. Let each vector be the sum of a token's and a position's,
-# $x_j = t_j + p_j$. Let $M$ be the router's two matrices, multiplied. Write $q$ for the query and $a$ for the evidence.
+# $x_j = t_j + p_j$. Let $M = W_q^\top W_k$. Write $q$ for the query and $a$ for the evidence.
 #
 # 1. A score has a token part and a position part:
 #
@@ -205,8 +210,8 @@ for name, value in content.loc["content-only"].items():
 #
 #    $$s_a - s_q = x_q^\top M\, (p_a - p_q)$$
 #
-# A router that only prefers what is equal therefore picks the query itself, whose position is equal too. To pick the evidence
-# it has to learn a second thing: to prefer the other position. The figure shows the two steps.
+# A router that only prefers equal vectors therefore picks the query itself, which is equal in token and in position. To pick
+# the evidence it has to learn a second thing: to prefer the other position. The figure shows the two steps.
 
 # %%
 WATCHED = {
@@ -231,7 +236,7 @@ together = transitions["raw embeddings"]
 for others in list(transitions.values())[1:]:
     together |= others
 
-# %% mystnb={"figure": {"caption": "Two steps of learning, when the query may be picked. Left: first the router picks the query itself (orange), then the evidence (blue). With the query taken out it would pick the evidence earlier (dotted). Right, black: the lead of the evidence's score over other tokens, which soon is positive. Right, in colour: parts of the evidence's lead over the query. Tokens (yellow) add little. Positions (green) are against the evidence at first, so that the query wins. Later positions or layers (pink) put the evidence ahead. Means and one standard deviation over three seeds.", "name": "fig-mechanism"}, "image": {"alt": "Two rows of two panels, raw embeddings and attention. In each the query itself is picked first and the evidence later; the switch coincides with the position or layer part crossing zero, while the match of tokens has risen before."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Two steps of learning, when the query may be picked. Upper row: raw embeddings. Lower row: one layer of attention. Left: the router first picks the query itself (orange), later the evidence (blue); without the query it would pick the evidence sooner (dotted). Right, black: how far the evidence's score is above those of other tokens. Right, in colour: the parts of the evidence's lead over the query. Tokens (yellow) add little. Positions (green) at first favour the query. What later puts the evidence ahead is positions on raw embeddings, and the layer (pink) with attention. Means and one standard deviation over three seeds.", "name": "fig-mechanism"}, "image": {"alt": "Two rows of two panels, raw embeddings and attention. In each the query itself is picked first and the evidence later; the switch coincides with the position or layer part crossing zero, while the match of tokens has risen before."}} tags=["remove-input", "nbval-ignore-output"]
 mechanism_figure(together, ["raw embeddings", "attention, 1 layer"])
 plt.show()
 
@@ -260,24 +265,22 @@ for label in WATCHED:
 # %% [markdown]
 # **First the router matches tokens and picks the query, then it prefers the evidence.** After {glue:text}`peak step raw embeddings`
 # steps raw embeddings pick the query in {glue:text}`peak raw embeddings` of the sequences, and the evidence in
-# {glue:text}`peak evidence raw embeddings`. By the same scores the evidence beats all positions but the query in
-# {glue:text}`peak others raw embeddings` already. The rest of the rise is therefore mostly the choice between two copies of
-# the token.
+# {glue:text}`peak evidence raw embeddings`. By the same scores the evidence already beats all positions but the query in
+# {glue:text}`peak others raw embeddings`. Most of the rise that follows is therefore a choice between two copies of the token.
 #
-# **At this size layers make the second step easier.** With attention the router picks the query in
-# {glue:text}`peak attention, 1 layer` at most, with two layers of Flow in {glue:text}`peak Flow, 2 layers`. With
-# *bidirectional Mamba*, a recurrence in each direction, it is {glue:text}`peak bidirectional Mamba, 1 layer`. The layers
-# then tell the two copies apart.
+# **At this size layers make the second step easier.** With attention the share of picks of the query is never above
+# {glue:text}`peak attention, 1 layer`, with two layers of Flow never above {glue:text}`peak Flow, 2 layers`. With
+# *bidirectional Mamba*, a recurrence in each direction, it is {glue:text}`peak bidirectional Mamba, 1 layer` at most.
 
 # %% [markdown]
 # ## Does slower training give the paper's picture?
 #
-# Attention leaves the query sooner than raw embeddings do. If training ended in between, attention would succeed and raw
-# embeddings fail, as in the paper. We therefore lowered the learning rate and kept the number of steps, {glue:text}`steps`. The
-# table shows what is picked at the end, if the query may be picked. Not every rate was tried with every model.
+# With attention the router stops picking the query sooner than on raw embeddings. If training ended in between, attention would
+# succeed and raw embeddings fail, as in the paper. We therefore lowered the learning rate and kept the number of steps, {glue:text}`steps`.
+# The table shows what is picked at the end, if the query may be picked.
 #
-# These models are trained on new sequences all the time, like those of the figure. The first table's see the same sequences in
-# every epoch, and their numbers differ slightly. Each row is one seed, tested on {glue:text}`watched tested` sequences.
+# Here and in the figure, models see new sequences at every step. The models of the first table see the same sequences in every
+# epoch, so their numbers differ slightly. Each row is one seed, tested on {glue:text}`watched tested` sequences.
 
 # %%
 RATES = {
@@ -325,10 +328,10 @@ separating = [
     and ended.precision[f"raw embeddings, {rate:g}"] <= FAILURE
 ]
 parted = (
-    "For attention and raw embeddings it does, at a rate of "
-    + " and ".join(f"{rate:g}" for rate in separating)
+    "For attention and raw embeddings it does, if the learning rate is "
+    + " or ".join(f"{rate:g}" for rate in separating)
     if separating
-    else "At none of these rates"
+    else "It does at none of these rates"
 )
 glue("rate", parted, display=False)
 for label, rate in runs:
@@ -342,12 +345,12 @@ for label, rate in runs:
 # {glue:text}`precision raw embeddings, 0.0003`, because they still pick the query, in
 # {glue:text}`picked_query raw embeddings, 0.0003` of the sequences. [Chapter 8](08_protocol_audit.ipynb) trains them longer.
 #
-# **For recurrent layers it does not.** In the paper they fail. Here Flow ends above attention at the same rate.
+# **For recurrent layers it does not.** In the paper they fail. Here Flow, at the same rate, ends above attention.
 
 # %% [markdown]
 # ## Is it the same at the paper's size?
 #
-# The table has precision by epoch at the paper's sizes, when the query may be picked. *Causal attention* sees only what stands
+# The table has precision by epoch at the paper's sizes, if the query may be picked. *Causal attention* sees only what stands
 # to its left. The last column is the largest share of sequences, in any epoch, in which the query itself was picked.
 
 # %% tags=["remove-input"]
@@ -381,11 +384,12 @@ glue("least peak", percent(min(peaks)) if peaks else NONE, display=False)
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 
 # %% [markdown]
-# **The two steps are the same: every model first picks the query and later leaves it, raw embeddings last.** After epoch 5
-# attention is halfway up and raw embeddings near zero. The recurrences and causal attention are ahead of both.
+# **The two steps are the same: every model first picks the query and later the evidence, raw embeddings last.** After epoch 5
+# attention is halfway up and raw embeddings near zero. The recurrences, which fail in the paper, and causal attention are
+# ahead of both.
 #
-# **Layers do not keep the router from the query there.** With every model it picks the query in
-# {glue:text}`least peak` of the sequences or more in some epoch.
+# **At this size layers do not make the first step smaller.** Every model picks the query in {glue:text}`least peak` of the
+# sequences or more in some epoch.
 #
 # **Attention ends below raw embeddings,** at {glue:text}`at paper attention all` against {glue:text}`at paper raw all`. The paper
 # has {glue:text}`paper attention` for attention. With the query excluded attention reaches
@@ -398,9 +402,9 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 # accuracy* is the share of sequences in which the answer is right. In the paper it is 100% when the evidence is near and 1.9%
 # when it is far (§3.1). We take near to be within 20 tokens.
 #
-# At this page's size the model learns neither. The table therefore has a smaller task as well, of
-# {glue:text}`small vocabulary` kinds of tokens and {glue:text}`small length` positions. There the model was trained once, in
-# {glue:text}`small steps` steps at a learning rate of {glue:text}`small rate`.
+# At this page's size the model learns to answer in neither case, so the verdicts say little. The table therefore has a
+# smaller task as well, of {glue:text}`small vocabulary` kinds of tokens and {glue:text}`small length` positions. On it the model was trained with one seed, in {glue:text}`small steps` steps at a learning rate of {glue:text}`small rate`.
+# Far evidence there is at least {glue:text}`small far` positions away.
 
 # %%
 plain = {
@@ -452,24 +456,25 @@ kinds = PROFILES["paper"].evidence.vocabulary
 glue("paper chance", percent(1 / (kinds - 2)), display=False)
 glue("small vocabulary", run.task.vocabulary, display=False)
 glue("small length", run.task.length, display=False)
+glue("small far", run.task.min_distance, display=False)
 glue("small rate", f"{training.learning_rate:g}", display=False)
 glue("small steps", f"{rounds:,}", display=False)
 linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
 
 # %% [markdown]
-# **On the smaller task it can, and far evidence is easier than near.** We do not know why. Whether more steps would lift the
-# paper's 1.9% is open.
+# **On the smaller task the model finds far evidence, and finds it more often than near evidence.** We do not know
+# why. Whether more steps would lift the paper's 1.9% is open.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
 # The first table holds the numbers by model. These are the section's other statements.
 #
-# * Where a statement says *rises*, our numbers are the largest gain of precision in one epoch. Ours is smaller than the paper's,
-#   and an epoch of ours is another share of the training.
-# * Where it says *varies* or *within*, they are the standard deviation over seeds.
-# * Where it is about several models, all of them have to agree. The table has the lowest and the highest number.
-# * Chance is the same quantity for a random router, and differs a little from one quantity to the next.
+# * For statements with *rises* or *rise* within an epoch, our number is the largest gain of precision in one epoch. The first
+#   epoch counts as a gain from zero. An epoch is another share of the training here, so the comparison says little.
+# * For statements with *varies* or *within 0.3%*, our number is the standard deviation over seeds.
+# * A statement about several models is reproduced only if all of them agree. The table has the lowest and the highest number.
+# * The column *chance* has the same quantity for a random router.
 # * *Contrastive* models are those of [chapter 4](04_contrastive_failure.ipynb).
 
 # %% tags=["remove-input"]
@@ -513,21 +518,21 @@ answer = (
     f"{percent(zero['attention, depth 1'])} (chance: {percent(zero[CHANCE])}; the query may not be picked)."
 )
 sure = (
-    f"{closing.measured(study)} At its size raw embeddings reach {at_paper['raw', 'others']} and one layer of "
-    f"attention {at_paper['attention-1', 'others']}, where chance is {paper_chance}. If the query may be picked they reach "
-    f"{at_paper['raw', 'all']} and {at_paper['attention-1', 'all']}. We would change our mind if, after the paper's number of training "
-    f"steps, attention reached its 98% and raw embeddings stayed below 35%, its limit for a failure."
+    f"{closing.measured(study)} At the paper's size raw embeddings reach {at_paper['raw', 'others']} and one layer of "
+    f"attention {at_paper['attention-1', 'others']}, where chance is {paper_chance}. If the query may be picked, raw "
+    f"embeddings reach {at_paper['raw', 'all']} and attention {at_paper['attention-1', 'all']}. We would change our mind if, after as many "
+    f"steps as in the paper, attention reached the paper's 98% and raw embeddings stayed below 35%, which the paper calls failure."
 )
 slow = {
     name: percent(ended.precision[f"{name}, 0.0003"])
     for name in ("raw embeddings", "attention, 1 layer")
 }
 verdict = (
-    f"Recurrent layers, which fail in the paper, route as well. If the query may be picked, every router first picks the query, and "
-    f"the evidence later; raw embeddings are the last to change. Where training ends early, attention and raw embeddings can therefore look "
-    f"like the paper's: at one low learning rate, with one seed, they reach {slow['attention, 1 layer']} and {slow['raw embeddings']} "
-    f"(chance: {percent(itself[CHANCE])}). Recurrent layers do not: they route there too. Whether the paper's training ended early we do "
-    f"not know."
+    f"Recurrent layers, which fail in the paper, route as well. If the query may be picked, every router learns to pick it first, and "
+    f"the evidence later. On raw embeddings that second step comes last. If training ends before it, raw embeddings fail where attention "
+    f"succeeds, as in the paper: at one low learning rate, with one seed, they have {slow['raw embeddings']} and attention has "
+    f"{slow['attention, 1 layer']} (chance: {percent(itself[CHANCE])}). Recurrent layers do not fit this picture, because they succeed "
+    f"at that rate too. Whether the paper's training ended early we do not know."
 )
 closing.close(
     "01_phase_transition",
@@ -550,23 +555,24 @@ closing.close(
 #   position 350, so $s_{51,350}$ is indistinguishable from noise" (§3.2). The first half is true. The second does not follow:
 #   $s_{51,350}$ compares two vectors that hold the same token.
 # * **The query as its own candidate.** The router picks it first, so precision starts near zero and then jumps. If the paper's
-#   raw embeddings were trained too briefly, they would be near zero, too. We do not know if they were: ours leave the query
-#   within the first quarter of the paper's 40 epochs.
+#   raw embeddings were trained too briefly, they would be near zero, too. We do not know if they were: ours stop
+#   picking the query within the first quarter of the paper's 40 epochs.
 # * **Not comparable at this size:** task accuracy, and the epoch of the jump. The verdicts on them in the tables are about this
 #   size alone.
 #
 # ## In detail
 #
 # * **Chance.** A random router finds {glue:text}`random router, others`. Counting gives one in {glue:text}`candidates`, or
-#   {glue:text}`counted`. Which sequences are drawn makes a difference of this size.
+#   {glue:text}`counted`. The difference is within the error of the drawn sequences.
 # * **The three lines.** A LayerNorm stands in front of the router, so token and position do not add up exactly. The token part
 #   of the evidence's lead over the query is therefore not quite zero (the yellow curve).
 # * **The figure of the two steps.** The right panels are in standard deviations of the scores of the other positions. Flow and
 #   bidirectional Mamba were watched with one seed.
 # * **The query's token stands exactly twice.** We draw all other tokens so that they do not repeat it (`collisions=False`). If
-#   they could, no router would come near the paper's 98%.
+#   they could, comparing tokens would not tell the evidence from other copies.
 # * **Chance of the right answer.** The paper has 1.6%, which is one in 64. With its 256 kinds of tokens chance would be
-#   {glue:text}`paper chance`. Ours is at chance as well, for the fewer kinds of tokens of this page.
+#   {glue:text}`paper chance`, and 1.6% would be above it. Ours is at chance for the fewer kinds of this page. The table compares
+#   distances from chance, so the two numbers do not agree, although they are nearly equal.
 #
 # In the next figure, move the slider back to see the query's position rise together with the evidence, if it may be picked. On
 # content-only embeddings the two always tie.
@@ -602,7 +608,7 @@ interactive.film(
 )
 
 # %% [markdown]
-# The router that all of this rests on:
+# The code of the router, to unfold:
 
 # %% tags=["remove-input", "hide-output"]
 from fcilib.routers.investigator import PairwiseScores

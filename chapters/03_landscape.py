@@ -36,7 +36,7 @@
 # | word | meaning |
 # | --- | --- |
 # | *precision* | share of held-out sequences in which the router picks the evidence, or its segment |
-# | *chance* | precision of random picks, measured on the same sequences: {glue:text}`chance token` for a token. By counting it is one in {glue:text}`candidates` ({glue:text}`exact token`); they differ because the test sequences are a sample |
+# | *chance* | precision of random picks, measured on the same sequences: {glue:text}`chance token` for a token. By counting it is one in {glue:text}`candidates` ({glue:text}`exact token`); the rest is sampling |
 # | *positions alone* | precision of a router that sees no token, only positions (*positions only* in other chapters): some hold the evidence more often |
 # | *agrees* | our number lies within [the margin](tables-margin) of the paper's: two points, less near chance, more where a number has a larger error |
 # | *both near chance* | the two numbers differ, but the paper's lies within four points of chance and ours within two |
@@ -174,14 +174,14 @@ landscape = results["others"]
 # | slots of a memory | memory bank\* | tokens write into a few slots, and the query reads them |
 # | nothing (DOL) | DOL\* | each token is scored by itself; then the model that answers changes the scores of all picks alike |
 # | nothing (bandits) | LinUCB, Thompson sampling, OFUL | a *bandit* learns from rewards alone. It picks one of {glue:text}`arms` given tokens, the evidence among them. A score is one part for the token plus one for the query; the second is the same for all tokens, so it decides nothing |
-# | summaries of segments | mean, max | the sequence is cut into sixteen segments, with one vector each; the router picks one. Names: vectors, then summary: “linear attention, mean” is the mean of vectors behind a layer of linear attention |
-# | | linear-attention score | the mean of embeddings, without that layer; only the score is linear attention's |
+# | summaries of segments | mean, max | the sequence is cut into sixteen segments, with one vector each; the router picks one. “Linear attention, mean” is the mean behind a layer of linear attention |
+# | | linear-attention score | the mean without that layer; only the score is linear attention's |
 # | indices of segments | Bloom filter, BM25 | they list the tokens of a segment, and learn nothing |
 # | each token, by class | structured initialisation, anchors\* | the evidence holds another token of the query's class |
 #
-# \* The paper gives a name and no definition, so we had to interpret it ([](silences.md)). Where the paper names a router and
-# no vectors, our router uses raw embeddings. The paper counts contrastive pretraining among the approaches without pairs. But
-# the router behind it compares pairs, so we list it under *each token*.
+# \* The paper gives a name and no definition; we had to interpret it ([](silences.md)). Where it names a router and no vectors,
+# ours uses raw embeddings. It counts contrastive pretraining among the approaches without pairs. But the router behind it compares
+# pairs, so we list it under *each token*.
 
 # %% tags=["hide-input"]
 CLAIMS = {label: approaches[label].claim for label in approaches}
@@ -270,13 +270,12 @@ labelled(
 # %% [markdown]
 # **Without pairs, {glue:text}`above` of {glue:text}`unpaired` learned approaches find more than positions alone.** These
 # {glue:text}`above` compare the query with summaries or slots. The others compare it with nothing, or score summaries as
-# linear attention does. The {glue:text}`unpaired` are those in the rows *slots*, *nothing* (two rows) and *summaries*. Remnants
-# of tokens do not count, since they are still compared in pairs, and neither do indices, which learn nothing.
+# linear attention does. The {glue:text}`unpaired` are those in the rows *slots*, *nothing* and *summaries*: remnants of tokens
+# are still compared in pairs, and indices learn nothing.
 #
-# **Pairs are not enough: each vector has to keep its own token.** Behind the global mean and Fourier mixing, as run here, it does
-# not; if the token's own vector is added again, both can work ([chapter 6](06_escape_routes.ipynb)). The rank-1 router, which the
-# paper counts among the pairs, learns to route there only with longer training and new sequences or a higher learning rate. What it
-# finds here above positions alone takes no comparison, as that chapter shows.
+# **Pairs are not enough: each vector has to keep its own token.** Behind the global mean and Fourier mixing it does not; with the
+# token's own vector added again, both can work ([chapter 6](06_escape_routes.ipynb)). The rank-1 router needs longer training and,
+# besides, new sequences or a higher learning rate. What it finds here takes no comparison, as that chapter shows.
 
 # %% [markdown]
 # ## Is 29% a ceiling?
@@ -331,8 +330,8 @@ glue(
 # %% [markdown]
 # **29% is no ceiling on our task, if one segment is picked.** At our size even positions alone give {glue:text}`blind`. The best
 # router ({glue:text}`best`) finds {glue:text}`best 1`, and more with a higher learning rate, or with more and new sequences
-# ([chapter 8](08_protocol_audit.ipynb)). At the paper's size the six segment routers have {glue:text}`paper segments`, with one seed
-# each; the lowest of them is no evidence against 29%.
+# ([chapter 8](08_protocol_audit.ipynb)). At the paper's size the six segment routers have {glue:text}`paper segments` (one seed
+# each); the lowest may agree with 29%.
 #
 # **Do positions explain the paper's numbers, too?** The paper does not say where query and evidence stand. Suppose it draws
 # them as we do: the query anywhere, the evidence anywhere that is at least 200 positions later. Then we know how likely each
@@ -393,8 +392,8 @@ glue("floor token", floors["token, of 512"][1], display=False)
 
 # %% [markdown]
 # **If the paper draws positions as we do, most of its failures find no more than a router that sees no token.** Only the memory
-# bank's 12.0% is clearly more. The last two rows are alternatives for the same numbers of the paper. If it picks four segments, its
-# 24% is about chance, and its 9% far below, which speaks against four.
+# bank's 12.0% is clearly more. The last two rows are alternatives. If the paper picks four segments, its 24% is about chance, and its
+# 9% far below, which speaks against four.
 
 # %% [markdown]
 # ## What do the bandits lack?
@@ -513,14 +512,12 @@ small_table(ROUNDS, "DOL")
 
 # %% [markdown]
 # **It does not.** The feedback depends on the query, but it changes all picks of a round alike, so none gains on the others. DOL
-# therefore finds what positions alone give. At the paper's sizes positions alone give up to {glue:text}`floor token`, and the
-# paper's DOL has 1.7%.
+# therefore finds what positions alone give. At the paper's sizes that is up to {glue:text}`floor token`; the paper's DOL has 1.7%.
 
 # %% [markdown]
 # ### Is matching by meaning harder?
 #
-# The paper reports 0.6% to 11% where tokens match by meaning, and suspects a third ingredient (§5) besides context from both
-# sides and pairs. In our variant tokens
+# The paper reports 0.6% to 11% where tokens match by meaning, and suspects a third ingredient (§5). In our variant tokens
 # belong to hidden classes of {glue:text}`class size`, and the evidence holds another token of the query's class. *Structured
 # initialisation* gives the tokens of a class similar vectors before training. *Anchors* are sixteen
 # learned vectors; each token adds those that it resembles to its own.
@@ -544,8 +541,7 @@ CLASSES = {
 small_table(CLASSES, "matched by class")
 
 # %% [markdown]
-# **A little, but nothing fails: raw embeddings learn the classes.** They find less than by token
-# ({glue:text}`raw by token`); behind attention we see no loss. The router's matrices can hold a table of which tokens go together.
+# **A little, but nothing fails: raw embeddings learn the classes.** By token they find {glue:text}`raw by token`. The router's matrices can hold a table of which tokens go together.
 # [Chapter 5](05_generalization.ipynb) asks about tokens that training does not cover.
 
 # %% [markdown]
@@ -597,9 +593,9 @@ glue("ceiling ends", percent(ends), display=False)
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# All approaches, by what the query is compared with. Ours agree with {glue:text}`held` of the paper's {glue:text}`claimed` numbers,
-# the Bloom filter's included. For "≤ 29.0%" we accept up to {glue:text}`ceiling ends`: there the 95% interval of the paper's rounded
-# number ends, if it was counted on 1,000 sequences, which is our assumption.
+# Ours agree with {glue:text}`held` of the paper's {glue:text}`claimed` numbers. For "≤ 29.0%" we accept up to
+# {glue:text}`ceiling ends`: there the 95% interval of the paper's rounded number ends, if it was counted on 1,000 sequences, which is
+# our assumption.
 
 # %% tags=["remove-input"]
 AGREES = {True: "yes", False: "no", None: NONE}
@@ -659,12 +655,11 @@ for name, labels in disagree.items():
 # %% [markdown]
 # * **9% or more** is a low bar: positions alone give {glue:text}`blind`.
 # * **29% or below** is about the {glue:text}`unpaired` approaches without pairs and two more: to the paper, contrastive
-#   pretraining has no pairs either. A statement has no margin. So the linear-attention score, which lies within the margin of
-#   "≤ 29.0%" in the table above, counts against the statement. The verdict does not hang on it.
+#   pretraining has no pairs either. A statement has no margin, so the linear-attention score counts against it, unlike in the
+#   table above. The verdict does not hang on that.
 # * **Above 98%** and **below 35%** are about approaches that the paper's Table 3 sorts by their ingredients. One is not above 98%:
 #   “{glue:text}`against both-ingredients-succeed`”. These are not below 35%: {glue:text}`against missing-ingredient-fails`. Causal
 #   attention is not among them. It sees one side only, and has 99.2% in the paper itself.
-# * **Half the budget** means that half of the positions are compared, as in the section on comparisons above.
 
 # %% tags=["remove-cell"]
 claimed = comparison[comparison.verdict != NONE]
@@ -675,13 +670,12 @@ mean = {name: percent(value) for name, value in precision["mean"].items()}
 one_token = [n for n in no_pairs if n not in by_segment]
 answer = (
     f"Little: without pairs the best learned router of tokens, a {precision.loc[one_token, 'mean'].idxmax()}, is right in "
-    f"{percent(precision.loc[one_token, 'mean'].max())} of the sequences, where positions alone give {mean['positions only']}; "
-    f"with pairs, on raw embeddings, a router is right in {mean['raw embeddings']} (chance {mean[CHANCE]})."
+    f"{percent(precision.loc[one_token, 'mean'].max())} of the sequences, where positions alone give {mean['positions only']}, "
+    f"and a router with pairs, on raw embeddings, in {mean['raw embeddings']} (chance {mean[CHANCE]})."
 )
 sure = (
-    f"{closing.measured(study)} Some positions hold the evidence more often than others. We have not tried a task in which all "
-    f"positions are equally likely. If the memory bank and the segment routers found only chance there, we would say that they "
-    f"find nothing."
+    f"{closing.measured(study)} We have not tried a task in which all positions are equally likely to hold the evidence. If routers "
+    f"without pairs found only chance there, we would say that they find nothing."
 )
 verdict = (
     f"On our task the paper's 29% is no ceiling for routers that pick one of sixteen segments. Even a router that sees no token "
@@ -705,11 +699,8 @@ closing.close(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **Positions.** If the paper draws positions as we do, its segment routers and its bandits find less than positions alone can
-#   give, whether one segment is picked or four. Then its 9% to 29% are no partial success.
-# * **What is compared.** The paper treats all approaches without pairs as one class. Here those that compare the query with
-#   summaries find more than those that compare it with nothing.
-# * **Vectors.** Where the paper names a router alone, we do not know on which vectors it stood.
+# If the paper draws positions as we do, its 9% to 29% are no partial success, whether one segment is picked or four. The paper
+# treats all approaches without pairs as one class. Here it matters whether the query is compared with summaries or with nothing.
 
 # %% [markdown]
 # ## In detail

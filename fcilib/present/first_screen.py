@@ -57,39 +57,39 @@ LEAD = (
 PLAIN = {
     "seed-spread": "Three trainings with one layer of attention differ by less than 2% in "
     "precision (standard deviation)",
-    "content-only": "Without a layer, a router on tokens’ vectors without positions fails",
-    "one-layer": "One layer of attention is enough (§4.1)",
+    "content-only": "Without a layer, a router that sees tokens without positions fails",
+    "one-layer": "§4.1: one layer of attention is enough",
     "transition-peak": "The highest precision of that layer in training",
-    "bidirectional-attention": "One layer of attention is enough (§4.6)",
-    "scale-bidirectional-1": "One layer of attention, trained end to end, is enough (§4.7)",
+    "bidirectional-attention": "§4.6: one layer of attention is enough",
+    "scale-bidirectional-1": "§4.7: one layer of attention, trained end to end, is enough",
     "random-projections": "Random matrices in place of the router’s learned ones destroy routing "
     "behind one layer of attention",
     "rank-90": "Few of the router’s directions, 34 of 128, hold 90% of its matrix’s *energy*, the "
     "sum of the squared strengths",
     "mqar-attention": "On *MQAR*, a benchmark of recall, one layer of attention finds the key",
     "mqar-epoch": "On MQAR, precision behind one layer of attention rises in epoch 5",
-    "hotpotqa-random": "Two of the 16 segments of a *HotpotQA* question, picked at random, are "
-    "right this often",
+    "hotpotqa-random": "On *HotpotQA*, questions about texts in 16 segments, two segments "
+    "picked at random are hits this often",
     "raw": "Raw embeddings without a layer fail",
-    "flow": "Layers that are recurrent fail, however many",
+    "flow": "Recurrent layers fail, however many there are",
     "jump-ratio": "One layer of attention multiplies precision by 82",
     "transition-rise": "With one layer of attention, precision rises from 2.8% to 99.4% within one "
     "epoch",
     "transition-epoch": "With one layer of attention, precision rises in epoch 10 of 40",
     "no-other-transition": "Without attention, precision rises in no epoch",
-    "cosine-gap": "One layer of attention makes query and evidence less alike than random pairs; "
-    "the difference of the cosines is negative",
+    "cosine-gap": "One layer of attention makes query and evidence less alike than random pairs "
+    "are, by a negative difference of cosines",
     "mqar-raw": "On MQAR, raw embeddings fail",
-    "unidirectional-flow": "Flow, the paper’s left-to-right recurrence, fails (§4.6)",
+    "unidirectional-flow": "§4.6: Flow, the paper’s left-to-right recurrence, fails",
     "unidirectional-fails": "A left-to-right recurrence fails even if the router compares pairs",
 }
 """Claims in plainer words than the ledger’s short ones, by name."""
 
 GLOSSES = {
-    "content-only": "If a tie counts as half a hit, as in our tables, this fails",
+    "content-only": "In our tables a tie counts as half a hit; then the claim does not stand",
     "hotpotqa-random": "This follows by counting. If what counts is a question with at least one "
     "right segment picked, chance is twice as high (chapter 5)",
-    "jump-ratio": "1.2% without it, 98.4% with it",
+    "jump-ratio": "It is 1.2% without the layer and 98.4% with it",
 }
 """What a reader has to know besides of a claim that stands or falls, by its name."""
 
