@@ -16,8 +16,8 @@
 # # 4. Contrastive pretraining
 #
 # **The question.** A *router* is given one position of a sequence, the *query*, and has to pick the *evidence*, which holds
-# the same token. Can it do so on embeddings that were pretrained to make the two alike, or must attention first write the
-# match into the vectors?
+# the same token at another position. Can it do so on embeddings that were pretrained to make the two alike, or must attention
+# first write the match into the vectors?
 #
 # **The answer.** {glue:text}`answer`
 #
@@ -91,8 +91,8 @@ from fcilib.study.profiles import PROFILES
 # random router on the same test sequences: {glue:text}`random router, others`, which is one in {glue:text}`candidates` but
 # for the noise of a finite test set.
 #
-# A control of ours tells pretraining from freezing: *raw embeddings, frozen* keep their random initial values, and only the
-# router is trained.
+# To separate pretraining from freezing we add a control: *raw embeddings, frozen* keep their random initial values, and only
+# the router is trained.
 
 
 # %%
@@ -140,10 +140,10 @@ glue("candidates", study.sizes.evidence.length - 1, display=False)
 # **With the query among the candidates, freezing costs precision.** Frozen embeddings reach
 # {glue:text}`contrastive, frozen, all` if they are pretrained and {glue:text}`raw embeddings, frozen, all` if they are random.
 # Embeddings that learn with the router reach {glue:text}`contrastive, fine-tuned, all` if they are pretrained and
-# {glue:text}`raw embeddings, all` if not. Pretraining makes less difference than that.
+# {glue:text}`raw embeddings, all` if not. Pretraining makes less difference than freezing.
 #
 # On frozen pretrained embeddings the router picks the query itself in {glue:text}`picked_query, all` of the sequences. Query
-# and evidence hold the same token, and a router on fixed vectors cannot always tell the two apart.
+# and evidence differ only by the vectors of their positions, and these cannot adapt if they are frozen.
 
 # %% [markdown]
 # ## What if the projections are pretrained, and not the embeddings?
@@ -208,11 +208,11 @@ glue("picks query", percent(picked.iloc[-1]), display=False)
 # best, so that the router picks the query itself in {glue:text}`picks query` of the sequences. Only the LayerNorm still
 # learns, and it does not undo this. Embeddings that are trained afterwards undo part of it
 # ({glue:text}`embeddings trained afterwards, all`). Both are below the {glue:text}`raw embeddings, frozen, all` of projections
-# that learn on frozen random embeddings. We have no control that tells whether pretraining the projections costs, or freezing
+# that learn on frozen random embeddings. We cannot tell whether the loss comes from pretraining the projections or from freezing
 # them.
 #
-# Of all contrastive variants, these projections on random embeddings come nearest to the paper's 1.6%. But the match is there,
-# as the column “others” shows; the query only matches itself better.
+# Of all contrastive variants, these projections on random embeddings come nearest to the paper's 1.6%, and are still far above
+# chance. The match is there, as the column “others” shows; the query only matches itself better.
 
 # %% [markdown]
 # ## Which step of attention counts?
@@ -225,7 +225,7 @@ glue("picks query", percent(picked.iloc[-1]), display=False)
 # * *uniform weights*: every weight is one over the number of tokens, so that nothing is compared and nothing concentrated;
 # * *no aggregation*: the weights are not used, and each token keeps its own value.
 #
-# We never removed the softmax alone. The output of a Transformer layer is a sum: the token's own vector, the *residual*, plus
+# The router may not pick the query here (“others”). We never removed the softmax alone. The output of a Transformer layer is a sum: the token's own vector, the *residual*, plus
 # what attention writes. In the upper line of each row of the figure (circles) the residual is left out (`residual=False`).
 
 # %%
@@ -263,7 +263,7 @@ steps = study.run_protocols(
     }
 )
 
-# %% mystnb={"figure": {"caption": "Routing precision with one layer of attention, whole and weakened: mean with its spread over seeds, and chance (tick). Circles, the upper line of a row: without the residual, so that the router sees only what attention writes. Squares, the lower line: with it, as in a Transformer. Rows are sorted by the circles. The paper makes no measurement of this.", "name": "fig-steps"}, "image": {"alt": "Four rows, the whole layer and three weaker ones, with a circle for the layer without its residual and a square for the layer with it."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision with one layer of attention, whole and weakened: mean with its spread over seeds, and chance (tick). Circles (upper line of a row): without the residual. Squares (lower line): with it, as in a Transformer. Rows are sorted by the circles. The paper makes no measurement of this.", "name": "fig-steps"}, "image": {"alt": "Four rows, the whole layer and three weaker ones, with a circle for the layer without its residual and a square for the layer with it."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(compare(dict.fromkeys(STEPS), steps))
 plt.show()
 
@@ -293,10 +293,10 @@ for p, summary in stepwise.items():
 #
 # The paper says "The match result must become part of the representation" (§4.4). We let a *probe*, a linear classifier
 # {cite:p}`alain2017probes`, decide whether position $j$ is the evidence. It sees the vector $x_j$ alone, or the query's vector
-# $x_q$ and $x_j$ side by side, or the products of their entries. In half of its cases $j$ is the evidence. In the other half
-# $j$ is the position of another sequence's evidence, so that both halves have the same positions, and guessing is right in
-# half of the cases. The column *nothing to find* is a control: there, both halves have positions of other sequences' evidence,
-# so that no probe should do better than half. The last column is the router's own precision, where it may not pick the query.
+# $x_q$ and $x_j$ side by side, or their entrywise product. Half of its cases are true: $j$ is the evidence. In the false
+# half $j$ is where the evidence stands in another sequence, so that positions give nothing away. Guessing is right in half of the
+# cases. As a control, *nothing to find* has false positions in both halves. The last column is the router's own precision
+# (“others”).
 # *Content-only* embeddings have no positions.
 
 
@@ -311,7 +311,7 @@ inside = study.run(
     }
 )
 PROBES = {
-    "match_in_evidence": "evidence alone",
+    "match_in_evidence": "vector j alone",
     "match_in_pair": "side by side",
     "match_in_product": "products",
     "match_by_chance": "nothing to find",
@@ -365,15 +365,15 @@ for column in PROBES:
         )
 
 # %% [markdown]
-# **No probe reads the match off the evidence's vector.** Behind one layer of attention it is right in
+# **No linear probe reads the match off the evidence's vector.** Behind one layer of attention it is right in
 # {glue:text}`match_in_evidence attention, 1 layer` of the cases, and in {glue:text}`match_in_pair attention, 1 layer` with the
-# query's vector beside it. Only on content-only embeddings, where the two vectors of a match are equal, does the probe of both
-# vectors side by side see a little ({glue:text}`match_in_pair content-only`).
+# query's vector beside it. A linear probe cannot see whether two vectors are equal. On content-only embeddings the probe of both
+# side by side is a little above half ({glue:text}`match_in_pair content-only`); we do not know why, and it may be noise.
 #
 # **The match is in the products of the two vectors,** with attention ({glue:text}`match_in_product attention, 1 layer`) and
 # without it ({glue:text}`match_in_product raw embeddings` on raw embeddings). A router that is trained to weigh such products
-# finds it there. The router has to be trained for that. Behind untrained attention the probe finds the match as well
-# ({glue:text}`match_in_product attention, untrained`), but the router, untrained too, picks the evidence in
+# finds it there; an untrained one does not. Behind untrained attention the probe finds the match as well
+# ({glue:text}`match_in_product attention, untrained`), but the router picks the evidence in
 # {glue:text}`precision attention, untrained`.
 #
 # We did not test the paper's own example, in which the match is in the *query's* vector ("encodes … that position 350 matched
@@ -401,16 +401,16 @@ at_paper = {
     for c in ("all", "others")
 }
 sure = (
-    f"{closing.measured(study)} There frozen pretrained embeddings reach {at_paper['others']}, and {at_paper['all']} if the "
-    f"query may be picked, where chance is {percent(1 / PROFILES['paper'].evidence.length)}. We would change our mind if in "
+    f"{closing.measured(study)} At the paper's sizes frozen pretrained embeddings reach {at_paper['others']}, and "
+    f"{at_paper['all']} if the query may be picked; chance is {percent(1 / PROFILES['paper'].evidence.length)}. We would change our mind if in "
     f"three seeds they stayed near chance in both cases, while the router succeeded behind attention."
 )
 verdict = (
-    f"If the query may be picked, it is freezing that costs precision: frozen embeddings reach "
-    f"{percent(mean['all']['contrastive, frozen'])} if pretrained and {percent(mean['all'][FROZEN])} if random, those that learn "
-    f"with the router {percent(mean['all']['contrastive, fine-tuned'])} and {percent(mean['all']['raw embeddings'])} (chance "
-    f"{percent(mean['all'][CHANCE])}). A router behind attention needs neither its comparison nor its aggregation, as long as "
-    f"the vectors keep the tokens apart."
+    f"If the query may be picked, it is freezing that costs precision. Frozen embeddings reach "
+    f"{percent(mean['all']['contrastive, frozen'])} if pretrained and {percent(mean['all'][FROZEN])} if random. Trained along with "
+    f"the router they reach {percent(mean['all']['contrastive, fine-tuned'])} and {percent(mean['all']['raw embeddings'])} (chance "
+    f"{percent(mean['all'][CHANCE])}). Either step of attention, comparison or aggregation, can be removed, as long as the vectors "
+    f"keep the tokens apart."
 )
 closing.close(
     "04_contrastive_failure",
@@ -426,8 +426,8 @@ closing.close(
             *steps.values(),
             inside,
         ),
-        "trains {models} models, of which some are chapters 1's and 2's; all together took "
-        "{minutes} core-minutes a seed at profile {profile}.",
+        "trains {models} models (some are shared with chapters 1 and 2); a seed took {minutes} core-minutes "
+        "at profile {profile}.",
     ),
 )
 
@@ -436,12 +436,12 @@ closing.close(
 #
 # * **Pretraining.** The router compares two vectors that hold the same token, and pretraining makes them more alike. That is
 #   no obstacle. Freezing the vectors is one, if the query is a candidate as well.
-# * **Where the paper's 1.6% may come from.** Of the contrastive variants, pretrained projections on random embeddings come
-#   closest if the query is among the candidates. The paper's equations do not exclude it. Whether the paper measured this we
-#   cannot know.
+# * **The paper's 1.6%.** We cannot explain it. Pretrained projections on random embeddings come closest
+#   ({glue:text}`embeddings kept random, all`) if the query is among the candidates, as the paper's equations allow. We did not run
+#   them at the paper's sizes.
 # * **Aggregation** can be left out. What the router needs is that the vectors keep the tokens apart. The residual does that.
 #   Without it, each token's own value does, and so does a sum of values by weights that compare.
-# * **The task.** All this is about a token that stands twice. Where context decides which of several equal tokens is meant,
+# * **The task.** Here the evidence is the second copy of the query's token. Where context decides which of several equal tokens is meant,
 #   something has to write the context into the vectors. [Chapter 9](09_context_ladder.ipynb) has such tasks.
 #
 # The pretraining and the probe, in full:
@@ -461,8 +461,7 @@ Code(
 #
 # 1. Pretrain without positions: `Contrastive(positions="none")`. What becomes of the frozen embeddings
 #    under `"all"`?
-# 2. Which token is the query like? Give `attention` the probing `"answer"`,
-#    `attention.model_copy(update={"probing": "answer"})`, and compare two probes: `cosine_gap`
+# 2. Which token is the query like? Run `attention.model_copy(update={"probing": "answer"})` and compare two probes: `cosine_gap`
 #    is the mean cosine of query and evidence, less that of the query and a random other token; `cosine_gap_answer` is the
 #    same for the token after the evidence.
 # 3. Lower the temperature to 0.02 in `Contrastive`. Does fine-tuning still keep the router from picking the query?

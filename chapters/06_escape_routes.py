@@ -397,7 +397,7 @@ for candidates in ("all", "others"):
 #   above, has {glue:text}`positions only, others`, the same but for the noise of its test set.
 # * *Positions and one bit.* A query picks among the tokens whose fingerprints have the same sign as its own. The copy is among them,
 #   and about half of all tokens are not. The fingerprints cannot tell which of them is the copy, so the best rule goes by position
-#   again: it picks the last one. This *one-bit level* is {glue:text}`level sign` of the sequences.
+#   again: it picks the last one. This *one-bit level* is {glue:text}`level sign`.
 #
 # A query has no more say than its sign. If a router is far above the one-bit level, the layer in front of it has compared tokens.
 
@@ -580,7 +580,7 @@ glue(
 #
 # **In one of the six trainings of {glue:text}`settled` epochs the Council also answers, without ranked picks.** On fixed sequences and
 # without positions its accuracy is {glue:text}`recurrence answers`. The other five have at most {glue:text}`others answer`, although
-# four of them route. So ranked picks, which helped wherever we tried them, are not needed. We do not know why.
+# four of them route. So ranked picks helped, but are not needed. We do not know why.
 #
 # If the query may be picked, the router has {glue:text}`bidirectional Mamba, rank-1, all` after {glue:text}`epochs` epochs. Longer
 # trainings of this kind we have not run. The weights set by hand show that it can route there too.
@@ -593,8 +593,7 @@ glue(
 # [chapter 10](10_cost.ipynb) measures that.
 #
 # A row is *reproduced* if in both columns our mean lies within [the margin](tables-margin) of the paper's number: about two points,
-# more where a number has a larger error, and less near chance. *Both near chance*: they differ, but the paper's lies less than four
-# points from chance and ours at most two.
+# more where a number has a larger error, and less near chance. [*Both near chance*](how-to-read.md) is weaker.
 #
 # Routing precision, three seeds, {glue:text}`epochs` epochs:
 
