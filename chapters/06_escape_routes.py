@@ -86,7 +86,7 @@ from fcilib.training.loop import evaluate
 #
 # *Preprocessing* is whatever stands in front of the router. Eight of the nine entries of the paper's table stand in front of
 # the same router, which compares pairs of tokens; the ninth has the rank-1 router. We add *raw embeddings*, a vector for each
-# token plus one for its position, without any layer. The paper does not say how deep its bidirectional Mamba is. Ours has one
+# token plus one for its position, without any layer; the paper has them elsewhere (§4.1). The paper does not say how deep its bidirectional Mamba is. Ours has one
 # block in each direction, and Flow has two, both left to right.
 
 # %% tags=["hide-input"]
@@ -116,7 +116,7 @@ CLAIMS = {label: c.claim for label, c in CONDITIONS.items() if c.claim}
 CLAIMS["attention, 1 layer"] = "bidirectional-attention"
 routing = compare(CLAIMS, results)
 
-# %% mystnb={"figure": {"caption": "Routing precision of every entry of the paper's table, and of raw embeddings: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree within the margin, orange where they differ, and grey where both are near chance. Rows are sorted by what was measured with the query excluded.", "name": "fig-ladder-06"}, "image": {"alt": "A row per preprocessing with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Routing precision of every entry of the paper's table, and of raw embeddings: paper (hollow), measured (filled, with its spread over seeds), chance (tick). The line between paper and measured is blue where the two agree within the margin (about two points), orange where they differ, and grey where both are near chance. Rows are sorted by what was measured with the query excluded.", "name": "fig-ladder-06"}, "image": {"alt": "A row per preprocessing with the paper's routing precision, the measured one and chance, for the two candidate sets."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(routing)
 plt.show()
 
@@ -144,11 +144,11 @@ for candidates in results:
 # preprocessing at all {glue:text}`raw embeddings, others`.
 #
 # **At the paper's sizes the same router succeeds where we tried it.** With the query excluded, raw embeddings have
-# {glue:text}`paper size, raw`, bidirectional Mamba {glue:text}`paper size, bidirectional-mamba` (the paper has 99.5%), 16 hubs
-# {glue:text}`paper size, perceiver-16` and one hub {glue:text}`paper size, perceiver-1`.
+# {glue:text}`paper size, raw`, 16 hubs {glue:text}`paper size, perceiver-16` and one hub {glue:text}`paper size, perceiver-1`. Bidirectional Mamba has
+# {glue:text}`paper size, bidirectional-mamba`, where the paper has 99.5%.
 #
 # **The rank-1 router has {glue:text}`bidirectional Mamba, rank-1, others`.** At this size [it learns to route](rank-one-trained)
-# in longer training.
+# in longer training, on new sequences in every epoch or at a higher learning rate.
 
 # %% [markdown]
 # ## Why do the mean and the Fourier transform fail?
@@ -188,8 +188,8 @@ labelled(
 # %% [markdown]
 # **With the residual, the mean routes**: it goes from {glue:text}`global mean, others` to
 # {glue:text}`global mean, residual kept, others`. The Fourier transform has to be orthonormal as well; then it reaches
-# {glue:text}`Fourier mixing, residual kept, orthonormal, others`. Otherwise it finds no more than positions alone do. Which
-# of these the paper ran we cannot know.
+# {glue:text}`Fourier mixing, residual kept, orthonormal, others`. Otherwise it finds no more than positions alone do. We
+# cannot know which of these the paper ran.
 
 # %% [markdown]
 # ## Routing is not reasoning
@@ -217,12 +217,14 @@ figures.claims_figure(answers)
 plt.show()
 
 # %% [markdown]
-# **The paper's gap of 41 points between bidirectional Mamba and the hubs is not there.** With the query excluded, they answer
-# {glue:text}`accuracy bidirectional Mamba, others` and {glue:text}`accuracy Perceiver, 16 hubs, others`. If it may be picked, Mamba is
-# ahead ({glue:text}`accuracy bidirectional Mamba, all` and {glue:text}`accuracy Perceiver, 16 hubs, all`).
+# **The paper's gap of 41 points between bidirectional Mamba and 16 hubs is not there.** With the query excluded, Mamba answers
+# {glue:text}`accuracy bidirectional Mamba, others` and the hubs {glue:text}`accuracy Perceiver, 16 hubs, others`. If the query may be
+# picked, Mamba is not behind: it answers {glue:text}`accuracy bidirectional Mamba, all`, and the hubs
+# {glue:text}`accuracy Perceiver, 16 hubs, all`.
 #
-# **Most Councils answer less than the paper's; Flow's answers more.** With the query excluded, one layer of attention answers {glue:text}`accuracy attention, 1 layer, others`, raw embeddings
-# {glue:text}`accuracy raw embeddings, others`, and Flow {glue:text}`accuracy Flow, 2 layers, others`, where the paper has 1.8%. In
+# **Most Councils answer less than the paper's; Flow's answers more.** With the query excluded, one layer of attention answers
+# {glue:text}`accuracy attention, 1 layer, others`, where the paper has 75.6%. Raw embeddings answer
+# {glue:text}`accuracy raw embeddings, others`. Flow answers {glue:text}`accuracy Flow, 2 layers, others`, where the paper has 1.8%. In
 # longer training Flow answers still more ([chapter 8](08_protocol_audit.ipynb)). A Council that reads random tokens answers
 # {glue:text}`accuracy random router, others`. The global mean and Fourier mixing do no better within the error, as in the paper.
 #
@@ -399,7 +401,8 @@ for candidates in ("all", "others"):
 #   and about half of all tokens are not. The fingerprints cannot tell which of them is the copy, so the best rule goes by position
 #   again: it picks the last one. This *one-bit level* is {glue:text}`level sign`.
 #
-# A query has no more say than its sign. If a router is far above the one-bit level, the layer in front of it has compared tokens.
+# A query has no more say than its sign. Only a router whose layer has compared tokens can
+# be far above the one-bit level.
 
 
 # %% tags=["hide-input"]
@@ -421,7 +424,7 @@ by_position, by_sign = floors(study.sizes.evidence)
 
 # %% [markdown]
 # (rank-one-trained)=
-# ### Does training find it?
+# ### Does training find weights that route?
 #
 # Four things vary: how long the router is trained, the learning rate, whether the sequences are fixed (our default) or fresh, and
 # whether positions are learned. The paper gives neither the rate nor whether its sequences are fixed. The query is excluded from
@@ -565,13 +568,14 @@ glue(
 )
 
 # %% [markdown]
-# **At this size longer training finds it, with fresh sequences or the higher rate.** After {glue:text}`epochs` epochs no row of the
-# table has more than {glue:text}`short highest`; the one-bit level is {glue:text}`level sign`. After {glue:text}`settled` epochs it still has only
-# {glue:text}`lowest fixed` on fixed sequences at the lower rate. In all other trainings of {glue:text}`settled` epochs it routes: with
-# learned positions at {glue:text}`with positions`, without them at {glue:text}`no positions` or more (paper: 99.7%). One number per
-# token is therefore enough for one question.
+# **At this size the router learns to route in longer training, on fresh sequences or at the higher rate.** After
+# {glue:text}`epochs` epochs no row of the table has more than {glue:text}`short highest`; the one-bit level is
+# {glue:text}`level sign`. After {glue:text}`settled` epochs on fixed sequences at the lower rate, the router still has only
+# {glue:text}`lowest fixed`. In all other trainings of {glue:text}`settled` epochs it routes: with learned positions at
+# {glue:text}`with positions`, without them at {glue:text}`no positions` or more (paper: 99.7%). One number per token is
+# therefore enough for one question.
 #
-# **At the paper's sizes training has not found it.** We tried the lower rate only, with one seed. After {glue:text}`paper epochs`
+# **At the paper's sizes the router has not learned to route.** We tried the lower rate only, with one seed. After {glue:text}`paper epochs`
 # epochs the router has {glue:text}`rank one, paper, fixed` on fixed sequences, and {glue:text}`rank one, paper, fresh` on fresh ones. The
 # one-bit level is {glue:text}`level sign, paper` there.
 #
@@ -582,8 +586,8 @@ glue(
 # without positions its accuracy is {glue:text}`recurrence answers`. The other five have at most {glue:text}`others answer`, although
 # four of them route. So ranked picks helped, but are not needed. We do not know why.
 #
-# If the query may be picked, the router has {glue:text}`bidirectional Mamba, rank-1, all` after {glue:text}`epochs` epochs. Longer
-# trainings of this kind we have not run. The weights set by hand show that it can route there too.
+# If the query may be picked, the router has {glue:text}`bidirectional Mamba, rank-1, all` after {glue:text}`epochs` epochs. We
+# have not trained it longer in this way. The weights set by hand show that it can route there too.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -704,7 +708,7 @@ closing.close(
 # 2. Ask unidirectional Flow with the task `other`, where
 #    `other = study.sizes.evidence.model_copy(update={"order": "evidence-first"})`. Does the direction
 #    matter?
-# 3. Put two layers in front of the rank-1 router: `Flow(layers=2, bidirectional=True)` in `trial`. Does it leave
-#    the floor earlier?
+# 3. Put two layers in front of the rank-1 router: `Flow(layers=2, bidirectional=True)` in the function `trial`
+#    (in the folded code). Does its curve rise earlier?
 # 4. Give the Council four ranked picks: `router=Investigator(candidates="others", k=4)` beside
-#    `council=Council(slots="learned")` in `COUNCILS`. Is one pick enough, and are two as good?
+#    `council=Council(slots="learned")` in the dictionary `COUNCILS` (folded, too). Is one pick enough, and are two as good?
