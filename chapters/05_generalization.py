@@ -174,7 +174,7 @@ for name in ("mqar-attention", "mqar-raw"):
 # %% [markdown]
 # **Whatever holds the token finds the key; no context is needed.** The key in the pair and the key that asks are the same
 # token, so that comparing tokens is enough, as in [chapter 1](01_phase_transition.ipynb). Flow and raw embeddings, at 24.2% and
-# 25.6% in the paper, do not fail here. Only positions without tokens stay at chance.
+# 25.6% in the paper, do not fail here. Only the router that sees no tokens stays at chance.
 #
 # **To find the key is not to answer.** Attention finds every key and answers far fewer questions than the paper's 55.6%. The
 # part that answers is not told which pick the router scored highest. On another task
@@ -184,8 +184,9 @@ for name in ("mqar-attention", "mqar-raw"):
 # At the paper's sizes, in {glue:text}`paper seeds`, attention finds {glue:text}`paper precision` of the keys and answers
 # {glue:text}`paper accuracy`. There are {glue:text}`paper values` values there, so a blind guess is right in
 # {glue:text}`guess there`. The loss on the training sequences ends at {glue:text}`paper loss`: the model has learned their
-# answers by heart, which does not help with others. New sequences in every epoch help a little, with one seed: attention then answers {glue:text}`fresh mqar-attention`,
-# and raw embeddings {glue:text}`fresh mqar-raw`. Both numbers were still rising until the learning rate had fallen to nothing.
+# answers by heart, which does not help with others. New sequences in every epoch help a little, in one seed.
+# Attention then answers {glue:text}`fresh mqar-attention`, and raw embeddings {glue:text}`fresh mqar-raw`. Both numbers rose
+# until the learning rate, which falls during training, was near zero.
 #
 # The paper's 5.6% for Flow and 7.6% for raw embeddings lie near another guess: one of the sequence's own {glue:text}`pairs`
 # values, which is right in {glue:text}`a value`.
@@ -272,13 +273,13 @@ glue(
 # %% [markdown]
 # ## Part 2. New words: does matching by meaning carry over?
 #
-# **The task.** §5 of the paper reports 0.6% to 11% where tokens match by meaning. It suspects "a
-# possible third ingredient": vectors that hold the meaning. In [chapter 3](03_landscape.ipynb) a router does without it. There the
-# test has the tokens of the training, and the router can learn by heart which belong together. Here the test has new tokens. Tokens
+# **The task.** §5 of the paper reports 0.6% to 11% where tokens match by meaning. It suspects that something else is needed, "a
+# possible third ingredient": vectors that hold the meaning. In [chapter 3](03_landscape.ipynb) a router does without such vectors.
+# There the test has the tokens of the training, and the router can learn by heart which belong together. Here the test has new ones. Tokens
 # come in classes of four, and the router has to find another token of the query's class. Training shows two tokens of each
 # class; the test asks about the other two. One class is shown as
 # "{glue:text}`words seen`" in training, and as "{glue:text}`words unseen`" in the test. Nothing in training tells that the
-# second two belong together. Only their vectors can.
+# second two belong together. Only their vectors can tell it.
 #
 # **What came out.** The table has the share of test sequences in which the router's first pick is right. *Known words* are
 # tested as they were trained. Each row says where its vectors come from. MiniLM is a pretrained text encoder
@@ -389,11 +390,11 @@ for name, text in carried["new words as filler"].items():
 #
 # **Positions make MiniLM's matches harder to find.** With positions the router finds {glue:text}`MiniLM new`, and without them
 # {glue:text}`MiniLM content new`. The vector of a position is added to that of the word, so that like words have vectors
-# that are less alike. Attention recovers a part: {glue:text}`MiniLM attention new`, in one seed. The cosine alone has no positions and
-# finds {glue:text}`cosine new`.
+# that are less alike. Attention recovers a part: {glue:text}`MiniLM attention new`, in one seed. Without positions or training, the
+# cosine alone finds {glue:text}`cosine new`.
 #
-# **So the third ingredient is needed for new words, and not for known ones.** Where it is there, a router succeeds without any
-# context. The paper's 0.6% to 11% include structured initialisation, which does not fail here. The paper does not say how
+# **So the third ingredient is needed for new words, and not for known ones.** Where the vectors hold the meaning, a router succeeds
+# without any context. The paper's 0.6% to 11% include structured initialisation, which does not fail here. The paper does not say how
 # it was drawn, nor whether the test had new words.
 
 # %% [markdown]
@@ -488,7 +489,7 @@ rows = {
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "2 of 16 picked")
 
 # %% [markdown]
-# A share has a standard error of at most {glue:text}`question error` points from the number of questions. Over seeds the
+# Because the questions are few, a share has a standard error of up to {glue:text}`question error` points. Over seeds its
 # standard deviation is at most {glue:text}`seed deviation` points. BM25 is by {cite:t}`robertson2009bm25`. Word weights follow
 # SPLADE {cite:p}`formal2021splade`, late interaction ColBERT {cite:p}`khattab2020colbert`. MiniLM itself is never trained.
 #
@@ -498,7 +499,7 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "2 of 16 picked")
 #
 # **The router that starts at random memorises.** It finds {glue:text}`train MiniLM router` of its training questions and
 # {glue:text}`hit MiniLM router` of the others. The cosine of the same vectors, without any training, finds
-# {glue:text}`hit MiniLM cosine`. Late interaction is not trained either and gets even more from the same encoder.
+# {glue:text}`hit MiniLM cosine`. Late interaction, which is not trained either, finds even more with the same encoder: {glue:text}`hit MiniLM late interaction`.
 #
 # **By any hit, chance is twice the paper's 12.5%.** The paper's 12.5% is the chance that *one given* segment is among two of
 # sixteen. But *any* of a question's gold segments makes a hit, so chance is {glue:text}`exact any_hit`. Another metric, *segment
@@ -592,8 +593,8 @@ for one, other in ("gold segments", "BM25, words"), ("BM25, words", CHANCE):
 #
 # **The reader is the bottleneck.** Gold segments hold the answer for {glue:text}`recall gold segments` of the
 # {glue:text}`open` questions whose answer is not yes or no. Of the {glue:text}`read` questions that were read, the language
-# model answers {glue:text}`exact gold segments` exactly from gold segments, {glue:text}`exact BM25` from those of BM25 over
-# words and {glue:text}`exact nothing` from nothing.
+# model answers {glue:text}`exact gold segments` exactly from gold segments. It answers {glue:text}`exact BM25` from BM25's
+# picks over words, and {glue:text}`exact nothing` from nothing.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -730,8 +731,8 @@ labelled(
 #
 # New words could also stand in training as filler and as answers, though never as evidence. That teaches a router not to pick
 # them: raw embeddings end at {glue:text}`raw embeddings, filler`. Vectors that were alike before training still find most
-# matches: those that were drawn alike {glue:text}`structured initialisation, filler`, those of MiniLM
-# {glue:text}`MiniLM, filler`.
+# matches: {glue:text}`structured initialisation, filler` if they were drawn alike, {glue:text}`MiniLM, filler` if they are
+# MiniLM's.
 #
 # ### HotpotQA: chance by counting
 #
@@ -746,7 +747,7 @@ labelled(
 # $$
 #
 # Some questions have fewer than 16 segments, which is why segment recall is a little above 2 in 16. The random router's numbers
-# differ from the counted ones by at most {glue:text}`off` standard errors.
+# differ from the counted ones by at most {glue:text}`off` standard errors, which come from the number of questions and seeds.
 
 # %% tags=["hide-input"]
 rows, off = {}, []
@@ -786,11 +787,12 @@ print(LanguageModel().prompt)
 # %% tags=["remove-cell"]
 ours = {r.condition: percent(r["mean"]) for _, r in routing.iterrows()}
 paper = {r.condition: r.claim for _, r in routing.iterrows()}
+first_row = answers.set_index("condition").loc["attention, 1 layer"]
+answered_here, answered_paper = percent(first_row["mean"]), first_row.claim
 bm25 = segments.set_index("condition")["mean"]
 answer = (
     f"In part: on MQAR attention finds the key as in the paper, but so do raw embeddings, without any layer, in "
-    f"{ours['raw embeddings']} of the sequences (paper: {paper['raw embeddings']}; chance: "
-    f"{percent(precision.loc[CHANCE, 'mean'])}); new words are matched only if their vectors were alike before training; and on "
+    f"{ours['raw embeddings']} of the sequences (paper: {paper['raw embeddings']}); new words are matched only if their vectors were alike before training; and on "
     f"HotpotQA BM25 does about as well as in the paper."
 )
 at_length = {
@@ -807,6 +809,7 @@ sure = (
     f"with keys, values and gaps drawn in another way; we have not tried that at the paper's sizes."
 )
 verdict = (
+    f"On MQAR the model behind attention answers {answered_here} of the questions, where the paper has {answered_paper}. "
     f"For words that are new in the test, a router on pretrained vectors finds {carried_new['MiniLM']} of the matches (chance "
     f"{carried_new[CHANCE]}). On vectors learned from a random start it finds {carried_new['raw embeddings']}. On HotpotQA BM25 "
     f"finds evidence for {percent(bm25['BM25, white space'])} or {percent(bm25['BM25, words'])} of the questions, depending on "
@@ -835,4 +838,5 @@ closing.close(
 #    by how much is BM25 above it?
 # 3. Train the router on MiniLM for four epochs in place of forty:
 #    `Encoder(encoder=MINILM, compare="router", epochs=4)`. Does it still memorise its training questions?
-# 4. Let MiniLM's vectors of the words be trained: `Embedding(vectors="minilm")`. Is what they know of new words lost?
+# 4. Let MiniLM's vectors of the words be trained: `Embedding(vectors="minilm")`. Does the router still find the
+#    matches among new words?
