@@ -84,10 +84,10 @@ from fcilib.training.loop import evaluate
 # %% [markdown]
 # ## Which preprocessing lets the router succeed?
 #
-# *Preprocessing* is whatever stands in front of the router. Eight of the nine entries of the paper's table stand in front of
-# the same router, which compares pairs of tokens; the ninth has the rank-1 router. We add *raw embeddings*, a vector for each
-# token plus one for its position, without any layer; the paper has them elsewhere (§4.1). The paper does not say how deep its bidirectional Mamba is. Ours has one
-# block in each direction, and Flow has two, both left to right.
+# *Preprocessing* is whatever stands in front of the router. Eight of the nine entries of the paper's table stand in front of the
+# same router, which compares pairs of tokens; the ninth has the rank-1 router. We add *raw embeddings*, a vector for each token
+# plus one for its position, without any layer; the paper has them elsewhere (§4.1). The paper does not say how deep its
+# bidirectional Mamba is. Ours has one block in each direction, and Flow has two, both left to right.
 
 # %% tags=["hide-input"]
 CONDITIONS = conditions(
@@ -144,8 +144,8 @@ for candidates in results:
 # preprocessing at all {glue:text}`raw embeddings, others`.
 #
 # **At the paper's sizes the same router succeeds where we tried it.** With the query excluded, raw embeddings have
-# {glue:text}`paper size, raw`, 16 hubs {glue:text}`paper size, perceiver-16` and one hub {glue:text}`paper size, perceiver-1`. Bidirectional Mamba has
-# {glue:text}`paper size, bidirectional-mamba`, where the paper has 99.5%.
+# {glue:text}`paper size, raw`, 16 hubs {glue:text}`paper size, perceiver-16` and one hub {glue:text}`paper size, perceiver-1`.
+# Bidirectional Mamba has {glue:text}`paper size, bidirectional-mamba`, where the paper has 99.5%.
 #
 # **The rank-1 router has {glue:text}`bidirectional Mamba, rank-1, others`.** At this size [it learns to route](rank-one-trained)
 # in longer training, on new sequences in every epoch or at a higher learning rate.
