@@ -151,7 +151,7 @@ glue("candidates", study.sizes.evidence.length - 1, display=False)
 # The paper also says that contrastive pretraining "only trains projections on unmodified representations". The
 # projections may be the router's own, $W_q$ and $W_k$. Here those two matrices are pretrained with InfoNCE on raw
 # embeddings and never change again. In the usual training that follows, the embeddings either learn or keep their random
-# initial values. The gains and offsets of the LayerNorm in front of the router learn in both cases. The table is of one seed.
+# initial values. The gains and offsets of the LayerNorm in front of the router learn in both cases. The table has one seed.
 
 # %%
 VECTORS = {
@@ -227,7 +227,7 @@ glue("picks query", percent(picked.iloc[-1]), display=False)
 # * *uniform weights*: every weight is one over the number of tokens, so that nothing is compared and nothing concentrated;
 # * *no aggregation*: the weights are not used, and each token keeps its own value.
 #
-# One step is weakened at a time, and the router may not pick the query (“others”). We never removed the softmax alone. The
+# The router may not pick the query here (“others”). We never removed the softmax alone. The
 # output of a Transformer layer is a sum: the token's own vector, the *residual*, plus what attention writes. We measure each
 # layer with the residual and without it.
 
@@ -277,7 +277,7 @@ for p, summary in stepwise.items():
         glue(f"{name}, {p}", text, display=False)
 
 # %% [markdown]
-# **With the residual, each step can go.** Behind the whole layer the router reaches
+# **With the residual, the router needs none of what we removed.** Behind the whole layer the router reaches
 # {glue:text}`all three steps, with the residual`. It reaches {glue:text}`no comparison, with the residual` without a
 # comparison, {glue:text}`uniform weights, with the residual` with uniform weights, and
 # {glue:text}`no aggregation, with the residual` without aggregation. The residual hands on the tokens' own vectors, and the router compares
