@@ -132,8 +132,8 @@ error = (at_random * (1 - at_random) / drawn) ** 0.5
 away = precision["others"]["mean"][CHANCE] - at_random
 assert study.profile != "quick" or abs(away) < 2 * error
 # %% [markdown]
-# **No layer is needed.** If the query may not be picked, raw embeddings do as well as a layer of attention. This is not due to
-# positions: with positions only, precision is {glue:text}`positions only, others`.
+# **No layer is needed.** If the query may not be picked, raw embeddings do as well as a layer of attention. Positions do
+# not explain this: with positions only, precision is {glue:text}`positions only, others`.
 #
 # **Recurrent layers do not fail either.** All three depths of Flow are far above the paper's bound.
 #
@@ -263,22 +263,23 @@ for label in WATCHED:
         glue(f"peak {part} {label}", f"{mean[part][peak]:.1f}", display=False)
 
 # %% [markdown]
-# **First the router matches tokens and picks the query, then it prefers the evidence.** After {glue:text}`peak step raw embeddings`
-# steps raw embeddings pick the query in {glue:text}`peak raw embeddings` of the sequences, and the evidence in
-# {glue:text}`peak evidence raw embeddings`. If the query is taken out, the same scores find the evidence in
-# {glue:text}`peak others raw embeddings`. Most of the rise that follows is therefore a choice between two copies of the token.
+# **First the router matches tokens and picks the query, then it prefers the evidence.** After
+# {glue:text}`peak step raw embeddings` steps raw embeddings pick the query in {glue:text}`peak raw embeddings` of the
+# sequences, and the evidence in {glue:text}`peak evidence raw embeddings`. If the query is taken out, the same scores find
+# the evidence in {glue:text}`peak others raw embeddings`. Most of the rise that follows is therefore a choice between two
+# copies of the token.
 #
 # **At this page's size layers make the second step easier.** The router never picks the query as often as on raw embeddings:
 # with attention in {glue:text}`peak attention, 1 layer` of the sequences at most, with two layers of Flow in
-# {glue:text}`peak Flow, 2 layers`. With *bidirectional Mamba*, a recurrence in each direction, it is
-# {glue:text}`peak bidirectional Mamba, 1 layer` at most.
+# {glue:text}`peak Flow, 2 layers`. With *bidirectional Mamba*, a recurrence in each direction, it does
+# so in {glue:text}`peak bidirectional Mamba, 1 layer` at most.
 
 # %% [markdown]
 # ## Does slower training give the paper's picture?
 #
-# With attention the router stops picking the query sooner than on raw embeddings. If training ended in between, attention would
-# succeed and raw embeddings fail, as in the paper. We therefore lowered the learning rate and kept the number of steps, {glue:text}`steps`.
-# The table shows what is picked at the end, if the query may be picked.
+# With attention the router stops picking the query sooner than on raw embeddings. If training ended in between, attention
+# would succeed and raw embeddings fail, as in the paper. We therefore lowered the learning rate and kept the number of steps,
+# {glue:text}`steps`. The table shows what is picked at the end, if the query may be picked.
 #
 # Here and in the figure, models see new sequences at every step. The models of the first table see the same sequences in every
 # epoch, so their numbers differ slightly. Each row is one seed, tested on {glue:text}`watched tested` sequences.
@@ -341,8 +342,8 @@ for label, rate in runs:
         glue(f"{column} {name}", percent(ended[column][name]), display=False)
 
 # %% [markdown]
-# **{glue:text}`rate`.** As in the paper, {glue:text}`success` or more is a success and {glue:text}`failure` or less a failure. Attention
-# succeeds, narrowly, with {glue:text}`precision attention, 1 layer, 0.0003`. Raw embeddings fail, with
+# **{glue:text}`rate`.** As in the paper, {glue:text}`success` or more is a success and {glue:text}`failure` or less a
+# failure. Attention succeeds, narrowly, with {glue:text}`precision attention, 1 layer, 0.0003`. Raw embeddings fail, with
 # {glue:text}`precision raw embeddings, 0.0003`, because they still pick the query, in
 # {glue:text}`picked_query raw embeddings, 0.0003` of the sequences. [Chapter 8](08_protocol_audit.ipynb) trains them longer.
 #
@@ -352,7 +353,8 @@ for label, rate in runs:
 # ## Is it the same at the paper's size?
 #
 # The table has precision by epoch at the paper's sizes, if the query may be picked. *Causal attention* sees only what stands
-# to its left. The last column says in how many sequences the query itself was picked, in the epoch in which that was most often.
+# to its left. The last column says in how many sequences the query itself was picked, in the epoch in which that was most
+# often.
 
 # %% tags=["remove-input"]
 LARGE = {
@@ -405,7 +407,8 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 #
 # At this page's size the model learns to answer in neither case, so the verdicts say little. The table therefore has a
 # smaller task as well, of {glue:text}`small vocabulary` kinds of tokens and {glue:text}`small length` positions. The model
-# was trained on it with one seed, in {glue:text}`small steps` steps at a learning rate of {glue:text}`small rate`. Far evidence there is at least {glue:text}`small far` positions away.
+# was trained on it with one seed, in {glue:text}`small steps` steps at a learning rate of {glue:text}`small rate`. Far
+# evidence there is at least {glue:text}`small far` positions away.
 
 # %%
 plain = {
@@ -529,11 +532,11 @@ slow = {
     for name in ("raw embeddings", "attention, 1 layer")
 }
 verdict = (
-    f"Left-to-right recurrent layers, which fail in the paper, route as well. If the query may be picked, every router learns to pick it first, and "
-    f"the evidence later. On raw embeddings that second step comes last. If training ends before it, raw embeddings fail where attention "
-    f"succeeds, as in the paper: at one low learning rate, with one seed, they have {slow['raw embeddings']} and attention has "
-    f"{slow['attention, 1 layer']} (chance: {percent(itself[CHANCE])}). Recurrent layers do not fit this picture, because they succeed "
-    f"at that rate too. Whether the paper's training ended early we do not know."
+    f"Left-to-right recurrent layers, which fail in the paper, route as well. If the query may be picked, every router that we "
+    f"watched learns to pick it first, and the evidence later. On raw embeddings that second step comes last. If training ends "
+    f"before it, raw embeddings fail where attention succeeds, as in the paper: at one low learning rate, with one seed, they have "
+    f"{slow['raw embeddings']} and attention has {slow['attention, 1 layer']} (chance: {percent(itself[CHANCE])}). Recurrent layers "
+    f"do not fit this picture, because they succeed at that rate too. Whether the paper's training ended early we do not know."
 )
 closing.close(
     "01_phase_transition",

@@ -280,8 +280,8 @@ for p, summary in stepwise.items():
 # **With the residual, the router needs none of what we removed.** Behind the whole layer the router reaches
 # {glue:text}`all three steps, with the residual`. It reaches {glue:text}`no comparison, with the residual` without a
 # comparison, {glue:text}`uniform weights, with the residual` with uniform weights, and
-# {glue:text}`no aggregation, with the residual` without aggregation. The residual hands on the tokens' own vectors, and the router compares
-# those.
+# {glue:text}`no aggregation, with the residual` without aggregation. The residual hands on the tokens' own vectors, and the
+# router compares those.
 #
 # **Without the residual, a layer that sums values needs the comparison.** If the weights are the same for every query, every
 # token gets the same sum. All positions tie, and precision is {glue:text}`no comparison, what attention writes`, which is one in
