@@ -761,7 +761,7 @@ both_findings = (
     f"both exist. Attention within a window of a few tokens learns both.</p>"
 )
 legend = (
-    "<p><em>The figure, at the small size. Left: the paper’s task; hollow, the paper; filled, ours. Right: our task, the "
+    "<p><em>The figure, at small sizes. Left: the paper’s task; hollow, the paper; filled, ours. Right: our task, the "
     "share of sequences in which the evidence scores above its look-alikes, by what tells it apart: the token itself (token), "
     "the token before it (left) or after it (right), or a definition that stands elsewhere (hop). The lines are drawn side by "
     "side where they have the same numbers. Flow is a Mamba block that reads left to right, and bidirectional Mamba has one in "

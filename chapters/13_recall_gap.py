@@ -570,7 +570,7 @@ glue(
     display=False,
 )
 answer = (
-    f"At one small size pairwise comparison closes it, if the router is told the right key in training "
+    f"At one small size pairwise comparison closes it, if the router is told the right key in training and hands on one pick "
     f"({text([found['token embeddings']['pairwise router']['mean']])} of the questions, on token embeddings alone), and context from both "
     f"sides does not ({text(sides_alone)}, where a guess has {guess})."
 )

@@ -181,8 +181,8 @@ on the left are those of the rule.
 * In the first and the third example the error of the paper’s number is more than the margin would
   be, at least on the upper side, and takes its place there.
 * In the third example a *hit* is a question for which at least one supporting segment was picked.
-  The paper’s 12.5% is the chance of one given segment, 2 of 16; ours is a little higher, because
-  some texts have fewer segments. A hit is more frequent, because most questions have two
+  The paper’s 12.5% is the chance of one given segment, 2 of 16. Our chance is a little higher,
+  since some texts have fewer segments. A hit is more frequent, because most questions have two
   supporting segments or more.
 """
 
