@@ -24,8 +24,8 @@
 # **How sure.** {glue:text}`sure`
 #
 # **The claim.** One layer is needed, and one is enough. *Precision* is the share of sequences in which the router picks the
-# evidence. Without attention it is 2.5% at most, however long the training. With one layer it is 98.4%, and further layers
-# add nothing. During training precision jumps within one epoch, which the paper compares to a *phase transition*
+# evidence. Without attention it is 2.5% at most, however long the training. With one layer of attention it is 98.4%, and
+# further layers add nothing. During training precision jumps within one epoch, which the paper compares to a *phase transition*
 # {cite:p}`basu2026routing` (§4.1, Fig. 2).
 #
 # **What we found.** {glue:text}`verdict`
@@ -88,8 +88,8 @@ from fcilib.study.profiles import PROFILES
 # the query's vector and $x_j$ that of the position. It picks the highest score. The *routing loss* trains it to pick the
 # evidence.
 #
-# In the column "all" the router may pick any position, as in the paper's equations. In the column "others" it may pick any but
-# the query. Each column has models of its own, trained that way. Chance is the precision of a router that picks at random. A
+# In the column “all” the router may pick any position, as in the paper's equations. In the column “others” it may pick any but
+# the query. Each column has models of its own, trained that way. *Chance* is the precision of a router that picks at random. A
 # number is *reproduced* if it lies within [the margin](tables-margin) of the paper's: two points, less near chance, more where
 # a number has a larger error.
 
@@ -132,21 +132,21 @@ error = (at_random * (1 - at_random) / drawn) ** 0.5
 away = precision["others"]["mean"][CHANCE] - at_random
 assert study.profile != "quick" or abs(away) < 2 * error
 # %% [markdown]
-# **No layer is needed.** If the query may not be picked, raw embeddings do as well as a layer of attention. Positions alone do
-# not explain it: they find {glue:text}`positions only, others`.
+# **No layer is needed.** If the query may not be picked, raw embeddings do as well as a layer of attention. Positions do
+# not explain this: with positions only, precision is {glue:text}`positions only, others`.
 #
 # **Recurrent layers do not fail either.** All three depths of Flow are far above the paper's bound.
 #
 # **More layers of attention add nothing,** as the paper says. Here our numbers and the paper's agree.
 #
-# **Content-only embeddings have {glue:text}`content-only precision` under "all" because of a tie,** as the next section shows.
+# **Content-only embeddings have {glue:text}`content-only precision` under “all” because of a tie,** as the next section shows.
 
 # %% [markdown]
 # ## Why is no layer needed?
 #
 # The evidence has the query's token, and each embedding holds its token. Comparing token vectors is therefore enough. Not even
-# training is needed, if the router compares vectors as they are. To show this, the cell takes random token vectors, without
-# positions, and the identity for both of the router's matrices.
+# training is needed, if the router compares vectors as they are. The next cell shows this. It takes random token vectors without
+# positions, and the identity for both $W_q$ and $W_k$.
 
 # %%
 model = study.experiment(
@@ -179,11 +179,11 @@ print(
 # **If the query may be picked, it ties with the evidence,** because without positions the two vectors are the same. The number
 # for content-only embeddings then depends only on how ties are counted:
 #
-# * If a tie is a miss, it is {glue:text}`content-only precision_tie_lost`. This agrees with the paper's 2.5% at most, so
+# * If a tie is a miss, it is {glue:text}`content-only precision_tie_lost`. This is within the paper's bound of 2.5%, so
 #   [the ledger](claims.md) says that the claim holds under this count.
 # * If a tie is a hit, it is {glue:text}`content-only precision_tie_won`.
 # * If a tie is half a hit, it is {glue:text}`content-only precision`. Our tables count this way, and so the table above says
-#   *not reproduced*.
+#   *not reproduced*. Both verdicts are right, each for its count.
 
 # %% tags=["remove-cell"]
 ties = ("precision_tie_lost", "precision", "precision_tie_won")
@@ -263,21 +263,23 @@ for label in WATCHED:
         glue(f"peak {part} {label}", f"{mean[part][peak]:.1f}", display=False)
 
 # %% [markdown]
-# **First the router matches tokens and picks the query, then it prefers the evidence.** After {glue:text}`peak step raw embeddings`
-# steps raw embeddings pick the query in {glue:text}`peak raw embeddings` of the sequences, and the evidence in
-# {glue:text}`peak evidence raw embeddings`. By the same scores the evidence already beats all positions but the query in
-# {glue:text}`peak others raw embeddings`. Most of the rise that follows is therefore a choice between two copies of the token.
+# **First the router matches tokens and picks the query, then it prefers the evidence.** After
+# {glue:text}`peak step raw embeddings` steps raw embeddings pick the query in {glue:text}`peak raw embeddings` of the
+# sequences, and the evidence in {glue:text}`peak evidence raw embeddings`. If the query is taken out, the same scores find
+# the evidence in {glue:text}`peak others raw embeddings`. Most of the rise that follows is therefore a choice between two
+# copies of the token.
 #
-# **At this size layers make the second step easier.** With attention the share of picks of the query is never above
-# {glue:text}`peak attention, 1 layer`, with two layers of Flow never above {glue:text}`peak Flow, 2 layers`. With
-# *bidirectional Mamba*, a recurrence in each direction, it is {glue:text}`peak bidirectional Mamba, 1 layer` at most.
+# **At this page's size layers make the second step easier.** The router never picks the query as often as on raw embeddings:
+# with attention in {glue:text}`peak attention, 1 layer` of the sequences at most, with two layers of Flow in
+# {glue:text}`peak Flow, 2 layers`. With *bidirectional Mamba*, a recurrence in each direction, it does
+# so in {glue:text}`peak bidirectional Mamba, 1 layer` at most.
 
 # %% [markdown]
 # ## Does slower training give the paper's picture?
 #
-# With attention the router stops picking the query sooner than on raw embeddings. If training ended in between, attention would
-# succeed and raw embeddings fail, as in the paper. We therefore lowered the learning rate and kept the number of steps, {glue:text}`steps`.
-# The table shows what is picked at the end, if the query may be picked.
+# With attention the router stops picking the query sooner than on raw embeddings. If training ended in between, attention
+# would succeed and raw embeddings fail, as in the paper. We therefore lowered the learning rate and kept the number of steps,
+# {glue:text}`steps`. The table shows what is picked at the end, if the query may be picked.
 #
 # Here and in the figure, models see new sequences at every step. The models of the first table see the same sequences in every
 # epoch, so their numbers differ slightly. Each row is one seed, tested on {glue:text}`watched tested` sequences.
@@ -328,10 +330,10 @@ separating = [
     and ended.precision[f"raw embeddings, {rate:g}"] <= FAILURE
 ]
 parted = (
-    "For attention and raw embeddings it does, if the learning rate is "
+    "For attention and raw embeddings slow training does give it, at a learning rate of "
     + " or ".join(f"{rate:g}" for rate in separating)
     if separating
-    else "It does at none of these rates"
+    else "At none of these rates does slow training give it"
 )
 glue("rate", parted, display=False)
 for label, rate in runs:
@@ -340,18 +342,19 @@ for label, rate in runs:
         glue(f"{column} {name}", percent(ended[column][name]), display=False)
 
 # %% [markdown]
-# **{glue:text}`rate`.** We call {glue:text}`success` or more a success and {glue:text}`failure` or less a failure. Attention
-# succeeds, narrowly, with {glue:text}`precision attention, 1 layer, 0.0003`. Raw embeddings fail, with
+# **{glue:text}`rate`.** As in the paper, {glue:text}`success` or more is a success and {glue:text}`failure` or less a
+# failure. Attention succeeds, narrowly, with {glue:text}`precision attention, 1 layer, 0.0003`. Raw embeddings fail, with
 # {glue:text}`precision raw embeddings, 0.0003`, because they still pick the query, in
 # {glue:text}`picked_query raw embeddings, 0.0003` of the sequences. [Chapter 8](08_protocol_audit.ipynb) trains them longer.
 #
-# **For recurrent layers it does not.** In the paper they fail. Here Flow, at the same rate, ends above attention.
+# **For Flow slow training does not give it.** In the paper Flow fails. Here it ends above attention, at the same rate.
 
 # %% [markdown]
 # ## Is it the same at the paper's size?
 #
 # The table has precision by epoch at the paper's sizes, if the query may be picked. *Causal attention* sees only what stands
-# to its left. The last column is the largest share of sequences, in any epoch, in which the query itself was picked.
+# to its left. The last column says in how many sequences the query itself was picked, in the epoch in which that was most
+# often.
 
 # %% tags=["remove-input"]
 LARGE = {
@@ -384,11 +387,11 @@ glue("least peak", percent(min(peaks)) if peaks else NONE, display=False)
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 
 # %% [markdown]
-# **The two steps are the same: every model first picks the query and later the evidence, raw embeddings last.** After epoch 5
-# attention is halfway up and raw embeddings near zero. The recurrences, which fail in the paper, and causal attention are
-# ahead of both.
+# **The two steps are the same.** Every model first picks the query and later the evidence. Raw embeddings are the last to
+# change. After epoch 5 attention is halfway up and raw embeddings are near zero. Ahead of both are Flow, which fails in the
+# paper, bidirectional Mamba and causal attention.
 #
-# **At this size layers do not make the first step smaller.** Every model picks the query in {glue:text}`least peak` of the
+# **At the paper's size layers do not make the first step smaller.** Every model picks the query in {glue:text}`least peak` of the
 # sequences or more in some epoch.
 #
 # **Attention ends below raw embeddings,** at {glue:text}`at paper attention all` against {glue:text}`at paper raw all`. The paper
@@ -403,8 +406,9 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "at the paper's size")
 # when it is far (§3.1). We take near to be within 20 tokens.
 #
 # At this page's size the model learns to answer in neither case, so the verdicts say little. The table therefore has a
-# smaller task as well, of {glue:text}`small vocabulary` kinds of tokens and {glue:text}`small length` positions. On it the model was trained with one seed, in {glue:text}`small steps` steps at a learning rate of {glue:text}`small rate`.
-# Far evidence there is at least {glue:text}`small far` positions away.
+# smaller task as well, of {glue:text}`small vocabulary` kinds of tokens and {glue:text}`small length` positions. The model
+# was trained on it with one seed, in {glue:text}`small steps` steps at a learning rate of {glue:text}`small rate`. Far
+# evidence there is at least {glue:text}`small far` positions away.
 
 # %%
 plain = {
@@ -462,8 +466,8 @@ glue("small steps", f"{rounds:,}", display=False)
 linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
 
 # %% [markdown]
-# **On the smaller task the model finds far evidence, and finds it more often than near evidence.** We do not know
-# why. Whether more steps would lift the paper's 1.9% is open.
+# **On the smaller task the model finds far evidence.** It finds near evidence less often; we do not know why. Whether more
+# steps would lift the paper's 1.9% is open.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -472,9 +476,9 @@ linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
 #
 # * For statements with *rises* or *rise* within an epoch, our number is the largest gain of precision in one epoch. The first
 #   epoch counts as a gain from zero. An epoch is another share of the training here, so the comparison says little.
-# * For statements with *varies* or *within 0.3%*, our number is the standard deviation over seeds.
+# * For statements with *varies* or *within 0.3%*, our number is the standard deviation of precision over seeds.
 # * A statement about several models is reproduced only if all of them agree. The table has the lowest and the highest number.
-# * The column *chance* has the same quantity for a random router.
+# * The column *chance* has, for a random router, the quantity that its row measures.
 # * *Contrastive* models are those of [chapter 4](04_contrastive_failure.ipynb).
 
 # %% tags=["remove-input"]
@@ -528,11 +532,11 @@ slow = {
     for name in ("raw embeddings", "attention, 1 layer")
 }
 verdict = (
-    f"Recurrent layers, which fail in the paper, route as well. If the query may be picked, every router learns to pick it first, and "
-    f"the evidence later. On raw embeddings that second step comes last. If training ends before it, raw embeddings fail where attention "
-    f"succeeds, as in the paper: at one low learning rate, with one seed, they have {slow['raw embeddings']} and attention has "
-    f"{slow['attention, 1 layer']} (chance: {percent(itself[CHANCE])}). Recurrent layers do not fit this picture, because they succeed "
-    f"at that rate too. Whether the paper's training ended early we do not know."
+    f"Left-to-right recurrent layers, which fail in the paper, route as well. If the query may be picked, every router that we "
+    f"watched learns to pick it first, and the evidence later. On raw embeddings that second step comes last. If training ends "
+    f"before it, raw embeddings fail where attention succeeds, as in the paper: at one low learning rate, with one seed, they have "
+    f"{slow['raw embeddings']} and attention has {slow['attention, 1 layer']} (chance: {percent(itself[CHANCE])}). Recurrent layers "
+    f"do not fit this picture, because they succeed at that rate too. Whether the paper's training ended early we do not know."
 )
 closing.close(
     "01_phase_transition",
@@ -543,8 +547,7 @@ closing.close(
     cost=closing.trained(
         study,
         (control, *results.values(), together, at_rates, small),
-        "trains {models} models; at this page's size (profile {profile}) a seed took {minutes} minutes on one core, "
-        "shared with other runs.",
+        "trains {models} models; a seed took {minutes} minutes at profile {profile}, on a core that other runs shared.",
     ),
 )
 
@@ -555,15 +558,15 @@ closing.close(
 #   position 350, so $s_{51,350}$ is indistinguishable from noise" (§3.2). The first half is true. The second does not follow:
 #   $s_{51,350}$ compares two vectors that hold the same token.
 # * **The query as its own candidate.** The router picks it first, so precision starts near zero and then jumps. If the paper's
-#   raw embeddings were trained too briefly, they would be near zero, too. We do not know if they were: ours stop
-#   picking the query within the first quarter of the paper's 40 epochs.
-# * **Not comparable at this size:** task accuracy, and the epoch of the jump. The verdicts on them in the tables are about this
-#   size alone.
+#   raw embeddings were trained too briefly, they would be near zero, too. We do not know if they were. At the paper's size
+#   ours mostly pick the evidence by epoch 10 of 40.
+# * **Task accuracy, and the rise within one epoch,** cannot be compared with the paper's at this size. Their verdicts in the
+#   tables are about this size alone.
 #
 # ## In detail
 #
 # * **Chance.** A random router finds {glue:text}`random router, others`. Counting gives one in {glue:text}`candidates`, or
-#   {glue:text}`counted`. The difference is within the error of the drawn sequences.
+#   {glue:text}`counted`. The difference is within two standard errors of the test sequences drawn.
 # * **The three lines.** A LayerNorm stands in front of the router, so token and position do not add up exactly. The token part
 #   of the evidence's lead over the query is therefore not quite zero (the yellow curve).
 # * **The figure of the two steps.** The right panels are in standard deviations of the scores of the other positions. Flow and
@@ -571,8 +574,8 @@ closing.close(
 # * **The query's token stands exactly twice.** We draw all other tokens so that they do not repeat it (`collisions=False`). If
 #   they could, comparing tokens would not tell the evidence from other copies.
 # * **Chance of the right answer.** The paper has 1.6%, which is one in 64. With its 256 kinds of tokens chance would be
-#   {glue:text}`paper chance`, and 1.6% would be above it. Ours is at chance for the fewer kinds of this page. The table compares
-#   distances from chance, so the two numbers do not agree, although they are nearly equal.
+#   {glue:text}`paper chance`, and 1.6% would be above it. Ours is chance for the fewer kinds of this page. The table compares
+#   how far each number is above chance at its size. By that the two do not agree, although they are nearly equal.
 #
 # In the next figure, move the slider back to see the query's position rise together with the evidence, if it may be picked. On
 # content-only embeddings the two always tie.

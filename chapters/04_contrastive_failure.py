@@ -16,17 +16,17 @@
 # # 4. Contrastive pretraining
 #
 # **The question.** A *router* is given one position of a sequence, the *query*, and has to pick the *evidence*, which holds
-# the same token at another position. Can it do so on embeddings that were pretrained to make the two alike, or must attention
-# first write the match into the vectors?
+# the same token at another position. Their vectors, a token's plus a position's, differ by the position. Is it enough to
+# pretrain embeddings so that the two vectors become alike, or must attention first write the match into them?
 #
 # **The answer.** {glue:text}`answer`
 #
 # **How sure.** {glue:text}`sure`
 #
 # **The claim.** Such pretraining fails. With the contrastive loss InfoNCE on pairs of query and evidence, the router is
-# right in 1.6% of the sequences if the embeddings stay frozen, and in 2.2% if they are fine-tuned. Attention compares
-# tokens, normalises the weights and aggregates the values; a contrastive loss only compares. The aggregation is what counts
-# {cite:p}`basu2026routing` (§4.4, Fig. 5).
+# right in 1.6% of the sequences if the embeddings stay frozen, and in 2.2% if they are fine-tuned. The paper's reason
+# is that a contrastive loss only compares, while attention compares tokens, normalises the weights and aggregates the values.
+# The aggregation is what counts {cite:p}`basu2026routing` (§4.4, Fig. 5).
 #
 # **What we found.** {glue:text}`verdict`
 #
@@ -83,13 +83,13 @@ from fcilib.study.profiles import PROFILES
 #
 # InfoNCE pulls the query's vector towards that of its own evidence, and pushes it away from the evidence of the other
 # sequences in the batch {cite:p}`oord2018infonce`. Pretraining takes as many epochs as training. Then the router is
-# trained on the vectors as they are (*frozen*), or together with them (*fine-tuned*). *Raw embeddings*, a vector for each
-# token plus one for its position, skip the pretraining; they are the paper's baseline.
+# trained on the vectors as they are (*frozen*), or together with them (*fine-tuned*). *Raw embeddings* skip the pretraining;
+# they are the paper's baseline.
 #
-# The router may pick any position, the query's own included (`"all"`, as the paper's equations read), or any but the
-# query's (`"others"`). *Precision* is the share of sequences in which it picks the evidence. *Chance* is the precision of a
-# random router on the same test sequences: {glue:text}`random router, others`, which is one in {glue:text}`candidates` but
-# for the noise of a finite test set.
+# Under “all” the router may pick any position, the query's own included, as the paper's equations read. Under “others” it may
+# pick any but the query's. *Precision* is the share of sequences in which it picks the evidence. *Chance* is the precision of a
+# random router on the same test sequences, here {glue:text}`random router, others`. On infinitely many sequences it would be
+# one in {glue:text}`candidates`.
 #
 # To separate pretraining from freezing we add a control: *raw embeddings, frozen* keep their random initial values, and only
 # the router is trained.
@@ -134,16 +134,16 @@ for c, summary in precision.items():
 glue("candidates", study.sizes.evidence.length - 1, display=False)
 
 # %% [markdown]
-# **With the query excluded, contrastive embeddings route.** Frozen ones reach {glue:text}`contrastive, frozen, others`, as
-# fine-tuned ones do ({glue:text}`contrastive, fine-tuned, others`).
+# **With the query excluded, the router succeeds on contrastive embeddings.** It reaches
+# {glue:text}`contrastive, frozen, others` on frozen ones, and {glue:text}`contrastive, fine-tuned, others` on fine-tuned ones.
 #
 # **With the query among the candidates, freezing costs precision.** Frozen embeddings reach
 # {glue:text}`contrastive, frozen, all` if they are pretrained and {glue:text}`raw embeddings, frozen, all` if they are random.
 # Embeddings that learn with the router reach {glue:text}`contrastive, fine-tuned, all` if they are pretrained and
 # {glue:text}`raw embeddings, all` if not. Pretraining makes less difference than freezing.
 #
-# On frozen pretrained embeddings the router picks the query itself in {glue:text}`picked_query, all` of the sequences. Query
-# and evidence differ only by the vectors of their positions, and these cannot adapt if they are frozen.
+# On frozen pretrained embeddings the router picks the query itself in {glue:text}`picked_query, all` of the sequences. We
+# think that it often cannot tell the two apart, because frozen vectors of positions cannot adapt.
 
 # %% [markdown]
 # ## What if the projections are pretrained, and not the embeddings?
@@ -151,7 +151,7 @@ glue("candidates", study.sizes.evidence.length - 1, display=False)
 # The paper also says that contrastive pretraining "only trains projections on unmodified representations". The
 # projections may be the router's own, $W_q$ and $W_k$. Here those two matrices are pretrained with InfoNCE on raw
 # embeddings and never change again. In the usual training that follows, the embeddings either learn or keep their random
-# initial values. The gains and offsets of the LayerNorm in front of the router learn in both cases. One seed.
+# initial values. The gains and offsets of the LayerNorm in front of the router learn in both cases. The table has one seed.
 
 # %%
 VECTORS = {
@@ -201,18 +201,20 @@ for c, summary in by_projection.items():
 glue("picks query", percent(picked.iloc[-1]), display=False)
 
 # %% [markdown]
-# **Pretrained projections route, too.** On random embeddings they reach {glue:text}`embeddings kept random, others` if the
-# query is excluded.
+# **With the query excluded, the router succeeds on pretrained projections, too.** On random embeddings it reaches
+# {glue:text}`embeddings kept random, others`.
 #
-# **With the query among the candidates they nearly fail**, at {glue:text}`embeddings kept random, all`. A vector matches itself
-# best, so that the router picks the query itself in {glue:text}`picks query` of the sequences. Only the LayerNorm still
-# learns, and it does not undo this. Embeddings that are trained afterwards undo part of it
-# ({glue:text}`embeddings trained afterwards, all`). Both are below the {glue:text}`raw embeddings, frozen, all` of projections
-# that learn on frozen random embeddings. We cannot tell whether the loss comes from pretraining the projections or from freezing
-# them.
+# **With the query among the candidates it nearly fails.** On random embeddings it reaches
+# {glue:text}`embeddings kept random, all`, and picks the query itself in {glue:text}`picks query` of the sequences. The match is
+# there, as the column “others” shows, but the query matches itself better. Only the LayerNorm still learns, and it does not
+# undo this. Embeddings that are trained afterwards undo part of it: they reach
+# {glue:text}`embeddings trained afterwards, all`.
 #
-# Of all contrastive variants, these projections on random embeddings come nearest to the paper's 1.6%, and are still far above
-# chance. The match is there, as the column “others” shows; the query only matches itself better.
+# Both numbers are below {glue:text}`raw embeddings, frozen, all`, which the router reaches on frozen random embeddings if its
+# projections learn. We cannot tell whether the loss comes from pretraining the projections or from freezing them.
+#
+# Of all contrastive variants, pretrained projections on random embeddings come nearest to the paper's 1.6%. They are still far
+# above chance.
 
 # %% [markdown]
 # ## Which step of attention counts?
@@ -225,8 +227,9 @@ glue("picks query", percent(picked.iloc[-1]), display=False)
 # * *uniform weights*: every weight is one over the number of tokens, so that nothing is compared and nothing concentrated;
 # * *no aggregation*: the weights are not used, and each token keeps its own value.
 #
-# The router may not pick the query here (“others”). We never removed the softmax alone. The output of a Transformer layer is a sum: the token's own vector, the *residual*, plus
-# what attention writes. In the upper line of each row of the figure (circles) the residual is left out (`residual=False`).
+# The router may not pick the query here (“others”). We never removed the softmax alone. The
+# output of a Transformer layer is a sum: the token's own vector, the *residual*, plus what attention writes. We measure each
+# layer with the residual and without it.
 
 # %%
 others = experiments["others"]
@@ -274,30 +277,30 @@ for p, summary in stepwise.items():
         glue(f"{name}, {p}", text, display=False)
 
 # %% [markdown]
-# **With the residual, the router needs none of what we removed.** It finds the evidence as often without a comparison
-# ({glue:text}`no comparison, with the residual`), with uniform weights ({glue:text}`uniform weights, with the residual`) or
-# without aggregation ({glue:text}`no aggregation, with the residual`) as behind the whole layer
-# ({glue:text}`all three steps, with the residual`). The residual hands on the tokens' own vectors, and the router compares
-# those.
+# **With the residual, the router needs none of what we removed.** Behind the whole layer the router reaches
+# {glue:text}`all three steps, with the residual`. It reaches {glue:text}`no comparison, with the residual` without a
+# comparison, {glue:text}`uniform weights, with the residual` with uniform weights, and
+# {glue:text}`no aggregation, with the residual` without aggregation. The residual hands on the tokens' own vectors, and the
+# router compares those.
 #
 # **Without the residual, a layer that sums values needs the comparison.** If the weights are the same for every query, every
-# token gets the same sum. All positions tie, and precision is one in {glue:text}`candidates`,
-# {glue:text}`no comparison, what attention writes`.
+# token gets the same sum. All positions tie, and precision is {glue:text}`no comparison, what attention writes`, which is one in
+# {glue:text}`candidates`.
 #
-# **The sum itself can go, residual or not.** If each token keeps its own value, the router reaches
-# {glue:text}`no aggregation, what attention writes` without the residual. A token's value is its raw embedding, seen through
+# **The sum can go even without the residual.** If each token keeps its own value, the router reaches
+# {glue:text}`no aggregation, what attention writes`. A token's value is its raw embedding, seen through
 # one more map. The whole layer reaches no more ({glue:text}`all three steps, what attention writes`).
 
 # %% [markdown]
 # ## Is the match in the vectors?
 #
 # The paper says "The match result must become part of the representation" (§4.4). We let a *probe*, a linear classifier
-# {cite:p}`alain2017probes`, decide whether position $j$ is the evidence. It sees the vector $x_j$ alone, or the query's vector
-# $x_q$ and $x_j$ side by side, or their entrywise product. Half of its cases are true: $j$ is the evidence. In the false
-# half $j$ is where the evidence stands in another sequence, so that positions give nothing away. Guessing is right in half of the
-# cases. As a control, *nothing to find* has false positions in both halves. The last column is the router's own precision
-# (“others”).
-# *Content-only* embeddings have no positions.
+# {cite:p}`alain2017probes`, decide whether position $j$ is the evidence. It sees one of three things: the vector $x_j$ alone, the
+# query's vector $x_q$ and $x_j$ side by side, or the entrywise product of the two.
+#
+# In half of the probe's cases $j$ is the evidence. In the other half $j$ is where the evidence stands in another sequence, so
+# that positions give nothing away. Guessing is right in half of the cases. As a control, *nothing to find* takes $j$ from other
+# sequences in both halves. The last column is the router's own precision (“others”). *Content-only* embeddings have no positions.
 
 
 # %%
@@ -366,9 +369,10 @@ for column in PROBES:
 
 # %% [markdown]
 # **No linear probe reads the match off the evidence's vector.** Behind one layer of attention it is right in
-# {glue:text}`match_in_evidence attention, 1 layer` of the cases, and in {glue:text}`match_in_pair attention, 1 layer` with the
-# query's vector beside it. A linear probe cannot see whether two vectors are equal. On content-only embeddings the probe of both
-# side by side is a little above half ({glue:text}`match_in_pair content-only`); we do not know why, and it may be noise.
+# {glue:text}`match_in_evidence attention, 1 layer` of the cases. With the query's vector beside it, it is right in
+# {glue:text}`match_in_pair attention, 1 layer`. The second number is no surprise, because a linear probe cannot see
+# whether two vectors are equal. On content-only embeddings the probe of both side by side is a little above half
+# ({glue:text}`match_in_pair content-only`). We do not know why; it may be noise.
 #
 # **The match is in the products of the two vectors,** with attention ({glue:text}`match_in_product attention, 1 layer`) and
 # without it ({glue:text}`match_in_product raw embeddings` on raw embeddings). A router that is trained to weigh such products
@@ -376,14 +380,14 @@ for column in PROBES:
 # ({glue:text}`match_in_product attention, untrained`), but the router picks the evidence in
 # {glue:text}`precision attention, untrained`.
 #
-# We did not test the paper's own example, in which the match is in the *query's* vector ("encodes … that position 350 matched
-# its content").
+# This does not test the paper's own example, in which the match is in the *query's* vector ("encodes … that position 350
+# matched its content").
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
-# *Reproduced* means that ours agrees with the paper's number whether or not the query may be picked. It agrees within
-# [the margin](tables-margin): two points, less near chance, more where a number has a larger error.
+# *Reproduced* means that our number lies within [the margin](tables-margin) of the paper's, whether or not the query may be
+# picked. The margin is two points, less near chance, more where a number has a larger error.
 
 # %% tags=["remove-input"]
 comparison_table(comparison)
@@ -408,9 +412,9 @@ sure = (
 verdict = (
     f"If the query may be picked, it is freezing that costs precision. Frozen embeddings reach "
     f"{percent(mean['all']['contrastive, frozen'])} if pretrained and {percent(mean['all'][FROZEN])} if random. Trained along with "
-    f"the router they reach {percent(mean['all']['contrastive, fine-tuned'])} and {percent(mean['all']['raw embeddings'])} (chance "
-    f"{percent(mean['all'][CHANCE])}). Either step of attention, comparison or aggregation, can be removed, as long as the vectors "
-    f"keep the tokens apart."
+    f"the router, pretrained ones reach {percent(mean['all']['contrastive, fine-tuned'])} and random ones "
+    f"{percent(mean['all']['raw embeddings'])}. Chance is {percent(mean['all'][CHANCE])}. If the query may not be picked, either step "
+    f"of attention, comparison or aggregation, can be removed, as long as the vectors keep the tokens apart."
 )
 closing.close(
     "04_contrastive_failure",
@@ -435,11 +439,11 @@ closing.close(
 # ## What differs, and why
 #
 # * **Pretraining.** The router compares two vectors that hold the same token, and pretraining makes them more alike. That is
-#   no obstacle. Freezing the vectors is one, if the query is a candidate as well.
+#   no obstacle. Freezing the vectors is one, if the query may be picked.
 # * **The paper's 1.6%.** We cannot explain it. Pretrained projections on random embeddings come closest
 #   ({glue:text}`embeddings kept random, all`) if the query is among the candidates, as the paper's equations allow. We did not run
 #   them at the paper's sizes.
-# * **Aggregation** can be left out. What the router needs is that the vectors keep the tokens apart. The residual does that.
+# * **Aggregation** can be left out, at least if the query may not be picked. What the router needs is that the vectors keep the tokens apart. The residual does that.
 #   Without it, each token's own value does, and so does a sum of values by weights that compare.
 # * **The task.** Here the evidence is the second copy of the query's token. Where context decides which of several equal tokens is meant,
 #   something has to write the context into the vectors. [Chapter 9](09_context_ladder.ipynb) has such tasks.
