@@ -135,6 +135,7 @@ gap_runs = train(MODELS, sizes.tasks, sizes.widths)
 gap = best(gap_runs)
 
 # %% [markdown]
+#
 # %% tags=["hide-input"]
 untrained = study.run(
     {

@@ -472,7 +472,9 @@ def test_half_a_point_turns_nothing_that_the_records_decide():
     entries = decisive(whole_ledger(ROOT / "records"))
     assert not sensitive(entries, Rule(slack=0.005))
     turned = sensitive(entries, Rule(slack=-0.005))
-    assert turned.keys() == {"one-layer-spread", "causal-attention", "scale-causal-1"}
+    assert turned.keys() == {
+        "chance-accuracy", "one-layer-spread", "causal-attention", "scale-causal-1"
+    }  # fmt: skip
     assert all("a narrower interval" in entries[name].judgement.missing[0] for name in turned)
 
 
