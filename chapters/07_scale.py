@@ -93,6 +93,7 @@ from fcilib.routers import (
 )
 from fcilib.storage.places import weights_folder
 from fcilib.study.notation import NONE, number, percent, spread, texts
+from fcilib.study.profiles import PROFILES
 
 # %% [markdown]
 # ## Does direction matter, end to end?
@@ -598,14 +599,15 @@ RANKS = {
 frames = pd.concat([results.frame, rank_one.frame])
 inside = frames.groupby("condition").place.agg(["mean", "std"])
 candidates = study.sizes.evidence.length - 1
+paper_candidates = PROFILES["paper"].evidence.length - 1
 linked(
     pd.DataFrame(
         {
             "paper, “rank”": [
                 str(says[c]) if c else NONE for c in RANKS.values()
             ],
-            "of 511": [
-                percent(says[c].value / 511) if c else NONE
+            f"of {paper_candidates}": [
+                percent(says[c].value / paper_candidates) if c else NONE
                 for c in RANKS.values()
             ],
             "mean place": [number(*inside.loc[name]) for name in RANKS],

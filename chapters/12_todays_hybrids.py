@@ -63,14 +63,13 @@ from fcilib.ledger.hybrids import Method, on_evidence, on_ladder, on_recall
 from fcilib.ledger.trial import steps
 from fcilib.present import figures
 from fcilib.present.closing import close, trained
-from fcilib.present.paper_size import paper_records
+from fcilib.present.paper_size import paper_records, paper_store
 from fcilib.present.tables import labelled
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RandomRouter, RankOne
 from fcilib.study.notation import NONE, percent, spread
 from fcilib.study.profiles import PROFILES
-from fcilib.tasks import MQAR, ladder
-from fcilib.training.records import Records
+from fcilib.tasks import ladder
 
 # %% [markdown]
 # ## Which layers let the paper's router succeed?
@@ -177,7 +176,7 @@ for name, row in means.iterrows():
 
 # %% tags=["remove-input"]
 there = PROFILES["paper"]
-kept = Records(study.records.folder.parent / "paper")
+kept = paper_store(study)
 at_paper = {
     method.label: record
     for method in hybrids.representations(there)
@@ -389,13 +388,6 @@ labelled(pd.DataFrame(tally).set_index("task"), "task")
 
 
 # %%
-def recall(pairs):
-    """As long as a rung of the ladder, with `pairs` questions."""
-    sizes = {"length": study.sizes.ladder.length}
-    sizes["vocabulary"] = study.sizes.mqar.vocabulary
-    return MQAR(form="multi", pairs=pairs, **sizes)
-
-
 NUMBERS = [n for n in (1, 2, 4, 8) if n < study.sizes.mqar.vocabulary // 2]
 budget = study.sizes.climbing
 longer = budget.model_copy(
@@ -414,7 +406,7 @@ several = {
     n: study.run(
         {
             name: study.experiment(
-                task=recall(n),
+                task=hybrids.recall_task(study.sizes, n),
                 representation=representation,
                 router=router,
                 training=longer,
@@ -612,6 +604,7 @@ for where, table in {
     **on_rung,
     "MQAR": on_mqar,
     "its task": on_its_task,
+    "its task, layers": on_its_task[on_its_task.index.isin(LAYERS)],
 }.items():
     agreeing = int((table.predicted == table.measured).sum())
     right[where] = f"{agreeing} of {len(table)}"
@@ -627,7 +620,7 @@ glue("coin", f"{coin:g}", display=False)
 agreeing = int((on_its_task.predicted == on_its_task.measured).sum())
 answer = (
     f"Only where the token that decides stands after the evidence: there {right['right']} predictions are right, but on the paper's "
-    f"own task {right['its task']}, {'no ' if agreeing <= coin else ''}more than a coin would give."
+    f"own task {right['its task, layers']} for the same layers and {right['its task']} with the routers, {'no ' if agreeing <= coin else ''}more than a coin would give."
 )
 verdict = (
     f"On the paper's own task {len(failing)} methods are predicted to fail, and {wrong} of them find the token in "

@@ -146,9 +146,15 @@ def on_evidence(sizes: Profile, method: Method) -> Experiment:
     )
 
 
+def recall_task(sizes: Profile, pairs: int) -> MQAR:
+    """MQAR with so many pairs, in sequences as long as on the ladder."""
+    length, vocabulary = sizes.ladder.length, sizes.mqar.vocabulary
+    return MQAR(form="multi", pairs=pairs, length=length, vocabulary=vocabulary)
+
+
 def on_recall(sizes: Profile, method: Method) -> Experiment:
-    """The method on MQAR, in sequences as long as on the ladder, and trained as there."""
-    task = MQAR(form="multi", pairs=4, length=sizes.ladder.length, vocabulary=sizes.mqar.vocabulary)
+    """The method on MQAR with four pairs, trained as on the ladder."""
+    task = recall_task(sizes, pairs=4)
     return on_evidence(sizes, method).model_copy(update={"task": task, "training": sizes.climbing})
 
 

@@ -16,6 +16,11 @@ SEEDS = 10
 """Seeds that are looked for, from 0."""
 
 
+def paper_store(study: Study) -> Records:
+    """The records at the paper's sizes, which lie beside the study's own."""
+    return Records(study.records.folder.parent / "paper")
+
+
 def paper_records(study: Study, name: str, protocol: str, data: str = "fixed") -> list[Record]:
     """The runs of a condition of the catalogue at the paper's sizes, by seed; may be empty.
 
@@ -35,7 +40,7 @@ def paper_records(study: Study, name: str, protocol: str, data: str = "fixed") -
         raise TypeError(f"name: {name!r} is no training")
     training = experiment.training.model_copy(update={"data": data})
     experiment = experiment.model_copy(update={"training": training})
-    records = Records(study.records.folder.parent / "paper")
+    records = paper_store(study)
     found = (records.find(experiment.with_seed(seed)) for seed in range(SEEDS))
     return [record for record in found if record is not None]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from fcilib.ledger.catalogue import ONLY, catalogue
@@ -77,21 +77,29 @@ def _compared(
 ) -> dict[tuple[str, str, str], tuple[str | None, str | None, int]]:
     """As `sides`, with those that have no answer at one size, and the seeds at the paper's."""
     found, met = {}, set()
+    for key, claim, twin, finding in _at_both_sizes(entries):
+        told = (finding.records, claim.metric, claim.progress, statement(claim))
+        if statement(claim) is not None and told not in met:
+            met.add(told)
+            found[key] = side(claim, twin), side(claim, finding), finding.n
+    return found
+
+
+def _at_both_sizes(
+    entries: Mapping[str, Entries],
+) -> Iterator[tuple[tuple[str, str, str], Claim, Finding, Finding]]:
+    """Key, claim and the two findings, at the book's size and the paper's, of what has both.
+
+    Claims on what the paper does not define and on a spread are left out.
+    """
     for name, entry in entries[PAPER].items():
-        claim = entry.claim
-        if claim.undefined or claim.statistic != "mean" or statement(claim) is None:
+        if entry.claim.undefined or entry.claim.statistic != "mean":
             continue
         small = {(f.experiment, f.protocol): f for f in entries[BOOK][name].findings}
         for finding in entry.findings:
             twin = small.get((finding.experiment, finding.protocol))
-            if twin is None:
-                continue
-            told = (finding.records, claim.metric, claim.progress, statement(claim))
-            if told not in met:
-                met.add(told)
-                key = name, finding.experiment, finding.protocol
-                found[key] = side(claim, twin), side(claim, finding), finding.n
-    return found
+            if twin is not None:
+                yield (name, finding.experiment, finding.protocol), entry.claim, twin, finding
 
 
 def ledger_turns(
@@ -104,21 +112,13 @@ def ledger_turns(
     are by claim, condition and protocol, at the book's size and at the paper's.
     """
     turned, decided = {}, 0
-    for name, entry in entries[PAPER].items():
-        claim = entry.claim
-        if claim.undefined or claim.statistic != "mean":
+    for key, claim, twin, finding in _at_both_sizes(entries):
+        small_agrees, large_agrees = compared(claim, twin), compared(claim, finding)
+        if small_agrees is None or large_agrees is None:
             continue
-        small = {(f.experiment, f.protocol): f for f in entries[BOOK][name].findings}
-        for finding in entry.findings:
-            if (twin := small.get((finding.experiment, finding.protocol))) is None:
-                continue
-            small_agrees, large_agrees = compared(claim, twin), compared(claim, finding)
-            if small_agrees is None or large_agrees is None:
-                continue
-            decided += 1
-            if small_agrees != large_agrees:
-                key = name, finding.experiment, finding.protocol
-                turned[key] = (AGREES, DIFFERS) if small_agrees else (DIFFERS, AGREES)
+        decided += 1
+        if small_agrees != large_agrees:
+            turned[key] = (AGREES, DIFFERS) if small_agrees else (DIFFERS, AGREES)
     return turned, decided
 
 
