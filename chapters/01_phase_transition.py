@@ -27,10 +27,6 @@
 # evidence. Without attention it is 2.5% at most, however long the training. With one layer of attention it is 98.4%, and
 # further layers add nothing. During training precision jumps within one epoch, which the paper compares to a *phase transition*
 # {cite:p}`basu2026routing` (§4.1, Fig. 2).
-#
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 01 --seeds 1 --records _runs/records` {glue:text}`cost`
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -39,7 +35,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.present.banner import banner
 from fcilib.study import Study
 
@@ -472,6 +468,8 @@ linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
+# {glue:text}`verdict`
+#
 # The first table holds the numbers by model. These are the section's other statements.
 #
 # * For statements with *rises* or *rise* within an epoch, our number is the largest gain of precision in one epoch. The first
@@ -620,6 +618,8 @@ Code(inspect.getsource(PairwiseScores), language="python")
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 01 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Depth without mixing: `study.experiment(representation=Embedding(layers=4), router=Investigator())`. Do
 #    parameters alone change anything?

@@ -28,10 +28,6 @@
 # The 34 strongest hold 90% of the *energy*, the sum of the squared strengths. Only learned matrices find this part. *Precision* is the share of
 # sequences in which the evidence is picked. If random matrices replace the learned ones, it drops from 98.4% to 2.6%
 # {cite:p}`basu2026routing` (§4.2, Fig. 3).
-#
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 02 --seeds 1 --records _runs/records` {glue:text}`cost`
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -40,7 +36,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.present.banner import banner
 from fcilib.study import Study
 
@@ -377,6 +373,8 @@ glue("paper share", percent(share), display=False)
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
+# {glue:text}`verdict`
+#
 # All rows are about one layer of attention. In the column "all" the query itself may be picked, in "others" it may not. The
 # *control* of the second row is a random router; that of the others is the model before training.
 #
@@ -529,6 +527,8 @@ Code(inspect.getsource(probes._subspace), language="python")
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 02 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Put `"Perceiver, 1 hub"` into `representations`. How many of its directions does the router need?
 # 2. Train twice as long: `sizes.training.model_copy(update={"epochs": 10})` under a name of its own in

@@ -26,10 +26,6 @@
 # **The claim.** Of twenty ways to route, only those that compare pairs of tokens succeed. All other learned ones find the
 # evidence in 1% to 29% of the sequences {cite:p}`basu2026routing` (§4.3, Fig. 4).
 #
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 03 --seeds 1 --records _runs/records` {glue:text}`cost`
-#
 # The approaches of §4.3, and a few of §4.4, §4.6 and §5, are trained on the task of [chapter 1](01_phase_transition.ipynb). The
 # query itself may not be picked. Words of this page:
 #
@@ -48,7 +44,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.present.banner import banner
 from fcilib.study import Study
 
@@ -593,6 +589,8 @@ glue("ceiling ends", percent(ends), display=False)
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
+# {glue:text}`verdict`
+#
 # Ours agree with {glue:text}`held` of the paper's {glue:text}`claimed` numbers. For "≤ 29.0%" we accept up to
 # {glue:text}`ceiling ends`: there the 95% interval of the paper's rounded number ends, if it was counted on 1,000 sequences, which is
 # our assumption.
@@ -738,6 +736,8 @@ Code(inspect.getsource(SegmentScores), language="python")
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 03 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Give the memory bank more slots, `slots=sizes.evidence.vocabulary`, as many as there are token ids.
 #    Does it come near the pairwise router?

@@ -28,10 +28,6 @@
 # is that a contrastive loss only compares, while attention compares tokens, normalises the weights and aggregates the values.
 # The aggregation is what counts {cite:p}`basu2026routing` (§4.4, Fig. 5).
 #
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 04 --seeds 1 --records _runs/records` {glue:text}`cost`
-#
 # We first pretrain embeddings, then the router's own projections. After that we weaken attention, step by step. Last, linear
 # probes say whether the match is in the vectors that a router sees.
 
@@ -42,7 +38,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.present.banner import banner
 from fcilib.study import Study
 
@@ -386,6 +382,8 @@ for column in PROBES:
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
+# {glue:text}`verdict`
+#
 # *Reproduced* means that our number lies within [the margin](tables-margin) of the paper's, whether or not the query may be
 # picked. The margin is two points, less near chance, more where a number has a larger error.
 
@@ -462,6 +460,8 @@ Code(
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 04 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Pretrain without positions: `Contrastive(positions="none")`. What becomes of the frozen embeddings
 #    under `"all"`?

@@ -27,10 +27,6 @@
 # fail and "cluster at ~25%": raw embeddings, where no token sees another, and Flow, a left-to-right recurrence. On HotpotQA
 # the keyword search BM25 finds evidence for 82.7% of the questions, "compared to a random-retrieval baseline of ~12.5%"
 # {cite:p}`basu2026routing` (§4.5, Fig. 6, Table 1).
-#
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 05 --seeds 1 --records _runs/records` {glue:text}`cost`
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -39,7 +35,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.present.banner import banner
 from fcilib.study import Study
 
@@ -599,6 +595,8 @@ for one, other in ("gold segments", "BM25, words"), ("BM25, words", CHANCE):
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
+# {glue:text}`verdict`
+#
 # The paper's Table 1. *Reproduced* means that ours lies within [the margin](tables-margin) of the paper's number: two points,
 # less near chance, more where a number has a larger error. MQAR's chance is measured with a random router, HotpotQA's is
 # counted:
@@ -831,6 +829,8 @@ closing.close(
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 05 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Fill the gaps with random tokens: `task.model_copy(update={"filler": "random"})`. Which rows of the first table depend
 #    on gaps that give themselves away?

@@ -29,10 +29,6 @@
 # best is a *rank-1* router, which has one number per token, on bidirectional Mamba: 99.7% at linear cost
 # {cite:p}`basu2026routing` (§4.1, §4.6).
 #
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 06 --seeds 1 --records _runs/records` {glue:text}`cost`
-#
 # *Precision* is the share of sequences in which the router's first pick is the evidence. The router may pick any position, the
 # query's own included (`"all"`, as the paper's equations read), or any other (`"others"`);
 # [chapter 1](01_phase_transition.ipynb) shows what that changes. The grey box lists the settings of every section that does not give
@@ -45,7 +41,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.present.banner import banner
 from fcilib.study import Study
 
@@ -592,6 +588,8 @@ glue(
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
+# {glue:text}`verdict`
+#
 # The paper's 98.9% for one layer of attention is §4.6's; its §4.1 has 98.4% for the same model. The paper gives no accuracy for raw
 # embeddings. In *causal* attention a token sees only earlier ones. The paper says that the rank-1 router's cost is linear;
 # [chapter 10](10_cost.ipynb) measures that.
@@ -702,6 +700,8 @@ closing.close(
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 06 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Give the rank-1 router no help: `study.experiment(representation=Embedding(), router=RankOne())` (from
 #    `fcilib.representations` and `fcilib.routers`). What is the best it can do when no layer compares the query with the tokens?

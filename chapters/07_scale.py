@@ -27,10 +27,6 @@
 # the vectors "already contain the information routing needs", in a form that only such a layer can reach. It adds that without
 # pretraining causal attention does as well as bidirectional attention {cite:p}`basu2026routing` (§4.7, Tables 2 and 3).
 #
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 07 --seeds 1 --records _runs/records` {glue:text}`cost`
-#
 # A *frozen backbone* is a pretrained language model that is trained no further. Its *states* are the vectors that it computes,
 # one for each position. The router may not pick the query itself. By counting, a pick at random is right in one of
 # {glue:text}`others` sequences, {glue:text}`by counting`; in the paper's longer sequences it is one of 511. The column *chance* is
@@ -47,7 +43,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.present.banner import banner
 from fcilib.study import Study
 
@@ -629,6 +625,8 @@ linked(
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
+# {glue:text}`verdict`
+#
 # Every row of Table 2. The names are the paper's: "E2E" is trained end to end, "w32+g16" the window of 32 tokens and the 16 tokens
 # that all see. The rows on models of the Hugging Face hub were not run; `FCI_HUB=1 .venv/bin/fci run 07 --records _runs/records`
 # would fill them. The rule is that of the first table. *Both near chance* means that the two numbers differ, but the paper's is less
@@ -853,6 +851,8 @@ Code(inspect.getsource(FrozenBackbone.states), language="python")
 #   to follow instructions. The paper does not say which tokens, layer and projection it uses.
 #
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 07 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Which layer of SmolLM2 suits a router best? Let `layer_of` train it as it trains our own.
 # 2. How many sequences does a router on SmolLM2 need? `frozen(SMOLLM2, training=few)`.

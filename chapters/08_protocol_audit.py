@@ -28,10 +28,6 @@
 # embeddings and 98.4% behind one layer of attention {cite:p}`basu2026routing` (abstract, §4, §5). We say that a model *fails* at
 # {glue:text}`failure line` or less and *succeeds* at {glue:text}`success line` or more. No row of
 # the paper's summary, Table 3, lies between the two. A router that picks at random had {glue:text}`chance tokens` on our sequences.
-#
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 08 --seeds 1 --records _runs/records` {glue:text}`cost`
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -40,7 +36,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
@@ -811,6 +807,8 @@ glue("segments there", there, display=False)
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
+# {glue:text}`verdict`
+#
 # These are other chapters' runs at the same size, with three seeds. Flow has two layers here, as in the paper. *Segments* are groups
 # of neighbours on raw embeddings, picked without comparing tokens. A *rank-1* router scores a token by one number, here behind a
 # Mamba that reads both ways.
@@ -1059,6 +1057,8 @@ close(
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 08 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Train nothing: give every token and every position a random vector, and pick the one nearest to the query's. What is the precision
 #    under “all”, and under “others”?

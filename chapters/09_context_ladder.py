@@ -26,10 +26,6 @@
 # Perceiver hubs, and full, causal or sparse attention provide that context equally well; a recurrence in one direction
 # fails {cite:p}`basu2026routing` (§4.6, §5).
 #
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 09 --seeds 1 --records _runs/records` {glue:text}`cost`
-#
 # The paper's task cannot decide its claim. There the evidence is the only other token equal to the query, and *raw
 # embeddings*, a vector for each token plus one for its position, suffice ([chapter 1](01_phase_transition.ipynb)). Here the
 # evidence has *look-alikes*. What distinguishes it from them moves away from the token, rung by rung. The router is the
@@ -42,7 +38,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
@@ -565,6 +561,8 @@ labelled(
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
+# {glue:text}`verdict`
+#
 # The table has the paper's number for each representation on the paper's task, and the rungs on which it is above one half here, in
 # every seed or in some. Precision is that among look-alikes, where chance is one quarter. In the paper causal attention, which
 # sees one side only, does as well as attention to both sides. The paper's numbers for attention differ by less than a point between
@@ -830,6 +828,8 @@ labelled(
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 09 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Let the evidence be told apart by a token two to the left: change `draw` in `fcilib/tasks/ladder.py`. Which of the
 #    climbers fall? (The convolution has four taps.)

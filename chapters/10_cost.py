@@ -27,10 +27,6 @@
 # training still needs the n × n matrix of scores. What limits the recurrent models is their sequential scan in Python
 # {cite:p}`basu2026routing` (§4.4, §4.6, §6).
 #
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 10 --seeds 1 --records _runs/records` {glue:text}`cost`
-#
 # We measure time and memory against n: first of the layers in front of the router (*preprocessing*), then of the routers
 # and of the *routing loss*, by which a router is trained. All of these get one sequence and one thread. Last comes the *selective
 # scan*, the recurrence inside a Mamba block. Nothing is trained. Curves end where the next length would pass the limits
@@ -44,7 +40,7 @@ executor = "process"  # no effect here: a measurement runs alone
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
@@ -313,6 +309,8 @@ for name, value in here.times.items():
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
+#
+# {glue:text}`verdict`
 #
 # The slope is the power p in time = c nᵖ, by least squares over the upper half of the lengths that a curve reached. It agrees
 # if it is within 0.1 of the slope of the claimed growth over the same lengths. This margin was set beforehand; the
@@ -620,6 +618,8 @@ glue("gpu long", f"{LONG:,}", display=False)
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 10 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Give sparse attention a wider window, `Attention(mask="sparse", window=128)`. Slope or height: which
 #    changes?

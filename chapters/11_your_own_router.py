@@ -26,8 +26,6 @@
 # [chapter 3](03_landscape.ipynb), and put it into that chapter's figure, with its chance level. Nothing in the
 # library is changed for it. Reading takes ten minutes.
 #
-# **To run it again.** `.venv/bin/fci run 11 --seeds 1 --records _runs/records` {glue:text}`cost`
-#
 # To play, open this file in JupyterLab ([how](how-to-read.md)) and change the twelve lines. Give your router **a name of its
 # own** in place of "metric", which stands there behind `kind`, and run all cells. Results are stored under this name: under
 # the old one you would be shown ours.
@@ -306,6 +304,8 @@ glue("sure", closing.measured(study), display=False)
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 11 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Give `Metric` a field, `rank: int = 64`, and let the map go from `size.width` to `self.rank` numbers. How few
 #    dimensions are enough on embeddings?

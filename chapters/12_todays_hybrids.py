@@ -26,10 +26,6 @@
 # **The claim.** A router finds the right token if its vectors have *context from both sides* and if it *compares pairs* of
 # vectors. With only one of the two it fails, whatever the architecture {cite:p}`basu2026routing` (§5, §6).
 #
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 12 --seeds 1 --records _runs/records` {glue:text}`cost`
-#
 # A *layer* gives each token's vector context. A *router* then picks a token. We predicted from the paper's words how each new
 # layer and router would do, before any of these models was trained (`fcilib/ledger/hybrids.py`). Which of its words apply to which
 # method is our judgement. A method *routes* if it finds the token in {glue:text}`success` of the
@@ -43,7 +39,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
@@ -291,6 +287,8 @@ for name, row in by_input.iterrows():
 
 # %% [markdown]
 # ## The predictions, counted
+#
+# {glue:text}`verdict`
 #
 # The last three columns count how many of the methods routed, lay between the two lines, or failed. In between counts as
 # predicted wrongly.
@@ -692,6 +690,8 @@ labelled(
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 12 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Give gated linear attention the neighbours that it lacks: put `Flow(layers=1, scan=False)` before it in a
 #    `Hybrid`, or write a layer of your own ([chapter 11](11_your_own_router.ipynb)). Does it climb `left`?

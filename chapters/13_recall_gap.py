@@ -25,10 +25,6 @@
 # **The claim.** "The Zoology recall gap between Transformers and SSMs persists because SSMs are unidirectional and lack
 # pairwise comparison — both ingredients are missing" {cite:p}`basu2026routing` (§2.2). *SSMs* are state-space models, such as
 # Mamba. *Zoology* {cite:p}`arora2024zoology` is the study that measured the gap.
-#
-# **What we found.** {glue:text}`verdict`
-#
-# **To run it again.** `.venv/bin/fci run 13 --seeds 1 --records _runs/records` {glue:text}`cost`
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -37,7 +33,7 @@ executor = "process"  # inline, process or ray
 device = "cpu"  # cpu, cuda or auto
 records = ""  # a folder; empty for the repository's own
 
-# %%
+# %% tags=["hide-cell"]
 from fcilib.study import Study
 
 study = Study.from_parameters(globals())
@@ -410,6 +406,8 @@ labelled(pd.DataFrame(checked), "router on token embeddings")
 #
 # ## What the paper says, what we measured, chance
 #
+# {glue:text}`verdict`
+#
 # {glue:text}`lines` These are the lines of [the ledger](claims.md). A guess is right in {glue:text}`guess`. That either ingredient alone fails is our reading of the quotation: it
 # says that both are missing.
 
@@ -637,6 +635,8 @@ close(
 
 # %% [markdown]
 # ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 13 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Does the gap depend on the vocabulary? Double it in `sizes.tasks`, by `task.model_copy(update={"vocabulary": 256})`.
 # 2. How little must a router be told? Lower `routing_weight` in the training of "token embeddings, router" step by step.

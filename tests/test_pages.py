@@ -450,6 +450,19 @@ def test_a_protocol_can_be_picked(chromium: browser.Browser) -> None:
     assert "at most 29.0%" in found["segments"]
 
 
+def test_detail_is_folded_and_a_link_into_it_opens_it(chromium: browser.Browser) -> None:
+    page = HTML / "book" / "08_protocol_audit.html"
+    (folded,) = soup_of(page).select("details.fci-detail")
+    inside = folded.select_one("section section, section")
+    assert inside.h3.get_text(strip=True).rstrip("#") in folded.summary.get_text()
+    is_open = "document.querySelector('details.fci-detail').open"
+    assert chromium.visit(page.as_uri(), ask=is_open).answer is False
+    assert chromium.visit(f"{page.as_uri()}#{inside['id']}", ask=is_open).answer is True
+    whole = soup_of(HTML / "book" / "whole.html").select("details.fci-detail")
+    assert whole
+    assert all(detail.has_attr("open") for detail in whole)
+
+
 def test_the_book_prints_to_one_file(tmp_path: Path, chromium: browser.Browser) -> None:
     """`chromium` only says why it is skipped where there is no browser."""
     made = print_pdf(Project(ROOT), tmp_path / "book.pdf").read_bytes()

@@ -1,4 +1,4 @@
-"""Sphinx side of the book: the edit button, what pages include, no request outside.
+"""Sphinx side of the book: the edit button, what pages include and fold, no request outside.
 
 Loaded by `_config.yml` (`sphinx: local_extensions`).
 """
@@ -9,10 +9,11 @@ import importlib
 import inspect
 import re
 import tomllib
+from html import escape
 from pathlib import Path
 from typing import Any
 
-from docutils.nodes import Node, document, system_message
+from docutils.nodes import Node, document, raw, section, system_message, title
 from docutils.nodes import reference as link
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
@@ -131,6 +132,23 @@ def edit_the_source(
             button["tooltip"] = "Suggest an edit of the chapter's source"
 
 
+DETAIL = "In detail"
+"""The heading of what a page's answer does not need."""
+
+
+def fold_detail(app: Sphinx, doctree: document, docname: str) -> None:
+    """Close the sections "In detail" of a page; their summary names what is inside.
+
+    A browser opens one by itself when a link or a search leads into it.
+    """
+    for part in [s for s in doctree.findall(section) if s.next_node(title).astext() == DETAIL]:
+        heads = [s.next_node(title).astext() for s in part.children if isinstance(s, section)]
+        inside = escape(" · ".join(heads) or "Show")
+        opened = f'<details class="fci-detail"><summary>{inside}</summary>'
+        part.insert(1, raw("", opened, format="html"))
+        part.append(raw("", "</details>", format="html"))
+
+
 WIDE = 570
 """Pixels: an image that is wider can't be read whole on a phone, where it has some 346."""
 
@@ -181,6 +199,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", for_sphinx, priority=1)
     app.connect("autodoc-process-docstring", with_colons, priority=900)
     app.connect("autodoc-process-signature", no_fields_in_signature)
+    app.connect("doctree-resolved", fold_detail)
     app.connect("html-page-context", edit_the_source, priority=600)
     app.connect("html-page-context", mark_wide_images)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

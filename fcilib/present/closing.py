@@ -1,4 +1,4 @@
-"""What a chapter computes last and shows first: answer, certainty, verdict and cost."""
+"""What a chapter computes last and shows before: answer, certainty, verdict and cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ TRAINED = "trains {models} models; a seed took {minutes} core-minutes at profile
 
 
 def close(chapter: str, title: str, *, answer: str, sure: str, verdict: str, cost: str) -> None:
-    """Glue what a chapter opens with: "answer", "sure", "verdict" and "cost".
+    """Glue "answer" and "sure", which a chapter opens with, "verdict", which stands beside its
+    comparison with the paper, and "cost", beside the command that runs it again.
 
     The book's first page shows "finding", which is the answer behind a link to the chapter.
 
@@ -21,7 +22,7 @@ def close(chapter: str, title: str, *, answer: str, sure: str, verdict: str, cos
         title: the chapter's title, the text of the link.
         answer: one sentence that answers the chapter's question.
         sure: at what size and with how many seeds it was measured, and what would change our mind.
-        verdict: what was found beyond the answer.
+        verdict: what was found, in more than the one sentence of the answer.
         cost: what it takes to run the chapter again.
     """
     from IPython.display import HTML  # both of the extra "book"

@@ -17,7 +17,7 @@ def write_single_page(html: Path) -> Path:
 
     It lies in the folder of the chapters, so that images and styles are found as they find them. An
     id that several pages have gets the name of its page before it; links between pages lead to the
-    place on this one.
+    place on this one. What the pages fold as detail is open, so that it is printed.
 
     Args:
         html: the rendered pages, with `book/intro.html` the first.
@@ -50,6 +50,8 @@ def write_single_page(html: Path) -> Path:
             tag["id"] = anchor(name, str(tag["id"]))
         for link in article("a", href=True):
             link["href"] = target(name, str(link["href"]))
+        for detail in article("details", class_="fci-detail"):
+            detail["open"] = ""
     for tag in first.select(".bd-sidebar-secondary, .prev-next-footer, .bd-header-article"):
         tag.decompose()
     for link in first.select("nav.bd-links a[href], .navbar-brand[href]"):
