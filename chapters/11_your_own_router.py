@@ -26,7 +26,7 @@
 # [chapter 3](03_landscape.ipynb), and put it into that chapter's figure, with its chance level. Nothing in the
 # library is changed for it. Reading takes ten minutes.
 #
-# To play, open this file in JupyterLab ([how](how-to-read.md)) and change the twelve lines. Give your router **a name of its
+# To play, open this file in JupyterLab ([how](how-to-run.md)) and change the twelve lines. Give your router **a name of its
 # own** in place of "metric", which stands there behind `kind`, and run all cells. Results are stored under this name: under
 # the old one you would be shown ours.
 

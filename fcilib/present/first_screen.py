@@ -10,7 +10,7 @@ from pathlib import Path
 from fcilib.ledger.agreement import STANDARD
 from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, SUBSTANCE, UNDER
-from fcilib.present.headlines import HEADLINES, headlines, headlines_alt, headlines_svg
+from fcilib.present.headlines import headlines, headlines_alt, headlines_svg
 from fcilib.present.ledger_files import Entries
 from fcilib.present.ledger_rule import SEEDS, lacking
 from fcilib.storage.files import write_atomic
@@ -26,33 +26,48 @@ SEQUENCE = """\
 """The task, drawn."""
 
 TASK = (
-    "**The task.** The token after the marker `[Q]` is the *query*. The same token stands in the "
-    "sequence once more, at least 200 positions later. This second copy is the *evidence*, the "
-    "token to be picked, and the token after it is the answer. Other pairs of tokens stand near "
-    "the query. The router is trained with the evidence’s position as its label."
+    "**The task.** The token after the marker `[Q]` is the *query*. The same token stands once "
+    "more, at least 200 positions later. This second copy is the *evidence*, which the router has "
+    "to pick. (The token after the evidence answers the query.) The router is trained with the "
+    "evidence’s position as its label."
 )
 
-BEYOND = (
-    "On a task of ours, where several tokens look like the right one, context helps only if it "
-    "holds what tells the right one apart."
+WHY = (
+    "**What we found.** *The paper’s own task needs no context.* Query and evidence are the same "
+    "token, so that their vectors are alike from the start. Comparing vectors is then enough."
 )
-"""The second finding, chapter 9’s, in a sentence without its numbers."""
 
-WORDS = (
-    "The figure’s fourth row is the *rank-1* router. It has one number per token, and a pair’s "
-    "score is the product of its two numbers. The paper counts this as a comparison of pairs. At "
-    "the small size this router comes near the paper’s number only in longer training, "
-    f"{PROFILES[BOOK].settled.epochs} epochs instead of {PROFILES[BOOK].training.epochs}, and only "
-    "with new sequences in each epoch or with a higher learning rate (chapter 6, one seed)."
+CONTEXT = (
+    "*Where context is needed, it has to be the right one.* We built a task in which four tokens "
+    "look like the evidence and only a neighbour tells which one it is. If that neighbour stands "
+    "before the evidence, context from the left is enough. If it stands after the evidence, "
+    "context from the right is needed."
 )
-"""What a reader has to know of the figure’s fourth row, where two numbers lie farthest apart."""
+"""The second finding, chapter 9’s, without its numbers."""
+
+PAIRS = (
+    "*Comparing pairs of tokens helps, and is not the only way.* Most of the paper’s routers that "
+    "compare no pairs find little, as the paper says. A learned hash table finds the evidence."
+)
+"""The third finding, of chapters 3 and 12, without its numbers."""
+
+SURE = (
+    "**How sure.** The first finding rests on {seeds} *seeds*, trainings that start from different "
+    "random numbers, at the paper’s sizes. The other two were measured on short sequences."
+)
 
 LEAD = (
-    "The table shows what became of the paper’s {claims} claims. The paper’s numbers are in "
-    "brackets. We give a verdict only after {seeds} *seeds* at the paper’s sizes. A seed is a "
-    "training that starts from random numbers of its own."
+    "The paper makes {claims} claims that can be checked. We give a verdict on a claim only after "
+    "{seeds} seeds at the paper’s sizes. In brackets: the paper’s number."
 )
 """What stands over the table."""
+
+EXAMPLES = {
+    "Stands": ("mqar-attention", "one-layer", "rank-90"),
+    "Contradicted": ("raw", "flow", "mqar-raw"),
+}
+"""Claims that are shown of the first two rows of the table, for as long as they are in them; the
+others are folded."""
 
 PLAIN = {
     "seed-spread": "Three trainings with one layer of attention differ by less than 2% in "
@@ -64,21 +79,21 @@ PLAIN = {
     "scale-bidirectional-1": "§4.7: one layer of attention, trained end to end, is enough",
     "random-projections": "Random matrices in place of the router’s learned ones destroy routing "
     "behind one layer of attention",
-    "rank-90": "Few of the router’s directions, 34 of 128, hold 90% of its matrix’s *energy*, the "
-    "sum of the squared strengths",
+    "rank-90": "A trained router’s scores rest on few of its 128 directions: fewer than half hold "
+    "90% of the strength",
     "mqar-attention": "On *MQAR*, a benchmark of recall, one layer of attention finds the key",
     "mqar-epoch": "On MQAR, precision behind one layer of attention rises in epoch 5",
-    "hotpotqa-random": "On *HotpotQA*, questions about texts in 16 segments, two segments "
-    "picked at random are hits this often",
+    "hotpotqa-random": "On *HotpotQA*, real questions over 16 segments of text, random picks are "
+    "right in",
     "raw": "Raw embeddings without a layer fail",
     "flow": "Recurrent layers fail, however many there are",
     "jump-ratio": "One layer of attention multiplies precision by 82",
     "transition-rise": "With one layer of attention, precision rises from 2.8% to 99.4% within one "
     "epoch",
     "transition-epoch": "With one layer of attention, precision rises in epoch 10 of 40",
-    "no-other-transition": "Without attention, precision rises in no epoch",
-    "cosine-gap": "One layer of attention makes query and evidence less alike than random pairs "
-    "are, by a negative difference of cosines",
+    "no-other-transition": "Without attention, precision stays low in every epoch",
+    "cosine-gap": "Behind a layer of attention, query and evidence are less alike, by their "
+    "cosine, than random pairs of tokens",
     "mqar-raw": "On MQAR, raw embeddings fail",
     "unidirectional-flow": "§4.6: Flow, the paper’s left-to-right recurrence, fails",
     "unidirectional-fails": "A left-to-right recurrence fails even if the router compares pairs",
@@ -87,9 +102,10 @@ PLAIN = {
 
 GLOSSES = {
     "content-only": "In our tables a tie counts as half a hit; then the claim does not stand",
-    "hotpotqa-random": "This follows by counting. If what counts is a question with at least one "
-    "right segment picked, chance is twice as high (chapter 5)",
+    "hotpotqa-random": "This follows by counting",
     "jump-ratio": "It is 1.2% without the layer and 98.4% with it",
+    "without-pairs-fails": "Routers of segments, by which the paper means runs of tokens, are above",
+    "missing-ingredient-fails": "Raw embeddings, which lack context, are above",
 }
 """What a reader has to know besides of a claim that stands or falls, by its name."""
 
@@ -140,11 +156,11 @@ def finding(entries: Mapping[str, Entries]) -> str:
         raise ValueError("the first page's sentence: `raw` has no chance")
     ours, with_itself = (entry.claim.write(f.mean, f.sd) for f in (others, among_all))
     return (
-        "On the paper’s own task the router needs neither layers nor context in front of it. On "
-        f"raw embeddings it picks the right token in {ours} of the sequences, where the paper has "
-        f"{entry.claim} and chance is {entry.claim.write(others.level.here, math.nan)} (the "
-        f"paper’s sizes, {others.n} seeds). If the query itself may be picked too, it still picks "
-        f"the right token in {with_itself}."
+        "Without any layer, on *raw embeddings* (a vector for each token plus one for its "
+        f"position), the router picks the right token in {ours} of the sequences. The paper has "
+        f"{entry.claim}. *Chance*, a router that picks at random, is "
+        f"{entry.claim.write(others.level.here, math.nan)}. If the router may also pick the query "
+        f"itself, a wrong pick, it is right in {with_itself}."
     )
 
 
@@ -176,44 +192,52 @@ def standing_table(entries: Entries, link: Link) -> str:
 
 def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
     part = rows[title]
-    if title == STANDS:
-        verdicts = dict.fromkeys([*GROUPS, *(e.judgement.verdict for e in part)])
-        groups = {v: [e for e in part if e.judgement.verdict == v] for v in verdicts}
-        listed = [
-            f"{_over(group[0])}:{_listed([_line(e, link) for e in group])}"
-            for group in groups.values()
-            if group
-        ]
-        return "".join(listed) or "none"
-    if title == FALLS:
-        return _listed([_line(e, link) for e in part]) + _joined(part) if part else "none"
+    if not part:
+        return "none"
+    if title in EXAMPLES:
+        shown = [e for name in EXAMPLES[title] for e in part if e.name == name]
+        few = _listed([_line(e, link) + _condition(e) for e in shown])
+        return f"For example:{few}{_folded(f'All {len(part)}', _all(title, part, link))}"
     if title == OPEN_STILL:
-        costs = [link(e.name, "the rank-1 router’s cost") for e in part if not e.claim.decided_by]
-        few = sum(lacking(e) == SEEDS for e in part)
-        shown = sum(e.name in HEADLINES for e in part)
+        costs = [link(e.name, "the cost of one router") for e in part if not e.claim.decided_by]
+        few_seeds = sum(lacking(e) == SEEDS for e in part)
         lines = [
-            f"{few} lack nothing but more seeds",
-            f"{len(part) - few - len(costs)} lack some run at the paper’s sizes altogether",
-            *(
-                f"1 is {cost}; chapter 10 measures it, but the ledger judges only trainings"
-                for cost in costs
-            ),
+            f"{few_seeds} lack only more seeds",
+            f"{len(part) - few_seeds - len(costs)} lack a training at the paper’s sizes",
+            *(f"1 is about {cost}, which chapter 10 measures" for cost in costs),
         ]
-        return (
-            f"{_listed(lines)}{shown} of the figure’s {len(HEADLINES)} headlines are among these "
-            f"{len(part)}."
-        )
+        return f"We have not run enough yet:{_listed(lines)}"
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
-    undefined = len(part) - weights
-    opened = undefined + len(rows[OPEN_STILL])
-    return _listed(
-        [
-            f"{weights} need pretrained weights that we could not get; the ledger calls these "
-            f"*{NOT_HERE}*",
-            f"{undefined} rest on what the paper does not define; the ledger calls these *open* "
-            f"as well, and so counts {len(rows[OPEN_STILL])} + {undefined} = {opened} open claims",
-        ]
+    lines = [
+        f"{len(part) - weights} rest on something that the paper does not define",
+        f"{weights} need pretrained weights that we could not get",
+    ]
+    return f"More runs of ours would not help:{_listed(lines)}"
+
+
+def _all(title: str, part: list[Entry], link: Link) -> str:
+    """Every claim of a row: those that stand by what they stand under."""
+    if title == FALLS:
+        return _listed([_line(e, link) for e in part]) + _joined(part)
+    verdicts = dict.fromkeys([*GROUPS, *(e.judgement.verdict for e in part)])
+    groups = {v: [e for e in part if e.judgement.verdict == v] for v in verdicts}
+    return "".join(
+        f"{_over(group[0])}:{_listed([_line(e, link) for e in group])}"
+        for group in groups.values()
+        if group
     )
+
+
+def _condition(entry: Entry) -> str:
+    """What a claim holds under, behind its sentence; nothing where it holds as it is."""
+    if entry.judgement.kind != UNDER:
+        return ""
+    over = _over(entry)
+    return f", {over[0].lower()}{over[1:]}"
+
+
+def _folded(summary: str, text: str) -> str:
+    return f"<details><summary>{summary}</summary>{text}</details>"
 
 
 def _listed(items: list[str]) -> str:
@@ -256,19 +280,17 @@ def page_part(entries: Mapping[str, Entries]) -> str:
     """The part of the first page, in MyST."""
     decided = decisive(entries)
     table = standing_table(decided, _html)
-    return f"""::::::{{grid}} 1 1 2 2
-:gutter: 3
-
-:::::{{grid-item}}
-**What we found.** {finding(entries)}
-
-{BEYOND}
-
-{TASK}
+    return f"""{TASK}
 
 ```text
 {SEQUENCE}
 ```
+
+::::::{{grid}} 1 1 2 2
+:gutter: 3
+
+:::::{{grid-item}}
+{findings(entries)}
 :::::
 
 :::::{{grid-item}}
@@ -282,14 +304,19 @@ def page_part(entries: Mapping[str, Entries]) -> str:
 :::::
 ::::::
 
-{WORDS}
-
 {LEAD.format(claims=len(decided), seeds=STANDARD.seeds)}
 
 :::{{container}} stacked
 {table}
 :::
 """
+
+
+def _findings(entries: Mapping[str, Entries]) -> str:
+    """What was found and how sure that is, a paragraph each."""
+    (others,) = entries[PAPER]["raw"].by_protocol["others"]
+    sure = SURE.format(seeds=others.n)
+    return "\n\n".join([f"{WHY} {finding(entries)}", CONTEXT, PAIRS, sure])
 
 
 def caption(entries: Mapping[str, Entries]) -> str:
@@ -304,9 +331,9 @@ def caption(entries: Mapping[str, Entries]) -> str:
     large = f" Filled circle: ours at the paper’s sizes, {at[PAPER]}" if PAPER in at else ""
     return (
         f"Five headlines of the paper. Hollow: its number.{large}{small}. Bars: one standard "
-        "deviation. Tick: chance. In the last row the router picks a *segment*, a run of tokens, "
-        "so that chance is higher. The query itself may not be picked. The word and the colour of "
-        "a row give our verdict; *open* means that our runs do not decide yet."
+        "deviation. Tick: chance. The words at the right are our verdict; *open* means that our "
+        "runs do not decide yet. The query is excluded from the picks. *One number per token* is "
+        "the paper’s rank-1 router. A *segment* is a run of tokens, so that chance is higher."
     )
 
 
@@ -314,21 +341,17 @@ def readme_part(entries: Mapping[str, Entries]) -> str:
     """The same for the README, in plain Markdown."""
     decided = decisive(entries)
     table = standing_table(decided, lambda name, text: text)
-    return f"""**What we found.** {finding(entries)}
-
-{BEYOND}
-
-{TASK}
+    return f"""{TASK}
 
 ```text
 {SEQUENCE}
 ```
 
+{findings(entries)}
+
 ![{headlines_alt(headlines(entries))}](book/_static/{PICTURE})
 
 {caption(entries)}
-
-{WORDS}
 
 {LEAD.format(claims=len(decided), seeds=STANDARD.seeds)}
 

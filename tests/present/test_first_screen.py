@@ -42,7 +42,7 @@ def test_the_readme_and_the_picture_are_what_the_records_give(entries):
 
 
 def test_the_finding_is_said_with_its_numbers_only_while_the_claim_falls(entries):
-    text = first_screen.finding(entries)
+    text = first_screen.findings(entries)
     raw = entries["paper"]["raw"]
     for protocol in ("all", "others"):
         (found,) = raw.by_protocol[protocol]
@@ -71,22 +71,27 @@ def test_every_claim_is_counted_in_one_row_of_the_table(entries):
             assert f"<{name}>" not in stands + falls + never
         else:
             assert f"<{name}>" in stands
-    seeds = [e for e in decided.values() if first_screen.standing(e) == first_screen.OPEN_STILL]
+    waiting = [e for e in decided.values() if first_screen.standing(e) == first_screen.OPEN_STILL]
     alone = sum(
         len(e.judgement.missing) == 1
         and re.match(r"\d+ (more )?seeds? |a narrower", e.judgement.missing[0]) is not None
-        for e in seeds
+        for e in waiting
     )
-    assert f"<li>{alone} lack nothing but more seeds</li>" in still
-    no_run = [e.name for e in seeds if not e.claim.decided_by]
+    assert f"<li>{alone} lack only more seeds</li>" in still
+    no_run = [e.name for e in waiting if not e.claim.decided_by]
     assert no_run == ["rank-one-linear"]
-    assert "<li>1 is <rank-one-linear>the rank-1 router’s cost; chapter 10 measures it" in still
+    lack = len(waiting) - alone - len(no_run)
+    assert f"<li>{lack} lack a training at the paper’s sizes</li>" in still
+    assert "<li>1 is about <rank-one-linear>the cost of one router, which chapter 10" in still
+    weights = [e for e in decided.values() if e.judgement.kind == "not testable here"]
+    assert f"<li>{len(weights)} need pretrained weights" in never
 
 
 def test_a_claim_stands_in_the_list_of_its_verdict(entries):
     decided = decisive(entries)
     table = first_screen.standing_table(decided, lambda name, text: f"<{name}>")
-    _, lists = table.split("**Stands**")[1].split("\n")[0].split("| ", 2)[1:]
+    row = table.split("**Stands**")[1].split("\n")[0]
+    lists = row.split("</summary>")[1].split("</details>")[0]
     parts = {p.split(":<ul>")[0].strip(): p for p in lists.split("</ul>")}
     for name, entry in decided.items():
         verdict = entry.judgement.verdict
@@ -96,6 +101,20 @@ def test_a_claim_stands_in_the_list_of_its_verdict(entries):
             ours = {entry.claim.write(f.mean, math.nan) for f in entry.findings}
             line = lists.split(f"<{name}>")[1].split("</li>")[0]
             assert all(number in line for number in ours)
+
+
+def test_an_example_has_the_condition_that_it_holds_under(entries):
+    decided = decisive(entries)
+    table = first_screen.standing_table(decided, lambda name, text: f"<{name}>")
+    for title, names in first_screen.EXAMPLES.items():
+        row = table.split(f"**{title}**")[1].split("\n")[0]
+        examples = row.split("<details>")[0]
+        for name in names:
+            here = first_screen.standing(decided[name]) == title
+            assert (f"<{name}>" in examples) is here
+            if here and decided[name].judgement.verdict == f"{UNDER} others":
+                line = examples.split(f"<{name}>")[1].split("</li>")[0]
+                assert "if the query itself may not be picked" in line
 
 
 def test_plain_words_are_of_claims_and_keep_the_papers_numbers(entries):

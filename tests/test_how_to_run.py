@@ -1,4 +1,4 @@
-"""The commands of the page *How to read, re-run, edit and check*, run as they stand there."""
+"""The commands of the page *How to re-run, edit and check*, run as they stand there."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "book" / "how-to-read.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "book" / "how-to-run.md").read_text(encoding="utf-8")
 
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -32,7 +32,7 @@ def blocks(heading):
 
 COMMANDS = {
     f"{heading}, {number}": block
-    for heading in ("If you re-run", "If you edit", "If you check")
+    for heading in ("If you re-run", "The ledger", "If you edit", "If you check", "In detail")
     for number, block in enumerate(blocks(heading), start=1)
 }
 
