@@ -312,7 +312,7 @@ def page_part(entries: Mapping[str, Entries]) -> str:
 """
 
 
-def _findings(entries: Mapping[str, Entries]) -> str:
+def findings(entries: Mapping[str, Entries]) -> str:
     """What was found and how sure that is, a paragraph each."""
     (others,) = entries[PAPER]["raw"].by_protocol["others"]
     sure = SURE.format(seeds=others.n)
