@@ -104,8 +104,8 @@ GLOSSES = {
     "content-only": "In our tables a tie counts as half a hit; then the claim does not stand",
     "hotpotqa-random": "This follows by counting",
     "jump-ratio": "It is 1.2% without the layer and 98.4% with it",
-    "without-pairs-fails": "Routers of segments, by which the paper means runs of tokens, are above",
-    "missing-ingredient-fails": "Raw embeddings, which lack context, are above",
+    "without-pairs-fails": "Routers that pick segments, runs of tokens, are above it",
+    "missing-ingredient-fails": "Raw embeddings, which lack context, are above it",
 }
 """What a reader has to know besides of a claim that stands or falls, by its name."""
 

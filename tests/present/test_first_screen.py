@@ -47,7 +47,7 @@ def test_the_finding_is_said_with_its_numbers_only_while_the_claim_falls(entries
     for protocol in ("all", "others"):
         (found,) = raw.by_protocol[protocol]
         assert f"{100 * found.mean:.1f}" in text
-    assert f"{found.n} seeds" in text
+    assert f"{found.n} *seeds*" in text
     fewer = dataclasses.replace(
         raw, findings=tuple(dataclasses.replace(f, n=1) for f in raw.findings)
     )
