@@ -572,7 +572,9 @@ for rung, runs in long_runs.items():
                 "steps on the rung": f"{each * len(curve):,}",
                 "best epoch": percent(max(curve)),
                 "last epoch": percent(curve[-1]),
-                "at rest (moved one point at most at the end)": "yes" if drift(curve) <= STANDARD.at_rest else "no",
+                "at rest (moved one point at most at the end)": "yes"
+                if drift(curve) <= STANDARD.at_rest
+                else "no",
             }
         )
 labelled(pd.DataFrame(rows).set_index("rung"), "longer runs")
