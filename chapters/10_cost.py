@@ -15,23 +15,17 @@
 # %% [markdown]
 # # 10. Cost
 #
-# **The question.** A *router* scores tokens and picks the few that get full attention. What do the router and the layers in
-# front of it cost, as the sequence grows to n tokens?
+# **The question.** A sequence has n tokens. A *query* is a token that needs information from other tokens, and a *router* picks
+# the few tokens that the query gets. How do time and memory grow with n, for the router and for the layers in front of it?
 #
 # **The answer.** {glue:text}`answer`
 #
 # **How sure.** {glue:text}`sure`
 #
-# **The claim.** The layers in front of the router can be linear in n. The pairwise router, which compares the query with
-# every token, costs O(n²). A rank-1 router, which has one number per token, brings that down to O(n) at inference, though
-# training still needs the n × n matrix of scores. What limits the recurrent models is their sequential scan in Python
+# **The claim.** By the paper, layers in front of the router can be linear in n, written O(n). The paper's router compares tokens
+# pair by pair and is quadratic, O(n²). Training needs the scores of all n × n pairs. A *rank-1* router, which gives each token
+# one number, needs O(n) once it is trained. Recurrent layers are slowed down by a loop in Python
 # {cite:p}`basu2026routing` (§4.4, §4.6, §6).
-#
-# We measure time and memory against n: first of the layers in front of the router (*preprocessing*), then of the routers
-# and of the *routing loss*, by which a router is trained. All of these get one sequence and one thread. Last comes the *selective
-# scan*, the recurrence inside a Mamba block. Nothing is trained. Curves end where the next length would pass the limits
-# printed below. Milliseconds, and the lengths at which two curves cross, hold for one machine. How a cost grows with n
-# should hold for others too.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -51,13 +45,9 @@ print(
     f"limits: {sizes.seconds:g} s, {sizes.megabytes:g} MB for one call",
 )
 
-# %% tags=["hide-input"]
-import inspect
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import Code
 from myst_nb import glue
 
 from fcilib.cost import (
@@ -92,12 +82,63 @@ width = study.sizes.width
 limits = sizes.limits
 
 # %% [markdown]
-# ## What does the preprocessing cost?
+# ## How many pairs does a router score?
 #
-# We time a forward pass over one sequence of n tokens, without gradients: what a trained model pays before its router sees
-# anything. The representations are those of the other chapters, with one layer. Bidirectional Mamba has one for each direction.
+# A pairwise router gives a score to a pair of tokens: a query, and a token that the query may get. One query needs one row of n
+# scores. Only if every token is a query are there n × n scores. The paper's task has one query per sequence. A layer of a language model
+# has n queries.
+
+# %% mystnb={"figure": {"caption": "One query is one row of scores; every token a query is a square. Each cell is the score of one pair of tokens, here for n = 8. Coloured cells have to be computed. The training loss compares the scores of one query, and so it needs one row as well.", "name": "fig-row-10"}, "image": {"alt": "Two grids of eight by eight cells. In the left one a single row is coloured, in the right one all cells are."}} tags=["remove-input", "nbval-ignore-output"]
+few, asking = 8, 5
+fig, axes = plt.subplots(1, 2, figsize=(figures.NARROW, 2.7))
+for ax, rows, heading in (
+    (axes[0], [asking], "one query: n scores"),
+    (axes[1], range(few), "every token a query:\nn × n scores"),
+):
+    grid = [[float(y in rows)] * few for y in range(few)]
+    ax.pcolormesh(
+        grid, cmap="Blues", vmin=0, vmax=1.5, edgecolors="#aaaaaa", lw=0.6
+    )
+    ax.set_aspect("equal")
+    ax.invert_yaxis()
+    ax.set(xticks=[], yticks=[], xlabel="tokens to pick from")
+    ax.set_ylabel("queries")
+    ax.set_title(heading, fontsize=10)
+fig.tight_layout()
+plt.show()
+
+# %% [markdown]
+# ## How does each cost grow?
+#
+# We time one sequence on one thread, from n = {glue:text}`shortest` to n = {glue:text}`longest`. Nothing is trained. The *power* p says
+# how time grows: like nᵖ. With power 1, twice the length takes twice the time; with power 2, four times. A power *agrees* with the
+# paper if it is within 0.1 of the power that the paper's formula has; this margin was set beforehand.
+#
+# The layers in the table: *sparse* attention sees a window and a few fixed tokens. A *Perceiver* passes all tokens through a few
+# vectors, its hubs. *Flow* is one layer of Mamba, a recurrence. *Global mean* and *Fourier mixing* mix all tokens by a fixed rule.
 
 # %%
+QUERIES = {"one query": "one", "every query": "all"}
+routers = {"Investigator": Investigator(), "rank-1": RankOne()}
+routing_costs = study.measure(
+    Bench(
+        workloads={
+            **{
+                f"{name}, {words}": Route(
+                    router=router, queries=queries, width=width
+                )
+                for words, queries in QUERIES.items()
+                for name, router in routers.items()
+            },
+            CHANCE: Route(router=RandomRouter(), width=width),
+        },
+        lengths=sizes.lengths,
+        **limits,
+    )
+)
+routing = report.frame(*routing_costs)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
 PREPROCESSING = {
     "raw embeddings": Embedding(),
     "attention": Attention(),
@@ -121,89 +162,6 @@ preprocessing_costs = study.measure(
     )
 )
 preprocessing = report.frame(*preprocessing_costs)
-
-# %% mystnb={"figure": {"caption": "Time and peak memory of every preprocessing against the length of one sequence, one thread, both axes logarithmic. Lines are means over repetitions of the whole measurement, shades their range. On these axes a line of slope one is linear. In time only full attention is far from linear. In memory full attention is linear as well, since it never keeps an n \u00d7 n matrix. Related methods share a colour and differ in the marker; in memory many lines coincide.", "name": "fig-preprocessing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per representation; all but attention come to run along slope one, raw embeddings after a step."}} tags=["remove-input", "nbval-ignore-output"]
-figures.growth_figure(preprocessing)
-plt.show()
-
-# %% [markdown]
-# **Only full attention is far from linear.** The *slope* is the power p if time grows like $n^p$. Attention has slope
-# {glue:text}`slope attention`, bidirectional Mamba {glue:text}`slope bidirectional Mamba`, sparse attention
-# {glue:text}`slope sparse attention` and linear attention {glue:text}`slope linear attention`. Fourier mixing needs
-# $O(n \log n)$ steps and has {glue:text}`slope Fourier mixing`, too close to one to tell it from linear.
-# {numref}`fig-slopes-10` has every slope for which the paper states a cost; for linear attention it states none.
-#
-# **A slope says nothing about height.** At n = {glue:text}`mid` raw embeddings, which have no layer, take
-# {glue:text}`ms raw embeddings` ms and bidirectional Mamba {glue:text}`ms bidirectional Mamba`. Full attention is cheaper
-# than sparse attention up to about n = {glue:text}`crossing sparse attention`, and cheaper than bidirectional Mamba up to
-# about n = {glue:text}`crossing bidirectional Mamba`.
-
-# %% [markdown]
-# ## What does a router cost?
-#
-# That depends on the number of questions. In the paper's task there is one question in a sequence: the router scores n
-# candidates for one query and picks k. In a layer of a language model there is a question at every position, and n times n
-# candidates. The *Investigator* is the paper's pairwise router. The paper's O(n²) for it is right where every position asks;
-# its task asks once.
-
-# %%
-QUERIES = {"one query": "one", "every query": "all"}
-routers = {"Investigator": Investigator(), "rank-1": RankOne()}
-routing_costs = study.measure(
-    Bench(
-        workloads={
-            **{
-                f"{name}, {words}": Route(
-                    router=router, queries=queries, width=width
-                )
-                for words, queries in QUERIES.items()
-                for name, router in routers.items()
-            },
-            CHANCE: Route(router=RandomRouter(), width=width),
-        },
-        lengths=sizes.lengths,
-        **limits,
-    )
-)
-routing = report.frame(*routing_costs)
-
-# %% mystnb={"figure": {"caption": "Time and peak memory of routing one sequence, against its length. Investigator and rank-1 router have one query, or every position as a query; the random router has one query. Lines are means over repetitions, shades their range. Only the Investigator with a query at every position is steeper than linear.", "name": "fig-routing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per router; the Investigator with every query rises twice as steeply as the others."}} tags=["remove-input", "nbval-ignore-output"]
-figures.growth_figure(routing)
-plt.show()
-
-# %% [markdown]
-# **With one query both routers are close to linear.** The Investigator has slope {glue:text}`slope Investigator, one query` and
-# the rank-1 router {glue:text}`slope rank-1, one query`; we do not tell a slope below 1.1 from 1. At n = {glue:text}`longest` they take
-# {glue:text}`longest Investigator, one query` and {glue:text}`longest rank-1, one query` ms.
-#
-# **With a query at every position the Investigator is quadratic**, in time ({glue:text}`slope Investigator, every query`)
-# and in memory ({glue:text}`memory Investigator, every query`). The rank-1 router has
-# {glue:text}`slope rank-1, every query`.
-
-# %% [markdown]
-# **The rank-1 router is cheap because it can give only two different answers in a sequence.** Every token has one number. A query whose own number is
-# positive gets the tokens with the largest numbers, and any other query those with the smallest. This is also the router's limit:
-# different queries get the same picks ([chapter 6](06_escape_routes.ipynb)). We count the different answers in one sequence. Below,
-# folded, is the code that finds them:
-
-# %%
-module = FingerprintScores(width)
-x = torch.randn(512, width, generator=torch.Generator().manual_seed(0))
-every = module.route_all(x, k=8)
-assert torch.equal(every, super(FingerprintScores, module).route_all(x, k=8))
-print(len(every.unique(dim=0)), "different answers to", len(x), "queries")
-
-# %% tags=["remove-input", "hide-output"]
-Code(inspect.getsource(FingerprintScores.route_all), language="python")
-
-# %% [markdown]
-# ## Does training need all pairs?
-#
-# The paper says so, for the routing loss: it computes the n × n matrix of the scores of all pairs. But the loss compares the
-# scores of one query's candidates, and these are one row of the matrix. We measure loss and gradient in two ways: from that
-# row alone, and from the whole matrix, out of which the row is cut.
-
-# %%
 training_costs = study.measure(
     Bench(
         workloads={
@@ -219,108 +177,6 @@ training_costs = study.measure(
     )
 )
 training = report.frame(*training_costs)
-
-# %% mystnb={"figure": {"caption": "Time and peak memory of the routing loss of one sequence, forward and backward: from the scores of the query alone, and from the scores of all pairs, of which one row is used. Both give the same loss and the same gradients. Lines are means over repetitions, shades their range.", "name": "fig-training-10"}, "image": {"alt": "Two log-log panels, time and memory against length; for both routers the loss from one row is linear, the loss from all pairs quadratic."}} tags=["remove-input", "nbval-ignore-output"]
-figures.growth_figure(training)
-plt.show()
-
-# %% [markdown]
-# **One row is enough.** Computed from the query's row, the Investigator's loss has slope
-# {glue:text}`slope Investigator, the query's row`; computed from all pairs, {glue:text}`slope Investigator, all pairs`. Both give the
-# same loss, since they compare the same scores:
-
-# %%
-module = Investigator().build(Size(vocabulary=64, length=512, width=width))
-row = module(x[None], torch.tensor([100]))
-whole = module.matrix(x[None])[:, 100]
-torch.testing.assert_close(row, whole)
-
-# %% [markdown]
-# ## What does the scan cost?
-#
-# The *scan* carries a state from token to token. The paper says that its own, a sequential loop in Python, limits the speed of
-# its recurrent models. It does not say how that loop is written. We time five ways to compute the same, forward
-# and backward, on 32 sequences and two threads. L is the length.
-#
-# | name | what it does |
-# | --- | --- |
-# | slicing loop | a loop in Python that takes a slice of the sequence at each step. The gradient of every slice is as long as the sequence, so that the backward pass is quadratic in L |
-# | reference (unbind) | a loop in Python that cuts the sequence into its steps once, and is linear in L |
-# | numba | a compiled loop, which `fcilib` uses on a CPU. It stores every eighth state, and recomputes the others in the backward pass |
-# | torch | the same algorithm as numba, in PyTorch without a compiler |
-# | mambapy pscan | the parallel scan of the package mambapy |
-# | arithmetic limit | not a scan but a lower bound: as many multiply-adds as the recurrence has arithmetic instructions, with nothing read or written |
-
-# %%
-scans_costs = study.measure(
-    Bench(
-        workloads={
-            presets.LIMIT: Arithmetic(),
-            "numba": Scan(backend="numba"),
-            "torch": Scan(backend="torch"),
-            "reference (unbind)": Scan(backend="reference"),
-            "slicing loop": Scan(backend="slicing"),
-            "mambapy pscan": Scan(backend="mambapy"),
-        },
-        lengths=sizes.scan_lengths,
-        threads=2,
-        **limits,
-    )
-)
-scans = report.frame(*scans_costs)
-
-# %% mystnb={"figure": {"caption": "Time and peak memory of one selective scan, forward and backward, against its length (batch 32, 256 channels, 16 states, two threads). The compiled loop, numba, lies closest to the arithmetic limit, and the slicing loop is steeper than all others. The arithmetic limit holds no memory. Lines are means over repetitions, shades their range.", "name": "fig-scan-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line for each implementation of the scan and one for the arithmetic limit; the numba kernel lies closest to the limit."}} tags=["remove-input", "nbval-ignore-output"]
-bounded = scans.workload == presets.LIMIT
-figures.growth_figure(
-    scans.assign(megabytes=scans.megabytes.mask(bounded)), "L"
-)
-plt.show()
-
-# %% tags=["remove-input", "nbval-ignore-output"]
-shared = scans.groupby("length").workload.nunique()
-at = int(shared[shared == shared.max()].index.max())
-scans["times"] = report.ratios(scans, "numba")
-scans["share"] = report.ratios(scans, "numba", "megabytes")
-here = scans[scans.length == at].groupby("workload", sort=False).mean()
-labelled(
-    pd.DataFrame(
-        {
-            "forward (ms)": (1000 * here.forward).map("{:,.1f}".format),
-            "both (ms)": (1000 * here.seconds).map("{:,.1f}".format),
-            "time ÷ numba's": here.times.map("{:.2f}".format),
-            "peak memory (MB)": here.megabytes.map("{:,.0f}".format),
-            "memory ÷ numba's": here.share.map("{:.2f}".format),
-        }
-    ),
-    f"L = {at}",
-)
-
-# %% tags=["remove-cell"]
-glue("at", at, display=False)
-for name, value in here.times.items():
-    glue(f"times {name}", f"{value:.2f}", display=False)
-
-# %% [markdown]
-# **How a loop is written decides its cost.** At L = {glue:text}`at`, on two threads, the slicing loop takes
-# {glue:text}`times slicing loop` times as long as numba's compiled one. The reference, also a loop in Python, takes
-# {glue:text}`times reference (unbind)` times as long, and mambapy's parallel scan {glue:text}`times mambapy pscan` times. The arithmetic
-# alone would take {glue:text}`times arithmetic limit` of numba's time. Both loops in Python are slow, as the paper says of its own; how
-# slow depends on how they are written. `fci bench scan` measures your own machine, and `fci bench block` a whole Mamba block.
-
-# %% [markdown]
-# ## What the paper says, what we measured, chance
-#
-# {glue:text}`verdict`
-#
-# The slope is the power p in time = c nᵖ, by least squares over the upper half of the lengths that a curve reached. It agrees
-# if it is within 0.1 of the slope of the claimed growth over the same lengths. This margin was set beforehand; the
-# Investigator with a query at every position only just keeps it. A cost has no chance level. In its place we show a
-# *baseline*, the slope of what compares nothing: raw embeddings for the preprocessing, the random router for the rest.
-#
-# The paper's O(n²) for the Investigator is held against one query and against every query; the last two rows are routing losses.
-# [The ledger](claims.md) judges trainings only, and leaves its claim on a cost open.
-
-# %%
 CLAIMS = {
     # §4.6, the table, and Table 3
     "attention": "O(n²)",
@@ -344,59 +200,62 @@ measured = pd.concat([preprocessing, routing, training])
 slopes = report.against_claims(measured, CLAIMS)
 memory = report.slopes(measured, "megabytes")
 every_slope = report.slopes(measured, "seconds")
-baselines = [
-    "raw embeddings" if name in PREPROCESSING else CHANCE
-    for name in slopes.index
-]
-slopes["chance"] = every_slope["mean"].loc[baselines].to_numpy()
-comparison = (
-    slopes.rename(columns={"expected": "paper"})
-    .rename_axis("condition")
-    .reset_index()
-    .assign(protocol="", verdict=NONE)
-)
 
-# %% mystnb={"figure": {"caption": "The slope of time against length. Hollow: what the paper's growth would give over the same lengths. Filled: measured, with its spread over repetitions. Tick: the baseline, raw embeddings or the random router. The line between paper and measured is blue where the two agree within 0.1 and orange where they do not.", "name": "fig-slopes-10"}, "image": {"alt": "A row per preprocessing and router with the slope that the paper's cost implies, the measured slope and that of the baseline."}} tags=["remove-input", "nbval-ignore-output"]
-figures.claims_figure(
-    comparison,
-    scale=1,
-    label="slope of log time on log n",
-    rule="0.1",
-    tick="baseline",
-)
-plt.show()
+LABELS = {
+    "attention": "full attention",
+    "Flow": "Flow (Mamba, left to right)",
+    "Investigator, one query": "pairwise router, one query",
+    "Investigator, every query": "pairwise router, every token a query",
+    "rank-1, one query": "rank-1 router, one query",
+    "rank-1, every query": "rank-1 router, every token a query",
+    "Investigator, the query's row": "training loss, pairwise router, one query",
+    "rank-1, the query's row": "training loss, rank-1 router, one query",
+    "raw embeddings": "baseline: raw embeddings, no layer",
+    CHANCE: "baseline: random router, no comparison",
+}
 
 
-# %% tags=["remove-input", "nbval-ignore-output"]
 def plus_minus(mean, sd):
     return f"{mean:.2f}" if pd.isna(sd) else f"{mean:.2f} ± {sd:.2f}"
 
 
+powers = pd.DataFrame(
+    {
+        "paper": slopes.claim,
+        "power by the paper": slopes.expected.map("{:.2f}".format),
+        "power measured": [
+            plus_minus(row["mean"], row["sd"]) for _, row in slopes.iterrows()
+        ],
+        "verdict": [
+            "agrees" if agrees else "differs" for agrees in slopes.agrees
+        ],
+    }
+)
+for name in ("raw embeddings", CHANCE):
+    found = every_slope.loc[name]
+    text = plus_minus(found["mean"], found["sd"])
+    powers.loc[name] = [NONE, NONE, text, NONE]
 linked(
-    pd.DataFrame(
-        {
-            "paper": slopes.claim,
-            "its slope": slopes.expected.map("{:.2f}".format),
-            "ours": [
-                plus_minus(row["mean"], row["sd"])
-                for _, row in slopes.iterrows()
-            ],
-            "verdict": [
-                "agrees" if agrees else "differs" for agrees in slopes.agrees
-            ],
-        }
-    ),
-    {"rank-1, one query": "rank-one-linear"},
+    powers.rename(index=LABELS),
+    {LABELS["rank-1, one query"]: "rank-one-linear"},
     "time of",
 )
 
 # %% [markdown]
-# ## What this means for choosing a router
+# **Only two costs are quadratic: full attention, and the pairwise router with every token a query.** With one query the pairwise
+# router is linear, where the paper says O(n²).
 #
-# A system pays for its preprocessing and for its routing. The table has the sum for one question in a sequence of n tokens,
-# and the router's share of it:
+# **Training is linear as well.** The training loss compares the scores of one query, which are one row of the square. Computed from
+# that row the loss has power {glue:text}`slope Investigator, the query's row`; computed from all pairs it has
+# {glue:text}`slope Investigator, all pairs`. Loss and gradients are the same.
 
-# %%
+# %% [markdown]
+# ## What does a whole system cost?
+#
+# The same power can mean very different times. The table has the time of a layer and of a router behind it, for one sequence of
+# n = {glue:text}`middle` tokens. The router has one query unless the row says otherwise.
+
+# %% tags=["remove-input", "nbval-ignore-output"]
 SYSTEMS = {
     "bidirectional Mamba": ("rank-1, one query", "Investigator, one query"),
     "Perceiver, 1 hub": ("Investigator, one query",),
@@ -404,33 +263,43 @@ SYSTEMS = {
     "attention": ("Investigator, one query", "Investigator, every query"),
     "raw embeddings": ("Investigator, one query", "rank-1, one query"),
 }
-
-# %% tags=["remove-input", "nbval-ignore-output"]
 time = measured.groupby(["workload", "length"]).seconds.mean()
 shown = sizes.lengths[len(sizes.lengths) // 3 :: 3][:3]
+middle = shown[len(shown) // 2]
 
 
-def cell(preprocessing, router, n):
+def small(share):
+    """A share for readers, without a zero that is none."""
+    return "below 0.1%" if 0 < share < 0.0005 else percent(share)
+
+
+def parts_of(preprocessing, router, n):
+    """Milliseconds of the layer and of the router, and the router's share; dashes if too long."""
     if (preprocessing, n) not in time or (router, n) not in time:
-        return "–"
-    parts = time[preprocessing, n], time[router, n]
-    return f"{1000 * sum(parts):,.1f} ms, {percent(parts[1] / sum(parts))}"
+        return NONE, NONE, NONE
+    layer, routed = time[preprocessing, n], time[router, n]
+    of_router = small(routed / (layer + routed))
+    return f"{1000 * layer:,.1f}", f"{1000 * routed:,.2f}", of_router
 
 
+def system(preprocessing, router):
+    behind = {
+        "Investigator, one query": "pairwise router",
+        "rank-1, one query": "rank-1 router",
+    }.get(router, LABELS[router])
+    return f"{LABELS.get(preprocessing, preprocessing).removeprefix('baseline: ')} + {behind}"
+
+
+pairs = [
+    (before, router) for before, behind in SYSTEMS.items() for router in behind
+]
 labelled(
-    pd.DataFrame(
-        {
-            f"n = {n:,}": {
-                f"{preprocessing} + {router.removesuffix(', one query')}": cell(
-                    preprocessing, router, n
-                )
-                for preprocessing, routers_ in SYSTEMS.items()
-                for router in routers_
-            }
-            for n in shown
-        }
+    pd.DataFrame.from_dict(
+        {system(*pair): parts_of(*pair, middle) for pair in pairs},
+        orient="index",
+        columns=["layer (ms)", "router (ms)", "router's share of the time"],
     ),
-    "time, router's share",
+    "layer + router",
 )
 
 
@@ -458,12 +327,13 @@ for name in ("sparse attention", "bidirectional Mamba"):
     text = f"{cheaper.max():,}" if len(cheaper) else f"{min(sizes.lengths):,}"
     glue(f"crossing {name}", text, display=False)
 for router in routers:
-    parts = ("bidirectional Mamba", mid), (f"{router}, one query", mid)
-    text = "–"
-    if all(part in time for part in parts):
-        before, routed = (time[part] for part in parts)
-        text = percent(routed / (before + routed))
-    glue(f"share {router}", text, display=False)
+    glue(
+        f"share {router}",
+        parts_of("bidirectional Mamba", f"{router}, one query", middle)[2],
+        display=False,
+    )
+glue("shortest", f"{min(sizes.lengths):,}", display=False)
+glue("middle", f"{middle:,}", display=False)
 known = time.get("Investigator, every query", pd.Series(dtype=float))
 known = known.index.intersection(time["attention"].index)
 glue("most", f"{known.max():,}" if len(known) else "–", display=False)
@@ -474,45 +344,135 @@ if len(known):
 glue("of attention", text, display=False)
 
 # %% [markdown]
-# **With one question the router costs little beside any layer in front of it.** At n = {glue:text}`mid`, behind
-# bidirectional Mamba, the Investigator takes {glue:text}`share Investigator` of the time and the rank-1 router
-# {glue:text}`share rank-1`. Behind raw embeddings, which have no layer, the router is a large part of a small cost.
-# Therefore:
+# * **One query per sequence** (retrieval, the paper's task): the router costs little beside any layer in front of it. Behind
+#   bidirectional Mamba it takes {glue:text}`share Investigator` of the time. Choose the router by how often it is right, and the layer by
+#   cost.
+# * **Every token a query** (a layer of a language model): the pairwise router takes {glue:text}`of attention` as long as full
+#   attention itself, at n = {glue:text}`most`. A cheaper router pays. The rank-1 router is cheaper, but gives all queries of a
+#   sequence only two different answers ([chapter 6](06_escape_routes.ipynb)).
+# * **Training:** score only the queries that have a label.
+
+# %% [markdown]
+# ## Is a loop in Python slow?
 #
-# * **One question per sequence** (retrieval, reading comprehension, the paper's task): choose the router by its precision
-#   and the preprocessing by its cost.
-# * **A question at every position** (a layer of a language model): at n = {glue:text}`most` the Investigator's
-#   n × n scores take {glue:text}`of attention` as long as a layer of full attention itself, and its memory is quadratic. A
-#   cheaper router pays here. The rank-1 router is cheaper, and has only two answers.
-# * **Training**: score the queries that have a label. No n × n matrix is needed.
-# * **Recurrence**: how fast its scan is depends on the implementation.
+# Yes. A recurrent layer such as Mamba carries a state from token to token; this is the *scan*. The paper's scan is a loop in
+# Python, and the paper does not say how the loop is written. We time five scans
+# that compute the same, on a sequence of {glue:text}`at` tokens and two threads.
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+scans_costs = study.measure(
+    Bench(
+        workloads={
+            presets.LIMIT: Arithmetic(),
+            "numba": Scan(backend="numba"),
+            "torch": Scan(backend="torch"),
+            "reference (unbind)": Scan(backend="reference"),
+            "slicing loop": Scan(backend="slicing"),
+            "mambapy pscan": Scan(backend="mambapy"),
+        },
+        lengths=sizes.scan_lengths,
+        threads=2,
+        **limits,
+    )
+)
+scans = report.frame(*scans_costs)
+WAYS = {
+    "numba": "compiled loop",
+    "torch": "the compiled loop's algorithm, in PyTorch",
+    "reference (unbind)": "Python loop, sequence cut into steps once",
+    "mambapy pscan": "parallel scan of the package mambapy",
+    "slicing loop": "Python loop, a slice at every step",
+}
+shared = scans.groupby("length").workload.nunique()
+at = int(shared[shared == shared.max()].index.max())
+scans["times"] = report.ratios(scans, "numba")
+scans["share"] = report.ratios(scans, "numba", "megabytes")
+here = scans[scans.length == at].groupby("workload", sort=False).mean()
+labelled(
+    here.times.loc[list(WAYS)]
+    .rename(WAYS)
+    .map("{:,.0f}".format)
+    .to_frame("time, compiled loop = 1"),
+    "scan",
+)
+
+# %% tags=["remove-cell"]
+glue("at", at, display=False)
+for name, value in here.times.items():
+    glue(f"times {name}", f"{value:,.0f}", display=False)
+glue("limit", f"{here.times[presets.LIMIT]:.2f}", display=False)
+
+# %% [markdown]
+# **Both loops in Python are slow, and how slow depends on how they are written.** They take {glue:text}`times reference (unbind)`
+# and {glue:text}`times slicing loop` times as long as the compiled one. Whether the scan is what limits a whole model was not measured.
+
+# %% [markdown]
+# ## What the paper says, what we measured, chance
+#
+# {glue:text}`verdict`
+#
+# A cost has no chance level. In place of chance we measured two *baselines*, which compare nothing: raw embeddings and the random
+# router (the last two rows of the table of powers). [The ledger](claims.md) judges trainings only, and so it gives no verdict on the
+# paper's claim about cost.
+
+
+# %% tags=["remove-input", "nbval-ignore-output"]
+def power(name):
+    return powers["power measured"].loc[name]
+
+
+layers = slopes.loc[[name for name in slopes.index if name in PREPROCESSING]]
+labelled(
+    pd.DataFrame.from_dict(
+        {
+            "layers in front of the router can be linear": (
+                f"{layers.agrees.sum()} of {len(layers)} layers grow as the paper says",
+            ),
+            "the pairwise router is quadratic": (
+                f"power {power('Investigator, one query')} with one query, "
+                f"{power('Investigator, every query')} with every token a query",
+            ),
+            "a rank-1 router is linear": (
+                f"power {power('rank-1, one query')} with one query, "
+                f"{power('rank-1, every query')} with every token a query",
+            ),
+            "training needs the scores of all pairs": (
+                "one row gives the same loss: power "
+                + power("Investigator, the query's row"),
+            ),
+            "a scan in Python is slow": (
+                f"{here.times['reference (unbind)']:,.0f} to {here.times['slicing loop']:,.0f} "
+                "times as long as a compiled scan",
+            ),
+        },
+        orient="index",
+        columns=["we measured"],
+    ),
+    "the paper says",
+)
 
 # %% tags=["remove-cell"]
 agreeing = slopes[slopes.agrees]
-WORDS = {
-    "Investigator, one query": "the pairwise router with one query",
-    "Investigator, the query's row": "its routing loss",
-    "rank-1, the query's row": "the rank-1 router's routing loss",
-}
 others = slopes[~slopes.agrees]
 assert study.profile != "quick" or set(others.claim) == {"O(n²)"}
-differing = ", ".join(
-    f"{WORDS.get(name, name)} (power {slope:.2f})"
-    for name, slope in others["mean"].items()
-)
+WORDS = {
+    "Investigator, one query": "the pairwise router with one query",
+    "Investigator, the query's row": "the pairwise router's training loss",
+    "rank-1, the query's row": "the rank-1 router's training loss",
+}
+differing = ", ".join(WORDS.get(name, name) for name in others.index)
 answer = (
-    "For the one question of the paper's task the pairwise router is linear in the length of the sequence, in "
-    "training too; it is quadratic only where every position asks."
+    "With one query per sequence, the paper's router takes time in proportion to the length, in training too; with every token "
+    "a query, about the length squared."
 )
 sure = (
-    f"Very sure of the growth: that one query has n scores follows from the router's definition. Measured at profile {study.profile}, "
-    f"on one sequence of width {width}, one thread and one machine; repetitions: {study.seeds}. "
-    f"We would change our mind if the time of a router with one question grew with a power of n that is nearer to 2 than to 1."
+    f"Very sure of the growth: one query has n scores by the router's definition. Milliseconds hold for one machine, one thread and "
+    f"vectors of width {width}; repetitions: {study.seeds}. We would change our mind if, with one query, twice the length took nearer "
+    f"to four times the time than to twice."
 )
 verdict = (
-    f"We compared {len(slopes)} costs with the growth that the paper states, and {len(agreeing)} grow so. The other {len(others)} are "
-    f"quadratic in the paper and about linear here: {differing}. "
-    f"A scan that is a loop in Python is slow here, too; how slow depends on how it is written."
+    f"Of {len(slopes)} costs for which the paper states a growth, {len(agreeing)} grow so. The other {len(others)} are quadratic in the "
+    f"paper and about linear here, since one query needs one row of scores: {differing}."
 )
 costs = preprocessing_costs + routing_costs + training_costs + scans_costs
 took = sum(cost.took for cost in costs)
@@ -529,23 +489,158 @@ closing.close(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **What O(n²) is about.** The paper counts the scores of all pairs, and its task asks one question. The Investigator with
-#   one query never forms a pair that it does not need, and neither does its loss. The paper's statement holds where every
-#   position asks.
-# * **Constants.** A slope of one is not cheap by itself. Attention's products are what a processor does best, and linear
-#   preprocessing overtakes it only at the lengths given above; on another machine these are others.
-# * **Memory.** Full attention is computed in tiles and holds no n × n matrix. Its memory is linear, as FlashAttention's is.
-#   Its curve ends at the limit on time, that of the Investigator with every query at the limit on memory.
-# * **Bends.** The line of raw embeddings has a step, so that its slope is {glue:text}`slope raw embeddings`. We believe that
-#   the step comes where the vectors outgrow a cache; that was not measured. Where a layer adds its own, larger time, the
-#   step cannot be seen.
-# * **The scan's memory.** Here, as in our training, the process keeps the memory that it frees for its next tensors, which
-#   saves time.
-# * **What was not measured.** A GPU's costs other than the scan's, and a training step of a whole model; every record of
-#   the other chapters holds the seconds of its run.
+# * **What is counted.** The paper counts the scores of all pairs, but the paper's task asks one query per sequence.
+# * **Memory.** Full attention needs memory in proportion to n, since it is computed in tiles and never holds the n × n matrix. This
+#   is how FlashAttention works.
+# * **Milliseconds.** For short sequences full attention is the cheaper layer: up to about
+#   n = {glue:text}`crossing bidirectional Mamba` it beats bidirectional Mamba. On another machine the two cross elsewhere.
+# * **Not measured.** A training step of a whole model, and costs on a GPU other than the scan's.
 
 # %% [markdown]
-# ## In detail: the scan on a GPU
+# ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 10 --seeds 1 --records _runs/records` {glue:text}`cost`
+#
+# 1. Give sparse attention a wider window, `Attention(mask="sparse", window=128)`. Which changes, the power or the time?
+# 2. Double the width in `Represent`. Where does the step in the line of raw embeddings move to, and why?
+#    (See [the layers](#cost-layers).)
+# 3. Ask for more picks, `Investigator(k=1024)` and `RankOne(k=1024)`. Which line moves, and at which n does it no longer matter?
+
+# %% [markdown]
+# ## In detail
+#
+# (cost-layers)=
+# ### Layers in front of the router
+#
+# We time a forward pass without gradients: what a trained model pays before its router sees anything. Each representation is that of
+# the other chapters, with one layer; bidirectional Mamba has one for each direction. A curve ends where the next length would pass
+# {glue:text}`limit seconds` seconds or {glue:text}`limit memory` MB.
+
+# %% mystnb={"figure": {"caption": "Only full attention is far from linear in time; in memory it is linear too. Time and peak memory of every layer against the length of one sequence, both axes logarithmic: a line of slope one is linear. Lines are means over repetitions, shades their range. In memory many lines coincide.", "name": "fig-preprocessing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per representation; all but attention come to run along slope one, raw embeddings after a step."}} tags=["remove-input", "nbval-ignore-output"]
+figures.growth_figure(preprocessing)
+plt.show()
+
+# %% [markdown]
+# * Linear attention, for which the paper states no cost, has power {glue:text}`slope linear attention`. Fourier mixing needs
+#   O(n log n) steps; its power is too close to one to tell it from linear.
+# * At n = {glue:text}`mid` raw embeddings take {glue:text}`ms raw embeddings` ms and bidirectional Mamba
+#   {glue:text}`ms bidirectional Mamba` ms. Full attention is cheaper than sparse attention up to about
+#   n = {glue:text}`crossing sparse attention`.
+# * The line of raw embeddings has a step, so that its power is {glue:text}`slope raw embeddings`. We believe that the step comes
+#   where the vectors outgrow a cache; this was not measured. Beside the larger time of a layer the step cannot be seen.
+#
+# ### Routers
+
+# %% mystnb={"figure": {"caption": "Only the pairwise router (Investigator) with a query at every position is steeper than linear. Time and peak memory of routing one sequence, against its length. The random router has one query. Lines are means over repetitions, shades their range.", "name": "fig-routing-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line per router; the Investigator with every query rises twice as steeply as the others."}} tags=["remove-input", "nbval-ignore-output"]
+figures.growth_figure(routing)
+plt.show()
+
+# %% [markdown]
+# * *Investigator* is the paper's pairwise router. With one query, at n = {glue:text}`longest`, it takes
+#   {glue:text}`longest Investigator, one query` ms and the rank-1 router {glue:text}`longest rank-1, one query` ms.
+# * With every token a query, the memory of the Investigator has power {glue:text}`memory Investigator, every query`. The curve ends at
+#   the limit on memory; that of full attention ends at the limit on time.
+# * Behind bidirectional Mamba, at n = {glue:text}`middle`, the rank-1 router takes {glue:text}`share rank-1` of the time.
+#
+# ### The rank-1 router has only two answers
+#
+# Every token has one number. A query whose own number is positive gets the tokens with the largest numbers, and any other query those
+# with the smallest. This makes the router cheap: `FingerprintScores.route_all` computes both answers once. We count the different
+# answers in one sequence:
+
+# %%
+module = FingerprintScores(width)
+x = torch.randn(512, width, generator=torch.Generator().manual_seed(0))
+every = module.route_all(x, k=8)
+assert torch.equal(every, super(FingerprintScores, module).route_all(x, k=8))
+print(len(every.unique(dim=0)), "different answers to", len(x), "queries")
+
+# %% [markdown]
+# ### Training from one row, and from all pairs
+
+# %% mystnb={"figure": {"caption": "From one row the training loss is linear, from all pairs quadratic. Time and peak memory of the loss of one sequence, forward and backward: from the scores of the query alone, and from the scores of all pairs, of which one row is used. Lines are means over repetitions, shades their range.", "name": "fig-training-10"}, "image": {"alt": "Two log-log panels, time and memory against length; for both routers the loss from one row is linear, the loss from all pairs quadratic."}} tags=["remove-input", "nbval-ignore-output"]
+figures.growth_figure(training)
+plt.show()
+
+# %% [markdown]
+# Both ways compare the same scores:
+
+# %%
+module = Investigator().build(Size(vocabulary=64, length=512, width=width))
+row = module(x[None], torch.tensor([100]))
+whole = module.matrix(x[None])[:, 100]
+torch.testing.assert_close(row, whole)
+
+# %% [markdown]
+# ### How a power is fitted
+#
+# The power is the slope of a straight line through log time against log n, by least squares. Only the upper half of the lengths that
+# a curve reached counts. We compare it with the slope of the paper's formula over the same lengths. We do not tell a power below 1.1
+# from 1. The pairwise router with every token a query only just keeps the margin of 0.1.
+#
+# ### A whole system at other lengths
+
+
+# %% tags=["remove-input", "nbval-ignore-output"]
+def cell(preprocessing, router, n):
+    layer, routed, of_router = parts_of(preprocessing, router, n)
+    return NONE if layer == NONE else f"{layer} + {routed} ms, {of_router}"
+
+
+labelled(
+    pd.DataFrame(
+        {
+            f"n = {n:,}": {system(*pair): cell(*pair, n) for pair in pairs}
+            for n in shown
+            if n != middle
+        }
+    ),
+    "time of layer + router, router's share",
+)
+
+# %% [markdown]
+# ### The five scans
+#
+# We time forward and backward pass together, on 32 sequences and two threads. L is the length. `fci bench scan` measures your own
+# machine, and `fci bench block` a whole Mamba block.
+#
+# | name | what it does |
+# | --- | --- |
+# | slicing loop | a loop in Python that takes a slice of the sequence at each step. The gradient of every slice is as long as the sequence: the backward pass is quadratic in L |
+# | reference (unbind) | a loop in Python that cuts the sequence into its steps once, and is linear in L |
+# | numba | a compiled loop, which `fcilib` uses on a CPU. It stores every eighth state, and computes the others again in the backward pass |
+# | torch | the same algorithm as numba, in PyTorch without a compiler |
+# | mambapy pscan | the parallel scan of the package mambapy |
+# | arithmetic limit | no scan but a lower bound: as many multiply-adds as the recurrence has arithmetic instructions, with nothing read or written |
+
+# %% mystnb={"figure": {"caption": "The compiled loop, numba, lies closest to the arithmetic limit, and the slicing loop is steeper than all others. Time and peak memory of one scan, forward and backward, against its length (batch 32, 256 channels, 16 states, two threads). The arithmetic limit holds no memory. Shades: range over repetitions.", "name": "fig-scan-10"}, "image": {"alt": "Two log-log panels, time and memory against length, with a line for each implementation of the scan and one for the arithmetic limit; the numba kernel lies closest to the limit."}} tags=["remove-input", "nbval-ignore-output"]
+bounded = scans.workload == presets.LIMIT
+figures.growth_figure(
+    scans.assign(megabytes=scans.megabytes.mask(bounded)), "L"
+)
+plt.show()
+
+# %% tags=["remove-input", "nbval-ignore-output"]
+labelled(
+    pd.DataFrame(
+        {
+            "forward (ms)": (1000 * here.forward).map("{:,.1f}".format),
+            "forward and backward (ms)": (1000 * here.seconds).map(
+                "{:,.1f}".format
+            ),
+            "time, numba = 1": here.times.map("{:.1f}".format),
+            "peak memory (MB)": here.megabytes.map("{:,.0f}".format),
+            "memory, numba = 1": here.share.map("{:.1f}".format),
+        }
+    ),
+    f"L = {at}",
+)
+
+# %% [markdown]
+# Ratios are means over the repetitions, each with the times of one repetition. The arithmetic alone would take {glue:text}`limit` of
+# numba's time. As in our training, the process keeps the memory that it frees for its next tensors, which saves time.
+#
+# ### The scan on a GPU
 #
 # `fcilib` has a scan for GPUs as well, `triton`. We timed it on an H100. Beside it stands the official CUDA kernel of
 # state-spaces/mamba, which ran on an H200, a card with faster memory. Only large differences between the two mean anything.
@@ -605,25 +700,13 @@ for name, of_ours, theirs, rows in (
     glue(f"gpu least {name}", f"{ratio.min():.1f}", display=False)
     glue(f"gpu most {name}", f"{ratio.max():.1f}", display=False)
 glue("gpu long", f"{LONG:,}", display=False)
+glue("limit seconds", f"{sizes.seconds:g}", display=False)
+glue("limit memory", f"{sizes.megabytes:,g}", display=False)
 
 # %% [markdown]
-# **It takes no more memory than the official kernel, and on its slower card it takes more time.** Its memory is {glue:text}`gpu least memory` to
-# {glue:text}`gpu most memory` times that of the official kernel, its time {glue:text}`gpu least official` to
-# {glue:text}`gpu most official` times.
-#
-# **Against the version before, long sequences gain and short ones lose.** At L = {glue:text}`gpu long` and more it is
-# {glue:text}`gpu least gained` to {glue:text}`gpu most gained` times as fast, since it walks pieces of a sequence side by side. On
-# the shorter sequences it takes {glue:text}`gpu least lost` to {glue:text}`gpu most lost` times as long. It saves
-# memory by computing states again in the backward pass, and there it is far from the card's limits (`fcilib/scan/README.md`).
-
-# %% [markdown]
-# ## Exercises
-#
-# **To run it again.** `.venv/bin/fci run 10 --seeds 1 --records _runs/records` {glue:text}`cost`
-#
-# 1. Give sparse attention a wider window, `Attention(mask="sparse", window=128)`. Slope or height: which
-#    changes?
-# 2. Double the width in `Route`. Where does the step in the line of the one-query Investigator move to,
-#    and why?
-# 3. Ask for more picks, `Investigator(k=1024)` and `RankOne(k=1024)`. Which line moves, and at which n
-#    does it no longer matter?
+# * **Beside the official kernel:** {glue:text}`gpu least memory` to {glue:text}`gpu most memory` times the memory, and
+#   {glue:text}`gpu least official` to {glue:text}`gpu most official` times the time, on the slower card.
+# * **Beside the version before:** at L = {glue:text}`gpu long` and more our scan is {glue:text}`gpu least gained` to
+#   {glue:text}`gpu most gained` times as fast, since it walks pieces of a sequence side by side. On shorter sequences it takes
+#   {glue:text}`gpu least lost` to {glue:text}`gpu most lost` times as long. It saves memory by computing states again in the backward
+#   pass, and there it is far from the card's limits (`fcilib/scan/README.md`).
