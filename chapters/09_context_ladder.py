@@ -59,7 +59,6 @@ from fcilib.ledger.trial import drift
 from fcilib.model import by_hand
 from fcilib.present import figures
 from fcilib.present.closing import TRAINED, close
-from fcilib.present.paper_size import paper_records, paper_text
 from fcilib.present.tables import labelled
 from fcilib.representations import (
     Attention,
@@ -760,106 +759,57 @@ close(
 )
 
 # %% tags=["remove-cell"]
-# The book's first page shows this figure: what the paper's task asks for, and what a task with look-alikes does.
-plain = {
-    f"{name}, {c}": study.experiment(
-        representation=representation, router=Investigator(candidates=c)
-    )
-    for name, representation in {
-        "raw": Embedding(),
-        "token alone": Embedding(positions="none"),
-        "attention": Attention(),
-    }.items()
-    for c in ("all", "others")
-}
-on_its_task = study.run(plain)
-BARS = {
-    "raw embeddings, query excluded": ("raw, others", "precision", "raw"),
-    "raw embeddings, query included": ("raw, all", "precision", "raw"),
-    "token alone, query included, tie lost": (
-        "token alone, all",
-        "precision_tie_lost",
-        "content-only",
-    ),
-    "token alone, query included, tie won": (
-        "token alone, all",
-        "precision_tie_won",
-        "content-only",
-    ),
-    "attention, query excluded": (
-        "attention, others",
-        "precision",
-        "one-layer",
-    ),
-    "attention, query included": ("attention, all", "precision", "one-layer"),
-}
+# The book's first page shows this figure.
 LINES = {
     "raw embeddings": "raw embeddings",
-    "Flow": "Flow",
-    "bidirectional Mamba": "bidirectional Mamba",
-    "attention, 1 layer": "attention",
-    "sparse attention": "sparse attention",
+    "Flow": "Mamba, left to right",
+    "bidirectional Mamba": "Mamba, both directions",
+    "sparse attention": "attention in a window",
+    "attention, 1 layer": "full attention",
+}
+PLACES = {
+    "token": "its own token",
+    "left": "the token before it",
+    "right": "the token after it",
+    "hop": "a definition elsewhere",
 }
 with figures.look():
-    fig, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 3.8), width_ratios=[1, 1], layout="constrained"
-    )
-    for y, (condition, metric, name) in enumerate(reversed(BARS.values())):
-        value = 100 * on_its_task.summary(metric).loc[condition, "mean"]
-        left.plot([100 * said[name].value, value], [y, y], color="#bbbbbb")
-        left.plot(
-            100 * said[name].value, y, "o", mfc="white", mec="#333333", ms=8
-        )
-        left.plot(value, y, "o", color="#333333", ms=8)
-    left.set_yticks(range(len(BARS)), reversed(BARS), fontsize=8)
-    left.set_xlim(-4, 104)
-    left.set_xlabel("routing precision (%)")
-    left.set_title("1. the paper's task", fontsize=10)
-    right.set_xticks(range(len(RUNGS)), RUNGS)
+    fig, ax = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
+    ax.set_xticks(range(len(PLACES)), PLACES.values())
+    ax.set_xlabel("what tells the evidence from its look-alikes")
     for i, (name, label) in enumerate(LINES.items()):
-        # Side by side: several lines have the same numbers.
-        places = [x + 0.07 * (i - 2) for x in range(len(RUNGS))]
-        line = 100 * means.loc[name, list(RUNGS)]
-        right.plot(places, line, label=label, ms=7, **figures.style(label))
-    figures.chance_line(right, 1 / ladder.LOOKALIKES, "chance (one in four)")
-    right.set_ylim(-4, 104)
-    right.set_ylabel("evidence above look-alikes (%)")
-    right.set_title("2. what tells the evidence apart", fontsize=10)
+        # Side by side: several marks have the same number.
+        places = [x + 0.1 * (i - 2) for x in range(len(PLACES))]
+        line = 100 * means.loc[name, list(PLACES)]
+        ax.plot(
+            places,
+            line,
+            label=label,
+            ms=8,
+            **{**figures.style(name), "ls": "none"},
+        )
+    figures.chance_line(ax, 1 / ladder.LOOKALIKES, "chance (one in four)")
+    ax.set_ylim(-4, 104)
+    ax.set_ylabel("evidence scores highest (%)")
     fig.legend(
-        *right.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=6,
-        fontsize=8,
+        *ax.get_legend_handles_labels(), loc="outside upper center", ncols=3
     )
     picture = figures.inline(
         fig,
-        "Left, routing precision on the paper's task without a layer and with one, beside the paper's; "
-        "right, precision among look-alikes over the four rungs of the ladder.",
+        "How often the evidence scores above its three look-alikes, for five layers and four kinds of look-alikes.",
     )
 plt.close(fig)
-ties = on_its_task.summary
-at_paper = paper_text(paper_records(study, "raw", "others"), "precision")
-both_findings = (
-    f"<p><b>1. The paper’s task asks for no context.</b> At the paper’s sizes the router finds the evidence without any "
-    f"layer: in {at_paper} of the sequences. The paper has {said['raw']}. The way that ties are counted can make the "
-    f"difference. Say that a router sees tokens alone, and may pick the query itself. The query and the evidence then have the "
-    f"same vector, a tie. At the small size precision is "
-    f"{percent(ties('precision_tie_lost').loc['token alone, all', 'mean'])} if a tie counts as lost, and "
-    f"{percent(ties('precision_tie_won').loc['token alone, all', 'mean'])} if it counts as won.</p>"
-    f"<p><b>2. Context helps only if it contains what tells the evidence from its look-alikes.</b> Say that only the evidence has "
-    f"the same token before it as the query. A Mamba layer that reads from left to right then scores the evidence above "
-    f"its three look-alikes in {mean.loc['Flow', 'left']} of the sequences. Raw embeddings stay at chance, one in four. "
-    f"Say that the token after it tells instead. Mamba from left to right now fails ({mean.loc['Flow', 'right']}), and Mamba in both "
-    f"directions succeeds ({mean.loc['bidirectional Mamba', 'right']}). One layer of full attention, which sees both sides, stays near "
-    f"chance on either, although weights that solve both exist. Attention within a window of a few tokens learns both.</p>"
+context = (
+    f"<p><b>Context helps only if it holds what tells the evidence from its look-alikes.</b> On our task four tokens are the same, and "
+    f"one of them is the evidence. If the token <em>before</em> it tells which one, a layer that reads from left to right finds it "
+    f"(Mamba: {mean.loc['Flow', 'left']}). If the token <em>after</em> it tells, that layer fails "
+    f"({mean.loc['Flow', 'right']}), and the same layer in both directions succeeds "
+    f"({mean.loc['bidirectional Mamba', 'right']}).</p>"
 )
 legend = (
-    "<p><em>The figure, at small sizes. Left: the paper’s task; hollow, the paper; filled, ours. Right: our task, the "
-    "share of sequences in which the evidence scores above its look-alikes, by what tells it apart: the token itself (token), "
-    "the token before it (left) or after it (right), or a definition that stands elsewhere (hop). The lines are drawn side by "
-    "side where they have the same numbers. Flow is Mamba from left to right, and bidirectional Mamba reads in both "
-    "directions. Sparse attention sees a window, and a few tokens that all see. Dashed: chance.</em></p>"
+    "<p><em>How often the evidence scores above its three look-alikes. Measured on short sequences. Full attention sees both sides and "
+    "learned neither neighbour, although weights that use them exist. Attention in a window also sees a few tokens beyond it.</em></p>"
 )
-glue("two findings", HTML(both_findings + picture + legend), display=False)
+glue("context", HTML(context + picture + legend), display=False)
 glue("length", base.length, display=False)
 glue("two epochs", f"{2 * each:,}", display=False)
