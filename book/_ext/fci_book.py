@@ -19,8 +19,10 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 
 import fcilib
+from fcilib.ledger.catalogue import ONLY
 from fcilib.ledger.ledger import BOOK, Entry, whole_ledger
 from fcilib.present import ledger_page
+from fcilib.present.choices import choice_text
 from fcilib.present.first_screen import write_first_screen
 from fcilib.present.rungs import rung_text
 from fcilib.present.sizes import measured_text, write_sizes
@@ -54,9 +56,18 @@ class Measured(SphinxRole):
     """The role "measured", of CLAIM PROFILE PROTOCOL: the number, behind a link to its row."""
 
     def run(self) -> tuple[list[Node], list[system_message]]:
-        claim, profile, protocol = self.text.split()
+        claim, profile, *named = self.text.split(maxsplit=2)
+        protocol = named[0] if named else ONLY
         shown = measured_text(ENTRIES[profile][claim], protocol)
         return [link(self.rawtext, shown, refuri=f"claims.html#{claim}")], []
+
+
+class Chosen(SphinxRole):
+    """The role "choice", of a name that `choices` has: the number, linked to its chapter."""
+
+    def run(self) -> tuple[list[Node], list[system_message]]:
+        shown, chapter = choice_text(Path(self.env.srcdir) / "records" / BOOK, self.text)
+        return [link(self.rawtext, shown, refuri=f"{chapter}.html")], []
 
 
 class Rung(SphinxRole):
@@ -195,6 +206,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", leave_thebe_out, priority=1)
     app.connect("builder-inited", write_parts)
     app.add_role("measured", Measured())
+    app.add_role("choice", Chosen())
     app.add_role("rung", Rung())
     app.connect("autodoc-process-docstring", for_sphinx, priority=1)
     app.connect("autodoc-process-docstring", with_colons, priority=900)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,11 +56,22 @@ def rung_text(records: Path, rung: str, label: str) -> str:
         router=router(candidates="others"),
         training=sizes.climbing,
     )
-    kept = Records(records)
+    found = recorded_text(Records(records), first, METRIC)
+    if found is None:
+        raise KeyError(f"{label} on {rung}: no record in {records}")
+    return found
+
+
+def recorded_text(kept: Records, first: Experiment, metric: str) -> str | None:
+    """Mean and standard deviation over the seeds that have records; None where the first has none.
+
+    Args:
+        first: the experiment with seed 0; its other seeds follow from there without a gap.
+    """
     values: list[float] = []
     while record := kept.find(first.model_copy(update={"seed": len(values)})):
-        values.append(record.metrics[METRIC])
+        values.append(record.metrics[metric])
     if not values:
-        raise KeyError(f"{label} on {rung}: no record in {records}")
-    sd = statistics.stdev(values) if len(values) > 1 else float("nan")
+        return None
+    sd = statistics.stdev(values) if len(values) > 1 else math.nan
     return spread(statistics.fmean(values), sd)

@@ -290,19 +290,22 @@ def undefined_table(entries: Mapping[str, Entry]) -> str:
     waiting: dict[str, list[str]] = {}
     for name, entry in entries.items():
         if entry.claim.undefined:
-            link = f'<a href="claims.html#{name}"><code>{name}</code></a>'
+            link = f'<a href="claims.html#{name}">{entry.claim.statement.rstrip(".")}</a>'
             waiting.setdefault(entry.claim.undefined, []).append(link)
     undecided = [entry for entry in entries.values() if entry.judgement.kind == OPEN]
     ours = sum(not entry.claim.undefined for entry in undecided)
     many = sum(map(len, waiting.values()))
     also = many - (len(undecided) - ours)
     lines = [
-        f"{many} claims wait for a definition. In [the ledger](claims.md) {many - also} of them "
-        f"are *open*. The other {also} also need pretrained weights, and are *not testable here*. "
-        f"The ledger’s {ours} other open claims wait for runs or measurements of ours.",
+        f"{many} claims wait for a definition. [The ledger](claims.md) calls {many - also} of them "
+        f"*open*. It calls the other {also} *not testable here*, since they need pretrained "
+        f"weights too. Another {ours} open claims wait for runs or measurements of ours.",
         "",
-        "| what would have to be defined | claims that wait for it |",
-        "| --- | --- |",
+        "| what would have to be defined | how many wait | the claims |",
+        "| --- | --: | --- |",
     ]
-    lines += [f"| {what} | {', '.join(links)} |" for what, links in waiting.items()]
+    lines += [
+        f"| {what} | {len(links)} | {'; '.join(links)} |"
+        for what, links in sorted(waiting.items(), key=lambda item: -len(item[1]))
+    ]
     return "\n".join(lines)
