@@ -96,8 +96,7 @@ COMPARED = {
 # * Left to right, a layer *fails*: a token's vector knows nothing of what follows (§4.7).
 # * A bidirectional layer *routes*: it has context from both sides (§4.6).
 #
-# Which words of the paper apply to which model is our judgement. Based from left to right has no prediction: the paper's words
-# point both ways. A model *routes* if it picks the right token in {glue:text}`success` of the sequences or more, and *fails* at
+# Which words of the paper apply is our judgement. Based from left to right has no prediction: the paper's words point both ways. A model *routes* if it picks the right token in {glue:text}`success` of the sequences or more, and *fails* at
 # {glue:text}`failure` or less.
 #
 # There are four tasks. In the examples letters are tokens, and a number is the value behind a token. The query is bold, and the
@@ -350,9 +349,9 @@ labelled(
 #
 # * **The paper's task.** The right token is the only other one equal to the query. Vectors of equal tokens are alike without any
 #   context. This is why the predicted failures do not come.
-# * **Small layers.** Each layer has the width of the other chapters, and default settings that were not tuned. What fails here may
-#   succeed at another size or with longer training.
-# * **What was not run.** At the paper's size we trained neither the other layers nor the routers. The routers ran on the paper's
+# * **Small layers.** The layers have default settings that were not tuned. What fails here may succeed at another size or with
+#   longer training.
+# * **What was not run.** At the paper's size we trained no other layers and none of the routers. The routers ran on the paper's
 #   task only.
 #
 # ## Exercises
