@@ -181,9 +181,9 @@ def turned_text(entries: Mapping[str, Entries]) -> str:
     found = _answers(entries)
     return f"""**{counts.decided - counts.same} answers change.** “All” means that the query may be
 picked, “others” that it may not. The *line* is the threshold that decides.
-*Segments* are runs of tokens, scored as one. *Causal* attention sees earlier tokens only. A *Perceiver* lets tokens exchange information
-through a few vectors, its *hubs*. The paper’s two *ingredients* are context from both sides and a
-comparison of tokens in pairs.
+*Segments* are runs of tokens, scored as one. *Causal* attention sees earlier tokens only. A
+*Perceiver* lets tokens exchange information through a few vectors, its *hubs*. The
+paper’s two *ingredients* are context from both sides and a comparison of tokens in pairs.
 
 :::{{container}} compact
 {_table(entries, found, keys)}
