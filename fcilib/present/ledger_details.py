@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ from fcilib.ledger.claims import FAILURE, SUCCESS
 from fcilib.ledger.intervals import student
 from fcilib.ledger.ledger import BORDERS, Entry, near_borders, sensitive
 from fcilib.ledger.verdict import ALTERNATIVES, OPEN
-from fcilib.present.ledger_rule import link, points, reach
+from fcilib.present.ledger_rule import link, points
 
 
 def statistics_part(entries: Mapping[str, Entry]) -> str:
@@ -50,8 +49,7 @@ sequences. The error reaches from $p_- = w_-(p - h, {rule.paper_examples})$ to
 $p_+ = w_+(p + h, {rule.paper_examples})$.
 
 **The expected number** is the paper’s number, moved to our level of chance:
-$e = c + (p - c_0)(1 - c)/(1 - c_0)$. It stands as far between our chance and 1 as the paper’s
-number stands between the paper’s chance and 1. If $c = c_0$, then $e = p$.
+$e = c + (p - c_0)(1 - c)/(1 - c_0)$. If $c = c_0$, as for most claims, then $e = p$.
 
 **The margin.** Let $m$ be the smaller of {points(rule.margin)} and ${rule.way:g}\\,|e - c|$, half
 the distance from chance. Two points are little at 80% and everything at 1%; hence the second term.
@@ -66,8 +64,8 @@ Numbers from $e - \\max(m, p - p_-)$ to $e + \\max(m, p_+ - p)$ agree.
 **No level of chance.** These claims have no chance level, because their quantity is not defined
 for random picks: {_without_chance(entries)}.
 
-**Independence.** Claims share runs, seeds and test sets, so their verdicts are not independent. Of
-many intervals at 95% some miss the true value.
+**Independence.** Claims share runs, seeds and test sets. Of many intervals at 95% some miss the
+true value.
 """
 
 
@@ -77,7 +75,7 @@ def _cases() -> dict[str, str]:
     return {
         "chance lies within the margin": "The reading differs if our interval lies wholly "
         "outside the margin. It agrees if the interval contains chance and "
-        f"stays below {rule.told:g} times chance, which is strict only where chance is low. "
+        f"stays below {rule.told:g} times chance. "
         "Otherwise it is undecided.",
         "chance lies outside the margin, but in our interval": "The reading differs if our "
         "interval lies wholly outside the margin. Otherwise it is undecided.",
@@ -108,11 +106,10 @@ def other_rules(entries: Mapping[str, Entry]) -> str:
 
     `entries`: of each claim the one that decides.
     """
-    return f"""Other rules would be reasonable too. Each line unfolds to what would change.
+    return f"""Other rules would be reasonable too. A wider margin can also reopen a claim, because
+our interval then no longer lies wholly outside.
 
 {_alternatives(entries)}
-
-{_undecided(entries)}
 
 {_near(entries)}
 """
@@ -132,29 +129,6 @@ def _lines(entries: Mapping[str, Entry]) -> str:
         f"{len(entries) - len(known)} are a number or a bound, and have no line. The statements of "
         f"{len(own)} claims name a line of their own:\n\n" + "\n".join(f"* {it}" for it in own)
     )
-
-
-def _undecided(entries: Mapping[str, Entry]) -> str:
-    """Why claims stay open under the widest margin that a narrower one decides."""
-    narrow, wide = ALTERNATIVES
-    names = [
-        name
-        for name, entry in entries.items()
-        if entry.judged(narrow).kind != OPEN and entry.judged(wide).kind == OPEN
-    ]
-    if not names:
-        return "Every claim that two seeds decide is decided with the wider margin too."
-    entry = entries[names[0]]
-    claim, (finding, *_) = entry.claim, entry.by_protocol[entry.claim.literal or ""]
-    zones = [claim.zone(finding.level, rule)[0].low for rule in (narrow, wide)]
-    below, above = (claim.write(low, math.nan) for low in zones)
-    several = f"{len(names)} claims are" if len(names) > 1 else "one claim is"
-    return f"""**A wider margin need not decide more.** If two seeds sufficed, {several}
-decided with a margin of {points(narrow.margin)} and open with one of {points(wide.margin)}.
-In {link(entry)}, for instance, our interval under
-`{finding.protocol}` goes from {reach(claim, finding.interval)}. The narrow margin begins at
-{below} and leaves all of it outside, so the reading differs. The wide margin begins at {above},
-inside the interval, so the reading is undecided."""
 
 
 def _without_chance(entries: Mapping[str, Entry]) -> str:
@@ -177,10 +151,11 @@ def _near(entries: Mapping[str, Entry]) -> str:
     at = {b: [entries[n] for n, which in near.items() if b in which] for b in BORDERS}
     count = sum(entries[name].judgement.kind == OPEN for name in near)
     opened = "All of these" if count == len(near) else f"{count} of these"
-    verdicts = _folded(f"{len(turned)} verdicts change", _by_verdict(entries, turned))
-    return f"""**Near a border.** If every border of the rule moved by half a point, outwards or
-inwards, some answer would change for {len(near)} of the {len(entries)} claims. {opened}
-are open in any case.
+    verdicts = _folded(f"{len(turned)} verdicts would change", _by_verdict(entries, turned))
+    return f"""**Near a border.** A border is an end of a margin, or a line such as {FAILURE:.0%}.
+If every border moved by half a point, outwards or inwards, the answer for some reading would change
+for {len(near)} of the {len(entries)} claims. {opened} are open now. For {len(turned)} claims the
+verdict would change too.
 
 {_folded(f"These {len(near)} claims", {CHANGES[b]: part for b, part in at.items()})}
 
@@ -201,8 +176,9 @@ def _alternatives(entries: Mapping[str, Entry]) -> str:
     for other in ALTERNATIVES:
         verdicts = sensitive(entries, other)
         title = f"If {other.name}: {len(verdicts)} verdicts would change"
-        parts.append(_folded(title, _by_verdict(entries, verdicts)))
-    return "\n".join(parts)
+        told = _folded(title, _by_verdict(entries, verdicts)) if verdicts else f"{title}."
+        parts.append(told)
+    return "\n\n".join(parts)
 
 
 def _by_verdict(

@@ -16,7 +16,16 @@ from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive, evidence, summary
 from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE, UNDER
 from fcilib.present.ledger_details import other_rules, statistics_part
 from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
-from fcilib.present.ledger_rule import answer, rule_page, title_of
+from fcilib.present.ledger_rule import (
+    BOUNDS,
+    answer,
+    decided_table,
+    examples,
+    open_table,
+    rule_page,
+    title_of,
+    verdicts_table,
+)
 from fcilib.present.tables import anchor_of, as_measured
 from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
@@ -47,7 +56,11 @@ def write_ledger_pages(book: Path, entries: Mapping[str, Entries]) -> None:
     decided = decisive(entries)
     parts = {
         "answer.md": answer(decided),
+        "decided.md": decided_table(decided),
+        "verdicts.md": verdicts_table(decided),
+        "examples.md": examples(decided),
         "rule.md": rule_page(decided),
+        "open.md": open_table(decided),
         "other_rules.md": other_rules(decided),
         "statistics.md": statistics_part(decided),
         "claims.html": ledger_table(entries, decided_in(book)),
@@ -74,19 +87,19 @@ def bar(entries: Entries) -> str:
     """The counts of verdicts as one bar, and how many results stand behind those that decide."""
     counts, results = summary(entries), evidence(entries)
     shown = {kind: count for kind, count in counts.items() if count}
-    parts = "".join(
+    parts = " ".join(
         f'<span class="{_css(kind)}" style="flex-grow: {count}">{count}</span>'
         for kind, count in shown.items()
     )
     said = {kind: f"{count} claim{'s' if count > 1 else ''}" for kind, count in shown.items()}
     for kind in said.keys() - {OPEN, NOT_HERE}:
         said[kind] += f", {results[kind]} result{'s' if results[kind] > 1 else ''}"
-    legend = "".join(
+    legend = " ".join(
         f'<span><i class="{_css(kind)}"></i>{kind}: {text}</span>' for kind, text in said.items()
     )
     label = "; ".join(f"{kind}: {text}" for kind, text in said.items())
     return (
-        f'<div class="ledger-bar" role="img" aria-label="{label}">{parts}</div>'
+        f'<div class="ledger-bar" role="img" aria-label="{label}">{parts}</div>\n'
         f'<p class="ledger-legend">{legend}</p>'
     )
 
@@ -150,7 +163,10 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
         for chapter in chapters
     )
     note = f"<p>{escape(claim.note)}</p>" if claim.note else ""
-    missing = "".join(f"<br><small>{escape(text)}</small>" for text in judgement.missing)
+    below = judgement.missing
+    if judgement.kind == CONTRADICTED:
+        below = ("the paper’s conclusion is false" if claim.behind else "a bare number or bound",)
+    missing = "".join(f"<br><small>{escape(text)}</small>" for text in below)
     runs = "".join(_run(finding, claim) for finding in entry.findings or book.findings)
     return (
         f'<tr id="{name}" data-kind="{_css(judgement.kind)}" data-chapters="{" ".join(chapters)}">'
@@ -205,19 +221,14 @@ def _curve(finding: Finding) -> str:
 def _rule(claim: Claim) -> str:
     """What a claim is about, in a sentence."""
     what = {"mean": "the mean", "sd": "the standard deviation over seeds"}[claim.statistic]
-    when = f", after {claim.progress:.0%} of training," if claim.progress < 1 else ""
-    end = "" if claim.relation == "equals" else f"{claim.relation} "
-    side = f"{end}{escape(str(claim).lstrip('≤≥ '))}"
+    when = f", after {claim.progress:.0%} of training" if claim.progress < 1 else ""
     metric = f"<code>{claim.metric}</code>"
-    behind = f" The statement behind it: {metric} is {claim.behind}." if claim.behind else ""
-    return f"The paper’s number: {what} of {metric}{when} is {side}.{behind}"
+    behind = f" The paper’s conclusion: {metric} is {claim.behind}." if claim.behind else ""
+    return f"What is compared: {what} of {metric}{when}.{behind}"
 
 
 OTHER_QUANTITIES = {"largest_rise": "a rise of", "largest_fall": "a fall of"}
 """What stands before a claim's number if that is no level of a metric but a difference of two."""
-
-BOUNDS = {"most_gain": "at most"}
-"""What stands before our number if it is no measurement but a bound on one."""
 
 
 def _claimed(claim: Claim) -> str:

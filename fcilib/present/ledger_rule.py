@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 
 from fcilib.ledger.agreement import STANDARD
@@ -26,90 +27,115 @@ from fcilib.ledger.verdict import (
 )
 
 MEANINGS = {
-    HOLDS: "Our number agrees with the paper’s under the literal reading of its text.",
-    f"{UNDER} …": "Our number agrees under another reading, which the verdict names. Under the "
-    "literal one it differs.",
-    SUBSTANCE: "Our number differs under every reading. The statement behind the paper’s number "
-    "is still true under the literal reading: for instance, what is said to fail does fail.",
-    CONTRADICTED: "Our number differs under every reading. If there is a statement behind the "
-    "paper’s number, it is false under the literal reading too.",
-    OPEN: "Our runs do not decide yet, or no run can, because the paper does not define what to "
-    "run. What is missing stands below the verdict.",
-    NOT_HERE: "The claim needs pretrained weights that can’t be had offline. Below the verdict "
-    "stands the command that would test it.",
+    HOLDS: "Our number agrees with the paper’s under the literal reading.",
+    f"{UNDER} …": "Our number agrees only under another reading, which the verdict names.",
+    SUBSTANCE: "Our number differs, but the paper’s conclusion from its number is true.",
+    CONTRADICTED: "Our number differs under every reading. The paper’s conclusion from its number, "
+    "if it draws one, is false.",
+    OPEN: "Our runs do not decide yet, or the paper does not define what to run.",
+    NOT_HERE: "The claim needs pretrained weights that can’t be had offline.",
 }
-"""What each verdict means, in a line."""
+"""What each verdict means, in a sentence."""
 
-COUNTED = {
-    HOLDS: ("holds", "hold"),
-    UNDER: (
-        "holds under another reading of the text than the literal one",
-        "hold under another reading of the text than the literal one",
-    ),
-    SUBSTANCE: (
-        "differs in its number, but the statement behind it is true",
-        "differ in their numbers, but the statements behind them are true",
-    ),
-    CONTRADICTED: ("is contradicted", "are contradicted"),
-    OPEN: ("is open", "are open"),
-    NOT_HERE: ("can’t be tested here", "can’t be tested here"),
-}
-"""What is said of one claim, and of several, that have a kind of verdict."""
+EXAMPLES = ("raw", "one-layer", "random-projections")
+"""Claims whose verdicts are worked out on the page; all but the first are folded."""
 
-EXAMPLES = {
-    "raw": "the router picks the query’s copy",
-    "perceiver-1": "the router picks the query’s copy",
-    "hotpotqa-random": "questions with a hit",
-}
-"""Claims whose verdicts are worked out on the page, with what their numbers are shares of."""
+QUERY = {"all": "Query included (`all`):", "others": "Query excluded (`others`):"}
+"""What the usual readings are called on the page."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Decided claims that say the same of the same models, for a reader who wants the list."""
+
+    says: str
+    claims: tuple[str, ...]
+    """The number shown is that of the first."""
+    shown: str = ""
+    """The condition whose number is shown; "" for the one that decides."""
+
+
+LINES = (
+    Line("Raw embeddings, without a layer, fail.", ("raw",)),
+    Line(
+        "A left-to-right recurrence (*Flow*) fails.",
+        ("unidirectional-flow", "flow", "unidirectional-fails"),
+    ),
+    Line(
+        "Embeddings that were pretrained to match query and evidence fail.", ("contrastive-frozen",)
+    ),
+    Line(
+        "What does not compare tokens in pairs stays low. (The paper counts pretraining to this.)",
+        ("without-pairs-fails",),
+        "contrastive-frozen",
+    ),
+    Line(
+        "What lacks context from both sides, or comparison in pairs, stays low.",
+        ("missing-ingredient-fails",),
+    ),
+    Line("On *MQAR*, a recall task, raw embeddings fail.", ("mqar-raw",)),
+    Line("One layer of attention multiplies precision by 82.", ("jump-ratio",)),
+    Line(
+        "With one layer precision jumps in one epoch, the tenth. Without attention it never jumps.",
+        ("transition-rise", "transition-epoch", "no-other-transition"),
+    ),
+    Line(
+        "One layer makes query and evidence *less* alike than random pairs (gap of cosines).",
+        ("cosine-gap",),
+    ),
+    Line(
+        "One layer of attention is enough.",
+        ("one-layer", "transition-peak", "bidirectional-attention", "scale-bidirectional-1"),
+    ),
+    Line("Embeddings without positions fail.", ("content-only",)),
+    Line("On *HotpotQA*, a question task, random picks find little.", ("hotpotqa-random",)),
+    Line(
+        "On MQAR one layer of attention succeeds, after a jump.", ("mqar-attention", "mqar-epoch")
+    ),
+    Line("One layer of attention varies little from seed to seed.", ("seed-spread",)),
+    Line("A trained router fails if random matrices replace its own.", ("random-projections",)),
+    Line(
+        "A quarter of the dimensions holds 90% of the energy of the router’s matrix.", ("rank-90",)
+    ),
+)
+"""The claims that are decided, in plain words."""
 
 
 def answer(entries: Mapping[str, Entry]) -> str:
-    """What became of the claims, in sentences. `entries`: of each claim the one that decides."""
-    counts = {kind: count for kind, count in summary(entries).items() if count}
-    said = "".join(f"* **{count}** {COUNTED[kind][count > 1]}.\n" for kind, count in counts.items())
-    lacks = Counter(lacking(entry) for entry in entries.values())
-    other = (
-        f" The last {lacks[COST]} is about a cost, and the ledger judges only trainings."
-        if lacks[COST]
-        else ""
-    )
-    decided = len(entries) - counts.get(OPEN, 0) - counts.get(NOT_HERE, 0)
-    contradicted = counts.get(CONTRADICTED, 0)
-    results = evidence(entries)[CONTRADICTED]
-    named = [
-        says
-        for name, (kind, says) in NAMED.items()
-        if name in entries and entries[name].judgement.kind == kind
-    ]
-    return f"""**The answer.** Our runs decide {decided} of {len(entries)} claims, and contradict
-{contradicted} of these.
+    """What became of the claims, and how sure that is. `entries`: of each the one that decides."""
+    counts = summary(entries)
+    decided = len(entries) - counts[OPEN] - counts[NOT_HERE]
+    contradicted = counts[CONTRADICTED]
+    part = "more than half" if 2 * contradicted > decided else f"{contradicted}"
+    named = [says for name, says in NAMED.items() if _is_contradicted(entries, name)]
+    example = f", among them the claims that {' and '.join(named)} fail" if named else ""
+    return f"""**The answer.** Our runs decide {decided} of {len(entries)} claims and contradict
+{part} of those{example}.
 
-**What we found.** {" ".join(named)} The {len(entries)} claims by their verdict:
-
-{said}
-The contradicted claims are not independent: they rest on {results} sets of training runs that share
-no run.
-Of the open claims {lacks[SEEDS]} lack only more *seeds*, that is, repeated trainings from other
-random numbers. Another {lacks[DEFINITION]} need a definition that the paper does not give, and
-{lacks[RUNS]} lack runs, such as a model that was not trained at the paper’s sizes.{other}"""
+**How sure.** A decided claim has at least {STANDARD.seeds} *seeds* at the paper’s sizes, that is,
+repeated trainings from other random numbers. The {contradicted} contradictions are not independent:
+they come from {evidence(entries)[CONTRADICTED]} groups of runs. An open claim can still turn out
+either way. [How sure we are](certainty.md) says what would change our mind."""
 
 
-NAMED = {
-    "raw": (CONTRADICTED, "The paper says that raw embeddings fail; our runs contradict it."),
-    "unidirectional-flow": (
-        CONTRADICTED,
-        "The paper says that a left-to-right recurrence fails; they contradict this too.",
-    ),
-    "one-layer": (
-        UNDER,
-        "One layer of attention is enough, as it says, if the router may not pick the query.",
-    ),
-}
-"""Claims that are named if they have this kind of verdict, and what is then said."""
+NAMED = {"raw": "raw embeddings", "unidirectional-flow": "left-to-right recurrences"}
+"""What is named in the answer if the claim that it fails is contradicted."""
+
+
+def _is_contradicted(entries: Mapping[str, Entry], name: str) -> bool:
+    return name in entries and entries[name].judgement.kind == CONTRADICTED
+
 
 SEEDS, DEFINITION, RUNS, COST = "seeds", "a definition", "runs", "a way to judge costs"
 """What an open claim may lack."""
+
+LACKS = {
+    SEEDS: "only more seeds at the paper’s sizes",
+    DEFINITION: "a definition that the paper does not give",
+    RUNS: "runs, such as a model that was not trained at the paper’s sizes",
+    COST: "a way to judge costs: the ledger judges only trainings",
+}
+"""What an open claim may lack, for readers."""
 
 
 def lacking(entry: Entry) -> str | None:
@@ -124,119 +150,187 @@ def lacking(entry: Entry) -> str | None:
     return SEEDS if all(re.match(seeds, text) for text in entry.judgement.missing) else RUNS
 
 
-def rule_page(entries: Mapping[str, Entry]) -> str:
-    """What the verdicts mean, the rule and three worked examples, in Markdown.
-
-    `entries`: of each claim the one that decides.
-    """
-    verdicts = "\n".join(f"| *{verdict}* | {meaning} |" for verdict, meaning in MEANINGS.items())
-    rule = STANDARD
-    stated = sum(entry.claim.direction is not None for entry in entries.values())
-    return f"""A *reading* is one way to understand the paper’s text. The *literal* reading takes
-the words as they stand. Where the text is silent, it takes our default, so it is partly our
-choice. The *statement* behind a number is the conclusion that the paper draws from it, such as
-“raw embeddings fail”. {stated} of the {len(entries)} claims come with such a statement. The other
-{len(entries) - stated} are a bare number or a bound, such as “at most 29%”.
-
-| verdict | what it means |
-| --- | --- |
-{verdicts}
-
-### The rule
-
-1. **Readings** are judged one by one. Mostly they differ in whether the router may pick the query
-   itself. In the literal reading, `all`, it may. In the reading `others` it may not. The text does
-   not say how a *tie* counts, that is, the same score for the query and the right token. In the
-   reading `all` a tie is half a hit, our default. The reading `ties lost` is `all` with a tie
-   counted as a miss.
-2. **Our number** is a mean over seeds. Its 95% *interval* allows for other seeds and other test
-   sequences.
-3. **Margin.** Two numbers agree if they are within {points(rule.margin)}. Near chance the margin
-   is smaller, but never smaller than the error that the paper’s number must have if it was counted
-   over {rule.paper_examples:,} test sequences, as we assume.
-4. **Answer.** A reading *agrees* if our mean lies within the margin. If the paper’s number is so
-   near chance that chance lies within the margin, our interval has to contain chance. A reading
-   *differs* if our whole interval lies outside the margin. Otherwise it is *undecided*. A claim
-   about several models agrees if all of them do, and differs as soon as one of them differs in a
-   fair trial of its own.
-5. **Fair trial.** Only a fair trial counts. It has the paper’s sizes, the paper’s training steps,
-   at least {rule.seeds} seeds, and a result that no longer moves. The one exception is random
-   picks on HotpotQA: nothing is trained there, and counting gives the number.
-6. **Statement.** If every reading differs, the statement decides between *contradicted* and *the
-   statement holds, the number differs*. A model fails at {FAILURE:.0%} or less, and succeeds at
-   {SUCCESS:.0%} or more.
-
-The formulas, and what the rule does near chance and with wide intervals, are
-[in detail](ledger-statistics) below.
-
-### Three examples
-
-A column works out one verdict, first for the literal reading and then for the other. The numbers
-on the left are those of the rule.
-
-:::{{container}} compact
-{_examples({name: entries[name] for name in EXAMPLES if entries[name].findings})}
-:::
-
-* In the first and the third example the error of the paper’s number is more than the margin would
-  be, at least on the upper side, and takes its place there.
-* In the third example a *hit* is a question for which at least one supporting segment was picked.
-  The paper’s 12.5% is the chance of one given segment, 2 of 16. Our chance is a little higher,
-  since some texts have fewer segments. A hit is more frequent, because most questions have two
-  supporting segments or more.
-"""
-
-
-def _examples(entries: Mapping[str, Entry]) -> str:
-    """How verdicts come about: a column for each claim, a row for each step, as Markdown."""
-    columns = [_worked(entry) for entry in entries.values()]
-    titles = [link(entry) for entry in entries.values()]
-    lines = [f"| line | {' | '.join(titles)} |", "| --- " * (len(columns) + 1) + "|"]
-    for label in columns[0] if columns else ():
-        lines.append(f"| {label} | {' | '.join(column[label] for column in columns)} |")
+def open_table(entries: Mapping[str, Entry]) -> str:
+    """How many open claims lack what, as a Markdown table."""
+    lacks = Counter(lacking(entry) for entry in entries.values())
+    lines = ["| what is missing | open claims |", "| --- | --: |"]
+    lines += [f"| {says} | {lacks[what]} |" for what, says in LACKS.items() if lacks[what]]
     return "\n".join(lines)
 
 
-def _worked(entry: Entry) -> dict[str, str]:
-    """How the verdict on a claim of two readings comes about, by the rule's lines."""
+def verdicts_table(entries: Mapping[str, Entry]) -> str:
+    """The six verdicts, how many claims have each, and what it means, as a Markdown table."""
+    counts = summary(entries)
+    lines = ["| verdict | claims | what it means |", "| --- | --: | --- |"]
+    for verdict, meaning in MEANINGS.items():
+        lines.append(f"| *{verdict}* | {counts[verdict.removesuffix(' …')]} | {meaning} |")
+    return "\n".join(lines)
+
+
+def decided_table(entries: Mapping[str, Entry]) -> str:
+    """The decided claims in plain words, contradicted ones first, as a Markdown table.
+
+    A claim that no line of `LINES` has gets its own; so do claims of a line that came out
+    differently.
+    """
+    decided = {n: e for n, e in entries.items() if e.judgement.kind not in (OPEN, NOT_HERE)}
+    known = {name for line in LINES for name in line.claims}
+    alone = [Line(f"{title_of(e.claim)}.", (n,)) for n, e in decided.items() if n not in known]
+    rows = []
+    for line in (*LINES, *alone):
+        members: dict[str, list[Entry]] = {}
+        for name in line.claims:
+            if name in decided:
+                members.setdefault(decided[name].judgement.verdict, []).append(decided[name])
+        for verdict, part in members.items():
+            numbers = ", ".join(link(entry, _paper(entry)) for entry in part)
+            cells = (line.says, numbers, _ours(part[0], line.shown), _plain(verdict))
+            rows.append((_ORDER.index(part[0].judgement.kind), f"| {' | '.join(cells)} |"))
+    lines = ["| what the paper says | its numbers | ours, for the first | verdict |"]
+    lines += ["| --- | --- | --- | --- |"]
+    return "\n".join([*lines, *(row for _, row in sorted(rows, key=lambda pair: pair[0]))])
+
+
+_ORDER = (CONTRADICTED, UNDER, HOLDS, SUBSTANCE)
+"""The order of verdicts in the list of what is decided."""
+
+IF = {
+    "others": "if the query is excluded",
+    "ties lost": "if a tie counts as a miss",
+    "segment recall": "if right segments are counted",
+}
+"""Readings other than the literal one, as conditions."""
+
+BOUNDS = {"most_gain": "at most"}
+"""What stands before our number if it is no measurement but a bound on one."""
+
+
+def _plain(verdict: str) -> str:
+    """A verdict with its readings in words."""
+    readings = verdict.removeprefix(f"{UNDER} ")
+    return f"{HOLDS} {IF.get(readings, f'under {readings}')}" if readings != verdict else verdict
+
+
+def _paper(entry: Entry) -> str:
+    """The paper's number, with what it is where that is no mean."""
+    where = {"sd": "spread "}.get(entry.claim.statistic, "")
+    return f"{'epoch ' if entry.claim.metric == 'rise_epoch' else where}{entry.claim}"
+
+
+def _ours(entry: Entry, shown: str = "") -> str:
+    """Our lowest and highest number of those that decide, under the readings that the verdict has.
+
+    If no reading agrees, these are all readings. `shown`: a condition, in place of what decides.
+    """
     claim, judgement = entry.claim, entry.judgement
-    cells = {"the paper’s number": str(claim)}
-    for order, (protocol, (finding, *_)) in zip(
-        ("literal", "other"), entry.by_protocol.items(), strict=True
-    ):
-        seeds = f"{finding.n} seed{'s' if finding.n > 1 else ''}"
-        chance = "" if finding.level is None else claim.write(finding.level.here, math.nan)
-        cells |= {
-            f"1 {order} reading": _reading(entry, protocol),
-            f"2 our number, {order} reading": f"{claim.write(finding.mean, finding.sd)}, {seeds}"
-            f"<br>interval {reach(claim, finding.interval)}<br>chance {chance}",
-            f"3 what agrees, {order} reading": _zone(finding, claim),
-            f"4 answer, {order} reading": _decides(claim, finding),
-        }
-    cells |= {"5 fair trial": _fairness(entry), "6 statement": "not asked"}
-    if claim.behind and judgement.kind in (SUBSTANCE, CONTRADICTED):
-        stands = {True: "true", False: "false", None: "undecided"}
-        side = stands[directed(claim, entry.findings[0])]
-        cells["6 statement"] = f"“{claim.metric} is {claim.behind}” is {side}"
-    return cells | {"**verdict**": f"***{judgement.verdict}***"}
+    under = judgement.verdict.removeprefix(f"{UNDER} ").split(", ")
+    values = [
+        f.sd if claim.statistic == "sd" else f.mean
+        for f in entry.findings
+        if f.experiment in ((shown,) if shown else judgement.deciding)
+        and (judgement.kind != UNDER or f.protocol in under)
+    ]
+    ends = dict.fromkeys(claim.write(end(values), math.nan) for end in (min, max))
+    return f"{BOUNDS.get(claim.metric, '')} {' to '.join(ends)}".lstrip()
+
+
+def rule_page(entries: Mapping[str, Entry]) -> str:
+    """The rule, step by step, in Markdown. `entries`: of each claim the one that decides."""
+    rule = STANDARD
+    stated = sum(entry.claim.direction is not None for entry in entries.values())
+    return f"""1. **Readings** are judged one by one. Mostly they differ in whether the router may
+   pick the query itself. The literal reading takes the text’s words as they stand, and our default
+   where the text is silent. The text does not say how a *tie* counts, that is, the same score for
+   the query and the right token. By default a tie is half a hit. In the reading `ties lost` it is
+   a miss.
+2. **Our number** is a mean over seeds. Its 95% *interval* allows for other seeds and other test
+   sequences.
+3. **Margin.** Two numbers agree if they are within {points(rule.margin)}. Near chance the margin
+   is smaller. It is never smaller than the sampling error of the paper’s number, for which we
+   assume {rule.paper_examples:,} test sequences. That error is not symmetric.
+4. **Fair trial.** Only a fair trial counts. It has the paper’s sizes, the paper’s training steps,
+   at least {rule.seeds} seeds, and a result that no longer moves. The one exception is random
+   picks on HotpotQA: nothing is trained there, and counting gives the number.
+5. **Answer.** A reading *agrees* if our mean lies within the margin. If chance lies within the
+   margin too, the reading agrees only if our interval contains chance. A reading *differs* if our
+   whole interval lies outside the margin. Otherwise it is *undecided*. A claim about several
+   models agrees if all of them do. It differs as soon as one model differs in a fair trial.
+6. **Statement.** {stated} of the {len(entries)} claims come with a *statement*, the conclusion that
+   the paper draws from its number, such as “raw embeddings fail”. The other
+   {len(entries) - stated} are a bare number or a bound. If every reading differs, the statement
+   decides between *contradicted* and *{SUBSTANCE}*. A model fails at {FAILURE:.0%} or less, and
+   succeeds at {SUCCESS:.0%} or more. A bare number that differs is contradicted.
+"""
+
+
+def examples(entries: Mapping[str, Entry]) -> str:
+    """How some verdicts come about, as Markdown; all but the first are folded."""
+    first, *others = (entries[name] for name in EXAMPLES if entries[name].findings)
+    folded = [
+        f"::::{{dropdown}} {_quoted(entry)}: {entry.judgement.verdict}\n{worked(entry)}\n::::\n"
+        for entry in others
+    ]
+    return "\n".join([f"**{_quoted(first)}** ({link(first, 'its row')})\n", worked(first), *folded])
+
+
+def _quoted(entry: Entry) -> str:
+    """A claim's title and number, in quotation marks."""
+    return f"“{title_of(entry.claim)}: {entry.claim}”"
+
+
+def worked(entry: Entry) -> str:
+    """How the verdict on a claim comes about, in five lines and the verdict, as Markdown."""
+    claim, judgement = entry.claim, entry.judgement
+    parts = {_reading(entry, protocol): part[0] for protocol, part in entry.by_protocol.items()}
+    ours = " ".join(
+        f"{name} {claim.write(f.mean, math.nan)}, 95% interval {reach(claim, f.interval)}."
+        for name, f in parts.items()
+    )
+    seeds = entry.findings[0].n
+    zones = dict.fromkeys(_zone(f, claim) for f in parts.values())
+    answers = {name: _decides(claim, f) for name, f in parts.items()}
+    said = " ".join(f"{name} {answer}." for name, answer in answers.items())
+    if len({*answers.values()}) == 1:
+        said = f"{answers.popitem()[1].capitalize()}. This is so for every reading."
+    return f"""1. *Our number.* {ours} ({seeds} seed{"s" if seeds > 1 else ""})
+2. *What would agree?* Numbers from {" or from ".join(zones)}.
+3. *Does ours agree?* {said}
+4. *Is the trial fair?* {_fairness(entry)}.
+5. *Is the paper’s conclusion true?* {_concludes(entry)}.
+
+The verdict: **{judgement.verdict}**.
+"""
 
 
 def _reading(entry: Entry, protocol: str) -> str:
-    """What a reading counts, in words."""
+    """What a reading is called in an example."""
     if protocol in entry.claim.readings:
-        return f"`{protocol}`: {entry.claim.readings[protocol].says}"
-    if not protocol:
-        return EXAMPLES[entry.name]
-    return f"`{protocol}`: the query {'may' if protocol == 'all' else 'may not'} be picked"
+        return f"Reading `{protocol}`:"
+    return QUERY.get(protocol, "Literal reading:")
 
 
 def _fairness(entry: Entry) -> str:
     """Whether the trials of a claim are fair, and what they lack."""
     if entry.claim.counted:
-        return "not needed: the number follows by counting"
+        return "It need not be: the number follows by counting"
     if all(is_fair(finding, STANDARD) for finding in entry.findings):
-        return "yes"
-    return f"no: it lacks {'; '.join(entry.judgement.missing)}. No answer counts yet"
+        return (
+            f"Yes: the paper’s sizes and training steps, at least {STANDARD.seeds} seeds, and a "
+            "result that no longer moves"
+        )
+    return f"No: it lacks {'; '.join(entry.judgement.missing)}. No answer counts yet"
+
+
+def _concludes(entry: Entry) -> str:
+    """Whether the statement behind a number is true; asked only if every reading differs."""
+    claim, kind = entry.claim, entry.judgement.kind
+    if kind not in (SUBSTANCE, CONTRADICTED):
+        return "Not asked, since a reading agrees" if kind in (HOLDS, UNDER) else "Not asked yet"
+    if claim.direction is None:
+        return "There is none: the claim is a number or a bound"
+    told = {True: "Yes", False: "No", None: "Undecided"}[directed(claim, entry.findings[0])]
+    word = {FAILURE: "To fail", SUCCESS: "To succeed"}.get(claim.direction.value or 0.0)
+    return f"{told}. {f'{word} means' if word else 'It is:'} {claim.behind}"
 
 
 def title_of(claim: Claim) -> str:
@@ -245,9 +339,9 @@ def title_of(claim: Claim) -> str:
     return claim.statement.rstrip(".") + (f", {claim.metric}" if twins > 1 else "")
 
 
-def link(entry: Entry) -> str:
-    """A link to a claim's row, by its title."""
-    return f'<a href="#{entry.name}">{escape(title_of(entry.claim))}</a>'
+def link(entry: Entry, text: str = "") -> str:
+    """A link to a claim's row, by its title or by another text."""
+    return f'<a href="#{entry.name}">{escape(text or title_of(entry.claim))}</a>'
 
 
 def _zone(finding: Finding, claim: Claim) -> str:
@@ -259,13 +353,13 @@ def _decides(claim: Claim, finding: Finding) -> str:
     """Why one reading agrees, differs or is undecided."""
     reading = compared(claim, finding)
     if reading is False:
-        return "*differs*: the whole interval lies outside"
+        return "no, the whole interval lies outside"
     if reading is None:
-        return "*undecided*: the interval does not tell"
+        return "undecided, the interval does not tell"
     agreeing, _ = claim.zone(finding.level)
     if finding.level is None or finding.level.here not in agreeing:
-        return "*agrees*: the mean lies inside"
-    return "*agrees*: chance lies inside, and our interval contains chance"
+        return "yes, our number lies inside"
+    return "yes, chance lies inside, and our interval contains chance"
 
 
 def reach(claim: Claim, values: Interval) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from fcilib.ledger.catalogue import ONLY, catalogue
@@ -16,6 +17,15 @@ from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
 from fcilib.study.profiles import PROFILES, Profile
 
+METRICS = {
+    "best_precision": "highest precision",
+    "largest_rise": "largest rise in an epoch",
+    "random_form_precision": "precision with random matrices",
+    "rank_share": "share of dimensions",
+    "cosine_gap": "difference of cosines",
+}
+"""What quantities other than precision are called."""
+
 TRUE, FALSE, UNSURE = "true", "false", "undecided"
 AGREES, DIFFERS = "agrees", "differs"
 
@@ -23,6 +33,8 @@ AGREES, DIFFERS = "agrees", "differs"
 def write_sizes(book: Path, entries: Mapping[str, Entries]) -> None:
     """Write the tables that the page on certainty and the author's page include."""
     write_atomic(book / "_generated" / "sizes_answer.md", size_answer(entries) + "\n")
+    write_atomic(book / "_generated" / "sizes_same.md", same_text(entries) + "\n")
+    write_atomic(book / "_generated" / "sizes_turned.md", turned_text(entries) + "\n")
     write_atomic(book / "_generated" / "sizes.md", size_tables(entries) + "\n")
     write_atomic(book / "_generated" / "profiles.md", profile_table() + "\n")
     write_atomic(book / "_generated" / "undefined.md", undefined_table(decisive(entries)) + "\n")
@@ -122,69 +134,123 @@ def ledger_turns(
     return turned, decided
 
 
-def size_answer(entries: Mapping[str, Entries]) -> str:
-    """What of the answers depends on size: on which side of a line, and how near the paper's."""
+@dataclass(frozen=True)
+class Counts:
+    """How many comparisons there are of each kind."""
+
+    made: int
+    decided: int
+    """Those with an answer at both sizes."""
+    same: int
+    alone: int
+    """Of those that are decided, how many rest on one seed at the paper's sizes."""
+
+
+def _counts(entries: Mapping[str, Entries]) -> Counts:
+    """The comparisons, counted."""
     asked = _compared(entries).values()
     seeds = [n for small, large, n in asked if small and large]
     same = sum(small == large for small, large in sides(entries).values())
+    return Counts(len(asked), len(seeds), same, seeds.count(1))
+
+
+def size_answer(entries: Mapping[str, Entries]) -> str:
+    """What of the answers depends on size, and how sure that is."""
+    counts = _counts(entries)
+    return f"""**The answer.** Size seldom changes whether a claim is true
+({counts.decided - counts.same} of {counts.decided} comparisons), and a training by the
+paper’s description in which raw embeddings fail while attention succeeds would change our mind.
+
+**How sure.** Moderately. A *comparison* asks a claim of one model that we trained at both sizes.
+At the paper’s size {counts.alone} of the {counts.decided} comparisons rest on one *seed*, that is,
+one training. [Some chapters](certainty-one-size) have the small size only."""
+
+
+def same_text(entries: Mapping[str, Entries]) -> str:
+    """How many comparisons come out alike at both sizes, in sentences."""
+    counts = _counts(entries)
+    return f"""Of {counts.decided} comparisons with a clear answer at both sizes, {counts.same} have
+the same one. Another {counts.made - counts.decided} are too close to call."""
+
+
+def turned_text(entries: Mapping[str, Entries]) -> str:
+    """What has another answer at the paper's sizes: a table of claims, and the ledger's answers."""
+    counts = _counts(entries)
     turns, many = ledger_turns(entries)
-    turned = len(turns)
-    return f"""**The answer.** Whether a model fails, succeeds or keeps to a bound seldom depends on
-size, but whether our number agrees with the paper’s depends on it more often.
+    _, keys = _parts(entries)["turned"]
+    found = _answers(entries)
+    return f"""**{counts.decided - counts.same} answers change.** “All” means that the query may be
+picked, “others” that it may not. The *line* is the threshold that decides.
+*Segments* are runs of tokens, scored as one. *Causal* attention sees earlier tokens only. A
+*Perceiver* lets tokens exchange information through a few vectors, its *hubs*. The
+paper’s two *ingredients* are context from both sides and a comparison of tokens in pairs.
 
-**What we found.** A *comparison* takes one claim, one model and one reading of the text, and asks
-whether the claim is true. We made {len(asked)} comparisons at both sizes. {len(seeds)} of them have
-an answer at both, and in {same} it is the same. The other {len(asked) - len(seeds)} are too close
-to call at one size or both. “The same” means the same side of a line such as 80%, and not the same
-number. {_fall(entries)}[The ledger](claims.md) asks for more, that our number agrees with the
-paper’s within a margin. Of {many} such answers {turned} are different at the paper’s sizes; they
-are listed below.
+:::{{container}} compact
+{_table(entries, found, keys)}
+:::
 
-**How sure.** Moderately. At the paper’s sizes {seeds.count(1)} of the {len(seeds)} comparisons rest
-on one seed, and many of the {len(seeds)} share their training runs."""
+**Exact numbers depend on size more.** [The ledger](claims.md) asks more than whether a claim is
+true: our number has to be near the paper’s, within a margin of about two points. Of {many} such
+answers {len(turns)} change. {_drop(entries)}"""
 
 
-def _fall(entries: Mapping[str, Entries]) -> str:
-    """How far one layer of attention falls on one side of its line; "" where it was not run."""
-    name = "one-layer"
-    parts = [entries[profile][name].by_protocol.get("all") for profile in (BOOK, PAPER)]
-    if not all(parts):
+def _drop(entries: Mapping[str, Entries]) -> str:
+    """What most of the changes of the ledger's answers have in common; "" if they have nothing."""
+    turns, _ = ledger_turns(entries)
+    fall = [key for key, answers in turns.items() if key[2] == ALL and answers[0] == AGREES]
+    if 2 * len(fall) <= len(turns):
         return ""
-    claim = entries[PAPER][name].claim
-    small, large = (claim.write(part[0].mean, math.nan) for part in parts if part)
-    return (
-        f"If the query may be picked, one layer of attention falls from {small} to {large}, and "
-        "yet succeeds at both sizes. "
-    )
+    ends = []
+    for profile in (BOOK, PAPER):
+        means = [
+            f.mean
+            for name, experiment, protocol in fall
+            for f in entries[profile][name].findings
+            if (f.experiment, f.protocol) == (experiment, protocol)
+        ]
+        written = dict.fromkeys(f"{100 * end(means):.0f}%" for end in (min, max))
+        ends.append(" to ".join(written))
+    return f"""In {len(fall)} of these the cause is one fact. If the query may be picked, the
+models that find the right token have {ends[0]} at the small size, and {ends[1]} at the paper’s.
+They still succeed, but they miss the paper’s number."""
+
+
+ALL = "all"
+"""The reading in which the query may be picked."""
+
+
+def _answers(entries: Mapping[str, Entries]) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """The answer of every comparison at the two sizes."""
+    everything = _compared(entries)
+    return {key: (a or UNSURE, b or UNSURE) for key, (a, b, _) in everything.items()}
+
+
+def _parts(
+    entries: Mapping[str, Entries],
+) -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
+    """The comparisons by what became of them, with what is said of it."""
+    parts: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
+        "turned": ("change with size", []),
+        TRUE: ("are true at both sizes", []),
+        FALSE: ("are false at both sizes", []),
+        UNSURE: ("are too close to call at one size or both", []),
+    }
+    for key, (small, large) in _answers(entries).items():
+        part = small if small == large else "turned"
+        parts[UNSURE if UNSURE in (small, large) else part][1].append(key)
+    return parts
 
 
 def size_tables(entries: Mapping[str, Entries]) -> str:
-    """The comparisons by what became of them, as Markdown tables; all but the first are folded."""
-    everything = _compared(entries)
-    found = {key: (a or UNSURE, b or UNSURE) for key, (a, b, _) in everything.items()}
-    parts: dict[str, list[tuple[str, str, str]]] = {
-        part: [] for part in ("turned", TRUE, FALSE, UNSURE)
-    }
-    for key, (small, large) in found.items():
-        part = small if small == large else "turned"
-        parts[UNSURE if UNSURE in (small, large) else part].append(key)
+    """The comparisons that do not change, and the ledger's that do, as folded Markdown tables."""
+    found, (_, *parts) = _answers(entries), _parts(entries).values()
     turns, _ = ledger_turns(entries)
-    folded = [
+    tables = [(title, found, keys) for title, keys in parts]
+    tables.append(("turn if we ask whether our number agrees with the paper’s", turns, list(turns)))
+    return "".join(
         _dropdown(f"The {len(keys)} that {title}", _table(entries, table, keys))
-        for title, table, keys in (
-            ("are true at both sizes", found, parts[TRUE]),
-            ("are false at both sizes", found, parts[FALSE]),
-            ("are too close to call at one size or both", found, parts[UNSURE]),
-            ("turn if we ask whether our number agrees with the paper’s", turns, list(turns)),
-        )
-    ]
-    return f"""**The {len(parts["turned"])} that change with size**
-
-:::{{container}} compact
-{_table(entries, found, parts["turned"])}
-:::
-
-{"".join(folded)}"""
+        for title, table, keys in tables
+    )
 
 
 def _dropdown(title: str, table: str) -> str:
@@ -213,7 +279,7 @@ def _table(
         )
     head = "the paper" if {AGREES, DIFFERS} & set(found[keys[0]]) else "line"
     lines = [
-        f"| claim | models | {head} | at `quick` | at the paper’s sizes |",
+        f"| claim | asked of these models | {head} | small size | paper’s size |",
         "| --- | --- | --- | --- | --- |",
     ]
     for (name, small, large), pairs in rows.items():
@@ -246,7 +312,7 @@ def _statement(claim: Claim) -> str:
     behind = statement(claim)
     if behind is None:
         raise ValueError("claim: it has no statement")
-    metric = "" if claim.metric == "precision" else f"{claim.metric.replace('_', ' ')} "
+    metric = "" if claim.metric == "precision" else f"{METRICS.get(claim.metric, claim.metric)} "
     if behind.value is None:
         return f"{metric}{behind.relation}"
     sign = {"at most": "≤", "at least": "≥"}[behind.relation]

@@ -29,11 +29,23 @@ from fcilib.ledger.verdict import (
     OPEN,
     VERDICTS,
     Judgement,
+    judge,
 )
 from fcilib.present import ledger_page
 from fcilib.present.ledger_details import NEAR, other_rules, statistics_part
 from fcilib.present.ledger_files import ledger_csv, ledger_json
-from fcilib.present.ledger_rule import EXAMPLES, answer, lacking, rule_page
+from fcilib.present.ledger_rule import (
+    EXAMPLES,
+    LINES,
+    answer,
+    decided_table,
+    examples,
+    lacking,
+    open_table,
+    rule_page,
+    verdicts_table,
+    worked,
+)
 from fcilib.publish.project import find_project
 
 ROOT = find_project(Path(__file__).parent).root
@@ -114,18 +126,81 @@ def test_the_whole_ledger_can_be_had_as_csv_and_json(entries):
             assert list(found["mean"]) == [f.mean for f in entries[profile][name].findings]
 
 
-def test_the_answer_counts_every_claim_and_what_the_open_ones_lack(entries):
+def test_the_answer_counts_what_is_decided_and_contradicted(entries):
     decided = decisive(entries)
-    text = answer(decided)
+    text = " ".join(answer(decided).split())
     decided_ones = [e for e in decided.values() if e.judgement.kind not in (OPEN, NOT_HERE)]
     assert f"Our runs decide {len(decided_ones)} of {len(claims())} claims" in text
-    counts = [count for count in summary(decided).values() if count]
-    assert list(map(int, re.findall(r"\*\*(\d+)\*\*", text))) == counts
+    count = summary(decided)[CONTRADICTED]
+    assert ("contradict more than half of those" in text) == (2 * count > len(decided_ones))
+    assert "the claims that raw embeddings and left-to-right recurrences fail" in text
+    assert f"The {count} contradictions are not independent" in text
+    assert f"they come from {evidence(decided)[CONTRADICTED]} groups of runs" in text
+
+
+def test_the_answer_names_no_claim_that_is_not_contradicted_and_counts_a_minority(entries):
+    decided = {n: e for n, e in decisive(entries).items() if e.judgement.kind != CONTRADICTED}
+    text = " ".join(answer(decided).split())
+    assert "and contradict 0 of those. " in text
+    assert "the claims that" not in text
+
+
+def test_every_open_claim_lacks_one_thing(entries):
+    decided = decisive(entries)
     open_ones = [e for e in decided.values() if e.judgement.kind == OPEN]
-    assert f"they rest on {evidence(decided)[CONTRADICTED]} sets" in text
-    lacks = list(map(int, re.findall(r"\d+", text.partition("Of the open claims")[2])))
-    assert sum(lacks) == len(open_ones)
-    assert lacks[1] == sum(bool(e.claim.undefined) for e in open_ones)
+    counts = dict(re.findall(r"^\| (.*) \| (\d+) \|$", open_table(decided), re.MULTILINE))
+    assert sum(map(int, counts.values())) == len(open_ones)
+    undefined = sum(bool(e.claim.undefined) for e in open_ones)
+    assert counts["a definition that the paper does not give"] == str(undefined)
+
+
+def test_every_decided_claim_is_in_the_list_once(entries):
+    decided = decisive(entries)
+    expected = {n for n, e in decided.items() if e.judgement.kind not in (OPEN, NOT_HERE)}
+    table = decided_table(decided)
+    linked = re.findall(r'href="#([\w-]+)"', table)
+    assert sorted(linked) == sorted(expected)
+    rows = [row for row in table.split("\n") if 'href="#raw"' in row]
+    claim, (found, *_) = decided["raw"].claim, decided["raw"].findings
+    assert f"| {claim.write(found.mean, float('nan'))} to " in rows[0]
+    assert rows[0].endswith("| contradicted |")
+    (one,) = [row for row in table.split("\n") if 'href="#one-layer"' in row]
+    assert one.endswith("| holds if the query is excluded |")
+
+
+def test_pretrained_embeddings_alone_contradict_what_avoids_pairs(entries):
+    entry = decisive(entries)["without-pairs-fails"]
+    found = [f for f in entry.findings if f.experiment == "contrastive-frozen"]
+    parts = {f.protocol: [f] for f in found}
+    assert set(parts) == {"all", "others"}
+    assert judge(entry.claim, parts).kind == CONTRADICTED
+    row = next(r for r in decided_table({entry.name: entry}).split("\n") if "href" in r)
+    ends = [entry.claim.write(f.mean, float("nan")) for f in found]
+    assert f"| {ends[0]} to {ends[1]} |" in row
+
+
+def test_the_list_splits_a_line_that_came_out_twofold_and_has_claims_that_no_line_names(entries):
+    decided = decisive(entries)
+    line = next(line for line in LINES if len(line.claims) > 2)
+    first, second, *_ = line.claims
+    parted = {
+        first: decided[first],
+        second: with_verdict(decided[second], Judgement("holds", (), ("flow-2",))),
+        "perceiver-1": with_verdict(
+            decided["perceiver-1"], Judgement("holds under a way", (), ("perceiver-1",))
+        ),
+    }
+    parted["perceiver-1"].__dict__["findings"] = tuple(
+        replace(f, protocol="a way") for f in parted["perceiver-1"].findings[:1]
+    )
+    _, _, *rows = decided_table(parted).split("\n")
+    assert [re.findall(r'href="#([\w-]+)"', row) for row in rows] == [
+        [first],
+        ["perceiver-1"],
+        [second],
+    ]
+    assert rows[1].startswith("| Perceiver, one hub, precision. |")
+    assert rows[1].endswith("| holds under a way |")
 
 
 @pytest.mark.parametrize(
@@ -157,59 +232,84 @@ def with_verdict(entry, judgement):
     return other
 
 
-def test_the_rule_is_stated_with_its_numbers_three_examples_and_other_rules(entries):
+def test_the_rule_is_stated_with_its_numbers(entries):
     decided = decisive(entries)
     text = re.sub(r"\s+", " ", rule_page(decided))
     assert f"within {100 * STANDARD.margin:g} points" in text
     assert f"at least {STANDARD.seeds} seeds" in text
-    assert all(f"| *{verdict}" in text for verdict in VERDICTS)
-    rows = example_rows(entries)
-    linked = [re.findall(r'#([\w-]+)">(.*)</a>', title) for title in rows["line"]]
-    statements = [claims()[name].statement.rstrip(".") for name in EXAMPLES]
-    # What two claims state of one model is told apart by its metric.
-    statements[1] += ", precision"
-    assert linked == [[pair] for pair in zip(EXAMPLES, statements, strict=True)]
-    assert rows["**verdict**"] == [f"***{decided[n].judgement.verdict}***" for n in EXAMPLES]
+    assert f"assume {STANDARD.paper_examples:,} test sequences" in text
 
 
-def example_rows(entries):
-    """The cells of the table of examples, by the label of its row."""
-    table = rule_page(decisive(entries)).partition("### Three examples")[2]
-    rows = re.findall(r"^\| (.*) \|$", table, re.MULTILINE)
-    cells = [row.split(" | ") for row in rows]
-    return {label: rest for label, *rest in cells}
+def test_every_verdict_has_its_count_and_its_meaning(entries):
+    decided = decisive(entries)
+    rows = re.findall(r"^\| \*(.*)\* \| (\d+) \| .{20,} \|$", verdicts_table(decided), re.MULTILINE)
+    counts = summary(decided)
+    assert [(v.removesuffix(" …"), int(n)) for v, n in rows] == [(v, counts[v]) for v in VERDICTS]
 
 
-def test_an_example_says_what_decides(entries):
-    rows = example_rows(entries)
-    literal, other = rows["4 answer, literal reading"], rows["4 answer, other reading"]
-    assert literal == ["*differs*: the whole interval lies outside"] * 3
-    assert other == [
-        "*differs*: the whole interval lies outside",
-        "*agrees*: the mean lies inside",
-        "*agrees*: chance lies inside, and our interval contains chance",
-    ]
-    assert rows["6 statement"] == [
-        "“precision is at most 35.0%” is false",
-        "not asked",
-        "not asked",
-    ]
-    assert [cell.partition(":")[0] for cell in rows["5 fair trial"]] == ["yes", "no", "not needed"]
+def test_three_verdicts_are_worked_out_and_all_but_the_first_are_folded(entries):
+    decided = decisive(entries)
+    first, *folded = examples(decided).split("::::{dropdown} ")
+    assert f'href="#{EXAMPLES[0]}"' in first
+    assert len(folded) == len(EXAMPLES) - 1 == 2
+    for name, text in zip(EXAMPLES, (first, *folded), strict=True):
+        assert claims()[name].statement.rstrip(".") in text
+        assert worked(decided[name]) in text
+        assert f"The verdict: **{decided[name].judgement.verdict}**." in text
+    assert len({decided[name].judgement.kind for name in EXAMPLES}) == 3
+
+
+INSIDE = "yes, our number lies inside"
+OUTSIDE = "no, the whole interval lies outside"
+BOTH = "No, the whole interval lies outside. This is so for every reading."
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "fair", "conclusion"),
+    [
+        ("raw", BOTH, "Yes:", "No. To fail means at most 35.0%."),
+        ("one-layer", f"{OUTSIDE}. Query excluded (`others`): {INSIDE}.", "Yes:", "Not asked, "),
+        ("random-projections", BOTH, "Yes:", "Yes. To fail means at most 35.0%."),
+        ("rank-90", BOTH, "Yes:", "Yes. It is: at most 50.0%."),
+        ("jump-ratio", BOTH, "Yes:", "There is none"),
+        ("perceiver-1", INSIDE, "No: it lacks 2 more seeds", "Not asked yet."),
+        (
+            "hotpotqa-random",
+            "Reading `segment recall`: yes, chance lies inside, and our interval contains chance",
+            "It need not be: the number follows by counting",
+            "Not asked, since a reading agrees",
+        ),
+    ],
+)
+def test_an_example_says_what_decides(entries, name, answers, fair, conclusion):
+    _, _, agrees, trial, concludes, *_ = worked(decisive(entries)[name]).split("\n")
+    assert answers in agrees
+    assert trial.startswith(f"4. *Is the trial fair?* {fair}")
+    assert concludes.startswith(f"5. *Is the paper’s conclusion true?* {conclusion}")
+
+
+def test_an_example_whose_interval_does_not_tell_says_so(entries):
+    entry = decisive(entries)["memory-bank"]
+    assert "*Does ours agree?* Undecided, the interval does not tell." in worked(entry)
 
 
 def test_other_rules_unfold_to_the_verdicts_that_would_change(entries):
     decided = decisive(entries)
-    folded = BeautifulSoup(other_rules(decided), "html.parser").select("details")
-    for rule, part in zip(ALTERNATIVES, folded, strict=False):
+    text = other_rules(decided).partition("**Near")[0]
+    folded = BeautifulSoup(text, "html.parser").select("details")
+    for rule in ALTERNATIVES:
         verdicts = sensitive(decided, rule)
         title = f"If {rule.name}: {len(verdicts)} verdicts would change"
-        assert part.select_one("summary").text == title
+        parts = [part for part in folded if part.select_one("summary").text == title]
         found = {
             link["href"].removeprefix("#"): line.em.text
+            for part in parts
             for line in part.select("li")
             for link in line.select("a")
         }
         assert found == verdicts
+        assert bool(parts) == bool(verdicts)
+        assert title in text
 
 
 def test_the_rule_names_the_papers_own_error_and_what_chance_takes(entries):
@@ -241,6 +341,15 @@ def test_chance_stands_beside_every_number_that_has_one_and_no_other(entries, pa
     for name, chance in {"raw": "0.2%", "segment-flow": "6.2%", "mqar-raw": "0.4%"}.items():
         for line in page.select(f'tr[id="{name}"] td:nth-of-type(4) small'):
             assert line.text == f"chance {chance}"
+
+
+def test_a_contradicted_row_says_whether_it_is_the_conclusion_or_a_bare_number(entries, page):
+    for name, entry in decisive(entries).items():
+        said = page.select_one(f'tr[id="{name}"] .ledger-verdict').text
+        bare = entry.claim.direction is None
+        contradicted = entry.judgement.kind == CONTRADICTED
+        assert ("a bare number or bound" in said) == (contradicted and bare)
+        assert ("the paper’s conclusion is false" in said) == (contradicted and not bare)
 
 
 def test_rows_with_one_statement_are_told_apart_by_their_metric(page):

@@ -66,8 +66,9 @@ ANSWERS = r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): '
 
 def parts_of(entries):
     """The rows of the tables, by what stands before them."""
-    first, *folded = sizes.size_tables(entries).split("::::{dropdown} ")
-    titled = {"change": first, **{part.partition("\n")[0]: part for part in folded}}
+    _, *folded = sizes.size_tables(entries).split("::::{dropdown} ")
+    titled = {"change": sizes.turned_text(entries)}
+    titled |= {part.partition("\n")[0]: part for part in folded}
     return {title: re.findall(ANSWERS, part) for title, part in titled.items()}
 
 
@@ -75,9 +76,12 @@ def test_tables_hold_every_comparison_once_and_count_them(entries):
     found = sizes.sides(entries)
     turned, true, false, unsure, ledger = parts_of(entries).items()
     same = {key: a for key, (a, b) in found.items() if a == b}
-    said = " ".join(sizes.size_answer(entries).split())
-    assert f"{len(found)} of them have an answer at both, and in {len(same)} it is the same" in said
-    assert f"The {len(found) - len(same)} that change" in sizes.size_tables(entries)
+    changed = len(found) - len(same)
+    answer = " ".join(sizes.size_answer(entries).split())
+    assert f"({changed} of {len(found)} comparisons)" in answer
+    said = " ".join(sizes.same_text(entries).split())
+    assert f"Of {len(found)} comparisons with a clear answer at both sizes, {len(same)} " in said
+    assert f"**{changed} answers change.**" in sizes.turned_text(entries)
     assert {n for n, *_ in turned[1]} == {k[0] for k in found.keys() - same.keys()}
     assert all({a, b} == {"true", "false"} for _, a, b in turned[1])
     for (title, rows), answer in ((true, "true"), (false, "false")):
@@ -85,11 +89,24 @@ def test_tables_hold_every_comparison_once_and_count_them(entries):
         assert title == f"The {len(keys)} that are {answer} at both sizes"
         assert {n for n, *_ in rows} == {name for name, *_ in keys}
         assert all((a, b) == (answer, answer) for _, a, b in rows)
-    (many,) = map(int, re.findall(r"We made (\d+) comparisons", said))
-    assert unsure[0].startswith(f"The {many - len(found)} that are too close to call")
-    assert f"The other {many - len(found)} are too close to call" in said
+    (close,) = map(int, re.findall(r"Another (\d+) are too close to call", said))
+    assert unsure[0].startswith(f"The {close} that are too close to call")
     assert all("undecided" in (a, b) for _, a, b in unsure[1])
     assert all({a, b} == {"agrees", "differs"} for _, a, b in ledger[1])
+
+
+def test_what_the_ledgers_turns_have_in_common_is_said_with_its_numbers(entries):
+    turned, _ = sizes.ledger_turns(entries)
+    fall = [key for key, told in turned.items() if key[2] == "all" and told[0] == "agrees"]
+    said = " ".join(sizes.turned_text(entries).split())
+    assert f"In {len(fall)} of these the cause is one fact." in said
+    means = [
+        100 * f.mean
+        for name, experiment, protocol in fall
+        for f in entries["paper"][name].findings
+        if (f.experiment, f.protocol) == (experiment, protocol)
+    ]
+    assert f"and {min(means):.0f}% to {max(means):.0f}% at the paper’s" in said
 
 
 def test_what_turns_in_the_ledger_agrees_at_one_size_and_differs_at_the_other(entries):
@@ -103,23 +120,23 @@ def test_what_turns_in_the_ledger_agrees_at_one_size_and_differs_at_the_other(en
                 if (f.experiment, f.protocol) == (experiment, protocol)
             )
             assert verdict.compared(claims()[name], found) is (answer == "agrees")
-    said = " ".join(sizes.size_answer(entries).split())
-    assert f"Of {decided} such answers {len(turned)} are different" in said
+    said = " ".join(sizes.turned_text(entries).split())
+    assert f"Of {decided} such answers {len(turned)} change." in said
 
 
-def test_without_runs_of_attention_nothing_is_said_of_it(entries):
+def test_without_runs_nothing_is_said_of_them(entries):
     bare = {
         profile: {n: replace(e, findings=()) for n, e in part.items()}
         for profile, part in entries.items()
     }
-    assert "One layer" not in sizes.size_answer(bare)
-    assert "one layer" not in sizes.size_answer(bare)
-    assert sizes.size_tables(bare).count("None.") == 5
+    assert "one fact" not in sizes.turned_text(bare)
+    assert sizes.turned_text(bare).count("None.") == 1
+    assert sizes.size_tables(bare).count("None.") == 4
 
 
 def test_a_row_names_its_models_and_the_reading_where_there_is_one(entries):
-    text = sizes.size_tables(entries)
-    assert "| raw embeddings | fails: ≤ 35.0% |" in text
+    assert "| raw embeddings | fails: ≤ 35.0% |" in sizes.size_tables(entries)
+    text = sizes.turned_text(entries)
     assert "| causal attention, 1 layer (“all”) | bound: ≥ 98.0% | true: " in text
 
 
