@@ -17,7 +17,8 @@
 #
 # **The question.** A *router* is a small network that picks one position of a sequence. It is given a token, the *query*, and
 # has to pick the *evidence*: the one other place where the same token stands. Do other layers, such as attention, have to
-# process the sequence first? We ask it twice, since the router may or may not be allowed to pick the query itself, which is wrong.
+# process the sequence first? We ask this twice:
+# once where the router may not pick the query itself, and once where it may, which counts as wrong.
 #
 # **The answer.** {glue:text}`answer`
 #
@@ -164,8 +165,7 @@ for label, condition in ROWS.items():
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "precision")
 
 # %% [markdown]
-# Sequences of {glue:text}`there` tokens are the paper's size. Each number is a mean over three seeds, and ± is their standard
-# deviation. *Chance* is a router that picks at random, measured by the same code; hence {glue:text}`chance`, and not exactly
+# {glue:text}`there` tokens is the paper's size. Numbers are means over three seeds, with their standard deviation. *Chance* is a router that picks at random, measured by the same code; hence {glue:text}`chance`, and not exactly
 # one in {glue:text}`candidates`.
 #
 # **No layer is needed.** With the query excluded, raw embeddings do as well as a layer of attention, at both sizes.
@@ -173,7 +173,7 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "precision")
 # **The router compares tokens.** Positions alone give {glue:text}`positions only, others`. That is above chance, because the
 # evidence stands at some positions more often than at others.
 #
-# **Flow does not fail either.** The paper has it at 2.5% at most.
+# **Flow does not fail either.**
 
 # %% tags=["remove-cell"]
 glue("here", here, display=False)
@@ -212,8 +212,8 @@ print(f"evidence picked without training, query excluded: {percent(untrained)}")
 #
 # ## What happens in training?
 #
-# The paper sees precision jump in one epoch, and only with attention. With the query included we see a jump as well, but
-# without attention too. The figure follows what the router picks, step by step.
+# The paper sees precision jump, and only with attention. With the query included we see a jump without attention, too. The
+# figure follows what the router picks.
 
 # %% mystnb={"figure": {"caption": "First the router picks the query (orange), later the evidence (blue). The query is included. Left: no layer; right: one layer of attention. The dotted line shows how often the same scores would pick the evidence if the query were taken out. Means and one standard deviation over three seeds.", "name": "fig-picks"}, "image": {"alt": "Two panels, raw embeddings and attention. In each the share of sequences in which the query is picked rises first and falls when the evidence takes over; on raw embeddings the query's share is higher and the switch later."}} tags=["hide-input", "nbval-ignore-output"]
 WATCHED = {
@@ -374,33 +374,28 @@ for label, rate in runs:
 #
 # **Flow does not fit.** It succeeds at the low rate as well, where in the paper it fails.
 #
-# [Chapter 8](08_protocol_audit.ipynb) tries many other settings, and longer training. In none of them does attention succeed
-# where raw embeddings fail.
+# In none of the other settings of [chapter 8](08_protocol_audit.ipynb) does attention succeed where raw embeddings fail.
 #
 # ## What the paper says, what we measured, chance
 #
 # {glue:text}`verdict`
 #
-# The table has the size of this page. *Depth* counts layers. *Reproduced* means that our number is within
-# [the margin](tables-margin) of the paper's, about two points.
+# The table is about {glue:text}`here` tokens. *Depth* counts layers. *Reproduced* means within [the margin](tables-margin) of the
+# paper's number, about two points. *Content-only* embeddings have tokens but no positions. Their
+# {glue:text}`content-only precision` is a [tie](phase-tie) of query and evidence, which counts as half a hit.
 
 # %% tags=["remove-input"]
 comparison_table(comparison, "model")
 
 # %% [markdown]
-# *Content-only* embeddings have tokens but no positions. Their {glue:text}`content-only precision` is a [tie](phase-tie): with the
-# query included, query and evidence have equal vectors, and the tables count that as half a hit.
-#
 # ## What differs, and why
 #
 # * **Equal tokens.** Without a Transformer, the paper says, "$x_{51}$ contains no information about position 350, so
 #   $s_{51,350}$ is indistinguishable from noise" (§3.2). The first half is true. The second does not follow: the score
 #   $s_{51,350}$ compares two vectors that hold the same token.
-# * **Raw embeddings.** The paper's 1.2% would fit a training that stopped in step 1. We do not know whether it did.
+# * **Raw embeddings.** The paper's 1.2% would fit a training that stopped in step 1. We do not know if it did.
 # * **Attention at the paper's size.** With the query included it ends at {glue:text}`at paper attention all`, below raw
 #   embeddings and below the paper's 98.4%. We do not know why. At this page's size it ends above raw embeddings.
-# * **Rise within one epoch, accuracy of answers.** Both depend on the length of training. Our verdicts on them are about this
-#   page's size alone.
 #
 # ## In detail
 #
@@ -594,7 +589,8 @@ linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
 # the highest number, and is reproduced only if all of them agree. *Chance* is that of the quantity in the row. For *rises* and
 # *rise*, our number is the largest gain of precision in one epoch, where the first epoch counts as a gain from zero. For *varies*
 # and *within 0.3%*, our number is the standard deviation over seeds. [Chapter 4](04_contrastive_failure.ipynb) has the
-# *contrastive* models, whose embeddings are trained to match first.
+# *contrastive* models, whose embeddings are trained to match first. The rise within one epoch and the accuracy of answers depend
+# on the length of training, so our verdicts on them are about this page's size alone.
 
 # %% tags=["remove-input"]
 further(
