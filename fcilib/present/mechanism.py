@@ -1,4 +1,4 @@
-"""What a router's score is made of, by step: the figure of the phase transition."""
+"""What a router picks, and what its score is made of, by step: figures of the phase transition."""
 
 from __future__ import annotations
 
@@ -56,44 +56,60 @@ def by_step(record: Record) -> pd.DataFrame:
     return table.set_index(steps * table.index).rename_axis("step")
 
 
-def mechanism_figure(results: Results, names: Sequence[str]) -> Figure:
-    """A row per condition: left, what is picked; right, the parts of the score, against steps.
+def picks_figure(results: Results, names: Sequence[str]) -> Figure:
+    """A panel per condition: how often a router picks the evidence and the query, against steps.
 
     Lines are means over seeds; a band is one standard deviation, where there are several seeds.
     """
     with look():
-        fig, axes = plt.subplots(
-            len(names),
-            2,
-            sharex=True,
-            sharey="col",
-            squeeze=False,
-            figsize=(8.4, 1.2 + 1.9 * len(names)),
-            layout="constrained",
-        )
-        for (left, right), name in zip(axes, names, strict=True):
-            tables = [by_step(r) for (label, _), r in results.records.items() if label == name]
+        fig, axes = _panels(names, ylabel="sequences (%)")
+        for ax, name in zip(axes, names, strict=True):
+            tables = _tables(results, name)
             for share, (label, color, line) in SHARES.items():
-                _line(left, [100 * t[share] for t in tables], label, color, line)
+                _line(ax, [100 * t[share] for t in tables], label, color, line)
+            ax.set_ylim(-4, 104)
+        _legend(fig)
+    return fig
+
+
+def parts_figure(results: Results, names: Sequence[str]) -> Figure:
+    """A panel per condition: the parts of the score, against steps. Lines as in `picks_figure`."""
+    with look():
+        fig, axes = _panels(names, ylabel="s.d. of scores")
+        for ax, name in zip(axes, names, strict=True):
+            tables = _tables(results, name)
             for part, (label, color) in PARTS.items():
                 if any(t[part].abs().max() > 1e-3 for t in tables):
-                    _line(right, [t[part] for t in tables], label, color)
-            right.axhline(0, color="#777777", lw=0.8)
-            left.set_title(name, loc="left", fontsize=10)
-        left.set_xlabel("steps")
-        right.set_xlabel("steps")
-        axes[0][0].set_ylim(-4, 104)
-        for left, right in axes:
-            left.set_ylabel("sequences (%)")
-            right.set_ylabel("s.d. of scores")
-        handles: dict[str, Artist] = {}
-        for ax in axes.flat:
-            for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
-        fig.legend(
-            list(handles.values()), list(handles), loc="outside upper left", ncols=2, fontsize=10
-        )
+                    _line(ax, [t[part] for t in tables], label, color)
+            ax.axhline(0, color="#777777", lw=0.8)
+        _legend(fig)
     return fig
+
+
+def _tables(results: Results, name: str) -> list[pd.DataFrame]:
+    return [by_step(r) for (label, _), r in results.records.items() if label == name]
+
+
+def _panels(names: Sequence[str], ylabel: str) -> tuple[Figure, Sequence[Axes]]:
+    fig, axes = plt.subplots(
+        1, len(names), sharey=True, squeeze=False, figsize=(8.4, 3.1), layout="constrained"
+    )
+    for ax, name in zip(axes[0], names, strict=True):
+        ax.set_title(name, loc="left", fontsize=10)
+        ax.set_xlabel("steps")
+    axes[0][0].set_ylabel(ylabel)
+    return fig, axes[0]
+
+
+def _legend(fig: Figure) -> None:
+    """Every label once, over the panels."""
+    handles: dict[str, Artist] = {}
+    for ax in fig.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    fig.legend(
+        list(handles.values()), list(handles), loc="outside upper left", ncols=2, fontsize=10
+    )
 
 
 def _line(ax: Axes, runs: Sequence[pd.Series], label: str, color: str, line: str = "-") -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fcilib.ledger.catalogue import watched
-from fcilib.present.mechanism import PARTS, SHARES, by_step, mechanism_figure
+from fcilib.present.mechanism import PARTS, SHARES, by_step, parts_figure, picks_figure
 from fcilib.study.profiles import PROFILES
 from fcilib.study.results import Results
 from fcilib.training.records import Records
@@ -47,18 +47,19 @@ def test_a_run_that_was_not_watched_has_no_parts(tmp_path):
         by_step(run_one(plain, Records(tmp_path)))
 
 
-def test_every_line_is_the_mean_of_its_runs(results):
-    figure = mechanism_figure(results, ["raw", "attention-1"])
-    axes = np.array(figure.axes).reshape(2, 2)
-    for row, name in zip(axes, ("raw", "attention-1"), strict=True):
+@pytest.mark.parametrize(
+    ("draw", "names", "scale"), [(picks_figure, SHARES, 100), (parts_figure, PARTS, 1)]
+)
+def test_every_line_is_the_mean_of_its_runs(results, draw, names, scale):
+    figure = draw(results, ["raw", "attention-1"])
+    for ax, name in zip(figure.axes, ("raw", "attention-1"), strict=True):
         tables = [by_step(r) for (label, _), r in results.records.items() if label == name]
-        for ax, names, scale in ((row[0], SHARES, 100), (row[1], PARTS, 1)):
-            lines = {line.get_label(): line.get_ydata() for line in ax.lines}
-            for part, (label, *_) in names.items():
-                if label in lines:
-                    mean = scale * sum(t[part] for t in tables) / len(tables)
-                    np.testing.assert_allclose(lines[label], mean)
+        lines = {line.get_label(): line.get_ydata() for line in ax.lines}
+        for part, (label, *_) in names.items():
+            if label in lines:
+                mean = scale * sum(t[part] for t in tables) / len(tables)
+                np.testing.assert_allclose(lines[label], mean)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(labels) == len(set(labels)) == len(SHARES) + len(PARTS)
-    assert PARTS["layers"][0] not in {line.get_label() for line in axes[0][1].lines}
+    assert len(labels) == len(set(labels)) == len(names)
+    assert PARTS["layers"][0] not in {line.get_label() for line in figure.axes[0].lines}
     plt.close(figure)
