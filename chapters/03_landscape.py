@@ -490,8 +490,8 @@ closing.close(
 # * **The rank-1 router** has 99.7% in the paper. Ours needs longer training, and new sequences or a higher learning rate
 #   ([chapter 6](06_escape_routes.ipynb)).
 # * **Routers of segments** find more here. If the paper spreads the evidence more evenly over positions, that may be why.
-# * **Routers without pairs** are one class in the paper and two here: those that use the query find part of the evidence, and those that
-#   do not find what positions give.
+# * **Routers without pairs** are one class in the paper and two here. Most that use the query find part of the evidence. Those that ignore
+#   it find only what positions give.
 
 # %% [markdown]
 # ## In detail
