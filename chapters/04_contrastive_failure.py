@@ -133,8 +133,8 @@ glue("candidates", study.sizes.evidence.length - 1, display=False)
 # were pretrained and {glue:text}`mean raw embeddings, frozen, all` if not. Vectors that learn with the router give
 # {glue:text}`mean contrastive, fine-tuned, all` and {glue:text}`mean raw embeddings, all`.
 #
-# **The router then picks the query itself.** On frozen pretrained vectors it does so in {glue:text}`picked_query, all` of the sequences.
-# The query's vector matches itself as well as the evidence does. We think that vectors which learn can move query and evidence apart.
+# **What is lost goes to the query.** On frozen pretrained vectors the router picks the query itself in {glue:text}`picked_query, all` of
+# the sequences. We think that it cannot tell two such similar vectors apart, and that vectors which learn can be moved apart.
 
 # %% [markdown]
 # ## Which step of attention counts?
@@ -283,7 +283,7 @@ def probe_table(names, columns):
     routed = [percent(summaries["precision"][n][0]) for n in names]
     return labelled(
         pd.DataFrame({**columns, "router’s precision": routed}, index=list(names)),
-        "vectors from: a probe of",
+        "probed vectors",
     )
 
 
@@ -302,9 +302,9 @@ glue(
 
 # %% tags=["remove-input"]
 TESTED = {
-    "match_in_evidence": "its vector alone",
-    "match_in_pair": "both vectors side by side",
-    "match_in_product": "products of both",
+    "match_in_evidence": "right from one vector",
+    "match_in_pair": "from both vectors side by side",
+    "match_in_product": "from their products",
 }
 probe_table(
     [
@@ -317,7 +317,7 @@ probe_table(
 )
 
 # %% [markdown]
-# **No probe reads the match off one vector.** Behind attention it is right in {glue:text}`match_in_evidence attention, 1 layer` of the cases,
+# **No probe reads the match off one vector.** Behind attention a probe is right in {glue:text}`match_in_evidence attention, 1 layer` of the cases,
 # about as often as by guessing. The query's vector beside it does not help, because a linear probe cannot see whether two vectors
 # are equal.
 #
