@@ -93,8 +93,8 @@ from fcilib.study.profiles import PROFILES
 # The paper's models have to be downloaded, and we did not run them. We use four others:
 #
 # * *SmolLM2*, with 135 million parameters, reads from left to right {cite:p}`allal2025smollm2`.
-# * *Our Transformer* and *our Mamba* do so as well. We pretrained both on the same text, Python source code. They have
-#   {glue:text}`parameters` million parameters.
+# * *Our Transformer* and *our Mamba* read from left to right, too. We pretrained both on the same text, Python source code. They
+#   have {glue:text}`parameters` million parameters.
 # * *MiniLM* is a sentence encoder: each of its vectors depends on the whole sequence {cite:p}`reimers2019sentence`.
 
 # %% tags=["remove-cell"]

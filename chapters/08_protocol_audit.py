@@ -501,7 +501,7 @@ glue("choices", len(CHOICES), display=False)
 glue("changes", len(alone), display=False)
 glue("chance tokens", percent(chances["raw embeddings"]), display=False)
 
-# %% mystnb={"figure": {"caption": "No protocol of ours reaches the shaded corner, where raw embeddings fail and attention succeeds. The paper is there (hollow circle), and one short training of another kind just is (diamond). A dot is one protocol, counted in one of four ways; many dots coincide.", "name": "fig-audit-both"}, "image": {"alt": "A scatter plot of the precision of attention against that of raw embeddings, with the corner at the upper left shaded. All marks but a diamond and the paper's circle are outside."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "No protocol of ours reaches the shaded corner, where raw embeddings fail and attention succeeds. The paper is there (hollow circle). One short training of another kind just reaches it (diamond). A dot is one protocol, counted in one of four ways; many dots coincide.", "name": "fig-audit-both"}, "image": {"alt": "A scatter plot of the precision of attention against that of raw embeddings, with the corner at the upper left shaded. All marks but a diamond and the paper's circle are outside."}} tags=["remove-input", "nbval-ignore-output"]
 with figures.look():
     fig, ax = plt.subplots(figsize=(figures.NARROW, 4.4), layout="constrained")
     ax.fill_between(
