@@ -13,28 +13,19 @@
 # ---
 
 # %% [markdown]
-# # 7. Scale
+# # 7. Scale: pretrained language models
 #
-# **The question.** A *router* is given one position of a sequence, the *query*, and has to pick the *evidence*, the only
-# other one with the same token. Do the vectors that a pretrained language model computes hold what the router needs?
+# **The question.** A *router* is given one token of a sequence, the *query*. It has to pick the *evidence*, the only other
+# position with the same token. Here the router works on the vectors of a pretrained language model, which is *frozen*: it is not
+# trained any further. Can the router find the evidence in the vectors, or must a trained layer, a *bridge*, stand in between?
 #
 # **The answer.** {glue:text}`answer`
 #
 # **How sure.** {glue:text}`sure`
 #
-# **The claim.** They hold it, but a router alone cannot use it. On the vectors of Pythia-1B a router reaches 35%, on those of Mamba-1.4B
-# 28.7%. A *bridge*, one bidirectional layer trained between Pythia and the router, lifts it to 99.4%. The paper concludes that
-# the vectors "already contain the information routing needs", in a form that only such a layer can reach. It adds that without
-# pretraining causal attention does as well as bidirectional attention {cite:p}`basu2026routing` (§4.7, Tables 2 and 3).
-#
-# A *frozen backbone* is a pretrained language model that is trained no further. Its *states* are the vectors that it computes,
-# one for each position. The router may not pick the query itself. By counting, a pick at random is right in one of
-# {glue:text}`others` sequences, {glue:text}`by counting`; in the paper's longer sequences it is one of 511. The column *chance* is
-# the score of a router that picked at random on our test sequences. Sampling noise sets it apart from the count.
-#
-# The grey box has the sizes of the first section. On frozen backbones most routers are trained for {glue:text}`trained for` steps on
-# {glue:text}`sequences` sequences. The longer trainings have {glue:text}`steps of the long` steps on
-# {glue:text}`sequences of the long` sequences, as the paper's bridge had.
+# **The claim.** A router alone cannot use the vectors. It finds the evidence in 35% of the sequences on Pythia-1B, and in 28.7%
+# on Mamba-1.4B. With a bridge on Pythia-1B, one layer of attention, it finds 99.4%. The paper concludes that the vectors "already
+# contain the information routing needs", in a form that only a bridge can reach {cite:p}`basu2026routing` (§4.7, Table 2).
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -50,7 +41,7 @@ from fcilib.study import Study
 study = Study.from_parameters(globals())
 banner(study)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 import inspect
 import os
 
@@ -92,89 +83,21 @@ from fcilib.study.notation import NONE, number, percent, spread, texts
 from fcilib.study.profiles import PROFILES
 
 # %% [markdown]
-# ## Does direction matter, end to end?
+# ## How do we put a router on a language model?
 #
-# First, without pretraining. Attention is trained under two masks. *Bidirectional*: a position sees all others. *Causal*: it
-# sees those before it. The query stands before the evidence, so under the causal mask it does not see the evidence.
+# A sequence has {glue:text}`length` made-up tokens, for example **7** 4 9 3 … 2 **7** 5. The query is the first 7, and the router
+# has to pick the second. For the language model each made-up token becomes a word piece of its own vocabulary: 7 may become
+# "lamp" in all sequences. The model reads the sequence, and its last layer gives one vector for each position. The router sees
+# these vectors only. We train the router, and one linear map in front of it.
 #
-# *Raw embeddings* have no layer: a vector for each token plus one for its position. *Positions only* is a router that sees no
-# token. A row is *reproduced* if our number lies within [the margin](tables-margin) of the paper's: about two points, and more
-# where our seeds differ more.
-
-# %% tags=["hide-input"]
-DEPTHS = (1, 2, 4)
-known = catalogue(study.sizes)
-SHOWN_AS = {
-    **{f"bidirectional, depth {n}": f"attention-{n}" for n in DEPTHS},
-    **{f"causal, depth {n}": f"causal-{n}" for n in (1, 2)},
-    "raw embeddings": "raw",
-    "positions only": "positions-only",
-    CHANCE: "random",
-}
-
-
-def others(shown):
-    """Conditions of the catalogue, the query excluded, by our labels."""
-    return {
-        label: known[name].under["others"] for label, name in shown.items()
-    }
-
-
-depths = study.run(others(SHOWN_AS)) | study.run(
-    others({"causal, depth 4": "causal-4"}), seeds=2
-)
-
-# %% tags=["hide-input"]
-ABLATION = {
-    "bidirectional, depth 1": "scale-bidirectional-1",
-    "bidirectional, depth 2": "scale-bidirectional-2",
-    "bidirectional, depth 4": None,
-    "causal, depth 1": "scale-causal-1",
-    "causal, depth 2": "scale-causal-2",
-    "causal, depth 4": "scale-causal-4",
-    "raw embeddings": "raw",
-    "positions only": None,
-}
-by_depth = compare(ABLATION, {"others": depths})
-says = claims()
-
-# %% tags=["remove-input"]
-linked(
-    pd.DataFrame(
-        {
-            "paper": by_depth.claim.to_list(),
-            "measured": [
-                spread(row["mean"], row.sd) for _, row in by_depth.iterrows()
-            ],
-            "chance": by_depth.chance.map(percent).to_list(),
-            "verdict": by_depth.verdict.to_list(),
-        },
-        index=by_depth.condition.to_list(),
-    ),
-    ABLATION,
-    "end to end",
-)
+# The paper's models have to be downloaded, and we did not run them. We use four others:
+#
+# * *SmolLM2*, with 135 million parameters, reads from left to right {cite:p}`allal2025smollm2`.
+# * *Our Transformer* and *our Mamba* read from left to right, too. We pretrained both on the same text, Python source code. They
+#   have {glue:text}`parameters` million parameters.
+# * *MiniLM* is a sentence encoder: each of its vectors depends on the whole sequence {cite:p}`reimers2019sentence`.
 
 # %% tags=["remove-cell"]
-for name, text in texts(depths.summary("precision")).items():
-    glue(name, text, display=False)
-by_counting = counted(known["raw"].under["others"].with_seed(0), "precision")
-glue("others", study.sizes.evidence.length - 1, display=False)
-glue("by counting", percent(by_counting), display=False)
-
-# %% [markdown]
-# **Direction makes no difference here, and no layer is needed.** Raw embeddings do as well as attention. This task therefore
-# cannot show what direction does. [Chapter 9](09_context_ladder.ipynb) has a task that can.
-
-# %% [markdown]
-# ## What does a router find on a frozen backbone?
-#
-# The paper's backbones are Pythia-1B and two large Mambas. They have to be downloaded, which is done only if `FCI_HUB=1` asks
-# for it. We use four others. SmolLM2 {cite:p}`allal2025smollm2` and MiniLM {cite:p}`reimers2019sentence` are installed as packages.
-# The other two are ours, matched in size, and pretrained on the same bytes in the same order: the source code of Python's standard
-# library.
-
-# %% tags=["hide-input"]
 transformer, mamba = study.sizes.byte_lms
 folder = weights_folder()
 DEEP = {
@@ -188,66 +111,39 @@ PAIR = {
     "our Mamba": read_pretraining(pretrained(mamba, folder)),
 }
 
-# %% tags=["remove-cell"]
 glue(
     "parameters",
     f"{PAIR['our Mamba'].parameters / 1e6:.1f}",
     display=False,
 )
-
-# %% tags=["remove-input"]
-labelled(
-    pd.DataFrame(
-        {
-            "a position sees": [
-                "what stands before it",
-                "what stands before it",
-                "what stands before it",
-                "everything",
-            ],
-            "layers": [str(layers) for layers in DEEP.values()],
-            "width": [
-                *(str(p.model.width) for p in PAIR.values()),
-                "576",
-                "384",
-            ],
-            "pretrained on": [
-                *(
-                    f"{p.tokens / 1e6:.1f} million bytes"
-                    for p in PAIR.values()
-                ),
-                "2 trillion tokens",
-                "1 billion pairs of sentences",
-            ],
-        },
-        index=[*DEEP],
-    ),
-    "backbone",
-)
+glue("length", study.sizes.evidence.length, display=False)
 
 # %% [markdown]
-# Each token of the task becomes a token of the backbone's own vocabulary, chosen at random once. The backbone reads the
-# sequence. A LayerNorm and one linear map bring its last states to our width, and the router is trained on them. As a control
-# we train a router on the backbone's *token embeddings*, the vectors before its first layer, which have seen no context. There are
-# {glue:text}`study seeds` seeds, and {glue:text}`seeds of SmolLM2` on SmolLM2.
+# ## Does the router need a bridge?
+#
+# Our *bridge* is one layer of attention that is trained along with the router. In it every position sees all others. We train
+# with and without the bridge, for two lengths. The *short* training has {glue:text}`trained for` steps on {glue:text}`sequences`
+# sequences. The *long* one has {glue:text}`steps of the long` steps on {glue:text}`sequences of the long` sequences, as many as
+# the paper's bridge had.
 
 
-# %% tags=["hide-input"]
+# %%
 def frozen(
     backbone,
     bridge="none",
-    training=study.sizes.frozen,
+    training=study.sizes.frozen,  # the short one
     probing="standard",
     **more,
 ):
     return study.experiment(
         representation=Frozen(backbone=backbone, bridge=bridge, **more),
-        router=Investigator(candidates="others"),
+        router=Investigator(candidates="others"),  # it can't pick the query
         training=training,
         probing=probing,
     )
 
 
+# %% tags=["remove-cell"]
 BACKBONES = {
     "our Transformer": transformer,
     "our Mamba": mamba,
@@ -260,14 +156,22 @@ BRIDGES = {
     "sparse bridge": "sparse",
     "rank-1 bridge": "rank-one",
 }
+known = catalogue(study.sizes)
+
+
+def others(shown):
+    """Conditions of the catalogue, the query excluded, by our labels."""
+    return {
+        label: known[name].under["others"] for label, name in shown.items()
+    }
+
+
 bridged = {
     f"{name}, {text}": frozen(backbone, bridge)
     for name, backbone in BACKBONES.items()
     for text, bridge in BRIDGES.items()
     if backbone != MINILM or bridge in ("none", "full")
 }
-
-# %% tags=["hide-input"]
 CAUSAL = ("our Transformer", "our Mamba", "SmolLM2-135M")
 WAYS = ("no bridge", "full bridge")
 controls = {
@@ -289,7 +193,6 @@ same_data = others(
 )
 same_data[CHANCE] = chance_of(same_data["raw embeddings, end to end"])
 
-# %% tags=["hide-input"]
 HUB = {
     "Pythia-1B": PYTHIA_1B,
     "Mamba-1.4B": MAMBA_1_4B,
@@ -314,6 +217,17 @@ large = {n: e for n, e in every.items() if n.startswith("SmolLM2")}
 small = {n: e for n, e in every.items() if n not in large}
 results = study.run(small) | study.run(large, seeds=2)
 
+full = study.sizes.bridged
+repeats = full.epochs * full.sequences // study.sizes.frozen.sequences
+few = study.sizes.frozen.model_copy(update={"epochs": repeats})
+LONG = {
+    f"{name}, {way}": frozen(backbone, BRIDGES[way], full)
+    for name, backbone in BACKBONES.items()
+    for way in WAYS
+}
+FEW = "our Mamba, no bridge, fewer sequences"
+longer = study.run(LONG | {FEW: frozen(mamba, training=few)}, seeds=1)
+
 # %% tags=["remove-cell"]
 precision = results.summary("precision")
 measured, means = texts(precision), precision["mean"]
@@ -336,125 +250,66 @@ gains = [
 ]
 glue("bridge gains", f"{max(gains):.1f}", display=False)
 glue("bridge loses", f"{-min(gains):.1f}", display=False)
-
-# %% tags=["remove-input"]
-shown = [name for name in (*BACKBONES, *HUB) if f"{name}, no bridge" in means]
-labelled(
-    pd.DataFrame(
-        {
-            view: [
-                measured.get(f"{name}{infix}, no bridge", NONE)
-                for name in shown
-            ]
-            for view, infix in {
-                "last states": "",
-                "token embeddings": ", token embeddings",
-            }.items()
-        },
-        index=shown,
-    ),
-    f"{trained_for:,} steps",
-)
-
-# %% [markdown]
-# **On the three causal backbones the last states give less than the token embeddings.** The router loses little on our
-# Transformer, and nearly half on our Mamba and SmolLM2. On the last states of MiniLM, which sees everything, the router makes no
-# mistake; MiniLM's token embeddings were not tried. All last states give more than the paper has on Pythia-1B (35%) and Mamba-1.4B
-# (28.7%), though our router chooses among fewer candidates.
-
-# %% [markdown]
-# ## Does a bridge help, given the paper's steps?
-#
-# Our *bridge* is one more Transformer block, bidirectional and trained, between the backbone and the router. A *full* bridge has
-# ordinary attention. A *sparse* bridge has the paper's pattern: a window of 32 tokens, and 16 tokens that every position sees. In a
-# *rank-1* bridge every token has one number, and the product of two tokens' numbers is their score. The last two rows of the table have the longer training,
-# with one seed.
-
-# %% tags=["hide-input"]
-full = study.sizes.bridged
-repeats = full.epochs * full.sequences // study.sizes.frozen.sequences
-few = study.sizes.frozen.model_copy(update={"epochs": repeats})
-LONG = {
-    f"{name}, {way}": frozen(backbone, BRIDGES[way], full)
-    for name, backbone in BACKBONES.items()
-    for way in WAYS
-}
-FEW = "our Mamba, no bridge, fewer sequences"
-longer = study.run(LONG | {FEW: frozen(mamba, training=few)}, seeds=1)
-
-# %% tags=["remove-cell"]
+glue("chance", percent(means[CHANCE]), display=False)
+glue("others", study.sizes.evidence.length - 1, display=False)
+by_counting = counted(known["raw"].under["others"].with_seed(0), "precision")
 ends = longer.summary("precision")["mean"]
 for name, value in ends.items():
     glue(f"long {name}", percent(value), display=False)
 glue("steps of the long", f"{steps(full):,}", display=False)
 glue("sequences of the long", f"{full.sequences:,}", display=False)
+lost = max(
+    ends[f"{n}, no bridge"] - ends[f"{n}, full bridge"] for n in BACKBONES
+)
+glue("long bridge loses", f"{100 * lost:.1f}", display=False)
 
 # %% tags=["remove-input"]
-ROWS = {way: (way, measured) for way in BRIDGES} | {
-    f"{way}, {steps(full):,} steps": (way, ends.map(percent)) for way in WAYS
-}
 labelled(
     pd.DataFrame(
         {
-            name: [
-                values.get(f"{name}, {way}", NONE)
-                for way, values in ROWS.values()
+            f"{length}, {'with' if way == 'full bridge' else 'no'} bridge": [
+                values.get(f"{name}, {way}", NONE) for name in BACKBONES
             ]
-            for name in BACKBONES
+            for length, values in (
+                ("short training", measured),
+                ("long training", ends.map(percent)),
+            )
+            for way in WAYS
         },
-        index=list(ROWS),
+        index=list(BACKBONES),
     ),
-    "on last states",
+    "evidence found by a router on",
 )
 
-# %% mystnb={"figure": {"caption": "The longer trainings, step by step: a router on the frozen last states (top), and with a full bridge between (bottom). All curves are nearly flat in the second half. From 2,000 steps on our Mamba is ahead with a bridge. Precision on held-out sequences, one seed. Dashed: chance. Squares: the paper's bridge on Pythia-1B.", "name": "fig-bridge-epochs"}, "image": {"alt": "Two panels, without a bridge and with one: learning curves on four backbones, chance, and in the second panel the paper's two points."}} tags=["remove-input", "nbval-ignore-output"]
-curves = longer.curves.set_index(["condition", "epoch"]).precision
-with figures.look():
-    fig, axes = figures.panels(list(WAYS), stacked=True)
-    for ax, way in zip(axes[0], WAYS, strict=True):
-        for name in BACKBONES:
-            curve = curves.loc[f"{name}, {way}"]
-            at = steps(full) / len(curve) * curve.index
-            kind = figures.style(name)
-            ax.plot(at, 100 * curve, label=name, **kind | {"markevery": 4})
-        figures.chance_line(ax, by_counting)
-        ax.set_ylabel(f"{way} (%)")
-        ax.set_ylim(-4, 104)
-    axes[0, 1].plot(
-        [6 / 40 * steps(full), 29 / 40 * steps(full)],
-        [100 * says["bridge-early"].value, 100 * says["bridge-late"].value],
-        "s", mfc="white", mec="#333333", ms=9, label="paper, Pythia-1B",
-    )  # fmt: skip
-    axes[0, -1].set_xlabel("training steps")
-    handles, names = axes[0, 1].get_legend_handles_labels()
-    fig.legend(handles, names, loc="outside upper left", ncols=3, fontsize=9)
-plt.show()
+# %% [markdown]
+# The table has the share of test sequences in which the router picks the evidence. A ± is the spread over seeds: the short
+# trainings have {glue:text}`study seeds` seeds (SmolLM2: {glue:text}`seeds of SmolLM2`), the long ones one. *Chance* is what a
+# router finds that picks at random. We measured it with the same code: {glue:text}`chance`, near one in {glue:text}`others`, the
+# number of positions without the query.
+#
+# **A long training helps more than a bridge.** Without a bridge it takes the router on SmolLM2 from
+# {glue:text}`frozen SmolLM2-135M, no bridge` to {glue:text}`long SmolLM2-135M, no bridge`, and on our Mamba to
+# {glue:text}`long our Mamba, no bridge`. On the other two the short training is nearly enough.
+#
+# **A bridge gains little.** After the short training it gains {glue:text}`bridge gains` points at most. After the long one it
+# helps on our Mamba only. On the other three the router is slightly worse with a bridge, by {glue:text}`long bridge loses` points
+# at most.
+#
+# The paper does not say how long it trained the router without a bridge. If that was shorter than with a bridge, the difference
+# may come from the training.
 
 # %% [markdown]
-# **Longer training on more sequences helps more than a bridge.** It takes the router on SmolLM2's last states from
-# {glue:text}`frozen SmolLM2-135M, no bridge` to {glue:text}`long SmolLM2-135M, no bridge`. A bridge does not raise that number. Only
-# on our Mamba does it raise the number after the longer training, from {glue:text}`long our Mamba, no bridge` to
-# {glue:text}`long our Mamba, full bridge`, in the one seed that we have.
+# ## Why does the router need a long training?
 #
-# **After the short training a bridge gains {glue:text}`bridge gains` points at most.** That is on our Mamba, and smaller than the
-# spread over seeds. On our Transformer a bridge helps a little. On SmolLM2 a full or a sparse bridge makes the router worse, by
-# {glue:text}`bridge loses` points at most; there are only {glue:text}`seeds of SmolLM2` seeds, and they differ about as much.
+# This task needs nothing but the token that stands at a position. Before its first layer a language model has a vector for each
+# token, without any context. On these *token embeddings* the short training already gives {glue:text}`embedded` (MiniLM's were
+# not tried). Each layer then mixes in the context.
 #
-# Steps and sequences both count. With {glue:text}`steps of the long` steps on only {glue:text}`sequences` sequences the router on our
-# Mamba has {glue:text}`long our Mamba, no bridge, fewer sequences`. That is about halfway from {glue:text}`frozen our Mamba, no bridge`
-# to {glue:text}`long our Mamba, no bridge`.
-#
-# The paper has 35% without a bridge and 99.4% with one. It does not say how long it trained its router without a bridge. If that
-# was shorter, the gap may be a gap in training.
+# We follow the vectors through the layers. After each layer we ask how often, of all positions, the evidence has the vector most
+# similar to the query's (by cosine). Then we ask the same after a *linear map* which was fitted to tell the token of every
+# position.
 
-# %% [markdown]
-# ## Why do the last states give less than the embeddings?
-#
-# First we ask what share of the *variance* of the states comes from the position's own token. It is 100% if a token has the same
-# state wherever it stands. The more the context changes the state, the smaller the share. As a control we take our two backbones
-# before any training, with *random weights*.
-
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 half = study.sizes.frozen.held_out // 2
 untrained = study.sizes.frozen.model_copy(
     update={"sequences": 1, "epochs": 0, "held_out": half}
@@ -498,13 +353,217 @@ before = study.run(
     seeds=1,
 )
 
-# %% tags=["remove-cell"]
 states = swept.frame.set_index("condition")
 states.index = pd.MultiIndex.from_tuples(
     [(n, int(layer)) for n, layer in states.index.str.split("/")]
 )
 least = min(states.loc[place, "nearest_read"] for place in DEEP.items())
 glue("least after the probe", percent(least), display=False)
+
+nearest = [states.loc[(n, DEEP[n]), "nearest"] for n in CAUSAL]
+ends_of = " to ".join(percent(end(nearest)) for end in (min, max))
+glue("nearest in the last", ends_of, display=False)
+
+# %% mystnb={"figure": {"caption": "The token fades with depth in the three models that read from left to right, and a linear map brings it back. How often the evidence has the vector most similar to the query's, straight from a layer (top) and after the map (bottom). 0 is before the first layer, 1 the last layer. One seed. Dashed: chance.", "name": "fig-layers"}, "image": {"alt": "Two panels, one below the other, against depth, a line per language model: the share found by similarity alone, and the share found after a linear map."}} tags=["remove-input", "nbval-ignore-output"]
+PANELS = {
+    "nearest": "straight from the layer",
+    "nearest_read": "after the linear map",
+}
+with figures.look():
+    fig, axes = figures.panels(list(PANELS), stacked=True)
+    for ax, (what, title) in zip(axes[0], PANELS.items(), strict=True):
+        for name, depth in DEEP.items():
+            line_of = 100 * states.loc[name, what]
+            kind = figures.style(name)
+            ax.plot(line_of.index / depth, line_of, label=name, **kind)
+        figures.chance_line(ax, by_counting)
+        ax.set_ylabel(f"{title} (%)")
+        ax.set_ylim(-4, 104)
+    axes[0, -1].set_xlabel("layer, as a share of the depth")
+    handles, names = axes[0, 1].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside upper left", ncols=3, fontsize=9)
+plt.show()
+
+# %% [markdown]
+# **The token is hidden, but not lost.** After the last layer of the three models that read from left to right, similarity alone
+# finds the evidence in {glue:text}`nearest in the last`. After the linear map it is {glue:text}`least after the probe` or more,
+# on all four. The router, too, has a linear map in front of it, and could learn this one.
+#
+# The router has less to learn from. The linear map was told the token of every position. The router is told one pair in each
+# sequence, the query and its evidence. This may be why its training has to be long.
+
+# %% [markdown]
+# ## What the paper says, what we measured, chance
+#
+# {glue:text}`verdict`
+
+# %% tags=["remove-input"]
+FROZEN_ROWS = {
+    "Pythia-1B, no bridge": ("frozen-pythia-1b", "Pythia-1B", "no bridge"),
+    "Mamba-1.4B, no bridge": ("frozen-mamba-1.4b", "Mamba-1.4B", "no bridge"),
+    "Mamba-370M, no bridge": ("frozen-mamba-370m", "Mamba-370M", "no bridge"),
+    "Pythia-1B, bridge": ("bridge", "Pythia-1B", "full bridge"),
+}
+says = claims()
+
+
+def of_ours(way):
+    """The lowest and the highest of our four, after the long training."""
+    values = [ends[f"{name}, {way}"] for name in BACKBONES]
+    return f"{percent(min(values))} to {percent(max(values))}"
+
+
+OPEN_TABLE = {row: claim for row, (claim, _, _) in FROZEN_ROWS.items()}
+linked(
+    pd.DataFrame(
+        {
+            "paper": [str(says[claim]) for claim in OPEN_TABLE.values()],
+            "this model, here": [
+                measured.get(f"{name}, {way}", "not run")
+                for _, name, way in FROZEN_ROWS.values()
+            ],
+            "our four models, long training": [
+                of_ours(way) for *_, way in FROZEN_ROWS.values()
+            ],
+            "chance here": percent(means[CHANCE]),
+        },
+        index=list(FROZEN_ROWS),
+    ),
+    OPEN_TABLE,
+    "language model",
+)
+
+# %% [markdown]
+# ## What differs, and why
+#
+# * **Size.** The paper's models are larger. SmolLM2 is also quantised to four bits, and tuned to follow instructions.
+# * **Shorter sequences.** Our router chooses among {glue:text}`others` positions, the paper's among 511.
+# * **Direction.** MiniLM, the only model of ours that sees both sides, routes best. It differs from the others in much else, so
+#   that this question stays open.
+# * **What the paper leaves open.** It does not say which word pieces, which layer and which projection it uses.
+#
+# ## Exercises
+#
+# **To run it again.** `.venv/bin/fci run 07 --seeds 1 --records _runs/records` {glue:text}`cost`
+#
+# 1. Which layer of SmolLM2 suits a router best? Let `layer_of` train it as it trains our own.
+# 2. How many sequences does a router on SmolLM2 need? `frozen(SMOLLM2, training=few)`.
+# 3. Tell the bridge positions: `frozen(transformer, "full", positions="learned")`. Which bridge gains?
+# 4. Put a model of your own behind the router: `frozen(HubModel(name="path/or/name"), "full")` (from `fcilib.backbones`).
+
+# %% [markdown]
+# ## In detail
+#
+# ### The four language models
+#
+# Our two are matched in size, and were pretrained on the same bytes in the same order. Of the two, the Mamba has the lower loss
+# on text, and the worse vectors for this task. Before any pretraining the Transformer is ahead already. A pair of equal loss
+# would be needed to compare the two architectures.
+
+# %% tags=["remove-input"]
+labelled(
+    pd.DataFrame(
+        {
+            "a position sees": [
+                "what stands before it",
+                "what stands before it",
+                "what stands before it",
+                "everything",
+            ],
+            "layers": [str(layers) for layers in DEEP.values()],
+            "width": [
+                *(str(p.model.width) for p in PAIR.values()),
+                "576",
+                "384",
+            ],
+            "pretrained on": [
+                *(
+                    f"{p.tokens / 1e6:.1f} million bytes"
+                    for p in PAIR.values()
+                ),
+                "2 trillion tokens",
+                "1 billion pairs of sentences",
+            ],
+        },
+        index=[*DEEP],
+    ),
+    "backbone",
+)
+
+# %% [markdown]
+# The weights of SmolLM2 and MiniLM are installed as packages. The paper's models are fetched only if `FCI_HUB=1` asks for it:
+# `FCI_HUB=1 .venv/bin/fci run 07 --records _runs/records` would fill their rows.
+
+# %% [markdown]
+# ### The short training, with every kind of bridge and with controls
+#
+# *Full* is the bridge of the table above. *Sparse* is the paper's pattern: a window of 32 tokens, and 16 tokens that every
+# position sees. In the *rank-1 bridge* attention has one number per token, and the product of two numbers is the weight between
+# two tokens. *Token embeddings* are the vectors before the first layer. *Random weights* is a language model before any
+# pretraining. The last rows have no language model: vectors are trained on the same sequences, with one layer of attention, or
+# with none (raw embeddings).
+
+# %% tags=["remove-input"]
+rows_short = [
+    name for name in (*BACKBONES, *HUB) if f"{name}, no bridge" in means
+]
+rows_short += list(
+    dict.fromkeys(", ".join(name.split(", ")[:2]) for name in controls)
+)
+short_table = {
+    name: {way: measured.get(f"{name}, {way}", NONE) for way in BRIDGES}
+    for name in rows_short
+}
+for name in (*same_data,):
+    short_table[name] = {way: NONE for way in BRIDGES}
+    short_table[name]["no bridge"] = measured[name]
+labelled(pd.DataFrame.from_dict(short_table, orient="index"), "short training")
+
+# %% [markdown]
+# On SmolLM2 the router is worse with a full or a sparse bridge, by {glue:text}`bridge loses` points at most. With
+# {glue:text}`seeds of SmolLM2` seeds, and a spread as large as without a bridge, this is no clear difference. The gain on our
+# Mamba is smaller than its spread. On a Mamba with random weights neither a router alone nor one with a bridge finds the
+# evidence.
+#
+# All numbers on pretrained models are above the paper's on Pythia-1B (35%) and Mamba-1.4B (28.7%).
+
+# %% [markdown]
+# ### The long training, step by step
+
+# %% mystnb={"figure": {"caption": "All curves are nearly flat in the second half of the long training. Top: a router alone. Bottom: a router behind a full bridge. From step 2,000 on, our Mamba has more with a bridge than without. Precision on held-out sequences, one seed. Dashed: chance. Squares: the paper's bridge on Pythia-1B.", "name": "fig-bridge-epochs"}, "image": {"alt": "Two panels, without a bridge and with one: learning curves on four backbones, chance, and in the second panel the paper's two points."}} tags=["remove-input", "nbval-ignore-output"]
+curves = longer.curves.set_index(["condition", "epoch"]).precision
+with figures.look():
+    fig, axes = figures.panels(list(WAYS), stacked=True)
+    for ax, way in zip(axes[0], WAYS, strict=True):
+        for name in BACKBONES:
+            curve = curves.loc[f"{name}, {way}"]
+            at = steps(full) / len(curve) * curve.index
+            kind = figures.style(name)
+            ax.plot(at, 100 * curve, label=name, **kind | {"markevery": 4})
+        figures.chance_line(ax, by_counting)
+        ax.set_ylabel(f"{way} (%)")
+        ax.set_ylim(-4, 104)
+    axes[0, 1].plot(
+        [6 / 40 * steps(full), 29 / 40 * steps(full)],
+        [100 * says["bridge-early"].value, 100 * says["bridge-late"].value],
+        "s", mfc="white", mec="#333333", ms=9, label="paper, Pythia-1B",
+    )  # fmt: skip
+    axes[0, -1].set_xlabel("training steps")
+    handles, names = axes[0, 1].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside upper left", ncols=3, fontsize=9)
+plt.show()
+
+# %% [markdown]
+# **Steps and sequences both count.** With {glue:text}`steps of the long` steps on only {glue:text}`sequences` sequences the
+# router on our Mamba has {glue:text}`long our Mamba, no bridge, fewer sequences`. That is about halfway from
+# {glue:text}`frozen our Mamba, no bridge` (short) to {glue:text}`long our Mamba, no bridge` (long).
+
+# %% [markdown]
+# ### How much of a vector is the token?
+#
+# We take the vectors of all positions, and ask what share of the *variance* comes from the token at the position. The share is
+# 100% if a token has the same vector wherever it stands. It is small if the context changes the vector much. "Random weights" is
+# a language model before any pretraining.
 
 # %% tags=["remove-input"]
 shares = pd.concat(
@@ -519,73 +578,106 @@ labelled(
     pd.DataFrame(
         {
             "variance from the token": shares.map(percent),
-            f"a router, {trained_for:,} steps": [
+            "a router, short training": [
                 measured[f"{name}, no bridge"] for name in shares.index
             ],
         }
     ),
-    "last states",
+    "last layer of",
 )
 
 # %% [markdown]
-# **After the short training the router does the better, the more of the variance comes from the token.** A Transformer with random
-# weights writes little context over the token, and the router finds every pair. A random Mamba overwrites nearly all of the token.
-# There a full bridge does not help either: the router has {glue:text}`frozen our Mamba, random weights, full bridge`. Pretraining
-# brings some of the token back in our Mamba, and hides some of it in our Transformer.
+# In this table, the more of the variance comes from the token, the better the router does after the short training. A Transformer
+# with random weights writes little context over the token. A random Mamba overwrites nearly all of it. There a full bridge does
+# not help either: the router has {glue:text}`frozen our Mamba, random weights, full bridge`. Pretraining brings some of the token
+# back in our Mamba, and hides some of it in our Transformer.
 #
-# The share is not all that counts. After the long training SmolLM2, with the smaller share, is ahead of our Mamba.
-#
-# Second, we go through the layers. For the states of each layer we measure how well a router does after {glue:text}`trained for`
-# steps, and how often the evidence's state is the nearest to the query's, by cosine. We measure the latter once more after a
-# *linear probe*, a map that was fitted to read a position's own token off its state.
-
-# %% mystnb={"figure": {"caption": "By layer, from the token embeddings (0) to the last (1): the precision of a router trained on its states (top; our two backbones only), and how often the evidence's state is the nearest to the query's, as it is (middle) and after a linear probe (bottom). The causal backbones lose the token with depth, and the probe brings it back. No bridge, one seed. Dashed: chance.", "name": "fig-layers"}, "image": {"alt": "Three panels, one below the other, against depth, a line per backbone: a trained router, the nearest state, the nearest after a linear probe."}} tags=["remove-input", "nbval-ignore-output"]
-PANELS = {
-    "precision": "a trained router",
-    "nearest": "the nearest state",
-    "nearest_read": "the nearest, after a probe",
-}
-with figures.look():
-    fig, axes = figures.panels(list(PANELS), stacked=True)
-    for ax, (what, title) in zip(axes[0], PANELS.items(), strict=True):
-        for name, depth in DEEP.items():
-            if what == "precision" and not name.startswith("our"):
-                continue
-            line_of = 100 * states.loc[name, what]
-            kind = figures.style(name)
-            ax.plot(line_of.index / depth, line_of, label=name, **kind)
-        figures.chance_line(ax, by_counting)
-        ax.set_ylabel(f"{title} (%)")
-        ax.set_ylim(-4, 104)
-    axes[0, -1].set_xlabel("layer, as a share of the depth")
-    handles, names = axes[0, 1].get_legend_handles_labels()
-    fig.legend(handles, names, loc="outside upper left", ncols=3, fontsize=9)
-plt.show()
+# The share is not all that counts. After the long training SmolLM2 is ahead of our Mamba, although its share is smaller.
 
 # %% [markdown]
-# **In the causal backbones the token fades with depth, and a linear map brings it back.** On the last states of all four backbones
-# the nearest state after the probe is the evidence's in {glue:text}`least after the probe` of the sequences or more. In MiniLM it
-# is the nearest without a probe, too.
+# ### A router on each layer
 #
-# A map that the router could learn therefore exists, but the router has less to learn it from. The probe is told the token of every
-# position; a router is told one pair in each sequence, the query and its evidence.
-
-# %% [markdown]
-# ## What is the paper's "rank"?
-#
-# Table 2 of the paper has a column "rank" that it does not define: 1.6 behind attention, 240 for raw embeddings. We read it as
-# the mean *place* of the evidence. The router's scores put all candidates in an order; the best has place 1, and a router that
-# picks at random has the evidence in the middle. We have fewer candidates than the paper, so that places can't be compared as they
-# are. The table also has each as a share of the candidates, and no verdict.
-#
-# Attention and raw embeddings are trained here for {glue:text}`trained for` steps on {glue:text}`sequences` sequences. The paper's
-# "Rank-1 bidir projection" we read as one layer of attention in front of a *rank-1 router*. That router has one number per token,
-# and the score of a pair is the product of its two numbers. Ours has the sizes of the grey box.
-
-# %%
-rank_one = study.run(others({"Rank-1 bidir projection": "attention-rank-one"}))
+# On our two models we also trained a router on each layer, with the short training and one seed. Layer 0 is the token embeddings.
 
 # %% tags=["remove-input"]
+by_layer = {name: states.loc[name, "precision"].map(percent) for name in PAIR}
+labelled(pd.DataFrame(by_layer).fillna(NONE), "layer")
+
+# %% [markdown]
+# ### Does direction matter without a language model?
+#
+# The paper adds that without pretraining, *causal* attention (a position sees what stands before it) does as well as
+# *bidirectional* attention (a position sees everything). Here vectors and attention are trained together with the router. *Raw
+# embeddings* have no attention: a vector for each token plus one for its position. *Positions only* is a router that sees no
+# token. *Depth* is the number of layers. Chance is measured once more, on the test sequences of this table. A row is *reproduced*
+# if our number lies within [the margin](tables-margin) of the paper's: about two points, and more where our seeds differ more.
+
+# %% tags=["hide-input"]
+DEPTHS = (1, 2, 4)
+SHOWN_AS = {
+    **{f"bidirectional, depth {n}": f"attention-{n}" for n in DEPTHS},
+    **{f"causal, depth {n}": f"causal-{n}" for n in (1, 2)},
+    "raw embeddings": "raw",
+    "positions only": "positions-only",
+    CHANCE: "random",
+}
+
+
+depths = study.run(others(SHOWN_AS)) | study.run(
+    others({"causal, depth 4": "causal-4"}), seeds=2
+)
+
+ABLATION = {
+    "bidirectional, depth 1": "scale-bidirectional-1",
+    "bidirectional, depth 2": "scale-bidirectional-2",
+    "bidirectional, depth 4": None,
+    "causal, depth 1": "scale-causal-1",
+    "causal, depth 2": "scale-causal-2",
+    "causal, depth 4": "scale-causal-4",
+    "raw embeddings": "raw",
+    "positions only": None,
+}
+by_depth = compare(ABLATION, {"others": depths})
+
+# %% tags=["remove-input"]
+linked(
+    pd.DataFrame(
+        {
+            "paper": by_depth.claim.to_list(),
+            "measured": [
+                spread(row["mean"], row.sd) for _, row in by_depth.iterrows()
+            ],
+            "chance": by_depth.chance.map(percent).to_list(),
+            "verdict": by_depth.verdict.to_list(),
+        },
+        index=by_depth.condition.to_list(),
+    ),
+    ABLATION,
+    "end to end",
+)
+
+# %% tags=["remove-cell"]
+for name, text in texts(depths.summary("precision")).items():
+    glue(name, text, display=False)
+
+# %% [markdown]
+# **Direction makes no difference here, and no layer is needed.** Raw embeddings do as well as attention. This task therefore
+# cannot show what direction does. [Chapter 9](09_context_ladder.ipynb) has a task that can.
+
+# %% [markdown]
+# ### The paper's column "rank"
+#
+# Table 2 of the paper has a column "rank" that it does not define: 1.6 behind attention, 240 for raw embeddings. We read it as
+# the mean *place* of the evidence. The router's scores put all candidates in an order. The best has place 1. A router that picks
+# at random has the evidence in the middle. We have fewer candidates than the paper, so the table also gives each place as a share
+# of the candidates.
+#
+# Attention and raw embeddings have the short training. The paper's "Rank-1 bidir projection" we read as one layer of attention in
+# front of a *rank-1 router*. That router has one number per token, and the score of a pair is the product of its two numbers. It
+# is trained at the sizes of the other tables without a language model.
+
+# %% tags=["remove-input"]
+rank_one = study.run(others({"Rank-1 bidir projection": "attention-rank-one"}))
 RANKS = {
     "attention, end to end": "rank-attention",
     "raw embeddings, end to end": "rank-raw",
@@ -602,12 +694,12 @@ linked(
             "paper, “rank”": [
                 str(says[c]) if c else NONE for c in RANKS.values()
             ],
-            f"of {paper_candidates}": [
+            f"paper, share of {paper_candidates}": [
                 percent(says[c].value / paper_candidates) if c else NONE
                 for c in RANKS.values()
             ],
             "mean place": [number(*inside.loc[name]) for name in RANKS],
-            f"of {candidates}": [
+            f"share of {candidates}": [
                 percent(inside.loc[name, "mean"] / candidates)
                 for name in RANKS
             ],
@@ -619,18 +711,15 @@ linked(
 )
 
 # %% [markdown]
-# **Raw embeddings have the evidence near place one.** The paper's 240 is near the middle, so that its raw embeddings are at chance.
+# **Raw embeddings have the evidence near place one.** The paper's 240 is near the middle, so its raw embeddings are at chance.
 # Ours are as good as attention.
 
 # %% [markdown]
-# ## What the paper says, what we measured, chance
+# ### Every row of the paper's Tables 2 and 3
 #
-# {glue:text}`verdict`
-#
-# Every row of Table 2. The names are the paper's: "E2E" is trained end to end, "w32+g16" the window of 32 tokens and the 16 tokens
-# that all see. The rows on models of the Hugging Face hub were not run; `FCI_HUB=1 .venv/bin/fci run 07 --records _runs/records`
-# would fill them. The rule is that of the first table. *Both near chance* means that the two numbers differ, but the paper's is less
-# than four points from chance, and ours two at most.
+# The names are the paper's: "E2E" is trained end to end, without a language model; "w32+g16" is a window of 32 tokens and 16
+# tokens that all see. *Both near chance* means that the two numbers differ, but the paper's is less than four points from chance,
+# and ours two at most.
 
 # %% tags=["hide-input"]
 TABLE_2 = {
@@ -674,7 +763,6 @@ rows = study.run(
     runs | {f"chance: {row}": chance_of(run) for row, run in runs.items()}
 )
 
-# %% tags=["hide-input"]
 found = rows.summary("precision")
 of_hub = results.summary("precision")
 measured_rows = {
@@ -724,46 +812,51 @@ def hierarchy(claims_of_rows):
 tables = {"Table 2": hierarchy(TABLE_2), "Table 3": hierarchy(TABLE_3)}
 
 # %% tags=["remove-input"]
-linked(tables["Table 2"], TABLE_2, "Table 2", earlier=[ABLATION])
+linked(tables["Table 2"], TABLE_2, "Table 2", earlier=[OPEN_TABLE, ABLATION])
 
 # %% [markdown]
 # Table 3, "the routing quality hierarchy", repeats most of these rows. Its others are:
 
 # %% tags=["remove-input"]
-linked(tables["Table 3"], TABLE_3, "Table 3", earlier=[ABLATION, TABLE_2])
+linked(
+    tables["Table 3"],
+    TABLE_3,
+    "Table 3",
+    earlier=[OPEN_TABLE, ABLATION, TABLE_2],
+)
 
 # %% tags=["remove-cell"]
 segments = runs["Bidir Flow + seg. routing"].with_seed(0)
 fourier = found.loc["Fourier + pairwise", ["mean", "sd"]]
 glue("table Fourier", spread(*fourier), display=False)
 glue("picks", segments.router.k, display=False)
-glue("questions of BM25", retrieved.questions.note, display=False)
+note = retrieved.questions.note.rstrip(".")
+glue("questions of BM25", note[0].lower() + note[1:], display=False)
 any_pick = counted(segments, "precision_at_k")
 glue("segment at k", percent(any_pick), display=False)
 
 # %% [markdown]
-# Of Table 2, {glue:text}`rows tested` reproduce. The four on frozen backbones, this chapter's own, could not be.
+# Of Table 2, {glue:text}`rows tested` reproduce. The four on language models could not be tested.
 #
-# * **The largest differences.** Raw embeddings ("No attention") and Flow, the paper's left-to-right recurrence, route here.
-#   The two rank-1 routers do not within so few steps. [Chapter 6](06_escape_routes.ipynb) trains the one behind a bidirectional
+# * **The largest differences.** Raw embeddings ("No attention") and Flow, the paper's left-to-right recurrence, route here. The
+#   two rank-1 routers do not route within so few steps. [Chapter 6](06_escape_routes.ipynb) trains the one behind a bidirectional
 #   Mamba for longer.
 # * **Fourier mixing fails**, as the paper says. Its row is "not reproduced" because the numbers differ. Ours,
 #   {glue:text}`table Fourier`, is no more than what a router finds that sees positions alone ({glue:text}`positions only`).
-# * **Bloom filter.** The paper does not give the filter's size. Ours is one choice, and the number follows it.
-# * **Segments.** A sequence has 16 segments, the router picks {glue:text}`picks` of them, and the table asks whether its first pick
-#   is right: chance is one in 16, as for the Bloom filter. If a hit with any of the {glue:text}`picks` counts, chance is {glue:text}`segment at k`. If the
-#   paper counts in this way, its 25.6% is no better than chance.
-# * **BM25.** A hit with any pick counts here, and a question may have several right segments. Chance is therefore higher than in
-#   the other rows. The text is split at white space; split into words in lower case it gives more than the paper has
-#   ([](silences.md)). Where the questions come from: {glue:text}`questions of BM25`
+# * **Bloom filter.** The paper does not give the filter's size, and the number depends on it.
+# * **Segments.** A sequence has 16 segments, and the router picks {glue:text}`picks` of them. The table asks whether its first
+#   pick is right: chance is one in 16, as for the Bloom filter. If a hit with any of the {glue:text}`picks` counts, chance is
+#   {glue:text}`segment at k`, and the paper's 25.6% would be no better than chance.
+# * **BM25**, a keyword search. A hit with any pick counts here, and a question may have several right segments. Chance is
+#   therefore higher. The text is split at white space; split into words in lower case it gives more than the paper has
+#   ([](silences.md)). The questions are {glue:text}`questions of BM25`.
 
 # %% [markdown]
-# ### Further statements of this section
+# ### Further statements
 #
-# The folded table has the statements that stand in no table above. Most were not tested: they need a download, or have no record
-# at this size.
+# Most were not tested: they need a download, or have no record at this size.
 
-# %% tags=["remove-input", "hide-output"]
+# %% tags=["remove-input"]
 further(
     ledger(study.records, study.sizes),
     [
@@ -780,7 +873,7 @@ further(
         "rank-mamba-1.4b",
         "rank-mamba-370m",
     ],
-    earlier=[TABLE_2],
+    earlier=[OPEN_TABLE, TABLE_2],
 )
 
 # %% tags=["remove-cell"]
@@ -789,7 +882,6 @@ held = {
     name: (table.verdict == "reproduced").sum()
     for name, table in tested.items()
 }
-mean = means.map(percent)
 shown_long = [f"{name}, no bridge" for name in BACKBONES]
 steps_had = f"{steps(full):,}"
 glue(
@@ -800,61 +892,39 @@ glue(
 embedded = min(
     means[f"{name}, token embeddings, no bridge"] for name in CAUSAL
 )
+glue("embedded", percent(embedded), display=False)
 worst, best = (ends[shown_long].min(), ends[shown_long].max())
 answer = (
-    f"Yes, in the four models that we could run: after {steps_had} training steps a router on their vectors picks the evidence in "
-    f"{percent(worst)} to {percent(best)} of the sequences (at random: one in {study.sizes.evidence.length - 1})."
+    f"Yes: in each of four small language models a router alone finds the evidence in {percent(worst)} to {percent(best)} of the "
+    f"sequences, if it is trained long enough."
 )
 verdict = (
-    f"On two of the four, a router that is trained for only {trained_for:,} steps on fewer sequences stays at "
-    f"{mean['our Mamba, no bridge']} and {mean['SmolLM2-135M, no bridge']}. Longer training on more sequences raises this more than the "
-    f"paper's remedy, a bridge. All that this task needs is the token itself: on the token embeddings of the three causal models, before "
-    f"any layer, the short training gives {percent(embedded)}. Their layers only take away from that."
+    "The paper's language models were not run, so its numbers stay open. On our four, a router finds most of the evidence without a "
+    "bridge, if it is trained for as many steps as the paper's bridge."
 )
 sure = (
-    f"Not very: the trainings of {steps_had} steps have one seed, two of the four models are small ones of our own, and one, MiniLM, is a sentence encoder. The paper's own, "
-    "Pythia-1B and two large Mambas, have to be downloaded and were not run. We would change our mind if a router on a causal model of "
-    f"their size stayed near 35% after {steps_had} steps, which the paper gives its bridge."
+    "Not very. The four models are smaller than the paper's, and the long trainings have one seed each. We would change our mind if a "
+    f"router alone, on a model as large as Pythia-1B, stayed near 35% after the {steps_had} steps of the paper's bridge."
 )
 runs_here = (results, longer, swept, before)
 closing.close(
     "07_scale",
-    "Scale",
+    "Scale: pretrained language models",
     answer=answer,
     sure=sure,
     verdict=verdict,
     cost=closing.trained(
         study,
         (*runs_here, depths),
-        f"trains {sum(r.frame.condition.nunique() for r in runs_here)} models on frozen backbones, and those of other chapters "
-        "where they are not recorded; a seed took {minutes} core-minutes at profile {profile}, without the "
+        f"trains {sum(r.frame.condition.nunique() for r in runs_here)} models on language models, and models of other chapters "
+        "that have no record; a seed took {minutes} core-minutes at profile {profile}, without the "
         "passes through SmolLM2 and MiniLM, whose states were computed before. Weights of these two are "
         "installed by “make scale”.",
     ),
 )
 
 # %% [markdown]
-# Folded: the code by which a task's tokens become a backbone's states.
+# ### The code that makes vectors of a task's tokens
 
-# %% tags=["remove-input", "hide-output"]
+# %% tags=["remove-input"]
 Code(inspect.getsource(FrozenBackbone.states), language="python")
-
-# %% [markdown]
-# ## What differs, and why
-#
-# * **Steps.** The paper gives the epochs of its bridge. How long its routers without a bridge were trained is not known.
-# * **Our pair.** The Mamba has the lower loss on text and the worse states for this task. Before any training the Transformer
-#   is ahead already. A pair of equal loss would be needed to compare the two architectures.
-# * **Direction.** For pretrained backbones the question is open. Our one bidirectional encoder routes best, and differs
-#   from the causal ones in much more than its mask.
-# * **What is not comparable.** Our pair has {glue:text}`parameters` million parameters. SmolLM2 is quantised to four bits and tuned
-#   to follow instructions. The paper does not say which tokens, layer and projection it uses.
-#
-# ## Exercises
-#
-# **To run it again.** `.venv/bin/fci run 07 --seeds 1 --records _runs/records` {glue:text}`cost`
-#
-# 1. Which layer of SmolLM2 suits a router best? Let `layer_of` train it as it trains our own.
-# 2. How many sequences does a router on SmolLM2 need? `frozen(SMOLLM2, training=few)`.
-# 3. Tell the bridge positions: `frozen(transformer, "full", positions="learned")`. Which bridge gains?
-# 4. Put a model of your own behind the router: `frozen(HubModel(name="path/or/name"), "full")` (from `fcilib.backbones`).
