@@ -185,11 +185,13 @@ for name in ("mqar-attention", "mqar-raw"):
     glue(f"fresh {name}", share, display=False)
 
 # %% [markdown]
-# *Key found* is the share of test sequences in which the router's best pick is the key. *Chance* is what random picks reach. We measure
-# it with the same code, so that it differs a little from one in {glue:text}`candidates`. A ± is the standard deviation over seeds.
+# *Key found* is the share of test sequences in which the router's best pick is the key. *Chance* is what random picks reach. We
+# measure it with the same code, so that it differs a little from one in {glue:text}`candidates`. A ± is the standard deviation
+# over seeds.
 #
 # **We found: the key is found without context.** The query and the key in the pair are the same token, so that comparing tokens
-# is enough. Flow and raw embeddings, at 24.2% and 25.6% in the paper, do not fail here. Only a router that sees no tokens stays at chance.
+# is enough. Flow and raw embeddings, at 24.2% and 25.6% in the paper, do not fail here. Only a router that sees no tokens stays
+# at chance.
 #
 # To find the key is not yet to answer: the models seldom [name the right value](mqar-answering).
 
@@ -321,13 +323,13 @@ for name, text in carried["new words as filler"].items():
 #
 # **The paper says.** HotpotQA {cite:p}`yang2018hotpotqa` asks questions whose answer needs sentences from two of ten paragraphs.
 # The paper cuts the paragraphs into 16 segments, of which two are picked. BM25, a search by shared words
-# {cite:p}`robertson2009bm25`, has 82.7%, and random picks have 12.5%.
+# {cite:p}`robertson2009bm25`, finds evidence for 82.7% of the questions, and
+# random picks find evidence for 12.5%.
 #
-# **We did.** We picked two of 16 segments for {glue:text}`validation` questions ([which ones](hotpotqa.md)). Our segments are whole sentences
-# in a row. A segment with a sentence that the answer needs is *gold*; a question has {glue:text}`gold` gold segments on average.
-# The paper does not say how BM25 splits text into words. We tried two ways: at white space, and into runs of letters in lower
-# case. For random
-# picks we count the chance exactly:
+# **We did.** We picked two of 16 segments for {glue:text}`validation` questions ([which ones](hotpotqa.md)). Our segments are
+# whole sentences in a row. A segment with a sentence that the answer needs is *gold*; a question has {glue:text}`gold` gold
+# segments on average. The paper does not say how BM25 splits text into words. We tried two ways: at white space, and into runs of
+# letters in lower case. For random picks we count the chance exactly:
 
 # %% tags=["hide-input"]
 known = catalogue(study.sizes)
@@ -405,10 +407,10 @@ least = (0.25 / questions.validation) ** 0.5
 glue("question error", f"{100 * least:.1f}", display=False)
 
 # %% [markdown]
-# **We found: BM25 comes near the paper's number, but chance is twice the paper's.** We read the paper's metric as *any hit*. By any
-# hit the paper's 82.7% lies between our two numbers for BM25. Random picks have {glue:text}`exact any_hit`.
-# The paper's 12.5% is the chance that *one given* segment is among two of sixteen. That is the
-# chance of *segment recall*; but by segment recall BM25 is far below 82.7%. No metric that we tried gives both of the paper's numbers.
+# **We found: BM25 comes near the paper's number, but chance is twice the paper's.** We read the paper's metric as *any hit*. By
+# any hit the paper's 82.7% lies between our two numbers for BM25. Random picks have {glue:text}`exact any_hit`. The paper's 12.5%
+# is the chance that *one given* segment is among two of sixteen. That is the chance of *segment recall*; but by segment recall
+# BM25 is far below 82.7%. No metric that we tried gives both of the paper's numbers.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -510,14 +512,14 @@ linked(
 # seeds also differ most. The part that answers is not told which pick the router scored highest. On another task
 # [chapter 6](06_escape_routes.ipynb) shows that telling it helps.
 #
-# **At the paper's sizes the models learn the answers by heart.** Attention finds {glue:text}`paper precision` of the keys and answers
-# {glue:text}`paper accuracy`. A blind guess among the {glue:text}`paper values` values is right in {glue:text}`guess there`. The loss
-# on the training sequences ends at {glue:text}`paper loss`. New sequences in every epoch help a little, in one seed: attention then
-# answers {glue:text}`fresh mqar-attention`, and raw embeddings answer {glue:text}`fresh mqar-raw`. Both shares rose until the learning
-# rate was near zero, so that longer training may raise them.
+# **At the paper's sizes the models learn the answers by heart.** Attention finds {glue:text}`paper precision` of the keys and
+# answers {glue:text}`paper accuracy`. A blind guess among the {glue:text}`paper values` values is right in
+# {glue:text}`guess there`. The loss on the training sequences ends at {glue:text}`paper loss`. New sequences in every epoch help
+# a little, in one seed: attention then answers {glue:text}`fresh mqar-attention`, and raw embeddings answer
+# {glue:text}`fresh mqar-raw`. Both shares rose until the learning rate was near zero, so that longer training may raise them.
 #
-# A guess among the {glue:text}`pairs` values of the sequence is right in {glue:text}`a value`. The paper's 5.6% for Flow and 7.6% for
-# raw embeddings are near that.
+# A guess among the {glue:text}`pairs` values of the sequence is right in {glue:text}`a value`. The paper's 5.6% for Flow and 7.6%
+# for raw embeddings are near that.
 #
 # (mqar-quarter)=
 # ### MQAR: where could the paper's 25% come from?
@@ -717,9 +719,10 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "2 of 16 picked")
 # weights follow SPLADE {cite:p}`formal2021splade`, late interaction ColBERT {cite:p}`khattab2020colbert`. Routers are trained on
 # {glue:text}`train` questions. By segment recall, BM25 over words has {glue:text}`recall BM25`.
 #
-# **The router that starts at random memorises.** It finds evidence for {glue:text}`train MiniLM router` of its training questions and
-# for {glue:text}`hit MiniLM router` of the others. The cosine of the same vectors, without any training, finds
-# {glue:text}`hit MiniLM cosine`. Late interaction, which is not trained either, finds most: {glue:text}`hit MiniLM late interaction`.
+# **The router that starts at random memorises.** It finds evidence for {glue:text}`train MiniLM router` of its training questions
+# and for {glue:text}`hit MiniLM router` of the others. The cosine of the same vectors, without any training, finds
+# {glue:text}`hit MiniLM cosine`. Late interaction, which is not trained either, finds most:
+# {glue:text}`hit MiniLM late interaction`.
 #
 # ### HotpotQA: chance by counting
 #
@@ -870,14 +873,15 @@ answer = (
     "vectors that were alike before training; keyword search on HotpotQA comes near the paper's number."
 )
 sure = (
-    f"MQAR has {task.length} positions and {min(study.seeds, 2)} seeds here; sequences of {far} positions, as in the paper, "
-    f"give nearly the same. New words have {study.seeds} seeds. The {questions.validation:,} questions of HotpotQA are not a random sample. The paper does not say how "
-    "its MQAR sequences are drawn; if another way of drawing gave about 25% without context, we would change our mind."
+    f"MQAR has {task.length} positions and {min(study.seeds, 2)} seeds here; sequences of {far} positions, as in the paper, give "
+    f"nearly the same. New words have {study.seeds} seeds. The {questions.validation:,} questions of HotpotQA are not a random "
+    "sample. The paper does not say how its MQAR sequences are drawn; if another way of drawing gave about 25% without context, we "
+    "would change our mind."
 )
 verdict = (
-    "On MQAR attention finds the key as in the paper, but so do Flow and raw embeddings, which fail in the paper. On HotpotQA BM25 finds evidence "
-    f"for {percent(bm25['BM25, white space'])} or {percent(bm25['BM25, words'])} of the questions, depending on how it splits text "
-    f"into words. Random picks find evidence for {percent(exact.any_hit_chance)}, twice the paper's share."
+    "On MQAR attention finds the key as in the paper, but so do Flow and raw embeddings, which fail in the paper. On HotpotQA BM25 "
+    f"finds evidence for {percent(bm25['BM25, white space'])} or {percent(bm25['BM25, words'])} of the questions, depending on how "
+    f"it splits text into words. Random picks find evidence for {percent(exact.any_hit_chance)}, twice the paper's share."
 )
 closing.close(
     "05_generalization",

@@ -86,7 +86,7 @@ print(f"the evidence is position {a}, which holds {tokens[a]} again")
 # The router compares the query's vector with the vectors of all positions and picks the best. *Precision* is the share of
 # sequences in which the pick is the evidence. *Chance* is the precision of a router that picks at random; we measure it with the
 # same code, so that it differs a little from one in {glue:text}`candidates`. The numbers of this page have the *query excluded*:
-# its own position may not be picked. Two tables also have the *query included*, as the paper's equations read.
+# its own position may not be picked. Some tables also have the *query included*, as the paper's equations read.
 #
 # We trained the same router behind each layer of the paper, and without any layer. The last row has a rank-1 router:
 
@@ -161,8 +161,12 @@ labelled(
         {
             "a token's vector then holds": ADDS,
             "paper": {n: word(claims()[CLAIMS[n]].value) for n in ADDS},
-            f"ours, {study.sizes.evidence.length} tokens": {n: word(mine[n]) for n in ADDS},
-            f"ours, {far} tokens, as in the paper": {n: word(mean_there(n)) for n in ADDS},
+            f"ours, {study.sizes.evidence.length} tokens": {
+                n: word(mine[n]) for n in ADDS
+            },
+            f"ours, {far} tokens, as in the paper": {
+                n: word(mean_there(n)) for n in ADDS
+            },
         }
     ),
     "in front of the router",
@@ -199,10 +203,10 @@ for name, kept in large["others"].items():
 # %% [markdown]
 # ## Why do the mean and the Fourier transform fail?
 #
-# Both *replace* the token's vector. The mean gives every token the same vector. The Fourier transform gives every position a weighted
-# sum of all tokens. Transformers have a remedy, the *residual connection*: the token's own vector is added to what the layer
-# writes. FNet, where Fourier mixing comes from, has it as well {cite:p}`leethorp2022fnet`. The paper does not say whether its mean and
-# its Fourier mixing have one. We tried both:
+# Both *replace* the token's vector. The mean gives every token the same vector. The Fourier transform gives every position a
+# weighted sum of all tokens. Transformers have a remedy, the *residual connection*: the token's own vector is added to what the
+# layer writes. FNet, where Fourier mixing comes from, has it as well {cite:p}`leethorp2022fnet`. The paper does not say whether
+# its mean and its Fourier mixing have one. We tried both:
 
 # %% tags=["remove-input"]
 KEPT = "residual kept"
@@ -234,12 +238,15 @@ labelled(
 # ## Is one number per token enough?
 #
 # **A rank-1 router cannot compare two tokens by itself.** It gives each token one number, the *fingerprint*, and scores a pair by
-# the product of the two fingerprints. If the query's fingerprint is positive, the token with the largest fingerprint
-# wins; if it is negative, the smallest wins. So all tokens stand in one order, and the query only chooses an end. That is why the cost
-# is linear. The comparison has to happen in the layer in front: a recurrence that has read the query can give the matching token the
+# the product of the two fingerprints. If the query's fingerprint is positive, the token with the largest fingerprint wins; if it
+# is negative, the smallest wins. So all tokens stand in one order, and the query only chooses an end. That is why the cost is
+# linear. The comparison has to happen in the layer in front: a recurrence that has read the query can give the matching token the
 # largest fingerprint. This works because a sequence of this task asks one question.
-# We calculated the best precision without such a comparison, set weights by hand, and trained. The settings differ in the
-# learning rate, in whether the sequences are new in each epoch, and in whether vectors of positions are added:
+#
+# We calculated the best precision without such
+# a comparison, set weights by hand, and trained. The settings differ in the learning rate, in whether the sequences are new in
+# each epoch, and in whether vectors of positions are added:
+
 
 # %% tags=["hide-input"]
 def floors(task):
@@ -354,7 +361,12 @@ CASES = {
 }
 labelled(
     pd.DataFrame.from_dict(
-        CASES, orient="index", columns=[f"{study.sizes.evidence.length} tokens", f"{far} tokens, as in the paper"]
+        CASES,
+        orient="index",
+        columns=[
+            f"{study.sizes.evidence.length} tokens",
+            f"{far} tokens, as in the paper",
+        ],
     ),
     "precision of the rank-1 router",
 )
@@ -479,7 +491,8 @@ labelled(
     pd.DataFrame(
         {
             f"{text}, paper's sizes": {
-                name: paper_text(large[c][name], "precision") for name in CLAIMS
+                name: paper_text(large[c][name], "precision")
+                for name in CLAIMS
             }
             for text, c in READINGS.items()
         }
@@ -519,9 +532,9 @@ labelled(
 #
 # The question asks for the token after the evidence. The part that answers is the *Council*: attention over what the router
 # picked. The Council reads the eight best positions and the token after each, and has to find the answer among these sixteen
-# tokens. *Task accuracy* is the share of right answers. In the paper bidirectional Mamba and 16 hubs route equally well, but answer
-# 32.2% and 73.0% of the questions. The paper explains this by the richer representation of the hubs. Our models all have a Council of
-# the same design, trained with the router:
+# tokens. *Task accuracy* is the share of right answers. In the paper bidirectional Mamba and 16 hubs route equally well, but
+# answer 32.2% and 73.0% of the questions. The paper explains this by the richer representation of the hubs. Our models all have a
+# Council of the same design, trained with the router:
 
 # %% tags=["remove-input"]
 answers = compare(
@@ -546,10 +559,10 @@ against(answers, "task accuracy")
 # The global mean and Fourier mixing do no better within the error, as in the paper.
 #
 # The verdicts on these two hang on what chance is. By counting, chance is {glue:text}`chance here` with our kinds of tokens, and
-# {glue:text}`chance there` with the paper's 256. We therefore add the difference to the paper's numbers. The global mean's 1.0% becomes
-# {glue:text}`raised global mean`, and ours agrees. Fourier mixing's 1.8% becomes {glue:text}`raised Fourier mixing`, and ours
-# does not. But the paper itself writes 1.6% for chance ([chapter 1](01_phase_transition.ipynb)). Then nothing is added, and our
-# Fourier mixing agrees.
+# {glue:text}`chance there` with the paper's 256. We therefore add the difference to the paper's numbers. The global mean's 1.0%
+# becomes {glue:text}`raised global mean`, and ours agrees. Fourier mixing's 1.8% becomes {glue:text}`raised Fourier mixing`, and
+# ours does not. But the paper itself writes 1.6% for chance ([chapter 1](01_phase_transition.ipynb)). Then nothing is added, and
+# our Fourier mixing agrees.
 #
 # ### Does the Council need to know the order of the picks?
 #
@@ -695,19 +708,19 @@ print(f"the same eight picks for {same} of {len(queries)} queries")
 # * *Positions alone.* A late position can serve many queries, an early one few. So the last position that evidence can have is
 #   the likeliest. Always picking it is right in {glue:text}`level position` of the sequences. The router trained on positions only
 #   has {glue:text}`positions only, others`, the same but for the noise of its test set.
-# * *Positions and one bit.* All that the query contributes is one bit, its sign. Suppose that the sign depends on the token. Then the
-#   evidence has the query's sign, and about half of the other tokens are ruled out. Among the rest the last position is the best
-#   guess: {glue:text}`level sign`, the *one-bit level*. At the paper's sizes it is {glue:text}`level sign, paper`.
+# * *Positions and one bit.* All that the query contributes is one bit, its sign. Suppose that the sign depends on the token. Then
+#   the evidence has the query's sign, and about half of the other tokens are ruled out. Among the rest the last position is the
+#   best guess: {glue:text}`level sign`, the *one-bit level*. At the paper's sizes it is {glue:text}`level sign, paper`.
 #
 # Only a router whose layer has compared tokens can be far above the one-bit level.
 #
 # (rank-one-trained)=
 # ### Rank-1: does training find weights that work?
 #
-# Four things vary: how long the router is trained; the learning rate; whether the sequences are the same in every epoch
-# (*fixed*, our default) or new ones (*fresh*); and whether a learned vector of the position is added to each token. The paper
-# gives neither the rate nor whether its sequences are fixed. The query is excluded. The first row of the table has three seeds, every
-# other row one.
+# Four things vary: how long the router is trained; the learning rate; whether the sequences are the same in every epoch (*fixed*,
+# our default) or new ones (*fresh*); and whether a learned vector of the position is added to each token. The paper gives neither
+# the rate nor whether its sequences are fixed. The query is excluded. The first row of the table has three seeds, every other row
+# one.
 
 # %% mystnb={"figure": {"caption": "All but one of the six longest trainings are flat at first and then rise within a few epochs. Precision of the rank-1 router on bidirectional Mamba by epoch, on fixed sequences (above) and on fresh ones (below). Dashed: without vectors of positions. Darker: the higher learning rate. Grey: the two levels that need no comparison.", "name": "fig-rank-one-06"}, "image": {"alt": "Two panels of three curves of routing precision by epoch, and two grey floors. On fixed sequences the curve of the lower learning rate stays near the floors. All others rise well above them."}} tags=["remove-input", "nbval-ignore-output"]
 FLOORS = {
@@ -758,10 +771,10 @@ trained = pd.DataFrame(in_table, columns=columns).set_index(columns[0])
 labelled(trained, columns[0])
 
 # %% [markdown]
-# **At our size the router learns in longer training, on fresh sequences or at the higher rate.** After {glue:text}`epochs` epochs no
-# row has more than {glue:text}`short highest`. After {glue:text}`settled` epochs on fixed sequences at the lower rate, the router
-# still has only {glue:text}`lowest fixed`. In all other trainings of {glue:text}`settled` epochs it works: with learned positions at
-# {glue:text}`with positions`, without them at {glue:text}`no positions` or more (paper: 99.7%).
+# **At our size the router learns in longer training, on fresh sequences or at the higher rate.** After {glue:text}`epochs` epochs
+# no row has more than {glue:text}`short highest`. After {glue:text}`settled` epochs on fixed sequences at the lower rate, the
+# router still has only {glue:text}`lowest fixed`. In all other trainings of {glue:text}`settled` epochs it works: with learned
+# positions at {glue:text}`with positions`, without them at {glue:text}`no positions` or more (paper: 99.7%).
 #
 # **At the paper's sizes the router has not learned.** After {glue:text}`paper epochs` epochs it has
 # {glue:text}`rank one, paper, fixed` on fixed sequences and {glue:text}`rank one, paper, fresh` on fresh ones. A router that
@@ -771,8 +784,8 @@ labelled(trained, columns[0])
 # sequences and without positions its accuracy is {glue:text}`recurrence answers`. The other five have at most
 # {glue:text}`others answer`, although four of them route. So the order helps, but is not needed. We do not know why.
 #
-# With the query included, the router has {glue:text}`bidirectional Mamba, rank-1, all` after {glue:text}`epochs` epochs, and we have
-# not trained it longer. At the paper's sizes it has {glue:text}`rank one, paper, all`.
+# With the query included, the router has {glue:text}`bidirectional Mamba, rank-1, all` after {glue:text}`epochs` epochs, and we
+# have not trained it longer. At the paper's sizes it has {glue:text}`rank one, paper, all`.
 
 # %% tags=["remove-cell"]
 for candidates, share in by_hand.items():
