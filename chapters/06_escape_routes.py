@@ -443,7 +443,7 @@ def against(comparison, title):
         }
     claimed = comparison[comparison.name.notna()]
     links = dict(zip(claimed.condition, claimed.name, strict=True))
-    (chance,) = {percent(x) for x in comparison.chance}
+    chance = " / ".join(dict.fromkeys(percent(x) for x in comparison.chance))
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return linked(frame, links, f"{title} (chance {chance})")
 
