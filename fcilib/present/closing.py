@@ -28,7 +28,7 @@ def close(chapter: str, title: str, *, answer: str, sure: str, verdict: str, cos
     from IPython.display import HTML  # both of the extra "book"
     from myst_nb import glue  # type: ignore[import-untyped]
 
-    link = f'<a href="{chapter}.html">{title}</a>'
+    link = f'<a href="{chapter}.html">{int(chapter[:2])}. {title}</a>'
     glue("answer", answer, display=False)
     glue("finding", HTML(f"<p>{link}. {answer}</p>"), display=False)
     glue("sure", sure, display=False)

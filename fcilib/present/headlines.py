@@ -22,8 +22,8 @@ HEADLINES = {
     "raw": "no layer in front of the router",
     "unidirectional-flow": "a recurrence that reads left to right",
     "one-layer": "one layer of attention",
-    "bidirectional-mamba-rank-one": "both directions, one number per token",
-    "segment-bidirectional-flow": "both directions, segments instead of tokens",
+    "bidirectional-mamba-rank-one": "a recurrence both ways, one number per token",
+    "segment-bidirectional-flow": "a recurrence both ways, picking segments",
 }
 """The claims of the paper's abstract that people build on, and what each is about."""
 

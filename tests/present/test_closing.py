@@ -61,7 +61,7 @@ def test_what_a_chapter_opens_with_is_glued_and_its_answer_once_more_behind_a_li
     texts = {name: getattr(value, "data", value) for name, value, _ in glued}
     assert texts == {
         "answer": "Yes.",
-        "finding": '<p><a href="01_a.html">A title</a>. Yes.</p>',
+        "finding": '<p><a href="01_a.html">1. A title</a>. Yes.</p>',
         "sure": "3 seeds.",
         "verdict": "More.",
         "cost": "none.",
