@@ -16,18 +16,19 @@
 # # 2. The latent subspace
 #
 # **The question.** A *router* is given one token of a sequence, the *query*, and has to pick the *evidence*, the other place where
-# the same token stands. It compares the vectors of two positions along many *directions*: each direction reads one number from
-# each of the two vectors and multiplies them. What in these vectors tells the router that two positions match?
+# the same token stands. It scores each position by comparing two vectors, the position's and the query's, along many *directions*.
+# (For each direction it takes one number from either vector and multiplies the two; the score is the sum.) What in the vectors
+# tells the router that two positions match?
 #
 # **The answer.** {glue:text}`answer`
 #
 # **How sure.** {glue:text}`sure`
 #
 # **The claim.** The paper says that attention does not make matching vectors alike: after one layer, query and evidence are less
-# alike than random pairs. The router is said to read the match from a small *subspace*: the 34 strongest of its 128 directions
-# hold 90% of the *energy*, the sum of their squared strengths. Random matrices in place of the router's two learned ones miss this
-# subspace. *Precision*, the share of sequences in which the evidence is picked, then drops from 98.4% to 2.6%
-# {cite:p}`basu2026routing` (§4.2, Fig. 3).
+# alike than random pairs. The router is said to read the match from a small *subspace*, that is, from few directions. A direction's
+# *strength* says how much it counts in the score. The 34 strongest of 128 directions hold 90% of the *energy*, the sum of all
+# squared strengths. The directions come from two learned matrices. With random matrices instead, *precision*, the share of sequences
+# in which the evidence is picked, drops from 98.4% to 2.6% {cite:p}`basu2026routing` (§4.2, the paper's Fig. 3).
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -84,8 +85,8 @@ CONDITIONS = conditions(
 # %% [markdown]
 # ## Are matching vectors alike?
 #
-# In `[Q] 42 7 31 … 42 17` the first 42 is the query and the second the evidence. Both start as the same vector, so they are alike
-# before any training. Does this last?
+# In `[Q] 42 7 31 … 42 17` the first 42 is the query and the second the evidence. Both have the same token vector; only the part
+# for the position differs. So they should be alike before any training. Does this last?
 #
 # We measure it by the *cosine* of two vectors: 1 if they point the same way, 0 if they have nothing in common. The *cosine gap* is
 # the cosine of query and evidence, minus the cosine of the query and a random position. A gap above 0 means that matching vectors
@@ -93,7 +94,8 @@ CONDITIONS = conditions(
 # in which each position reads all others.
 
 # %%
-experiments = by_protocol(CONDITIONS)  # "others": the query is excluded
+experiments = by_protocol(CONDITIONS)
+# "others": query excluded; "all": query included
 results = study.run_protocols(experiments)
 
 representations = ("attention, 1 layer", "raw embeddings")
@@ -134,8 +136,8 @@ for c, summary in gap.items():
     for name, mean in summary["mean"].items():
         glue(f"gap {name}, {c}", f"{mean:.2f}", display=False)
 means = inside.frame.groupby("condition").mean(numeric_only=True)
-untouched = means.cosine_gap["attention, 1 layer, untrained"]
-glue("gap untrained", f"{untouched:.2f}", display=False)
+# "Matching vectors are alike": in every model of the tables
+assert study.profile != "quick" or alike.cosine_gap["mean"].drop(CHANCE).min() > 0
 
 
 def two_digits(mean, sd):
@@ -154,35 +156,36 @@ def gaps(names):
 
 # %% tags=["remove-input"]
 first = {
-    "paper: one layer of attention": {
+    "paper: one layer of attention, trained": {
         "cosine gap": str(says["cosine-gap"]),
         "precision": str(says["one-layer"]),
     },
     **gaps(
         {
-            "one layer of attention": "attention, 1 layer",
+            "one layer of attention, trained": "attention, 1 layer",
             "one layer of attention, untrained": "attention, 1 layer, untrained",
-            "raw embeddings, no layer": "raw embeddings",
+            "raw embeddings, trained": "raw embeddings",
+            "raw embeddings, untrained": "raw embeddings, untrained",
         }
     ),
 }
 labelled(pd.DataFrame.from_dict(first, orient="index"), "model")
 
 # %% [markdown]
-# Numbers are means over three seeds, and ± is their standard deviation. The query itself may not be picked (*query excluded*).
-# *Chance* is {glue:text}`chance`: a router that picks at random, measured by the same code.
+# ± is the standard deviation over three seeds. The query itself may not be picked (*query excluded*). *Chance*, picking at random,
+# is {glue:text}`chance`, measured on the same test sequences.
 #
-# **Matching vectors are alike.** The gap is above 0 in all nine cases that we measured ([table](subspace-models)). Attention
-# makes it larger, where the paper has it below 0.
+# **Matching vectors are alike, before and after training.** The gap is above 0 in every model that we measured
+# ([six more](subspace-models)). In the paper it is below 0.
 #
-# **Being alike is not enough.** Before training the gap behind attention is {glue:text}`gap untrained`, yet the router finds no
-# more evidence than by chance. It has to learn to compare these vectors.
+# **Being alike is not enough.** Before training the router finds no more evidence than by chance. It has to learn to compare these
+# vectors.
 
 # %% [markdown]
 # ## Are the learned matrices needed?
 #
-# The router has two learned matrices. It multiplies the query's vector by one, the vector of each position by the other, and
-# scores how well the results agree. As in the paper, we put random matrices in their place after training.
+# The router multiplies the query's vector by one learned matrix and the vector of each position by another, and scores how well the
+# results agree. As the paper did, we replaced both matrices by random ones after training.
 
 # %% tags=["remove-input"]
 replaced = inside.summary("random_form_precision")
@@ -203,15 +206,14 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "precision")
 
 # %% [markdown]
 # **Yes, with attention and without.** The paper's drop is real, but attention is not its cause. Two different random matrices turn
-# equal vectors into different ones, so that the match is lost. Without any matrices the vectors of tokens alone do match
-# ([chapter 1](01_phase_transition.ipynb)).
+# equal vectors into different ones, so that the match is lost.
 
 # %% [markdown]
 # ## Do a few directions hold the match?
 #
-# Together the two matrices compare vectors along {glue:text}`d` directions, each with a *strength*. (They are the singular vectors
-# and singular values of the product of the two matrices.) We kept only the strongest directions of a trained router and threw the
-# others away. *Content-only* embeddings are vectors for tokens without positions.
+# The two matrices together give {glue:text}`d` directions in our models, 128 in the paper. (Directions and strengths are the singular
+# vectors and singular values of the matrices' product.) We kept only the strongest directions of a trained router. *Content-only*
+# embeddings are vectors for tokens without positions.
 
 # %% mystnb={"figure": {"caption": "A quarter of the directions is enough, with attention and without. Only the r strongest directions of a trained router are kept. The vertical line is a quarter of all directions. Lines are means over seeds, bands one standard deviation.", "name": "fig-projections"}, "image": {"alt": "Precision against the number of directions r that are kept, for raw embeddings, content-only and one layer of attention. All three curves reach the top before the line at a quarter of the directions."}} tags=["remove-input", "nbval-ignore-output"]
 def by_rank(name, probe):
@@ -276,20 +278,21 @@ for name, row in means.iterrows():
 
 # %% [markdown]
 # **A quarter of the directions is enough.** The strongest {glue:text}`quarter` find {glue:text}`precision_top attention, 1 layer`
-# behind attention, and {glue:text}`precision_top raw embeddings` on raw embeddings.
+# behind attention and {glue:text}`precision_top raw embeddings` on raw embeddings. All {glue:text}`d` find hardly more.
 #
-# **But they have to be the right ones.** If the vectors are cut to {glue:text}`quarter` random directions, the same router finds
-# {glue:text}`precision_projected attention, 1 layer` behind attention. The strongest direction alone finds
-# {glue:text}`one attention, 1 layer`.
+# **Any quarter is not enough.** In {glue:text}`quarter` random directions the router behind attention finds only
+# {glue:text}`precision_projected attention, 1 layer`.
 #
-# **Without attention the weaker directions hold part of the match, too** ([figure](subspace-rest)).
+# **Weaker directions hold part of the match, too.** Without the strongest {glue:text}`quarter`, the router still finds
+# {glue:text}`precision_rest raw embeddings` on raw embeddings, and {glue:text}`precision_rest attention, 1 layer` behind attention
+# ([figure](subspace-rest)).
 #
-# ## Is "34 of 128" few?
+# ## Does "34 of 128" show a match?
 #
-# The paper counts the strongest directions that together hold 90% of the energy. They are 34 of 128, or {glue:text}`paper share`. To see what such a
-# share means, we compare with two kinds of routers that have learned no match. *Untrained* routers have random matrices. Routers
-# with *shuffled targets* were trained to pick the place where the evidence of another sequence stands. They can only learn where
-# evidence tends to be.
+# The paper counts the strongest directions that together hold 90% of the energy: 34 of 128, or {glue:text}`paper share`. We call this
+# the *90% share*. We compare with two kinds of routers that have learned no match. *Untrained* routers
+# have random matrices. Routers with *shuffled targets* were trained to pick the place where the evidence of another sequence
+# stands. They can only learn where evidence tends to be.
 
 # %% tags=["remove-cell"]
 glue("even", math.ceil(0.9 * width), display=False)
@@ -342,30 +345,29 @@ labelled(
         columns=[
             f"{head}: {what}"
             for head in heads.values()
-            for what in ("share of directions", "precision")
+            for what in ("90% share", "precision")
         ],
     ),
     "router",
 )
 
 # %% [markdown]
-# **The share does not tell whether a router matches.** Routers with shuffled targets match nothing. Behind attention their share is
-# higher than that of trained routers, and on raw embeddings it is lower. In our models every training lowers the share, even one
-# on shuffled targets. What shows a match is that a few directions find the evidence, as in the figure above.
+# **No.** In our models any training lowers the share, even training on shuffled targets, which teaches no match. On raw embeddings
+# shuffled targets lower it most. To show a match, one has to remove directions and measure precision, as in the section before.
 #
 # ## What the paper says, what we measured, chance
 #
 # {glue:text}`verdict`
 #
-# All rows are about one layer of attention. With the *query included* the router may pick the query itself as well. *Reproduced*
-# would mean a cosine gap within 0.05 of the paper's, or a share within [the margin](tables-margin), about two points. *Both near
-# chance* means that neither number is far from the chance of its size.
+# All rows are about one layer of attention. With the *query included* the router may also pick the query. *Not reproduced*:
+# the cosine gaps differ by more than 0.05, or the shares by more than [the margin](tables-margin), about two points. *Both near
+# chance*: the numbers differ, but both lie a few points above chance at most.
 
 # %% tags=["remove-input"]
 STATEMENTS = {
     "cosine-gap": "cosine gap",
     "random-projections": "precision, random matrices",
-    "rank-90": "share of directions with 90% of the energy",
+    "rank-90": "90% share",
 }
 CONDITION = "attention, 1 layer"
 READINGS = {"query excluded": "others", "query included": "all"}
@@ -386,7 +388,7 @@ for name, label in STATEMENTS.items():
     rows[label] = {
         "paper": str(claim),
         **{c: claim.write(f["mean"], f["sd"]) for c, f in found.items()},
-        "to compare": f"{claim.write(control['mean'], control['sd'])} ({of})",
+        "for comparison": f"{claim.write(control['mean'], control['sd'])} ({of})",
         "verdict": claim.verdict(
             {
                 c: (
@@ -398,30 +400,41 @@ for name, label in STATEMENTS.items():
             }
         ),
     }
+at_quarter = {
+    probe: spread(*by_rank(f"{CONDITION}, trained", probe).loc[quarter])
+    for probe in ("precision_top", "precision_projected")
+}
+rows["precision, strongest quarter"] = {
+    "paper": NONE,
+    "query excluded": at_quarter["precision_top"],
+    "query included": NONE,
+    "for comparison": f"{at_quarter['precision_projected']} (random quarter)",
+    "verdict": NONE,
+}
 linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement")
 
 # %% tags=["remove-cell"]
 top = cut["attention, 1 layer"]["precision_top"][quarter]
 top_bare = cut["raw embeddings"]["precision_top"][quarter]
 answer = (
-    f"Equal tokens have similar vectors even before training, and a quarter of the router's directions is enough to find the evidence, "
-    f"with attention ({percent(top)} of the sequences) and without ({percent(top_bare)})."
+    f"Equal tokens have similar vectors even before training; comparing them along a quarter of the router's directions finds the "
+    f"evidence, with attention ({percent(top)}) and without ({percent(top_bare)})."
 )
 large = paper_records(study, "attention-1", "others")
 of_large = pd.DataFrame([numbers(record) for record in large])
 at_large = (
-    f"At the paper's size, with {len(large)} seeds, matching vectors are alike as well; we did not cut the router there. "
+    f"At the paper's size, with {len(large)} seeds, matching vectors are alike as well; we removed no directions there. "
     if large and of_large.cosine_gap.mean() > 0
     else ""
 )
 sure = (
     f"Each number is a mean over {study.seeds} trainings (seeds), on sequences of {sizes.evidence.length} tokens; a random pick is "
-    f"right in {percent(chance)}. {at_large}We would change our mind on the first half if a model found the evidence while its matching "
-    f"vectors were less alike than random pairs, and on the second if a router cut to a quarter no longer found it."
+    f"right in {percent(chance)}. {at_large}We would change our mind if a model found the evidence although its matching vectors were less alike than "
+    f"random pairs, or if a router with only the strongest quarter of its directions missed the evidence."
 )
 verdict = (
-    "We agree with the paper that random matrices bring the router to chance, and that a small part of the directions is enough. Both "
-    "hold without attention as well. We do not agree that matching vectors are less alike than random pairs."
+    "We agree with the paper that random matrices destroy routing, and that few directions are enough. Both hold without attention as "
+    "well. We do not agree that matching vectors are less alike than random pairs. The number 34 of 128 does not show a match."
 )
 own = len(inside.frame) // study.seeds
 closing.close(
@@ -447,43 +460,49 @@ glue(
 )
 glue("draws", probes.RANDOM_DRAWS, display=False)
 glue("large seeds", len(large), display=False)
-glue(
-    "large share",
-    percent(of_large.rank_share.mean()) if large else NONE,
-    display=False,
-)
-glue(
-    "large gap",
-    f"{of_large.cosine_gap.mean():.2f}" if large else NONE,
-    display=False,
-)
+for name, c, column, write in (
+    ("attention-1", "others", "rank_share", percent),
+    ("attention-1", "all", "rank_share", percent),
+    ("attention-1", "others", "random_form_precision", percent),
+    ("attention-1", "others", "cosine_gap", "{:.2f}".format),
+    ("raw", "others", "cosine_gap", "{:.2f}".format),
+):
+    found = [numbers(r)[column] for r in paper_records(study, name, c)]
+    text = write(sum(found) / len(found)) if found else NONE
+    glue(f"large {column} {name} {c}", text, display=False)
+at_random = level(
+    says["random-projections"], experiments["others"][CONDITION]
+).there
+glue("paper chance", percent(at_random), display=False)
 
 # %% [markdown]
 # ## What differs, and why
 #
-# * **The cosine gap.** Equal tokens start as the same vector, so a negative gap needs training that undoes this. We do not know
-#   what did so in the paper. Size does not: at the paper's size ({glue:text}`large seeds` seeds) our gap is
-#   {glue:text}`large gap`.
-# * **Random matrices.** The paper's 2.6% is above its chance of one in 512; ours is at chance. We do not know why.
-# * **The share of directions.** Ours is about half of the paper's, and is {glue:text}`large share` at the paper's size.
-#   <a href="claims.html#rank-90">The ledger</a> nevertheless counts the statement as held, because fewer than half of the directions
-#   hold 90%. That line is weak: untrained routers, with {glue:text}`rank_share attention, 1 layer, untrained`, pass it as well.
+# * **The cosine gap.** Equal tokens share a token vector, so a negative gap needs a training that makes equal tokens unlike. We do
+#   not know what did so in the paper. The size did not: at the paper's size ({glue:text}`large seeds` seeds) our gap is
+#   {glue:text}`large cosine_gap attention-1 others`, and {glue:text}`large cosine_gap raw others` on raw embeddings.
+# * **Random matrices.** The paper's 2.6% is above chance, {glue:text}`paper chance` at the paper's size. Ours is
+#   {glue:text}`large random_form_precision attention-1 others` there. We do not know why.
+# * **The 90% share.** At the paper's size ours is {glue:text}`large rank_share attention-1 others` (query included:
+#   {glue:text}`large rank_share attention-1 all`). <a href="claims.html#rank-90">The ledger</a> says that "few directions" stands,
+#   because fewer than half of the directions hold 90%. This bound is weak: untrained routers, with
+#   {glue:text}`rank_share attention, 1 layer, untrained`, pass it as well.
 #
 # ## In detail
 #
 # (subspace-models)=
 # ### Six more models
 #
-# The gap is above 0 even in the model that finds little, so a gap alone does not show that a router matches.
+# The gap is above 0 even with the rank-1 router, which finds little. So a gap alone does not show that a router matches.
 
 # %% tags=["remove-input"]
 SEES = {
     "content-only": "a vector for the token",
     "causal attention, 1 layer": "raw embeddings after a layer of attention to the left only",
     "Perceiver, 1 hub": "raw embeddings after an exchange through one shared vector, the hub",
-    "Flow, 2 layers": "raw embeddings after two layers that read from left to right",
+    "Flow, 2 layers": "raw embeddings after the paper's left-to-right recurrence (Mamba layers)",
     "bidirectional Mamba": "raw embeddings after a recurrence in each direction",
-    "bidirectional Mamba, rank-1": "the same; but the router has one number per position to compare",
+    "bidirectional Mamba, rank-1": "the same; but the router compares one number per position",
 }
 more = pd.DataFrame.from_dict(
     gaps({name: name for name in SEES}), orient="index"
@@ -507,7 +526,8 @@ plt.show()
 # {glue:text}`precision_rest attention, 1 layer`. Most of that last number needs no match, since routers with shuffled targets find
 # {glue:text}`precision attention, 1 layer, shuffled targets` to {glue:text}`precision raw embeddings, shuffled targets`.
 #
-# In {glue:text}`quarter` random directions the router finds {glue:text}`precision_projected raw embeddings` on raw embeddings.
+# In {glue:text}`quarter` random directions the router finds {glue:text}`precision_projected raw embeddings` on raw embeddings. Behind
+# attention the strongest direction alone finds {glue:text}`one attention, 1 layer`.
 #
 # ### The count of directions, in full
 #
@@ -522,7 +542,7 @@ held = energy.cumsum(0) / energy.sum()
 untrained = int((held < 0.9).sum()) + 1
 columns = {
     "directions with 90%": over_seeds("rank_90", whole),
-    "share of all": by_share,
+    "90% share": by_share,
     "precision": by_precision,
     "precision, only these": over_seeds("kept"),
 }
@@ -550,8 +570,8 @@ paper = pd.DataFrame.from_dict(paper, orient="index", columns=spectrum.columns)
 labelled(pd.concat([paper, spectrum]), "model")
 
 # %% [markdown]
-# The paper's 34 is fewer than the count of an untrained matrix of the same width. The share of an untrained matrix is about the same
-# at both widths.
+# The paper's 34 is fewer than the count of an untrained matrix of the paper's width. The share of an untrained matrix is about the
+# same at both widths.
 #
 # ### How we measured
 #
@@ -582,7 +602,7 @@ Code(inspect.getsource(probes._subspace), language="python")
 #
 # **To run it again.** `.venv/bin/fci run 02 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# 1. Put `"Perceiver, 1 hub"` into `representations`. How many of its directions does the router need?
+# 1. Put `"Perceiver, 1 hub"` (see *Six more models*) into `representations`. How many directions does the router then need?
 # 2. Train twice as long: `sizes.training.model_copy(update={"epochs": 10})` under a name of its own in
 #    `trainings`. Does the count of directions fall further?
 # 3. Take weight decay away, `{"weight_decay": 0.0}`. Is it what makes most directions weak?

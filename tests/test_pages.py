@@ -377,7 +377,7 @@ SLIDE = """(() => {
     };
     const said = {'opens at': form.epoch.value};
     choose('condition', 'raw embeddings');
-    for (const protocol of ['all', 'others'])
+    for (const protocol of ['query included', 'query excluded'])
         for (const epoch of [0, Number(form.epoch.max)]) {
             choose('protocol', protocol);
             form.epoch.value = epoch;
@@ -393,18 +393,22 @@ SLIDE = """(() => {
 def test_scores_can_be_followed_from_epoch_to_epoch(width: int, chromium: browser.Browser) -> None:
     page = HTML / "book" / "01_phase_transition.html"
     said = chromium.visit(page.as_uri(), ask=SLIDE, width=width).answer
-    assert set(said) == {"opens at", "all 0", "all 5", "others 0", "others 5"}
+    readings = {"query included": "all", "query excluded": "others"}
+    assert set(said) == {
+        "opens at",
+        *(f"{reading} {epoch}" for reading in readings for epoch in (0, 5)),
+    }
     assert said["opens at"] == "5"
-    for protocol in ("all", "others"):
+    for reading, protocol in readings.items():
         measured = quick(
             representation=Embedding(), router=Investigator(candidates=protocol)
         )  # a run whose scores are kept by epoch gives the numbers of one whose are not
-        text, bars = said[f"{protocol} 5"]
+        text, bars = said[f"{reading} 5"]
         assert f"evidence in {percent(measured['precision'])} and" in text
         assert f"itself in {percent(measured['picked_query'])};" in text
         assert bars == 128 + 2
-        assert said[f"{protocol} 0"][0].startswith("Before training")
-    assert "the query itself 0.0%" in said["others 0"][0]
+        assert said[f"{reading} 0"][0].startswith("Before training")
+    assert "the query itself 0.0%" in said["query excluded 0"][0]
 
 
 PICK = """(() => {

@@ -81,37 +81,46 @@ def linked(
 def comparison_table(comparison: pd.DataFrame, title: str = "condition") -> Linked:
     """A comparison for readers: a row per condition; paper, measured and chance.
 
-    A condition without a claim is a share; its paper's number and verdict are dashes.
+    A condition without a claim is a share; its paper's number and verdict are dashes. Chance is
+    written once where it reads the same under every protocol.
     """
-    rows = {}
+    rows, heads = {}, list(dict.fromkeys(comparison.protocol))
     for condition, part in comparison.groupby("condition", sort=False):
         claim = claims()[part.name.iloc[0]] if isinstance(part.name.iloc[0], str) else None
         write = claim.write if claim else spread
         by_chance = [write(c, math.nan) for c in part.chance]
         if claim is None or claim.unit == "share":  # one sign for all
             by_chance = [*(text.rstrip("%") for text in by_chance[:-1]), by_chance[-1]]
+        same = len({text.rstrip("%") for text in by_chance}) == 1
         rows[condition] = {
             "paper": part.claim.iloc[0],
-            **{f"“{p.protocol}”": write(p.mean, p.sd) for p in part.itertuples()},
-            f"chance ({' / '.join(part.protocol)})": " / ".join(by_chance),
+            **{p.protocol: write(p.mean, p.sd) for p in part.itertuples()},
+            "chance": by_chance[-1] if same else " / ".join(by_chance),
             "verdict": part.verdict.iloc[0],
         }
     named = comparison[comparison.name.notna()]
     names = dict(zip(named.condition, named.name, strict=True))
-    return linked(pd.DataFrame.from_dict(rows, orient="index"), names, title)
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    if frame.chance.str.contains(" / ", regex=False).any():
+        frame = frame.rename(columns={"chance": f"chance ({' / '.join(heads)})"})
+    return linked(frame, names, title)
 
 
 def further(
     entries: Mapping[str, Entry],
     names: Sequence[str],
     earlier: Iterable[Mapping[str, str | None]] = (),
+    readings: Mapping[str, str] | None = None,
 ) -> Linked:
     """A chapter's table of claims that its other tables don't hold whole: a row each, by statement.
 
     What the paper says, what was measured under each protocol, chance (ranges where several
-    experiments decide), and the verdict with its reason. `earlier`: as for `linked`.
+    experiments decide), and the verdict with its reason. `earlier`: as for `linked`. `readings`:
+    the page's own words for protocols, in the order of the columns.
     """
-    protocols = sorted({protocol for name in names for protocol in entries[name].whole})
+    readings = readings or {}
+    found = {protocol for name in names for protocol in entries[name].whole}
+    protocols = [p for p in readings if p in found] + sorted(found - {*readings})
     rows, labels = {}, {}
     for name in names:
         entry, claim = entries[name], entries[name].claim
@@ -120,13 +129,22 @@ def further(
         rows[claim.statement] = {
             "paper": str(claim),
             **{
-                f"“{p}”" if p else "measured": as_measured(claim, entry.whole.get(p, []))
+                readings.get(p) or (f"“{p}”" if p else "measured"): as_measured(
+                    claim, entry.whole.get(p, [])
+                )
                 for p in protocols
             },
             "chance": _range(claim, known),
-            "verdict": _explained(entry),
+            "verdict": _in_words(_explained(entry), readings),
         }
     return linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement", earlier)
+
+
+def _in_words(verdict: str, readings: Mapping[str, str]) -> str:
+    """A verdict with a page's own words for protocols."""
+    for protocol, reading in readings.items():
+        verdict = verdict.replace(f"under {protocol}", f"with the {reading}")
+    return verdict
 
 
 def as_measured(claim: Claim, part: Sequence[Finding]) -> str:

@@ -7,8 +7,10 @@ import pytest
 
 from fcilib.ledger.agreement import NEAR_CHANCE
 from fcilib.ledger.comparison import compare
+from fcilib.ledger.ledger import ledger
 from fcilib.present.figures import AGREES, DISAGREES, NARROW, NEAR, claims_figure
-from fcilib.present.tables import anchor_of, comparison_table, linked
+from fcilib.present.tables import anchor_of, comparison_table, further, linked
+from fcilib.study import Study
 from fcilib.study.notation import number, texts
 
 
@@ -16,7 +18,7 @@ def test_what_is_no_share_is_written_as_a_number(results):
     comparison = compare({"raw embeddings": "cosine-gap"}, results)
     shown = comparison_table(comparison).frame.loc["raw embeddings"]
     gaps = texts(results["all"].summary("cosine_gap"), number)
-    assert (shown["paper"], shown["“all”"]) == ("-0.154", gaps["raw embeddings"])
+    assert (shown["paper"], shown["all"]) == ("-0.154", gaps["raw embeddings"])
     assert gaps["raw embeddings"] == "0.55 ± 0.07"
     assert "%" not in "".join(shown)
     unclaimed = compare({"global mean": None}, results, metric="cosine_gap")
@@ -27,7 +29,7 @@ def test_what_is_no_share_is_written_as_a_number(results):
 def test_comparison_table_and_figure(results):
     comparison = compare({"raw embeddings": "raw", "global mean": "global-mean"}, results)
     shown = comparison_table(comparison).frame
-    assert list(shown.columns) == ["paper", "“all”", "“others”", "chance (all / others)", "verdict"]
+    assert list(shown.columns) == ["paper", "all", "others", "chance (all / others)", "verdict"]
     assert list(shown.loc["global mean"]) == [
         "1.9%", "2.0 ± 0.1%", "50.0 ± 0.0%", "2.0 / 3.0%", "only under all",
     ]  # fmt: skip
@@ -154,3 +156,19 @@ def test_a_comparisons_table_leads_to_its_claims(results):
     assert read.links == ["claims.html#raw", "claims.html#global-mean"]
     assert read.anchors == [anchor_of("raw"), anchor_of("global-mean")]
     assert "raw embeddings" in repr(comparison_table(compare(rows, results)))
+
+
+def test_chance_is_written_once_where_it_is_the_same(results):
+    comparison = compare({"raw embeddings": "raw"}, results).assign(chance=0.02)
+    assert comparison_table(comparison).frame.loc["raw embeddings", "chance"] == "2.0%"
+
+
+def test_a_page_can_say_protocols_in_its_own_words():
+    study = Study.from_parameters(
+        {"profile": "quick", "seeds": 1, "executor": "inline", "records": ""}
+    )
+    words = {"others": "query excluded", "all": "query included"}
+    shown = further(ledger(study.records, study.sizes), ["one-layer-spread"], readings=words)
+    heads = ["paper", "query excluded", "query included", "chance", "verdict"]
+    assert list(shown.frame.columns) == heads
+    assert shown.frame.verdict.iloc[0] == "only with the query excluded"
