@@ -89,22 +89,21 @@ LINES = (
         ("jump-ratio",),
     ),
     Line(
-        "With this layer precision rises within one epoch by this much.",
+        "With this layer, the largest rise in one epoch.",
         ("transition-rise",),
     ),
     Line("The epoch of that rise.", ("transition-epoch",)),
     Line(
-        "Without attention precision rises by at most this much in an epoch. (Ours: raw "
-        "embeddings.)",
+        "Without attention, the largest rise in one epoch. (Ours: raw embeddings.)",
         ("no-other-transition",),
     ),
     Line(
-        "One layer makes query and evidence *less* alike than random pairs: the difference of "
-        "their cosines is below zero.",
+        "One layer makes query and evidence *less* alike than random pairs (difference of "
+        "cosines).",
         ("cosine-gap",),
     ),
     Line(
-        "With one layer of attention precision is this high.",
+        "Precision with one layer of attention.",
         ("one-layer", "bidirectional-attention", "scale-bidirectional-1"),
     ),
     Line("The highest precision of that layer in any epoch.", ("transition-peak",)),
@@ -114,11 +113,11 @@ LINES = (
         ("hotpotqa-random",),
     ),
     Line("On MQAR one layer of attention succeeds.", ("mqar-attention",)),
-    Line("On MQAR, the epoch in which precision rises with one layer.", ("mqar-epoch",)),
+    Line("On MQAR, the epoch of its largest rise.", ("mqar-epoch",)),
     Line("One layer of attention varies little from seed to seed.", ("seed-spread",)),
     Line("A trained router fails if random matrices replace its own.", ("random-projections",)),
     Line(
-        "Few of the dimensions (fewer than half) hold 90% of the strength of the router’s matrix.",
+        "Fewer than half of the dimensions hold 90% of the strength of the router’s matrix.",
         ("rank-90",),
     ),
 )
@@ -370,7 +369,7 @@ def _fairness(entry: Entry) -> str:
     if all(is_fair(finding, STANDARD) for finding in entry.findings):
         return (
             f"Yes: the paper’s sizes and training steps, at least {STANDARD.seeds} seeds, and a "
-            "number that no longer changes at the end of training"
+            "number that no longer changes"
         )
     return f"No: it lacks {'; '.join(entry.judgement.missing)}. No answer counts yet"
 

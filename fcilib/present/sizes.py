@@ -203,8 +203,8 @@ def _near_misses(entries: Mapping[str, Entries], keys: list[tuple[str, str, str]
             for f in entries[profile][name].findings
             if [f.experiment, f.protocol] == pair
         ]
-        above = line is not None and line.value is not None and line.value > SUCCESS
-        count += above and line.relation == "at least" and min(known) >= SUCCESS
+        if line is not None and line.relation == "at least":
+            count += (line.value or 0.0) > SUCCESS and min(known) >= SUCCESS
     if not count:
         return ""
     return f"""{count} of these models only miss a line above {SUCCESS:.0%}. They succeed at both
