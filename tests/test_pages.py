@@ -331,7 +331,7 @@ def test_on_a_phone_a_claim_is_a_card_with_its_verdict_first(chromium: browser.B
     address = (HTML / "book" / "claims.html").as_uri()
     labels, whole = chromium.visit(address, ask=CARDS, width=390).answer
     assert whole
-    assert labels[1:4] == ["ours, paper’s sizes:", "ours, quick:", "paper:"]
+    assert labels[1:4] == ["ours, paper’s sizes:", "ours, small size:", "paper:"]
     assert len(labels) == 5
 
 

@@ -20,6 +20,9 @@ VERDICTS = (HOLDS, UNDER, SUBSTANCE, CONTRADICTED, OPEN, NOT_HERE)
 """The kinds of verdict, as a summary counts them; the second names its protocols."""
 
 
+QUERY = {"all": " (query included)", "others": " (query excluded)"}
+"""How a text names the usual readings."""
+
 ALTERNATIVES = (
     Rule("two seeds sufficed", seeds=2),
     Rule("two seeds sufficed and the margin were five points", seeds=2, margin=0.05),
@@ -164,11 +167,14 @@ def _answer(claim: Claim, part: Sequence[Finding], rule: Rule) -> bool | str | N
 def _missing(claim: Claim, parts: Mapping[str, Sequence[Finding]], rule: Rule) -> tuple[str, ...]:
     """What would decide the readings that are open."""
     missing = []
+    absences: dict[str, list[str]] = {}
     for protocol, part in parts.items():
         absent = [n for n in claim.decided_by if n not in {f.experiment for f in part}]
-        under = f" under {protocol}" if protocol else ""
-        labels = "; ".join(map(label_of, absent))
-        missing += [f"runs of {labels}{under}"] if absent else []
+        if absent:
+            absences.setdefault("; ".join(map(label_of, absent)), []).append(protocol)
+    for labels, protocols in absences.items():
+        under = QUERY.get(protocols[0], "") if len(protocols) == 1 else ""
+        missing.append(f"runs of {labels}{under}")
     findings = [f for part in parts.values() for f in part]
     missing += dict.fromkeys(text for f in findings for text in f.lacking)
     moving = [f.drift for f in findings if not at_rest(f, rule)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fcilib.ledger.agreement import STANDARD
-from fcilib.ledger.claims import FAILURE, SUCCESS
+from fcilib.ledger.claims import FAILURE, SUCCESS, claims
 from fcilib.ledger.intervals import student
 from fcilib.ledger.ledger import BORDERS, Entry, near_borders, sensitive
 from fcilib.ledger.verdict import ALTERNATIVES, OPEN
@@ -85,15 +85,16 @@ def _cases() -> dict[str, str]:
         "“at most $b$”, “at least $b$”": "Every number on that side of $b$ agrees, and so do "
         "numbers up to a margin beyond it. Chance plays no role.",
         "a bound on a spread, such as “varies by less than 2%”": "It has no margin.",
-        "ranks, ratios, cosines, epochs and counts": "They have a margin of their own, which "
+        "epochs": f"They agree if they are within {claims()['mqar-epoch'].tolerance:g}.",
+        "ranks, ratios, cosines and counts": "They have a margin of their own, which "
         "`fcilib/ledger/claims.yaml` names.",
         "a share without a level of chance": f"The margin is {points(rule.margin)}.",
         "several models in one claim": "A reading agrees if every model does in a fair trial. It "
         "differs as soon as one model does in a fair trial; the others then need none.",
         "no runs": "Without runs under the literal reading the claim stays open. Another reading "
         "counts only if there are runs.",
-        "a result that no longer moves": "The metric’s mean over the last tenth of training is no "
-        f"more than {100 * rule.at_rest:g} point above or below its mean over the tenth before.",
+        "a number that no longer changes": "The metric’s mean over the last tenth of training is "
+        f"no more than {100 * rule.at_rest:g} point above or below its mean over the tenth before.",
         "the statement “is at chance”": "It is true if our interval’s lower end is not above "
         f"chance and its upper end is below {rule.told:g} times chance.",
         "a method that the paper does not define": "The claim is open, whatever our runs give.",
@@ -106,8 +107,8 @@ def other_rules(entries: Mapping[str, Entry]) -> str:
 
     `entries`: of each claim the one that decides.
     """
-    return f"""Other rules would be reasonable too. A wider margin can also reopen a claim, because
-our interval then no longer lies wholly outside.
+    return f"""Other rules would be reasonable too. A wider margin can also reopen a claim: our
+interval under the literal reading may then no longer lie wholly outside.
 
 {_alternatives(entries)}
 
@@ -125,9 +126,10 @@ def _lines(entries: Mapping[str, Entry]) -> str:
         f"The paper’s failures lie “below 35%” (§5), hence the line of {FAILURE:.0%}. The lowest "
         "successes in its Table 3 have 82% to 91%; they are indices that learn nothing. Hence the "
         f"line of {SUCCESS:.0%}. What lies between neither fails nor succeeds. {fails} claims say "
-        f"that something fails, and {succeeds} that something succeeds. The other "
-        f"{len(entries) - len(known)} are a number or a bound, and have no line. The statements of "
-        f"{len(own)} claims name a line of their own:\n\n" + "\n".join(f"* {it}" for it in own)
+        f"that something fails, and {succeeds} that something succeeds. The "
+        f"{len(entries) - len(known)} bare numbers and bounds have no line. The statements of the "
+        f"other {len(own)} claims name a line of their own:\n\n"
+        + "\n".join(f"* {it}" for it in own)
     )
 
 

@@ -18,13 +18,17 @@ from fcilib.present.ledger_details import other_rules, statistics_part
 from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
 from fcilib.present.ledger_rule import (
     BOUNDS,
+    RUNS,
+    SEEDS,
     answer,
     decided_table,
     examples,
+    lacking,
     open_table,
     rule_page,
     title_of,
     verdicts_table,
+    written,
 )
 from fcilib.present.tables import anchor_of, as_measured
 from fcilib.storage.files import write_atomic
@@ -126,7 +130,7 @@ def ledger_table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str
 </form>
 <div class="ledger-scroll"><table>
 <thead><tr><th>claim</th><th>paper</th><th>verdict</th><th>at the paper’s sizes</th>
-<th>at <code>{BOOK}</code></th></tr></thead>
+<th>at the small size</th></tr></thead>
 <tbody>
 {rows}
 </tbody></table></div>
@@ -165,7 +169,10 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
     note = f"<p>{escape(claim.note)}</p>" if claim.note else ""
     below = judgement.missing
     if judgement.kind == CONTRADICTED:
-        below = ("the paper’s conclusion is false" if claim.behind else "a bare number or bound",)
+        bare = "a bare number or bound, without a conclusion"
+        below = ("the paper’s conclusion is false" if claim.behind else bare,)
+    elif judgement.kind == OPEN and lacking(entry) in (SEEDS, RUNS):
+        below = (f"missing: {'; '.join(below)}",)
     missing = "".join(f"<br><small>{escape(text)}</small>" for text in below)
     runs = "".join(_run(finding, claim) for finding in entry.findings or book.findings)
     return (
@@ -178,13 +185,14 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
         f'<td class="ledger-verdict {_css(judgement.kind)}">'
         f"{escape(judgement.verdict)}{missing}</td>"
         f'<td class="ledger-measured" data-label="ours, paper’s sizes:">{_shown(paper)}</td>'
-        f'<td class="ledger-measured" data-label="ours, {BOOK}:">{_shown(book)}</td></tr>'
+        f'<td class="ledger-measured" data-label="ours, small size:">{_shown(book)}</td></tr>'
     )
 
 
 def _run(finding: Finding, claim: Claim) -> str:
     """A condition under one reading: its code, its interval, its records, its curve."""
-    low, high = (claim.write(x, math.nan) for x in (finding.interval.low, finding.interval.high))
+    ends = finding.interval.low, finding.interval.high
+    low, high = written(claim, *ends), written(claim, *reversed(ends))
     records = " ".join(
         f'<a href="{REPOSITORY}/records/{place}"><code>{Path(place).stem[:6]}</code></a>'
         for place in finding.records
@@ -192,7 +200,7 @@ def _run(finding: Finding, claim: Claim) -> str:
     code = f'<a href="{_code(finding.experiment)}"><code>{finding.experiment}</code></a>'
     under = f" under “{escape(finding.protocol)}”" if finding.protocol else ""
     sizes = {place.partition("/")[0] for place in finding.records}
-    at = "at the paper’s sizes" if sizes == {PAPER} else f"at {', '.join(sorted(sizes))}"
+    at = "at the paper’s sizes" if sizes == {PAPER} else "at the small size"
     of = " of the s.d." if claim.statistic == "sd" else ""
     known = f"95% interval{of} from {low} to {high}, {at}; records {records}"
     return f"<p>{code}{under}: {known}{_curve(finding)}</p>"
@@ -258,7 +266,9 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
     lines = []
     for protocol, part in entry.by_protocol.items():
         bound = BOUNDS.get(entry.claim.metric, "")
-        text = f"{bound} {as_measured(entry.claim, part)}".lstrip()
+        text = as_measured(entry.claim, part)
+        if bound:
+            text = f"{bound} {written(entry.claim, max(f.mean for f in part), up=True)}"
         known = sorted(f.level.here for f in part if f.level)
         ends = [entry.claim.write(end, math.nan) for end in (known[:1] + known[-1:])]
         chance = " to ".join(dict.fromkeys(ends))

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from fcilib.ledger.agreement import STANDARD
+from fcilib.ledger.agreement import ROUNDING, STANDARD
+from fcilib.ledger.catalogue import ONLY
 from fcilib.ledger.claims import FAILURE, SUCCESS, Claim, claims
 from fcilib.ledger.findings import Finding
 from fcilib.ledger.intervals import Interval
@@ -25,15 +26,19 @@ from fcilib.ledger.verdict import (
     directed,
     is_fair,
 )
+from fcilib.study.notation import NONE
 
 MEANINGS = {
-    HOLDS: "Our number agrees with the paper’s under the literal reading.",
-    f"{UNDER} …": "Our number agrees only under another reading, which the verdict names.",
-    SUBSTANCE: "Our number differs, but the paper’s conclusion from its number is true.",
-    CONTRADICTED: "Our number differs under every reading. The paper’s conclusion from its number, "
-    "if it draws one, is false.",
+    HOLDS: "Our number agrees with the paper’s under the literal reading, whatever others give.",
+    f"{UNDER} …": "Our number differs under the literal reading. It agrees under another, which "
+    "the verdict names.",
+    SUBSTANCE: "Our number differs under every reading, but the paper’s conclusion from its number "
+    "is true.",
+    CONTRADICTED: "Our number differs under every reading. If the paper draws a conclusion from "
+    "its number, that is false too.",
     OPEN: "Our runs do not decide yet, or the paper does not define what to run.",
-    NOT_HERE: "The claim needs pretrained weights that can’t be had offline.",
+    NOT_HERE: "The claim needs pretrained weights, which have to be downloaded. Its row has the "
+    "command.",
 }
 """What each verdict means, in a sentence."""
 
@@ -56,7 +61,10 @@ class Line:
 
 
 LINES = (
-    Line("Raw embeddings, without a layer, fail.", ("raw",)),
+    Line(
+        "Raw embeddings (a vector for each token plus one for its position, no layer) fail.",
+        ("raw",),
+    ),
     Line(
         "A left-to-right recurrence (*Flow*) fails.",
         ("unidirectional-flow", "flow", "unidirectional-fails"),
@@ -65,37 +73,52 @@ LINES = (
         "Embeddings that were pretrained to match query and evidence fail.", ("contrastive-frozen",)
     ),
     Line(
-        "What does not compare tokens in pairs stays low. (The paper counts pretraining to this.)",
+        "What does not compare tokens in pairs stays low. (Ours: the pretrained embeddings, which "
+        "the paper counts among these.)",
         ("without-pairs-fails",),
         "contrastive-frozen",
     ),
     Line(
-        "What lacks context from both sides, or comparison in pairs, stays low.",
+        "What lacks context from both sides, or comparison in pairs, stays low. (Ours: raw "
+        "embeddings.)",
         ("missing-ingredient-fails",),
     ),
     Line("On *MQAR*, a recall task, raw embeddings fail.", ("mqar-raw",)),
-    Line("One layer of attention multiplies precision by 82.", ("jump-ratio",)),
     Line(
-        "With one layer precision jumps in one epoch, the tenth. Without attention it never jumps.",
-        ("transition-rise", "transition-epoch", "no-other-transition"),
+        "One layer of attention multiplies precision. (Raw embeddings leave little to gain.)",
+        ("jump-ratio",),
     ),
     Line(
-        "One layer makes query and evidence *less* alike than random pairs (gap of cosines).",
+        "With this layer, the largest rise in one epoch.",
+        ("transition-rise",),
+    ),
+    Line("The epoch of that rise.", ("transition-epoch",)),
+    Line(
+        "Without attention, the largest rise in one epoch. (Ours: raw embeddings.)",
+        ("no-other-transition",),
+    ),
+    Line(
+        "One layer makes query and evidence *less* alike than random pairs (difference of "
+        "cosines).",
         ("cosine-gap",),
     ),
     Line(
-        "One layer of attention is enough.",
-        ("one-layer", "transition-peak", "bidirectional-attention", "scale-bidirectional-1"),
+        "Precision with one layer of attention.",
+        ("one-layer", "bidirectional-attention", "scale-bidirectional-1"),
     ),
+    Line("The highest precision of that layer in any epoch.", ("transition-peak",)),
     Line("Embeddings without positions fail.", ("content-only",)),
-    Line("On *HotpotQA*, a question task, random picks find little.", ("hotpotqa-random",)),
     Line(
-        "On MQAR one layer of attention succeeds, after a jump.", ("mqar-attention", "mqar-epoch")
+        "On *HotpotQA*, real questions, random picks of 2 of 16 segments find a right one.",
+        ("hotpotqa-random",),
     ),
+    Line("On MQAR one layer of attention succeeds.", ("mqar-attention",)),
+    Line("On MQAR, the epoch of its largest rise.", ("mqar-epoch",)),
     Line("One layer of attention varies little from seed to seed.", ("seed-spread",)),
     Line("A trained router fails if random matrices replace its own.", ("random-projections",)),
     Line(
-        "A quarter of the dimensions holds 90% of the energy of the router’s matrix.", ("rank-90",)
+        "Fewer than half of the dimensions hold 90% of the strength of the router’s matrix.",
+        ("rank-90",),
     ),
 )
 """The claims that are decided, in plain words."""
@@ -114,7 +137,8 @@ def answer(entries: Mapping[str, Entry]) -> str:
 
 **How sure.** A decided claim has at least {STANDARD.seeds} *seeds* at the paper’s sizes, that is,
 repeated trainings from other random numbers. The {contradicted} contradictions are not independent:
-they come from {evidence(entries)[CONTRADICTED]} groups of runs. An open claim can still turn out
+they come from {evidence(entries)[CONTRADICTED]} groups of runs. We call such a group a *result*. An
+open claim can still turn out
 either way. [How sure we are](certainty.md) says what would change our mind."""
 
 
@@ -184,10 +208,12 @@ def decided_table(entries: Mapping[str, Entry]) -> str:
                 members.setdefault(decided[name].judgement.verdict, []).append(decided[name])
         for verdict, part in members.items():
             numbers = ", ".join(link(entry, _paper(entry)) for entry in part)
-            cells = (line.says, numbers, _ours(part[0], line.shown), _plain(verdict))
+            ours = _ours(part[0], line.shown)
+            pair = [ours.pop(reading, NONE) for reading in QUERY]
+            cells = (line.says, numbers, *pair, _plain(verdict, ours))
             rows.append((_ORDER.index(part[0].judgement.kind), f"| {' | '.join(cells)} |"))
-    lines = ["| what the paper says | its numbers | ours, for the first | verdict |"]
-    lines += ["| --- | --- | --- | --- |"]
+    lines = ["| what the paper says | paper | ours: query included | query excluded | verdict |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
     return "\n".join([*lines, *(row for _, row in sorted(rows, key=lambda pair: pair[0]))])
 
 
@@ -205,10 +231,18 @@ BOUNDS = {"most_gain": "at most"}
 """What stands before our number if it is no measurement but a bound on one."""
 
 
-def _plain(verdict: str) -> str:
-    """A verdict with its readings in words."""
+def _plain(verdict: str, further: Mapping[str, str]) -> str:
+    """A verdict with its readings in words.
+
+    `further`: our numbers under readings other than the usual two.
+    """
     readings = verdict.removeprefix(f"{UNDER} ")
-    return f"{HOLDS} {IF.get(readings, f'under {readings}')}" if readings != verdict else verdict
+    if readings == verdict:
+        return verdict
+    said = f"{HOLDS} {IF.get(readings, f'under {readings}')}"
+    own = f" ({further[readings]})" if readings in further else ""
+    rest = f", else {further[ONLY]}" if ONLY in further else ""
+    return f"{said}{own}{rest}"
 
 
 def _paper(entry: Entry) -> str:
@@ -217,21 +251,38 @@ def _paper(entry: Entry) -> str:
     return f"{'epoch ' if entry.claim.metric == 'rise_epoch' else where}{entry.claim}"
 
 
-def _ours(entry: Entry, shown: str = "") -> str:
-    """Our lowest and highest number of those that decide, under the readings that the verdict has.
-
-    If no reading agrees, these are all readings. `shown`: a condition, in place of what decides.
-    """
-    claim, judgement = entry.claim, entry.judgement
-    under = judgement.verdict.removeprefix(f"{UNDER} ").split(", ")
-    values = [
-        f.sd if claim.statistic == "sd" else f.mean
+def _ours(entry: Entry, shown: str = "") -> dict[str, str]:
+    """Our number by reading. `shown`: a condition, in place of the first that decides."""
+    claim, condition = entry.claim, shown or entry.judgement.deciding[0]
+    return {
+        f.protocol: f"{BOUNDS.get(claim.metric, '')} {_mean_or_sd(claim, f)}".lstrip()
         for f in entry.findings
-        if f.experiment in ((shown,) if shown else judgement.deciding)
-        and (judgement.kind != UNDER or f.protocol in under)
-    ]
-    ends = dict.fromkeys(claim.write(end(values), math.nan) for end in (min, max))
-    return f"{BOUNDS.get(claim.metric, '')} {' to '.join(ends)}".lstrip()
+        if f.experiment == condition
+    }
+
+
+def _mean_or_sd(claim: Claim, finding: Finding) -> str:
+    """What a claim is about, without an error."""
+    value = finding.sd if claim.statistic == "sd" else finding.mean
+    return written(claim, value, up=claim.metric in BOUNDS)
+
+
+def written(claim: Claim, value: float, *others: float, up: bool = False) -> str:
+    """A number in the claim's unit, with as many digits as the numbers beside it.
+
+    `up`: rounded up, as a bound on what could be.
+    """
+    if claim.unit == "share":
+        return claim.write(value, math.nan)
+    size = max(map(abs, (value, *others)))
+    digits = 2 if size < FINE else 1
+    if up:
+        value = math.ceil(value * 10**digits - ROUNDING) / 10**digits
+    return f"{value:.{digits}f}"
+
+
+FINE = 2.0
+"""Below it a number that is no share has two digits after the point, and above it one."""
 
 
 def rule_page(entries: Mapping[str, Entry]) -> str:
@@ -249,15 +300,17 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
    is smaller. It is never smaller than the sampling error of the paper’s number, for which we
    assume {rule.paper_examples:,} test sequences. That error is not symmetric.
 4. **Fair trial.** Only a fair trial counts. It has the paper’s sizes, the paper’s training steps,
-   at least {rule.seeds} seeds, and a result that no longer moves. The one exception is random
-   picks on HotpotQA: nothing is trained there, and counting gives the number.
+   at least {rule.seeds} seeds, and a number that no longer changes at the end of training. The one
+   exception is random picks on HotpotQA. Nothing is trained there, and our measured number only
+   has to agree with what counting gives.
 5. **Answer.** A reading *agrees* if our mean lies within the margin. If chance lies within the
    margin too, the reading agrees only if our interval contains chance. A reading *differs* if our
    whole interval lies outside the margin. Otherwise it is *undecided*. A claim about several
-   models agrees if all of them do. It differs as soon as one model differs in a fair trial.
+   models agrees if all of them do. It differs as soon as one model differs in a fair trial. If the
+   literal reading is undecided, the claim is open, even if another reading agrees.
 6. **Statement.** {stated} of the {len(entries)} claims come with a *statement*, the conclusion that
    the paper draws from its number, such as “raw embeddings fail”. The other
-   {len(entries) - stated} are a bare number or a bound. If every reading differs, the statement
+   {len(entries) - stated} are a *bare number or a bound*. If every reading differs, the statement
    decides between *contradicted* and *{SUBSTANCE}*. A model fails at {FAILURE:.0%} or less, and
    succeeds at {SUCCESS:.0%} or more. A bare number that differs is contradicted.
 """
@@ -316,7 +369,7 @@ def _fairness(entry: Entry) -> str:
     if all(is_fair(finding, STANDARD) for finding in entry.findings):
         return (
             f"Yes: the paper’s sizes and training steps, at least {STANDARD.seeds} seeds, and a "
-            "result that no longer moves"
+            "number that no longer changes"
         )
     return f"No: it lacks {'; '.join(entry.judgement.missing)}. No answer counts yet"
 
@@ -325,7 +378,12 @@ def _concludes(entry: Entry) -> str:
     """Whether the statement behind a number is true; asked only if every reading differs."""
     claim, kind = entry.claim, entry.judgement.kind
     if kind not in (SUBSTANCE, CONTRADICTED):
-        return "Not asked, since a reading agrees" if kind in (HOLDS, UNDER) else "Not asked yet"
+        if kind not in (HOLDS, UNDER):
+            return "Not asked yet"
+        true = claim.direction and all(directed(claim, f) for f in entry.findings)
+        return (
+            f"Not asked, since a reading agrees{' (it is true for every reading)' if true else ''}"
+        )
     if claim.direction is None:
         return "There is none: the claim is a number or a bound"
     told = {True: "Yes", False: "No", None: "Undecided"}[directed(claim, entry.findings[0])]
@@ -367,7 +425,7 @@ def reach(claim: Claim, values: Interval) -> str:
     low, high = values.low, values.high
     if claim.unit == "share":
         low, high = max(low, 0.0), min(high, 1.0)
-    return f"{claim.write(low, math.nan)} to {claim.write(high, math.nan)}"
+    return f"{written(claim, low, high)} to {written(claim, high, low)}"
 
 
 def points(share: float) -> str:

@@ -185,7 +185,10 @@ def test_of_several_conditions_each_has_to_agree_and_one_is_enough_to_differ():
     flow, worse = replace(GOOD, experiment="flow-1"), replace(BAD, experiment="flow-1")
     assert judge(it, {"all": [GOOD, flow]}).verdict == HOLDS
     judgement = judge(it, {"all": [GOOD]})
-    assert (judgement.verdict, judgement.missing) == (OPEN, ("runs of Flow, 1 layer under all",))
+    assert (judgement.verdict, judgement.missing) == (
+        OPEN,
+        ("runs of Flow, 1 layer (query included)",),
+    )
     judgement = judge(it, {"all": [worse]})
     assert (judgement.verdict, judgement.deciding) == (CONTRADICTED, ("flow-1",))
 
@@ -196,7 +199,7 @@ def test_the_statement_too_is_decided_by_fair_trials_of_every_condition():
     few = judge(it, {"all": [LESS, unfair]})
     assert (few.verdict, few.missing) == (OPEN, ("2 more seeds (has 1 of 3)",))
     absent = judge(it, {"all": [LESS]})
-    assert (absent.verdict, absent.missing) == (OPEN, ("runs of Flow, 1 layer under all",))
+    assert (absent.verdict, absent.missing) == (OPEN, ("runs of Flow, 1 layer (query included)",))
     assert judge(it, {"all": [LESS, fair]}).verdict == CONTRADICTED
     same = found(0.85, 0.85, 0.85, name="flow-1")
     assert judge(it, {"all": [LESS, same]}).verdict == SUBSTANCE
@@ -216,7 +219,10 @@ def test_an_open_reading_leaves_it_open_unless_the_literal_one_holds():
 
 def test_without_the_literal_reading_it_is_open():
     judgement = judge(claim(), {"others": [GOOD]})
-    assert (judgement.verdict, judgement.missing) == (OPEN, ("runs of raw embeddings under all",))
+    assert (judgement.verdict, judgement.missing) == (
+        OPEN,
+        ("runs of raw embeddings (query included)",),
+    )
     assert judge(claim(), {"": [replace(GOOD, protocol="")]}).verdict == HOLDS
 
 

@@ -45,6 +45,7 @@ from fcilib.present.ledger_rule import (
     rule_page,
     verdicts_table,
     worked,
+    written,
 )
 from fcilib.publish.project import find_project
 
@@ -162,10 +163,18 @@ def test_every_decided_claim_is_in_the_list_once(entries):
     assert sorted(linked) == sorted(expected)
     rows = [row for row in table.split("\n") if 'href="#raw"' in row]
     claim, (found, *_) = decided["raw"].claim, decided["raw"].findings
-    assert f"| {claim.write(found.mean, float('nan'))} to " in rows[0]
+    assert f"| {claim.write(found.mean, float('nan'))} | " in rows[0]
     assert rows[0].endswith("| contradicted |")
     (one,) = [row for row in table.split("\n") if 'href="#one-layer"' in row]
     assert one.endswith("| holds if the query is excluded |")
+    (tie,) = [row for row in table.split("\n") if 'href="#content-only"' in row]
+    assert tie.endswith("| 50.0% | 100.0% | holds if a tie counts as a miss (0.0%) |")
+    (question,) = [row for row in table.split("\n") if 'href="#hotpotqa-random"' in row]
+    shown = {
+        f.protocol: claim.write(f.mean, float("nan")) for f in decided["hotpotqa-random"].findings
+    }
+    assert f"| – | – | holds if right segments are counted ({shown['segment recall']})" in question
+    assert question.endswith(f", else {shown['']} |")
 
 
 def test_pretrained_embeddings_alone_contradict_what_avoids_pairs(entries):
@@ -176,12 +185,12 @@ def test_pretrained_embeddings_alone_contradict_what_avoids_pairs(entries):
     assert judge(entry.claim, parts).kind == CONTRADICTED
     row = next(r for r in decided_table({entry.name: entry}).split("\n") if "href" in r)
     ends = [entry.claim.write(f.mean, float("nan")) for f in found]
-    assert f"| {ends[0]} to {ends[1]} |" in row
+    assert f"| {ends[0]} | {ends[1]} |" in row
 
 
 def test_the_list_splits_a_line_that_came_out_twofold_and_has_claims_that_no_line_names(entries):
     decided = decisive(entries)
-    line = next(line for line in LINES if len(line.claims) > 2)
+    line = next(line for line in LINES if "unidirectional-flow" in line.claims)
     first, second, *_ = line.claims
     parted = {
         first: decided[first],
@@ -200,7 +209,22 @@ def test_the_list_splits_a_line_that_came_out_twofold_and_has_claims_that_no_lin
         [second],
     ]
     assert rows[1].startswith("| Perceiver, one hub, precision. |")
-    assert rows[1].endswith("| holds under a way |")
+    mean = parted["perceiver-1"].findings[0].mean
+    assert rows[1].endswith(f"| – | – | holds under a way ({100 * mean:.1f}%) |")
+
+
+def test_a_bound_on_our_number_is_rounded_up(entries):
+    claim = claims()["jump-ratio"]
+    row = next(r for r in decided_table(decisive(entries)).split("\n") if "#jump-ratio" in r)
+    means = [f.mean for f in decisive(entries)["jump-ratio"].findings]
+    shown = [float(n) for n in re.findall(r"at most ([\d.]+)", row)]
+    assert all(mean <= n < mean + 0.01 for mean, n in zip(means, shown, strict=True))
+    assert written(claim, 1.0, up=True) == "1.00"
+    assert [written(claim, *ends) for ends in ((1.5, 3), (3, 1.5), (0.5, 0.52))] == [
+        "1.5",
+        "3.0",
+        "0.50",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +234,7 @@ def test_the_list_splits_a_line_that_came_out_twofold_and_has_claims_that_no_lin
         (("a narrower interval of Flow, 2 layers",), "seeds"),
         (("3 seeds at the paper’s sizes",), "seeds"),
         (("1 more seed (has 2 of 3)", "a narrower interval of Flow, 2 layers"), "seeds"),
-        (("2 more seeds (has 1 of 3)", "runs of Flow, 4 layers under all"), "runs"),
+        (("2 more seeds (has 1 of 3)", "runs of Flow, 4 layers"), "runs"),
     ],
 )
 def test_what_an_open_claim_lacks(entries, missing, expected):
@@ -268,7 +292,12 @@ BOTH = "No, the whole interval lies outside. This is so for every reading."
     ("name", "answers", "fair", "conclusion"),
     [
         ("raw", BOTH, "Yes:", "No. To fail means at most 35.0%."),
-        ("one-layer", f"{OUTSIDE}. Query excluded (`others`): {INSIDE}.", "Yes:", "Not asked, "),
+        (
+            "one-layer",
+            f"{OUTSIDE}. Query excluded (`others`): {INSIDE}.",
+            "Yes:",
+            "Not asked, since a reading agrees (it is true for every reading).",
+        ),
         ("random-projections", BOTH, "Yes:", "Yes. To fail means at most 35.0%."),
         ("rank-90", BOTH, "Yes:", "Yes. It is: at most 50.0%."),
         ("jump-ratio", BOTH, "Yes:", "There is none"),

@@ -60,6 +60,7 @@ def test_a_number_alone_has_no_side(entries):
         sizes.side(claim, entries["paper"]["mqar-raw-accuracy"].findings[0])
 
 
+SAID = {"yes": "true", "no": "false"}
 ANSWERS = r'claims\.html#([\w.-]+)">.*\| (\w+): [^|]*\| (\w+): '
 """A row: its claim, and the answers at the two sizes."""
 
@@ -69,7 +70,13 @@ def parts_of(entries):
     _, *folded = sizes.size_tables(entries).split("::::{dropdown} ")
     titled = {"change": sizes.turned_text(entries)}
     titled |= {part.partition("\n")[0]: part for part in folded}
-    return {title: re.findall(ANSWERS, part) for title, part in titled.items()}
+    return {
+        title: [
+            (name, SAID.get(small, small), SAID.get(large, large))
+            for name, small, large in re.findall(ANSWERS, part)
+        ]
+        for title, part in titled.items()
+    }
 
 
 def test_tables_hold_every_comparison_once_and_count_them(entries):
@@ -78,9 +85,9 @@ def test_tables_hold_every_comparison_once_and_count_them(entries):
     same = {key: a for key, (a, b) in found.items() if a == b}
     changed = len(found) - len(same)
     answer = " ".join(sizes.size_answer(entries).split())
-    assert f"({changed} of {len(found)} comparisons)" in answer
+    assert f"in {changed} of {len(found)} comparisons" in answer
     said = " ".join(sizes.same_text(entries).split())
-    assert f"Of {len(found)} comparisons with a clear answer at both sizes, {len(same)} " in said
+    assert f": {len(same)} have the same answer at both sizes, {changed} change, and " in said
     assert f"**{changed} answers change.**" in sizes.turned_text(entries)
     assert {n for n, *_ in turned[1]} == {k[0] for k in found.keys() - same.keys()}
     assert all({a, b} == {"true", "false"} for _, a, b in turned[1])
@@ -89,7 +96,8 @@ def test_tables_hold_every_comparison_once_and_count_them(entries):
         assert title == f"The {len(keys)} that are {answer} at both sizes"
         assert {n for n, *_ in rows} == {name for name, *_ in keys}
         assert all((a, b) == (answer, answer) for _, a, b in rows)
-    (close,) = map(int, re.findall(r"Another (\d+) are too close to call", said))
+    (close,) = map(int, re.findall(r"and (\d+) are too close to call", said))
+    assert f"We made {len(found) + close} comparisons" in said
     assert unsure[0].startswith(f"The {close} that are too close to call")
     assert all("undecided" in (a, b) for _, a, b in unsure[1])
     assert all({a, b} == {"agrees", "differs"} for _, a, b in ledger[1])
@@ -135,9 +143,11 @@ def test_without_runs_nothing_is_said_of_them(entries):
 
 
 def test_a_row_names_its_models_and_the_reading_where_there_is_one(entries):
-    assert "| raw embeddings | fails: ≤ 35.0% |" in sizes.size_tables(entries)
+    assert "| raw embeddings | ≤ 35.0% (fails) | no: " in sizes.size_tables(entries)
+    assert "| causal attention, 1 layer (query excluded) | " in sizes.size_tables(entries)
     text = sizes.turned_text(entries)
-    assert "| causal attention, 1 layer (“all”) | bound: ≥ 98.0% | true: " in text
+    assert "| one layer of causal attention (query included) | ≥ 98.0% | yes: " in text
+    assert "2 of these models only miss a line above 80%. They succeed at both\nsizes." in text
 
 
 def test_the_table_of_sizes_has_both_profiles():
