@@ -142,8 +142,11 @@ from fcilib.present.tables import labelled
 
 ours = {
     candidates: {
-        f"metric, {name}": study.experiment(
-            representation=representation, router=Metric(candidates=candidates)
+        f"metric, {name}": one.model_copy(
+            update={
+                "representation": representation,
+                "router": Metric(candidates=candidates),
+            }
         )
         for name, representation in {
             "embeddings": Embedding(),
