@@ -23,9 +23,10 @@
 #
 # **How sure.** {glue:text}`sure`
 #
-# **The claim.** A router alone cannot use the vectors. It finds the evidence in 35% of the sequences on Pythia-1B, and in 28.7%
-# on Mamba-1.4B. With a bridge on Pythia-1B, one layer of attention, it finds 99.4%. The paper concludes that the vectors "already
-# contain the information routing needs", in a form that only a bridge can reach {cite:p}`basu2026routing` (§4.7, Table 2).
+# **The claim.** A router alone cannot use the vectors. It finds the evidence in 35% of the sequences on the language model
+# Pythia-1B, and in 28.7% on Mamba-1.4B. With a bridge on Pythia-1B, one layer of attention, it finds 99.4%. The paper concludes
+# that the vectors "already contain the information routing needs", and that only a bridge makes it usable
+# {cite:p}`basu2026routing` (§4.7, Table 2).
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -86,8 +87,8 @@ from fcilib.study.profiles import PROFILES
 # ## How do we put a router on a language model?
 #
 # A sequence has {glue:text}`length` made-up tokens, for example **7** 4 9 3 … 2 **7** 5. The query is the first 7, and the router
-# has to pick the second. For the language model each made-up token becomes a word piece of its own vocabulary: 7 may become
-# "lamp" in all sequences. The model reads the sequence, and its last layer gives one vector for each position. The router sees
+# has to pick the second. For the language model each made-up token becomes a word of its own vocabulary: 7 may become "lamp" in
+# all sequences. The model reads the sequence, and its last layer gives one vector for each position. The router sees
 # these vectors only. We train the router, and one linear map in front of it.
 #
 # The paper's models have to be downloaded, and we did not run them. We use four others:
@@ -122,9 +123,9 @@ glue("length", study.sizes.evidence.length, display=False)
 # ## Does the router need a bridge?
 #
 # Our *bridge* is one layer of attention that is trained along with the router. In it every position sees all others. We train
-# with and without the bridge, for two lengths. The *short* training has {glue:text}`trained for` steps on {glue:text}`sequences`
-# sequences. The *long* one has {glue:text}`steps of the long` steps on {glue:text}`sequences of the long` sequences, as many as
-# the paper's bridge had.
+# with and without the bridge. A *short* training has {glue:text}`trained for` steps on {glue:text}`sequences` sequences. A *long*
+# one has {glue:text}`steps of the long` steps on {glue:text}`sequences of the long` sequences, as the paper says of all its
+# experiments.
 
 
 # %%
@@ -248,7 +249,21 @@ gains = [
     100 * (means[name] - means[f"{name.partition(', ')[0]}, no bridge"])
     for name in bridged
 ]
-glue("bridge gains", f"{max(gains):.1f}", display=False)
+signed = {
+    name: 100 * (means[f"{name}, full bridge"] - means[f"{name}, no bridge"])
+    for name in BACKBONES
+}
+glue(
+    "bridge short",
+    f"{min(signed.values()):+.1f} to {max(signed.values()):+.1f}".replace(
+        "-", "−"
+    ),
+    display=False,
+)
+sd_of_smol = precision["sd"]["SmolLM2-135M, no bridge"]
+glue("spread of SmolLM2", f"{100 * sd_of_smol:.1f}", display=False)
+enough = [f"{n}, no bridge" for n in ("our Transformer", "MiniLM-L6")]
+glue("short is enough", percent(means[enough].min()), display=False)
 glue("bridge loses", f"{-min(gains):.1f}", display=False)
 glue("chance", percent(means[CHANCE]), display=False)
 glue("others", study.sizes.evidence.length - 1, display=False)
@@ -261,6 +276,13 @@ glue("sequences of the long", f"{full.sequences:,}", display=False)
 lost = max(
     ends[f"{n}, no bridge"] - ends[f"{n}, full bridge"] for n in BACKBONES
 )
+mamba_gains = (
+    ends["our Mamba, full bridge"] - ends["our Mamba, no bridge"]
+)
+glue("bridge gains Mamba", f"{100 * mamba_gains:.1f}", display=False)
+end_to_end = known["raw"].under["others"].training
+glue("steps end to end", f"{steps(end_to_end):,}", display=False)
+glue("sequences end to end", f"{end_to_end.sequences:,}", display=False)
 glue("long bridge loses", f"{100 * lost:.1f}", display=False)
 
 # %% tags=["remove-input"]
@@ -283,30 +305,31 @@ labelled(
 
 # %% [markdown]
 # The table has the share of test sequences in which the router picks the evidence. A ± is the spread over seeds: the short
-# trainings have {glue:text}`study seeds` seeds (SmolLM2: {glue:text}`seeds of SmolLM2`), the long ones one. *Chance* is what a
-# router finds that picks at random. We measured it with the same code: {glue:text}`chance`, near one in {glue:text}`others`, the
-# number of positions without the query.
+# trainings have {glue:text}`study seeds` seeds (SmolLM2: {glue:text}`seeds of SmolLM2`), the long ones one. *Chance*, picking at
+# random, is {glue:text}`chance` by the same code, about one in {glue:text}`others`, the number of positions without the query.
 #
 # **A long training helps more than a bridge.** Without a bridge it takes the router on SmolLM2 from
-# {glue:text}`frozen SmolLM2-135M, no bridge` to {glue:text}`long SmolLM2-135M, no bridge`, and on our Mamba to
-# {glue:text}`long our Mamba, no bridge`. On the other two the short training is nearly enough.
+# {glue:text}`frozen SmolLM2-135M, no bridge` to {glue:text}`long SmolLM2-135M, no bridge`, and on our Mamba from
+# {glue:text}`frozen our Mamba, no bridge` to {glue:text}`long our Mamba, no bridge`. Our Transformer and MiniLM have
+# {glue:text}`short is enough` or more already after the short training.
 #
-# **A bridge gains little.** After the short training it gains {glue:text}`bridge gains` points at most. After the long one it
-# helps on our Mamba only. On the other three the router is slightly worse with a bridge, by {glue:text}`long bridge loses` points
-# at most.
+# **Steps and sequences both count.** On our Mamba, {glue:text}`steps of the long` steps on only {glue:text}`sequences` sequences
+# give {glue:text}`long our Mamba, no bridge, fewer sequences`.
 #
-# The paper does not say how long it trained the router without a bridge. If that was shorter than with a bridge, the difference
-# may come from the training.
+# **A bridge gains little.** After the short training it changes precision by {glue:text}`bridge short` points. After the long one it
+# gains {glue:text}`bridge gains Mamba` points on our Mamba. The other three models lose {glue:text}`long bridge loses` at most.
+#
+# The paper gives one length for all its trainings. Too short a training is then no reason why its router failed without a bridge.
 
 # %% [markdown]
-# ## Why does the router need a long training?
+# ## What do the layers do to the token?
 #
-# This task needs nothing but the token that stands at a position. Before its first layer a language model has a vector for each
-# token, without any context. On these *token embeddings* the short training already gives {glue:text}`embedded` (MiniLM's were
-# not tried). Each layer then mixes in the context.
+# To solve this task it is enough to know which token stands at each position. Before its first layer a language model has a
+# vector for each token, without any context. On these *token embeddings* the short training already gives {glue:text}`embedded`
+# (MiniLM's were not tried). Each layer then mixes in the context.
 #
-# We follow the vectors through the layers. After each layer we ask how often, of all positions, the evidence has the vector most
-# similar to the query's (by cosine). Then we ask the same after a *linear map* which was fitted to tell the token of every
+# After each layer we ask: in what share of the sequences is the evidence, of all positions, the one whose vector is most similar
+# to the query's (by cosine)? Then we ask the same after a *linear map*, fitted on other sequences to name the token at every
 # position.
 
 # %% tags=["remove-cell"]
@@ -364,7 +387,7 @@ nearest = [states.loc[(n, DEEP[n]), "nearest"] for n in CAUSAL]
 ends_of = " to ".join(percent(end(nearest)) for end in (min, max))
 glue("nearest in the last", ends_of, display=False)
 
-# %% mystnb={"figure": {"caption": "The token fades with depth in the three models that read from left to right, and a linear map brings it back. How often the evidence has the vector most similar to the query's, straight from a layer (top) and after the map (bottom). 0 is before the first layer, 1 the last layer. One seed. Dashed: chance.", "name": "fig-layers"}, "image": {"alt": "Two panels, one below the other, against depth, a line per language model: the share found by similarity alone, and the share found after a linear map."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "The token fades with depth in the three models that read from left to right, and a linear map brings it back. How often the evidence is the position most similar to the query, straight from a layer (top) and after the map (bottom). 0 is before the first layer, 1 the last layer. One seed. Dashed: chance.", "name": "fig-layers"}, "image": {"alt": "Two panels, one below the other, against depth, a line per language model: the share found by similarity alone, and the share found after a linear map."}} tags=["remove-input", "nbval-ignore-output"]
 PANELS = {
     "nearest": "straight from the layer",
     "nearest_read": "after the linear map",
@@ -385,12 +408,13 @@ with figures.look():
 plt.show()
 
 # %% [markdown]
-# **The token is hidden, but not lost.** After the last layer of the three models that read from left to right, similarity alone
-# finds the evidence in {glue:text}`nearest in the last`. After the linear map it is {glue:text}`least after the probe` or more,
-# on all four. The router, too, has a linear map in front of it, and could learn this one.
+# **The token is hidden, but not lost** ({numref}`fig-layers`). After the last layer of the three models that read from left to
+# right, similarity alone finds the evidence in {glue:text}`nearest in the last`. After the linear map the share is
+# {glue:text}`least after the probe` or more, on all four models. The router, too, has a linear map in front of it, and could learn
+# to undo the context.
 #
-# The router has less to learn from. The linear map was told the token of every position. The router is told one pair in each
-# sequence, the query and its evidence. This may be why its training has to be long.
+# The router has less to learn from: one pair in each sequence, the query and its evidence. This may be why its training has to be
+# long.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -414,33 +438,32 @@ def of_ours(way):
 
 
 OPEN_TABLE = {row: claim for row, (claim, _, _) in FROZEN_ROWS.items()}
+open_rows = {
+    row: {
+        "paper": str(says[claim]),
+        "here": measured.get(f"{name}, {way}", "not run"),
+    }
+    for row, (claim, name, way) in FROZEN_ROWS.items()
+}
+for way in WAYS:
+    label = f"our four models, {way.replace('full ', '')}, long training"
+    open_rows[label] = {"paper": NONE, "here": of_ours(way)}
+open_rows["chance"] = {"paper": NONE, "here": percent(means[CHANCE])}
 linked(
-    pd.DataFrame(
-        {
-            "paper": [str(says[claim]) for claim in OPEN_TABLE.values()],
-            "this model, here": [
-                measured.get(f"{name}, {way}", "not run")
-                for _, name, way in FROZEN_ROWS.values()
-            ],
-            "our four models, long training": [
-                of_ours(way) for *_, way in FROZEN_ROWS.values()
-            ],
-            "chance here": percent(means[CHANCE]),
-        },
-        index=list(FROZEN_ROWS),
-    ),
+    pd.DataFrame.from_dict(open_rows, orient="index"),
     OPEN_TABLE,
-    "language model",
+    "evidence found on",
 )
 
 # %% [markdown]
 # ## What differs, and why
 #
-# * **Size.** The paper's models are larger. SmolLM2 is also quantised to four bits, and tuned to follow instructions.
+# * **Size.** The paper's models are larger. SmolLM2 was also rounded to four bits, and tuned to follow instructions.
 # * **Shorter sequences.** Our router chooses among {glue:text}`others` positions, the paper's among 511.
-# * **Direction.** MiniLM, the only model of ours that sees both sides, routes best. It differs from the others in much else, so
-#   that this question stays open.
-# * **What the paper leaves open.** It does not say which word pieces, which layer and which projection it uses.
+# * **Direction.** MiniLM, the only model of ours that sees both sides, routes best. It differs in much else, so that we do not know
+#   if this is the reason.
+# * **What the paper leaves open.** It does not say which words and which layer it uses, and whether a linear
+#   map stands in front of the router.
 #
 # ## Exercises
 #
@@ -520,9 +543,9 @@ for name in (*same_data,):
 labelled(pd.DataFrame.from_dict(short_table, orient="index"), "short training")
 
 # %% [markdown]
-# On SmolLM2 the router is worse with a full or a sparse bridge, by {glue:text}`bridge loses` points at most. With
-# {glue:text}`seeds of SmolLM2` seeds, and a spread as large as without a bridge, this is no clear difference. The gain on our
-# Mamba is smaller than its spread. On a Mamba with random weights neither a router alone nor one with a bridge finds the
+# On SmolLM2 the router is worse with every bridge, by {glue:text}`bridge loses` points at most. With
+# {glue:text}`seeds of SmolLM2` seeds, and a spread of {glue:text}`spread of SmolLM2` points without a bridge, this is no clear
+# difference. The gain on our Mamba is smaller than its spread. On a Mamba with random weights neither a router alone nor one with a bridge finds the
 # evidence.
 #
 # All numbers on pretrained models are above the paper's on Pythia-1B (35%) and Mamba-1.4B (28.7%).
@@ -554,9 +577,8 @@ with figures.look():
 plt.show()
 
 # %% [markdown]
-# **Steps and sequences both count.** With {glue:text}`steps of the long` steps on only {glue:text}`sequences` sequences the
-# router on our Mamba has {glue:text}`long our Mamba, no bridge, fewer sequences`. That is about halfway from
-# {glue:text}`frozen our Mamba, no bridge` (short) to {glue:text}`long our Mamba, no bridge` (long).
+# With as many steps on only {glue:text}`sequences` sequences, {glue:text}`long our Mamba, no bridge, fewer sequences` on our Mamba is
+# about halfway between the short and the long training.
 
 # %% [markdown]
 # ### How much of a vector is the token?
@@ -595,9 +617,10 @@ labelled(
 # The share is not all that counts. After the long training SmolLM2 is ahead of our Mamba, although its share is smaller.
 
 # %% [markdown]
-# ### A router on each layer
+# ### A router on some of the layers
 #
-# On our two models we also trained a router on each layer, with the short training and one seed. Layer 0 is the token embeddings.
+# On our two models we also trained a router on some layers, with the short training and one seed. Layer 0 is the token
+# embeddings. A dash means not tried, or no such layer.
 
 # %% tags=["remove-input"]
 by_layer = {name: states.loc[name, "precision"].map(percent) for name in PAIR}
@@ -609,8 +632,9 @@ labelled(pd.DataFrame(by_layer).fillna(NONE), "layer")
 # The paper adds that without pretraining, *causal* attention (a position sees what stands before it) does as well as
 # *bidirectional* attention (a position sees everything). Here vectors and attention are trained together with the router. *Raw
 # embeddings* have no attention: a vector for each token plus one for its position. *Positions only* is a router that sees no
-# token. *Depth* is the number of layers. Chance is measured once more, on the test sequences of this table. A row is *reproduced*
-# if our number lies within [the margin](tables-margin) of the paper's: about two points, and more where our seeds differ more.
+# token. *Depth* is the number of layers. These trainings have {glue:text}`steps end to end` steps on
+# {glue:text}`sequences end to end` sequences, and test sequences of their own, so that chance differs a little from the tables
+# above. A row is *reproduced* if our number lies within [the margin](tables-margin) of the paper's: about two points, and more where our seeds differ more.
 
 # %% tags=["hide-input"]
 DEPTHS = (1, 2, 4)
@@ -672,9 +696,9 @@ for name, text in texts(depths.summary("precision")).items():
 # at random has the evidence in the middle. We have fewer candidates than the paper, so the table also gives each place as a share
 # of the candidates.
 #
-# Attention and raw embeddings have the short training. The paper's "Rank-1 bidir projection" we read as one layer of attention in
+# Attention and raw embeddings have the short training (with the longer one of the table above they find more). The paper's "Rank-1 bidir projection" we read as one layer of attention in
 # front of a *rank-1 router*. That router has one number per token, and the score of a pair is the product of its two numbers. It
-# is trained at the sizes of the other tables without a language model.
+# is trained like the table above.
 
 # %% tags=["remove-input"]
 rank_one = study.run(others({"Rank-1 bidir projection": "attention-rank-one"}))
@@ -711,15 +735,15 @@ linked(
 )
 
 # %% [markdown]
-# **Raw embeddings have the evidence near place one.** The paper's 240 is near the middle, so its raw embeddings are at chance.
-# Ours are as good as attention.
+# **Raw embeddings have the evidence near place one**, almost as attention. The paper's 240 is near the middle, so its raw
+# embeddings are at chance.
 
 # %% [markdown]
 # ### Every row of the paper's Tables 2 and 3
 #
 # The names are the paper's: "E2E" is trained end to end, without a language model; "w32+g16" is a window of 32 tokens and 16
 # tokens that all see. *Both near chance* means that the two numbers differ, but the paper's is less than four points from chance,
-# and ours two at most.
+# and ours is at most two points from it.
 
 # %% tags=["hide-input"]
 TABLE_2 = {
@@ -843,7 +867,8 @@ glue("segment at k", percent(any_pick), display=False)
 #   Mamba for longer.
 # * **Fourier mixing fails**, as the paper says. Its row is "not reproduced" because the numbers differ. Ours,
 #   {glue:text}`table Fourier`, is no more than what a router finds that sees positions alone ({glue:text}`positions only`).
-# * **Bloom filter.** The paper does not give the filter's size, and the number depends on it.
+# * **Bloom filter.** It routes, as in the paper, but our number differs. The number depends on the filter's size, which the paper
+#   does not give.
 # * **Segments.** A sequence has 16 segments, and the router picks {glue:text}`picks` of them. The table asks whether its first
 #   pick is right: chance is one in 16, as for the Bloom filter. If a hit with any of the {glue:text}`picks` counts, chance is
 #   {glue:text}`segment at k`, and the paper's 25.6% would be no better than chance.
@@ -857,9 +882,8 @@ glue("segment at k", percent(any_pick), display=False)
 # Most were not tested: they need a download, or have no record at this size.
 
 # %% tags=["remove-input"]
-further(
-    ledger(study.records, study.sizes),
-    [
+more_claims = entries = ledger(study.records, study.sizes)
+MORE = [
         "causal-succeeds",
         "bridge",
         "bridge-early",
@@ -872,7 +896,14 @@ further(
         "rank-pythia-1b",
         "rank-mamba-1.4b",
         "rank-mamba-370m",
-    ],
+    ]
+more = further(entries, MORE).frame.rename(
+    columns={"“others”": "query excluded"}
+)
+linked(
+    more,
+    {entries[name].claim.statement: name for name in MORE},
+    "statement",
     earlier=[OPEN_TABLE, TABLE_2],
 )
 
@@ -895,16 +926,16 @@ embedded = min(
 glue("embedded", percent(embedded), display=False)
 worst, best = (ends[shown_long].min(), ends[shown_long].max())
 answer = (
-    f"Yes: in each of four small language models a router alone finds the evidence in {percent(worst)} to {percent(best)} of the "
-    f"sequences, if it is trained long enough."
+    f"Yes: on four small language models a router alone finds the evidence in {percent(worst)} to {percent(best)} of the cases, "
+    "after a long training on many sequences."
 )
 verdict = (
-    "The paper's language models were not run, so its numbers stay open. On our four, a router finds most of the evidence without a "
-    "bridge, if it is trained for as many steps as the paper's bridge."
+    "The paper's language models were not run, so its numbers stay open. On our four, a router without a bridge finds most of the "
+    "evidence, after as many steps on as many sequences as the paper gives."
 )
 sure = (
-    "Not very. The four models are smaller than the paper's, and the long trainings have one seed each. We would change our mind if a "
-    f"router alone, on a model as large as Pythia-1B, stayed near 35% after the {steps_had} steps of the paper's bridge."
+    "Not very. The four models are smaller than the paper's, and the long trainings have one seed each. If a router alone failed after "
+    f"the same {steps_had} steps on a model as large as the paper's, the answer would hold for small models only."
 )
 runs_here = (results, longer, swept, before)
 closing.close(
@@ -916,8 +947,8 @@ closing.close(
     cost=closing.trained(
         study,
         (*runs_here, depths),
-        f"trains {sum(r.frame.condition.nunique() for r in runs_here)} models on language models, and models of other chapters "
-        "that have no record; a seed took {minutes} core-minutes at profile {profile}, without the "
+        f"trains {sum(r.frame.condition.nunique() for r in runs_here)} routers on frozen language models, and what other chapters "
+        "have not yet recorded; a seed took {minutes} core-minutes at profile {profile}, without the "
         "passes through SmolLM2 and MiniLM, whose states were computed before. Weights of these two are "
         "installed by “make scale”.",
     ),

@@ -68,4 +68,6 @@ def trained(study: Study, results: Iterable[Results], text: str = TRAINED) -> st
     minutes = sum(sum(times) / len(times) for times in seconds.values()) / 60
     said = text.format(models=len(models), minutes=f"{minutes:.0f}", profile=study.profile)
     elsewhere = len(models) - len(seconds)
-    return f"{said} Not in these minutes: {elsewhere} trained on a GPU." if elsewhere else said
+    was = "was" if elsewhere == 1 else "were"
+    on_gpu = f"{elsewhere} of them {was} trained on a GPU, outside these minutes."
+    return f"{said} {on_gpu}" if elsewhere else said

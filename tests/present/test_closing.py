@@ -51,7 +51,7 @@ def test_seconds_on_a_gpu_are_no_core_minutes():
     here, there = results((8, 0, 60.0)), results((8, 1, 9.0), (16, 0, 9.0), device="cuda: a card")
     assert closing.trained(STUDY, [here, there]) == (
         "trains 2 models; a seed took 1 core-minutes at profile quick. "
-        "Not in these minutes: 1 trained on a GPU."
+        "1 of them was trained on a GPU, outside these minutes."
     )
 
 
