@@ -95,7 +95,7 @@ from fcilib.study.profiles import PROFILES
 # its value, are "placed in a sequence of length 256, followed by a query key". The router should find this key in its pair.
 #
 # **We did.** We trained routers on sequences of {glue:text}`length` positions, with {glue:text}`pairs` pairs and
-# {glue:text}`kinds` kinds of tokens. The paper does not say how keys, values and gaps are drawn. We draw keys from one half of
+# {glue:text}`kinds` kinds of tokens. We draw keys from one half of
 # the kinds, values from the other half, and fill gaps with token 0. A sequence looks like this:
 
 # %% tags=["remove-input"]
@@ -109,8 +109,7 @@ print(
 )
 
 # %% [markdown]
-# The models differ in what a token's vector holds when the router compares vectors. The query is excluded: the router may pick
-# any position but the query's own.
+# The models differ in what a token's vector holds. The query is excluded: its own position may not be picked.
 
 # %%
 MQAR = (
@@ -471,8 +470,7 @@ against(PARTS, "result")
 # * **MQAR cannot show that context is needed.** The paper expects Flow to fail because Flow's state knows nothing of later
 #   positions. But the query comes last, and comparing tokens is enough.
 # * **The paper's 25% on MQAR.** The paper's router picks eight positions. If any of the eight counts, a router that only tells
-#   pairs from gaps finds the key in [{glue:text}`picks` of {glue:text}`in pairs` cases, {glue:text}`pairs at k`](mqar-quarter). We
-#   have no other explanation.
+#   pairs from gaps finds the key in [{glue:text}`picks` of {glue:text}`in pairs` cases, {glue:text}`pairs at k`](mqar-quarter).
 # * **New words.** The paper's 0.6% to 11% include *structured initialisation*, where like words start from like vectors, which
 #   works here. The paper says neither how these vectors were drawn nor whether the test had new words.
 # * **HotpotQA.** Chance is twice the paper's because any of a question's {glue:text}`gold` gold segments counts.
