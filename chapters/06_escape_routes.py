@@ -205,7 +205,7 @@ for name, kept in large["others"].items():
     glue(f"paper size, {name}", paper_text(kept, "precision"), display=False)
 
 # %% [markdown]
-# † In {glue:text}`epochs` epochs; it works [in longer training](rank-one). *Works* means right in more than half of the sequences.
+# † In {glue:text}`epochs` epochs; it mostly works [in longer training](rank-one). *Works* means right in more than half of the sequences.
 # In fact every row that works has at least {glue:text}`works from`, and no row that fails has more than {glue:text}`fails to`;
 # chance is {glue:text}`random router, others`. At the paper's sizes the rows that work have at least {glue:text}`works there`.
 #
