@@ -207,7 +207,9 @@ with torch.no_grad():
 
 assert torch.allclose(to_itself, to_evidence)  # the tie
 untrained = (others.argmax(dim=1) == held_out.evidence).float().mean().item()
-print(f"evidence picked without training, query excluded: {percent(untrained)}")
+print(
+    f"evidence picked without training, query excluded: {percent(untrained)}"
+)
 
 # %% [markdown]
 # The paper's router puts two matrices between the vectors it compares. They start at random, and random matrices hide the match
@@ -334,7 +336,10 @@ in_turn = {r: READINGS[r] for r in ("query included", "query excluded")}
 interactive.film(
     "film-scores",
     {reading: filmed[c] for reading, c in in_turn.items()},
-    {reading: precision[c].loc[CHANCE, "mean"] for reading, c in in_turn.items()},
+    {
+        reading: precision[c].loc[CHANCE, "mean"]
+        for reading, c in in_turn.items()
+    },
 )
 
 # %% [markdown]

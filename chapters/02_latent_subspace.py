@@ -137,7 +137,9 @@ for c, summary in gap.items():
         glue(f"gap {name}, {c}", f"{mean:.2f}", display=False)
 means = inside.frame.groupby("condition").mean(numeric_only=True)
 # "Matching vectors are alike": in every model of the tables
-assert study.profile != "quick" or alike.cosine_gap["mean"].drop(CHANCE).min() > 0
+assert (
+    study.profile != "quick" or alike.cosine_gap["mean"].drop(CHANCE).min() > 0
+)
 
 
 def two_digits(mean, sd):
@@ -214,6 +216,7 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "precision")
 # The two matrices together give {glue:text}`d` directions in our models, 128 in the paper. (Directions and strengths are the singular
 # vectors and singular values of the matrices' product.) We kept only the strongest directions of a trained router. *Content-only*
 # embeddings are vectors for tokens without positions.
+
 
 # %% mystnb={"figure": {"caption": "A quarter of the directions is enough, with attention and without. Only the r strongest directions of a trained router are kept. The vertical line is a quarter of all directions. Lines are means over seeds, bands one standard deviation.", "name": "fig-projections"}, "image": {"alt": "Precision against the number of directions r that are kept, for raw embeddings, content-only and one layer of attention. All three curves reach the top before the line at a quarter of the directions."}} tags=["remove-input", "nbval-ignore-output"]
 def by_rank(name, probe):

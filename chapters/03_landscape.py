@@ -368,6 +368,7 @@ labelled(
 # *Side by side*, a bandit sees the query's vector and the token's. The query's part of the sum is then the same for all tokens. We also give
 # LinUCB the *products*: each number of the query's vector times the number at the same place in the token's.
 
+
 # %% tags=["remove-input"]
 def small_table(names, title):
     """Paper and precision, for conditions under the names that readers see."""

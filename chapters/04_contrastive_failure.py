@@ -282,7 +282,9 @@ def probe_table(names, columns):
     }
     routed = [percent(summaries["precision"][n][0]) for n in names]
     return labelled(
-        pd.DataFrame({**columns, "router’s precision": routed}, index=list(names)),
+        pd.DataFrame(
+            {**columns, "router’s precision": routed}, index=list(names)
+        ),
         "probed vectors",
     )
 
@@ -409,8 +411,7 @@ labelled(
     pd.DataFrame(
         {
             **{
-                SAID[c]: texts(summary)
-                for c, summary in by_projection.items()
+                SAID[c]: texts(summary) for c, summary in by_projection.items()
             },
             "picks the query, if included": {
                 name: percent(value) for name, value in picked.items()

@@ -228,12 +228,10 @@ labelled(
         {
             layer: {
                 "token replaced": texts(precision["others"])[layer],
-                "token added": texts(precision["others"])[
-                    f"{layer}, {KEPT}"
-                ],
-                "token added, layer scaled": texts(
-                    precision["others"]
-                ).get(f"{layer}, {KEPT}, orthonormal", NONE),
+                "token added": texts(precision["others"])[f"{layer}, {KEPT}"],
+                "token added, layer scaled": texts(precision["others"]).get(
+                    f"{layer}, {KEPT}, orthonormal", NONE
+                ),
             }
             for layer in ("global mean", "Fourier mixing")
         }

@@ -276,9 +276,7 @@ glue("sequences of the long", f"{full.sequences:,}", display=False)
 lost = max(
     ends[f"{n}, no bridge"] - ends[f"{n}, full bridge"] for n in BACKBONES
 )
-mamba_gains = (
-    ends["our Mamba, full bridge"] - ends["our Mamba, no bridge"]
-)
+mamba_gains = ends["our Mamba, full bridge"] - ends["our Mamba, no bridge"]
 glue("bridge gains Mamba", f"{100 * mamba_gains:.1f}", display=False)
 end_to_end = known["raw"].under["others"].training
 glue("steps end to end", f"{steps(end_to_end):,}", display=False)
@@ -884,19 +882,19 @@ glue("segment at k", percent(any_pick), display=False)
 # %% tags=["remove-input"]
 more_claims = entries = ledger(study.records, study.sizes)
 MORE = [
-        "causal-succeeds",
-        "bridge",
-        "bridge-early",
-        "bridge-late",
-        "backbone-ratio",
-        "rank-causal",
-        "rank-sparse",
-        "rank-flow",
-        "rank-bridge",
-        "rank-pythia-1b",
-        "rank-mamba-1.4b",
-        "rank-mamba-370m",
-    ]
+    "causal-succeeds",
+    "bridge",
+    "bridge-early",
+    "bridge-late",
+    "backbone-ratio",
+    "rank-causal",
+    "rank-sparse",
+    "rank-flow",
+    "rank-bridge",
+    "rank-pythia-1b",
+    "rank-mamba-1.4b",
+    "rank-mamba-370m",
+]
 more = further(entries, MORE).frame.rename(
     columns={"“others”": "query excluded"}
 )

@@ -1114,7 +1114,11 @@ short = [
     study.run({n: SHORT[data](e) for n, e in LONGER.items()}, seeds=1)
     for data in DATA
 ]
-ALWAYS = ("raw embeddings, query included", "raw embeddings", "attention, 1 layer")
+ALWAYS = (
+    "raw embeddings, query included",
+    "raw embeddings",
+    "attention, 1 layer",
+)
 ALWAYS += ("segments",)
 # The others take up to half an hour each: shown once they are recorded. To
 # train them here, put all of LONGER into ALWAYS.

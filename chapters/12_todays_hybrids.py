@@ -262,7 +262,9 @@ cross_out(
     lambda name, on: (
         hybrids.OPEN
         if name not in ROUTERS
-        else ROUTERS[name if on == "raw embeddings" else name + SUFFIX].predicted
+        else ROUTERS[
+            name if on == "raw embeddings" else name + SUFFIX
+        ].predicted
     ),
 )
 plt.show()
@@ -293,6 +295,7 @@ for name in by_input.index:
 # {glue:text}`verdict`
 #
 # A cell counts the models whose prediction was right. A model between {glue:text}`failure` and {glue:text}`success` counts as wrong.
+
 
 # %% tags=["hide-input"]
 def outcomes(methods, values):
@@ -382,6 +385,7 @@ labelled(
 # {glue:text}`one in four` on `left` and `right`. A cross marks a wrong prediction. The repository's test suite checks layers and routers against implementations
 # that others wrote, where there are any.
 
+
 # %% tags=["remove-input"]
 def marked(method, mean, sd):
     """A precision, with a cross where the prediction was wrong."""
@@ -399,7 +403,10 @@ WORDS = {
 values = {
     "Distant Evidence": {
         **{
-            n: (means.loc[n, "Distant Evidence"], spreads.loc[n, "Distant Evidence"])
+            n: (
+                means.loc[n, "Distant Evidence"],
+                spreads.loc[n, "Distant Evidence"],
+            )
             for n in LAYERS
         },
         **{n: tuple(found.loc[n, ["mean", "sd"]]) for n in ROUTERS},
@@ -415,9 +422,7 @@ labelled(
             name: {
                 "predicted": WORDS[m.predicted],
                 **{
-                    task: marked(m, *value[name])
-                    if name in value
-                    else NONE
+                    task: marked(m, *value[name]) if name in value else NONE
                     for task, value in values.items()
                 },
             }
@@ -557,7 +562,9 @@ labelled(
                 for name in ASKED
             },
             "positions alone (1/N)": [percent(1 / n) for n in NUMBERS],
-            "most for rank-1 (2 of N)": [percent(min(1, 2 / n)) for n in NUMBERS],
+            "most for rank-1 (2 of N)": [
+                percent(min(1, 2 / n)) for n in NUMBERS
+            ],
         },
         index=NUMBERS,
     ),
@@ -665,9 +672,7 @@ with figures.look():
         ax.tick_params(labelbottom=True)
     axes[1].set_xlabel("ms for one query")
     for outcome, (color, marker) in MARKS.items():
-        axes[0].plot(
-            [], [], marker, color=color, label=WORDS[outcome]
-        )
+        axes[0].plot([], [], marker, color=color, label=WORDS[outcome])
     fig.legend(loc="outside upper center", ncols=3)
 plt.show()
 
@@ -733,10 +738,14 @@ glue(
     display=False,
 )
 passed = means >= SUCCESS
-easy = int(passed.loc[[*LAYERS], ["Distant Evidence", "MQAR"]].all(axis=1).sum())
+easy = int(
+    passed.loc[[*LAYERS], ["Distant Evidence", "MQAR"]].all(axis=1).sum()
+)
 glue(
     "every",
-    "every layer" if easy == len(LAYERS) else f"{easy} of {len(LAYERS)} layers",
+    "every layer"
+    if easy == len(LAYERS)
+    else f"{easy} of {len(LAYERS)} layers",
     display=False,
 )
 lagging = means.loc[

@@ -106,6 +106,7 @@ def cell(row):
     text = spread(row["mean"], row["sd"])
     return f"{text} *" if row.moving else text
 
+
 # %% [markdown]
 # ## Is there a gap?
 #
@@ -148,14 +149,10 @@ def axis_of_widths(ax, task, widths):
 
 
 with figures.look():
-    fig, ax = plt.subplots(
-        figsize=(figures.NARROW, 3.6), layout="constrained"
-    )
+    fig, ax = plt.subplots(figsize=(figures.NARROW, 3.6), layout="constrained")
     for label in MODELS:
         line = gap.loc[label, short.length]["mean"]
-        ax.plot(
-            line.index, 100 * line, label=label, **figures.style(label)
-        )
+        ax.plot(line.index, 100 * line, label=label, **figures.style(label))
     axis_of_widths(ax, short, sizes.widths)
     ax.set_ylabel("accuracy (%)")
     fig.legend(loc="outside upper center", ncols=3)
@@ -199,7 +196,9 @@ found = {name: {way: with_what(name, way) for way in WAYS} for name in NAMES}
 labelled(
     pd.DataFrame(
         {
-            {"token embeddings": "no layer (token embeddings)"}.get(name, name): {
+            {"token embeddings": "no layer (token embeddings)"}.get(
+                name, name
+            ): {
                 way: NONE if row is None else cell(row)
                 for way, row in ways.items()
             }
@@ -307,9 +306,7 @@ def text(values):
 
 
 works = [
-    label
-    for label in COMPARE_NOTHING
-    if alone([label], wide)[0] >= SUCCESS
+    label for label in COMPARE_NOTHING if alone([label], wide)[0] >= SUCCESS
 ]
 STATEMENTS = {
     f"attention, width {width} (§2.2)": ("succeeds", alone(["attention"])),
@@ -322,7 +319,10 @@ STATEMENTS = {
         alone(COMPARE_NOTHING, wide),
     ),
     "context from both sides alone (our reading)": ("fails", of("both sides")),
-    "pairwise comparison alone (our reading)": ("fails", of("pairwise router")),
+    "pairwise comparison alone (our reading)": (
+        "fails",
+        of("pairwise router"),
+    ),
     "both together (§6)": ("succeeds", of("both sides and router")),
 }
 
@@ -342,7 +342,9 @@ labelled(
                 "paper": said,
                 "measured accuracy": text(values),
                 "outcome": OUTCOMES[what],
-                "at this size": "agrees" if OUTCOMES[what] == said else "differs",
+                "at this size": "agrees"
+                if OUTCOMES[what] == said
+                else "differs",
             }
             for what, (said, values) in STATEMENTS.items()
         }
@@ -548,7 +550,9 @@ glue(
     f"({text(alone(COMPARE_NOTHING))}). At width {wide} Mamba answers {text(alone(['Mamba'], wide))}, and the other three at most "
     f"{percent(max(alone(sees, wide)))}. At width {min(sizes.widths)} attention does not recall either "
     f"({text(alone(['attention'], min(sizes.widths)))}). Based is uneven: "
-    + ", ".join(f"{text(alone(['Based'], d))} at width {d}" for d in sizes.widths)
+    + ", ".join(
+        f"{text(alone(['Based'], d))} at width {d}" for d in sizes.widths
+    )
     + ".",
     display=False,
 )
@@ -658,7 +662,9 @@ verdict = (
     f"enough, if the router is told which key is right. It is not always needed: at width {wide}, {' and '.join(works) or 'no model'} "
     f"succeeds with neither ingredient."
 )
-rates = f"{len(sizes.rates)} learning rate{'s' if len(sizes.rates) > 1 else ''}"
+rates = (
+    f"{len(sizes.rates)} learning rate{'s' if len(sizes.rates) > 1 else ''}"
+)
 sure = (
     f"Not very: {seeds_here}, {rates}, {short.length} tokens. The comparison is not quite fair, since models without a router learn from "
     f"the value alone. We would change our mind if context from both sides closed the gap, or if the router failed at Zoology's sizes (up "
