@@ -821,8 +821,8 @@ context = (
 )
 legend = (
     f"<p><em>How often the evidence scores above its three look-alikes, on sequences of {base.length} tokens. Full attention sees every "
-    f"token, but in training did not learn to use either neighbour; weights that we set by hand do. Attention in a window sees the "
-    f"{sparse['window'] // 2} tokens on either side, and a few fixed positions.</em></p>"
+    f"token. It could use the neighbours, as weights set by hand do, but did not learn this in our training. Attention in a window sees "
+    f"the {sparse['window'] // 2} tokens on either side, and a few fixed positions.</em></p>"
 )
 glue("context", HTML(context + picture + legend), display=False)
 glue("length", base.length, display=False)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fcilib.ledger.ledger import decisive, whole_ledger
+from fcilib.ledger.ledger import decisive, evidence, whole_ledger
 from fcilib.ledger.verdict import UNDER, VERDICTS
 from fcilib.present import first_screen
 from fcilib.present.headlines import (
@@ -82,9 +82,18 @@ def test_every_claim_is_counted_in_one_row_of_the_table(entries):
     assert no_run == ["rank-one-linear"]
     lack = len(waiting) - alone - len(no_run)
     assert f"<li>{lack} lack a training at the paper’s sizes</li>" in still
-    assert "<li>1 is about <rank-one-linear>the cost of one router, which chapter 10" in still
+    assert (
+        "<li>1 is about <rank-one-linear>the cost of one router, which no training decides" in still
+    )
     weights = [e for e in decided.values() if e.judgement.kind == "not testable here"]
     assert f"<li>{len(weights)} need pretrained weights" in never
+
+
+def test_claims_that_rest_on_the_same_runs_are_counted_as_one_group(entries):
+    decided = decisive(entries)
+    table = first_screen.standing_table(decided, lambda name, text: text)
+    fallen = re.search(r"\*\*Contradicted\*\* \| \d+ \| From (\d+) groups of runs", table)
+    assert int(fallen[1]) == evidence(decided)["contradicted"]
 
 
 def test_a_claim_stands_in_the_list_of_its_verdict(entries):
