@@ -33,7 +33,6 @@ AGREES, DIFFERS = "agrees", "differs"
 def write_sizes(book: Path, entries: Mapping[str, Entries]) -> None:
     """Write the tables that the page on certainty and the author's page include."""
     write_atomic(book / "_generated" / "sizes_answer.md", size_answer(entries) + "\n")
-    write_atomic(book / "_generated" / "sizes_same.md", same_text(entries) + "\n")
     write_atomic(book / "_generated" / "sizes_turned.md", turned_text(entries) + "\n")
     write_atomic(book / "_generated" / "sizes.md", size_tables(entries) + "\n")
     write_atomic(book / "_generated" / "profiles.md", profile_table() + "\n")
@@ -157,20 +156,19 @@ def _counts(entries: Mapping[str, Entries]) -> Counts:
 def size_answer(entries: Mapping[str, Entries]) -> str:
     """What of the answers depends on size, and how sure that is."""
     counts = _counts(entries)
-    return f"""**The answer.** Seldom: size changes whether a claim is true in
-{counts.decided - counts.same} of {counts.decided} comparisons. We would change our mind if raw
-embeddings failed, and attention succeeded, in a training as the paper describes it.
+    changed = counts.decided - counts.same
+    close, known = counts.made - counts.decided, counts.decided
+    return f"""**The answer.** Seldom: size changes whether a claim is true in {changed} of {known}
+comparisons. We would change our mind on raw embeddings if they failed, and attention succeeded, in
+the paper’s training.
 
-**How sure.** Moderately. A *comparison* takes one claim and one model, and checks the claim at both
-sizes. At the paper’s size {counts.alone} of the {counts.decided} rest on one *seed*, that is, one
+**How sure.** Moderately. A *comparison* takes one claim and one model, and asks at both sizes
+whether the claim is true. We made {counts.made} comparisons. (They are not the
+{len(entries[PAPER])} claims of [the ledger](claims.md): some claims have several, some none.)
+{close} of the {counts.made} are too close to call: the error of our number reaches across the line
+between true and false. Of the other {known}, {counts.same} have the same answer at both sizes, and
+{changed} change. At the paper’s size {counts.alone} of the {known} rest on one *seed*, that is, one
 training. [Some chapters](certainty-one-size) have the small size only."""
-
-
-def same_text(entries: Mapping[str, Entries]) -> str:
-    """How many comparisons come out alike at both sizes, in sentences."""
-    counts = _counts(entries)
-    return f"""We made {counts.made} comparisons: {counts.same} have the same answer at both sizes,
-{counts.decided - counts.same} change, and {counts.made - counts.decided} are too close to call."""
 
 
 def turned_text(entries: Mapping[str, Entries]) -> str:
@@ -179,22 +177,21 @@ def turned_text(entries: Mapping[str, Entries]) -> str:
     turns, many = ledger_turns(entries)
     _, keys = _parts(entries)["turned"]
     found = _answers(entries)
-    return f"""**{counts.decided - counts.same} answers change.** The *line* is the threshold
-that decides.
+    return f"""**{counts.decided - counts.same} answers change.**
 
 :::{{container}} compact
 {_table(entries, found, keys, plain=True)}
 :::
 
-{_near_misses(entries, keys)}**Exact numbers depend on size more.** [The ledger](claims.md) asks
-whether our number is near the paper’s, within about two points. This can be asked of more claims:
-numbers without a conclusion count too. Of {many} such answers {len(turns)} change.
+{_near_misses(entries, keys)}**Exact numbers depend on size more.** The ledger asks
+another question: is our number within about two points of the paper’s? {len(turns)} of {many}
+answers to it change.
 {_drop(entries)}"""
 
 
 def _near_misses(entries: Mapping[str, Entries], keys: list[tuple[str, str, str]]) -> str:
     """How many models miss a line above that for success and yet succeed at both sizes."""
-    count = 0
+    lines, lowest = [], []
     for name, *pair in keys:
         line = statement(entries[PAPER][name].claim)
         known = [
@@ -203,12 +200,16 @@ def _near_misses(entries: Mapping[str, Entries], keys: list[tuple[str, str, str]
             for f in entries[profile][name].findings
             if [f.experiment, f.protocol] == pair
         ]
-        if line is not None and line.relation == "at least":
-            count += (line.value or 0.0) > SUCCESS and min(known) >= SUCCESS
-    if not count:
+        if line is None or line.relation != "at least" or line.value is None:
+            continue
+        if line.value > SUCCESS and min(known) >= SUCCESS:
+            lines.append(f"{line.value:.0%}")
+            lowest.append(min(known))
+    if not lines:
         return ""
-    return f"""{count} of these models only miss a line above {SUCCESS:.0%}. They succeed at both
-sizes.
+    bounds = " or ".join(dict.fromkeys(lines))
+    return f"""{len(lines)} of the rows are about a bound of {bounds}. Their
+models succeed at both sizes: they have {math.floor(100 * min(lowest))}% or more.
 
 """
 
@@ -229,9 +230,9 @@ def _drop(entries: Mapping[str, Entries]) -> str:
         ]
         written = dict.fromkeys(f"{100 * end(means):.0f}%" for end in (min, max))
         ends.append(" to ".join(written))
-    return f"""In {len(fall)} of these the cause is one fact. With the query included, these models
-have {ends[0]} at the small size, and {ends[1]} at the paper’s. They still succeed, but they miss
-the paper’s number."""
+    return f"""In {len(fall)} of the {len(turns)} the query is included, and precision is
+{ends[0]} at the small size, and {ends[1]} at the paper’s. The models still succeed, but they
+miss the paper’s number."""
 
 
 ALL = "all"
@@ -292,7 +293,7 @@ def _table(
 ) -> str:
     """A row for each claim and answer; conditions and protocols with the same answer share it.
 
-    `plain`: claims and models are in the words of `PLAIN`, as far as these go.
+    `plain`: claims and models are in the words of `PLAIN`, as far as these go; one seed is said.
     """
     if not keys:
         return "None."
@@ -302,10 +303,11 @@ def _table(
             (experiment, protocol)
         )
     head = "the paper" if {AGREES, DIFFERS} & set(found[keys[0]]) else "line"
+    asked, end = ASKED[head], END[head]
     known, words = catalogue(PROFILES[PAPER]), PLAIN if plain else {}
     lines = [
-        f"| claim | tested on | {head} | {ASKED[head]}small size{END[head]} | "
-        f"{ASKED[head]}paper’s size{END[head]} |",
+        f"| claim | tested on | {'true if precision is' if plain else head} | "
+        f"{asked}small size{end} | {asked}paper’s size{end} |",
         "| --- | --- | --- | --- | --- |",
     ]
     for (name, small, large), pairs in rows.items():
@@ -313,11 +315,12 @@ def _table(
         cells = [
             f'<a href="claims.html#{name}">{words.get(name, claim.statement.rstrip("."))}</a>',
             _models(pairs, {key: words.get(key, known[key].label) for key, _ in pairs}),
-            str(claim) if small in (AGREES, DIFFERS) else _statement(claim),
+            str(claim) if small in (AGREES, DIFFERS) else _statement(claim, plain=plain),
         ]
         for profile, answer in ((BOOK, small), (PAPER, large)):
             said = SAID.get(answer, answer)
-            cells.append(f"{said}: {_numbers(entries[profile][name], pairs)}")
+            alone = " (one seed)" if plain and _rests_on_one(entries[profile][name], pairs) else ""
+            cells.append(f"{said}: {_numbers(entries[profile][name], pairs)}{alone}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -330,14 +333,14 @@ SAID = {TRUE: "yes", FALSE: "no"}
 """How a table answers the question of its head."""
 
 PLAIN = {
-    "segment-bidirectional-flow": "Routing to *segments*, runs of tokens, fails behind "
-    "bidirectional Flow (Mamba in both directions)",
-    "causal-succeeds": "Causal attention, which sees earlier tokens only, is above 98%",
-    "both-ingredients-succeed": "What has context from both sides and compares tokens in pairs is "
-    "above 98%",
-    "segment-bidirectional-mamba": "bidirectional Mamba, segments scored by their mean",
+    "segment-bidirectional-flow": "A router that picks *segments*, runs of tokens, fails behind "
+    "bidirectional Mamba.",
+    "causal-succeeds": "Causal attention, which sees earlier tokens only, is above 98%.",
+    "both-ingredients-succeed": "Whatever has context from both sides and compares tokens in "
+    "pairs is above 98%.",
+    "segment-bidirectional-mamba": "bidirectional Mamba, a layer that reads in both directions",
     "causal-1": "one layer of causal attention",
-    "perceiver-1": "Perceiver with one *hub*, a vector through which tokens exchange information",
+    "perceiver-1": "Perceiver, a layer in which tokens exchange information through one vector",
 }
 """Claims and conditions whose answer changes with size, in words that need no other page."""
 
@@ -357,14 +360,19 @@ def _models(pairs: list[tuple[str, str]], labels: Mapping[str, str]) -> str:
     )
 
 
-def _statement(claim: Claim) -> str:
-    """What a claim says, and its line: that something fails or succeeds, or a bound."""
+def _statement(claim: Claim, *, plain: bool = False) -> str:
+    """What a claim says, and its line: that something fails or succeeds, or a bound.
+
+    `plain`: the line in words alone.
+    """
     behind = statement(claim)
     if behind is None:
         raise ValueError("claim: it has no statement")
     metric = "" if claim.metric == "precision" else f"{METRICS.get(claim.metric, claim.metric)} "
     if behind.value is None:
         return f"{metric}{behind.relation}"
+    if plain:
+        return f"{metric}{behind.relation} {claim.write(behind.value, math.nan)}"
     sign = {"at most": "≤", "at least": "≥"}[behind.relation]
     usual = {FAILURE: " (fails)", SUCCESS: " (succeeds)"}
     says = usual.get(behind.value, "") if claim.direction else ""
@@ -376,6 +384,12 @@ def _numbers(entry: Entry, pairs: list[tuple[str, str]]) -> str:
     means = [f.mean for f in entry.findings if (f.experiment, f.protocol) in pairs]
     ends = (entry.claim.write(end(means), math.nan) for end in (min, max))
     return " to ".join(dict.fromkeys(ends))
+
+
+def _rests_on_one(entry: Entry, pairs: list[tuple[str, str]]) -> bool:
+    """Whether some conditions and protocols have one seed each."""
+    seeds = [f.n for f in entry.findings if (f.experiment, f.protocol) in pairs]
+    return set(seeds) == {1}
 
 
 def profile_table() -> str:

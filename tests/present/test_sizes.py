@@ -86,18 +86,21 @@ def test_tables_hold_every_comparison_once_and_count_them(entries):
     changed = len(found) - len(same)
     answer = " ".join(sizes.size_answer(entries).split())
     assert f"in {changed} of {len(found)} comparisons" in answer
-    said = " ".join(sizes.same_text(entries).split())
-    assert f": {len(same)} have the same answer at both sizes, {changed} change, and " in said
+    said = (
+        f"other {len(found)}, {len(same)} have the same answer at both sizes, and {changed} change."
+    )
+    assert said in answer
     assert f"**{changed} answers change.**" in sizes.turned_text(entries)
     assert {n for n, *_ in turned[1]} == {k[0] for k in found.keys() - same.keys()}
     assert all({a, b} == {"true", "false"} for _, a, b in turned[1])
-    for (title, rows), answer in ((true, "true"), (false, "false")):
-        keys = [key for key, told in same.items() if told == answer]
-        assert title == f"The {len(keys)} that are {answer} at both sizes"
+    for (title, rows), side in ((true, "true"), (false, "false")):
+        keys = [key for key, told in same.items() if told == side]
+        assert title == f"The {len(keys)} that are {side} at both sizes"
         assert {n for n, *_ in rows} == {name for name, *_ in keys}
-        assert all((a, b) == (answer, answer) for _, a, b in rows)
-    (close,) = map(int, re.findall(r"and (\d+) are too close to call", said))
-    assert f"We made {len(found) + close} comparisons" in said
+        assert all((a, b) == (side, side) for _, a, b in rows)
+    (close,) = map(int, re.findall(r"(\d+) of the \d+ are too close to call", answer))
+    assert f"We made {len(found) + close} comparisons" in answer
+    assert f"not the {len(claims())} claims" in answer
     assert unsure[0].startswith(f"The {close} that are too close to call")
     assert all("undecided" in (a, b) for _, a, b in unsure[1])
     assert all({a, b} == {"agrees", "differs"} for _, a, b in ledger[1])
@@ -107,7 +110,7 @@ def test_what_the_ledgers_turns_have_in_common_is_said_with_its_numbers(entries)
     turned, _ = sizes.ledger_turns(entries)
     fall = [key for key, told in turned.items() if key[2] == "all" and told[0] == "agrees"]
     said = " ".join(sizes.turned_text(entries).split())
-    assert f"In {len(fall)} of these the cause is one fact." in said
+    assert f"In {len(fall)} of the {len(turned)} the query is included, and" in said
     means = [
         100 * f.mean
         for name, experiment, protocol in fall
@@ -129,7 +132,7 @@ def test_what_turns_in_the_ledger_agrees_at_one_size_and_differs_at_the_other(en
             )
             assert verdict.compared(claims()[name], found) is (answer == "agrees")
     said = " ".join(sizes.turned_text(entries).split())
-    assert f"Of {decided} such answers {len(turned)} change." in said
+    assert f"{len(turned)} of {decided} answers to it change." in said
 
 
 def test_without_runs_nothing_is_said_of_them(entries):
@@ -137,7 +140,7 @@ def test_without_runs_nothing_is_said_of_them(entries):
         profile: {n: replace(e, findings=()) for n, e in part.items()}
         for profile, part in entries.items()
     }
-    assert "one fact" not in sizes.turned_text(bare)
+    assert "the query is included" not in sizes.turned_text(bare)
     assert sizes.turned_text(bare).count("None.") == 1
     assert sizes.size_tables(bare).count("None.") == 4
 
@@ -146,8 +149,26 @@ def test_a_row_names_its_models_and_the_reading_where_there_is_one(entries):
     assert "| raw embeddings | ≤ 35.0% (fails) | no: " in sizes.size_tables(entries)
     assert "| causal attention, 1 layer (query excluded) | " in sizes.size_tables(entries)
     text = sizes.turned_text(entries)
-    assert "| one layer of causal attention (query included) | ≥ 98.0% | yes: " in text
-    assert "2 of these models only miss a line above 80%. They succeed at both\nsizes." in text
+    assert "| one layer of causal attention (query included) | at least 98.0% | yes: " in text
+    assert "2 of the rows are about a bound of 98%. Their\nmodels succeed at both sizes: " in text
+
+
+def test_the_plain_table_says_where_a_number_rests_on_one_seed(entries):
+    rows = [row for row in sizes.turned_text(entries).split("\n") if "claims.html#" in row]
+    alone = [row.count("(one seed)") for row in rows]
+    keys = [key for key, (a, b) in sizes.sides(entries).items() if a != b]
+    expected = [
+        sum(
+            f.n == 1
+            for profile in ("quick", "paper")
+            for f in entries[profile][name].findings
+            if (f.experiment, f.protocol) == pair
+        )
+        for name, *pair in ((k[0], *k[1:]) for k in keys)
+        for pair in [tuple(pair)]
+    ]
+    assert alone == expected
+    assert "(one seed)" not in sizes.size_tables(entries)
 
 
 def test_the_table_of_sizes_has_both_profiles():
