@@ -287,7 +287,12 @@ def _shown(entry: Entry) -> str:
     return "<br>".join(shown) or NONE
 
 
-SHORT = {**READINGS, "all": "included", "others": "excluded"}
+SHORT = {
+    "all": "included",
+    "others": "excluded",
+    "ties lost": "tie a miss",
+    "segment recall": "right ones",
+}
 """What readings are called in the columns of numbers."""
 
 
