@@ -10,7 +10,7 @@ from fcilib.ledger.claims import FAILURE, SUCCESS, claims
 from fcilib.ledger.intervals import student
 from fcilib.ledger.ledger import BORDERS, Entry, near_borders, sensitive
 from fcilib.ledger.verdict import ALTERNATIVES, OPEN
-from fcilib.present.ledger_rule import link, points
+from fcilib.present.ledger_rule import in_words, link, points
 
 
 def statistics_part(entries: Mapping[str, Entry]) -> str:
@@ -84,7 +84,8 @@ def _cases() -> dict[str, str]:
         "wholly outside.",
         "“at most $b$”, “at least $b$”": "Every number on that side of $b$ agrees, and so do "
         "numbers up to a margin beyond it. Chance plays no role.",
-        "a bound on a spread, such as “varies by less than 2%”": "It has no margin.",
+        "a bound on a spread, such as “varies by less than 2%”": "It has no margin. "
+        "As for every claim, it is enough if the literal reading agrees.",
         "epochs": f"They agree if they are within {claims()['mqar-epoch'].tolerance:g}.",
         "ranks, ratios, cosines and counts": "They have a margin of their own, which "
         "`fcilib/ledger/claims.yaml` names.",
@@ -108,7 +109,7 @@ def other_rules(entries: Mapping[str, Entry]) -> str:
     `entries`: of each claim the one that decides.
     """
     return f"""Other rules would be reasonable too. A wider margin can also reopen a claim: our
-interval under the literal reading may then no longer lie wholly outside.
+interval under the literal reading may then no longer lie wholly outside the margin.
 
 {_alternatives(entries)}
 
@@ -196,7 +197,7 @@ def _by_verdict(
 def _folded(title: str, parts: Mapping[str, list[Entry]]) -> str:
     """A title that unfolds to links to claims, a line for each part that has any."""
     items = "".join(
-        f"<li><em>{part}</em>: {'; '.join(map(link, members))}</li>"
+        f"<li><em>{in_words(part)}</em>: {'; '.join(map(link, members))}</li>"
         for part, members in parts.items()
         if members
     )

@@ -18,11 +18,14 @@ from fcilib.present.ledger_details import other_rules, statistics_part
 from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
 from fcilib.present.ledger_rule import (
     BOUNDS,
+    READINGS,
     RUNS,
     SEEDS,
     answer,
     decided_table,
     examples,
+    in_words,
+    kind_of,
     lacking,
     open_table,
     rule_page,
@@ -61,6 +64,7 @@ def write_ledger_pages(book: Path, entries: Mapping[str, Entries]) -> None:
     parts = {
         "answer.md": answer(decided),
         "decided.md": decided_table(decided),
+        "decided_more.md": decided_table(decided, aside=True),
         "verdicts.md": verdicts_table(decided),
         "examples.md": examples(decided),
         "rule.md": rule_page(decided),
@@ -99,9 +103,10 @@ def bar(entries: Entries) -> str:
     for kind in said.keys() - {OPEN, NOT_HERE}:
         said[kind] += f", {results[kind]} result{'s' if results[kind] > 1 else ''}"
     legend = " ".join(
-        f'<span><i class="{_css(kind)}"></i>{kind}: {text}</span>' for kind, text in said.items()
+        f'<span><i class="{_css(kind)}"></i>{kind_of(kind)}: {text}</span>'
+        for kind, text in said.items()
     )
-    label = "; ".join(f"{kind}: {text}" for kind, text in said.items())
+    label = "; ".join(f"{kind_of(kind)}: {text}" for kind, text in said.items())
     return (
         f'<div class="ledger-bar" role="img" aria-label="{label}">{parts}</div>\n'
         f'<p class="ledger-legend">{legend}</p>'
@@ -112,7 +117,8 @@ def ledger_table(entries: Mapping[str, Entries], chapters: Mapping[str, list[str
     """A search field, filters, and a row for each claim."""
     decided = decisive(entries)
     kinds = "".join(
-        f'<label><input type="checkbox" value="{_css(kind)}" checked> {kind} ({count})</label>'
+        f'<label><input type="checkbox" value="{_css(kind)}" checked> '
+        f"{kind_of(kind)} ({count})</label>"
         for kind, count in summary(decided).items()
     )
     known = sorted({chapter for names in chapters.values() for chapter in names})
@@ -169,7 +175,7 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
     note = f"<p>{escape(claim.note)}</p>" if claim.note else ""
     below = judgement.missing
     if judgement.kind == CONTRADICTED:
-        bare = "a bare number or bound, without a conclusion"
+        bare = "the claim is the number or bound itself"
         below = ("the paper’s conclusion is false" if claim.behind else bare,)
     elif judgement.kind == OPEN and lacking(entry) in (SEEDS, RUNS):
         below = (f"missing: {'; '.join(below)}",)
@@ -183,7 +189,7 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
         f"<p>{_rule(claim)}</p>{note}{runs}</details></td>"
         f'<td class="ledger-paper" data-label="paper:">{escape(_claimed(claim))}</td>'
         f'<td class="ledger-verdict {_css(judgement.kind)}">'
-        f"{escape(judgement.verdict)}{missing}</td>"
+        f"{escape(in_words(judgement.verdict))}{missing}</td>"
         f'<td class="ledger-measured" data-label="ours, paper’s sizes:">{_shown(paper)}</td>'
         f'<td class="ledger-measured" data-label="ours, small size:">{_shown(book)}</td></tr>'
     )
@@ -198,7 +204,8 @@ def _run(finding: Finding, claim: Claim) -> str:
         for place in finding.records
     )
     code = f'<a href="{_code(finding.experiment)}"><code>{finding.experiment}</code></a>'
-    under = f" under “{escape(finding.protocol)}”" if finding.protocol else ""
+    reading = READINGS.get(finding.protocol, finding.protocol)
+    under = f", {escape(reading)}" if reading else ""
     sizes = {place.partition("/")[0] for place in finding.records}
     at = "at the paper’s sizes" if sizes == {PAPER} else "at the small size"
     of = " of the s.d." if claim.statistic == "sd" else ""
@@ -228,11 +235,30 @@ def _curve(finding: Finding) -> str:
 
 def _rule(claim: Claim) -> str:
     """What a claim is about, in a sentence."""
-    what = {"mean": "the mean", "sd": "the standard deviation over seeds"}[claim.statistic]
+    what = {"mean": "the mean over seeds", "sd": "the standard deviation over seeds"}[
+        claim.statistic
+    ]
     when = f", after {claim.progress:.0%} of training" if claim.progress < 1 else ""
-    metric = f"<code>{claim.metric}</code>"
+    metric = METRICS.get(claim.metric, claim.metric)
     behind = f" The paper’s conclusion: {metric} is {claim.behind}." if claim.behind else ""
     return f"What is compared: {what} of {metric}{when}.{behind}"
+
+
+METRICS = {
+    "any_hit": "the share of questions with a right pick",
+    "best_precision": "the highest precision of any epoch",
+    "cosine_gap": "the difference of cosines",
+    "largest_fall": "the largest fall of precision in one epoch",
+    "largest_rise": "the largest rise of precision in one epoch",
+    "most_gain": "the largest factor that a layer could gain",
+    "place": "the place of the evidence in the router’s order",
+    "precision_tie_lost": "precision, where a tie is a miss",
+    "random_form_precision": "precision with random matrices",
+    "rank_share": "the share of dimensions",
+    "rise_epoch": "the epoch of the largest rise",
+    "segment_recall": "the share of the right segments that are picked",
+}
+"""What a metric is called in a row, where that is not its name."""
 
 
 OTHER_QUANTITIES = {"largest_rise": "a rise of", "largest_fall": "a fall of"}
@@ -253,7 +279,7 @@ def _shown(entry: Entry) -> str:
     has one; once if it is the same for all.
     """
     shown: list[str] = []
-    for text, chance in _lines(entry):
+    for text, chance in _lines(entry, SHORT):
         small = f"<small>chance {escape(chance)}</small>" if chance else ""
         if small in shown[-1:]:
             shown.pop()
@@ -261,8 +287,20 @@ def _shown(entry: Entry) -> str:
     return "<br>".join(shown) or NONE
 
 
-def _lines(entry: Entry) -> list[tuple[str, str]]:
-    """By protocol, the number and its chance level by counting; "" where there is none."""
+SHORT = {
+    "all": "included",
+    "others": "excluded",
+    "ties lost": "tie a miss",
+    "segment recall": "right ones",
+}
+"""What readings are called in the columns of numbers."""
+
+
+def _lines(entry: Entry, names: Mapping[str, str] = {}) -> list[tuple[str, str]]:
+    """By protocol, the number and its chance level by counting; "" where there is none.
+
+    `names`: what protocols are called, where that is not their name.
+    """
     lines = []
     for protocol, part in entry.by_protocol.items():
         bound = BOUNDS.get(entry.claim.metric, "")
@@ -272,7 +310,8 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
         known = sorted(f.level.here for f in part if f.level)
         ends = [entry.claim.write(end, math.nan) for end in (known[:1] + known[-1:])]
         chance = " to ".join(dict.fromkeys(ends))
-        lines.append((f"{protocol}: {text}" if protocol else text, chance))
+        called = names.get(protocol, protocol)
+        lines.append((f"{called}: {text}" if called else text, chance))
     return lines
 
 

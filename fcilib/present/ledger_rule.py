@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from fcilib.ledger.agreement import ROUNDING, STANDARD
+from fcilib.ledger.agreement import ROUNDING, STANDARD, margins
 from fcilib.ledger.catalogue import ONLY
 from fcilib.ledger.claims import FAILURE, SUCCESS, Claim, claims
 from fcilib.ledger.findings import Finding
@@ -29,24 +29,42 @@ from fcilib.ledger.verdict import (
 from fcilib.study.notation import NONE
 
 MEANINGS = {
-    HOLDS: "Our number agrees with the paper’s under the literal reading, whatever others give.",
-    f"{UNDER} …": "Our number differs under the literal reading. It agrees under another, which "
-    "the verdict names.",
-    SUBSTANCE: "Our number differs under every reading, but the paper’s conclusion from its number "
-    "is true.",
-    CONTRADICTED: "Our number differs under every reading. If the paper draws a conclusion from "
-    "its number, that is false too.",
+    HOLDS: "Our number agrees with the paper’s under the literal reading.",
+    UNDER: "It differs there, but agrees under another reading, which the verdict names.",
+    SUBSTANCE: "It differs under every reading, but the paper’s conclusion is true.",
+    CONTRADICTED: "It differs under every reading. If the paper draws a conclusion from its "
+    "number, that is false too.",
     OPEN: "Our runs do not decide yet, or the paper does not define what to run.",
-    NOT_HERE: "The claim needs pretrained weights, which have to be downloaded. Its row has the "
-    "command.",
+    NOT_HERE: "The claim needs pretrained weights, which have to be downloaded.",
 }
 """What each verdict means, in a sentence."""
 
 EXAMPLES = ("raw", "one-layer", "random-projections")
 """Claims whose verdicts are worked out on the page; all but the first are folded."""
 
-QUERY = {"all": "Query included (`all`):", "others": "Query excluded (`others`):"}
-"""What the usual readings are called on the page."""
+READINGS = {
+    "all": "query included",
+    "others": "query excluded",
+    "ties lost": "a tie is a miss",
+    "segment recall": "right segments counted",
+}
+"""What readings are called on the page."""
+
+QUERY = {name: f"{READINGS[name].capitalize()}:" for name in ("all", "others")}
+"""What the usual readings are called in an example."""
+
+KINDS = {UNDER: "holds if …"}
+"""What a kind of verdict is called on the page, where that is not its name."""
+
+TITLES = {
+    "content-only": "Content-only embeddings (without positions), no layer",
+    "flow": "Recurrent state (Flow) of whatever depth, no Transformer layer",
+    "one-layer": "One Transformer layer (attention)",
+    "contrastive-frozen": "Contrastive pretraining (embeddings pretrained to match), frozen",
+    "rank-90": "Fewer than half of the dimensions hold 90% of the strength (energy) of the "
+    "router’s matrix: 34 of 128",
+}
+"""Titles of rows that have to say more than the statement does, which is in the paper’s words."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,8 @@ class Line:
     """The number shown is that of the first."""
     shown: str = ""
     """The condition whose number is shown; "" for the one that decides."""
+    aside: bool = False
+    """True for what stands in the closed part of the page."""
 
 
 LINES = (
@@ -73,52 +93,78 @@ LINES = (
         "Embeddings that were pretrained to match query and evidence fail.", ("contrastive-frozen",)
     ),
     Line(
-        "What does not compare tokens in pairs stays low. (Ours: the pretrained embeddings, which "
-        "the paper counts among these.)",
+        "Methods that do not compare tokens in pairs stay low. (Our counterexample: pretrained "
+        "embeddings. The paper calls them such a method.)",
         ("without-pairs-fails",),
         "contrastive-frozen",
+        aside=True,
     ),
     Line(
-        "What lacks context from both sides, or comparison in pairs, stays low. (Ours: raw "
-        "embeddings.)",
+        "Methods without context from both sides, or without comparison in pairs, stay low. (Our "
+        "counterexample: raw embeddings.)",
         ("missing-ingredient-fails",),
     ),
     Line("On *MQAR*, a recall task, raw embeddings fail.", ("mqar-raw",)),
     Line(
-        "One layer of attention multiplies precision. (Raw embeddings leave little to gain.)",
+        "One layer of attention multiplies the precision of raw embeddings. (Ours: the most that "
+        "any layer could, rounded up.)",
         ("jump-ratio",),
+        aside=True,
     ),
     Line(
-        "With this layer, the largest rise in one epoch.",
+        "With one layer of attention, precision rises by this much in one epoch.",
         ("transition-rise",),
+        aside=True,
     ),
-    Line("The epoch of that rise.", ("transition-epoch",)),
     Line(
-        "Without attention, the largest rise in one epoch. (Ours: raw embeddings.)",
+        "With one layer of attention, precision rises most in this epoch.",
+        ("transition-epoch",),
+        aside=True,
+    ),
+    Line(
+        "Without attention, precision never rises by more than this in one epoch. (Our "
+        "counterexample: raw embeddings.)",
         ("no-other-transition",),
+        aside=True,
     ),
     Line(
-        "One layer makes query and evidence *less* alike than random pairs (difference of "
-        "cosines).",
+        "One layer of attention makes query and evidence *less* alike than random pairs. (The "
+        "difference of cosines. Above zero they are more alike.)",
         ("cosine-gap",),
+        aside=True,
     ),
     Line(
-        "Precision with one layer of attention.",
+        "One layer of attention succeeds, with this precision.",
         ("one-layer", "bidirectional-attention", "scale-bidirectional-1"),
     ),
-    Line("The highest precision of that layer in any epoch.", ("transition-peak",)),
+    Line(
+        "In its best epoch one layer of attention has this precision.",
+        ("transition-peak",),
+        aside=True,
+    ),
     Line("Embeddings without positions fail.", ("content-only",)),
     Line(
         "On *HotpotQA*, real questions, random picks of 2 of 16 segments find a right one.",
         ("hotpotqa-random",),
+        aside=True,
     ),
     Line("On MQAR one layer of attention succeeds.", ("mqar-attention",)),
-    Line("On MQAR, the epoch of its largest rise.", ("mqar-epoch",)),
-    Line("One layer of attention varies little from seed to seed.", ("seed-spread",)),
+    Line(
+        "On MQAR, precision with one layer of attention rises most in this epoch.",
+        ("mqar-epoch",),
+        aside=True,
+    ),
+    Line(
+        "One layer of attention varies little from seed to seed (standard deviation).",
+        ("seed-spread",),
+        aside=True,
+    ),
     Line("A trained router fails if random matrices replace its own.", ("random-projections",)),
     Line(
-        "Fewer than half of the dimensions hold 90% of the strength of the router’s matrix.",
+        "Fewer than half of the dimensions hold 90% of the strength of the router’s matrix, with "
+        "which it compares tokens.",
         ("rank-90",),
+        aside=True,
     ),
 )
 """The claims that are decided, in plain words."""
@@ -135,11 +181,21 @@ def answer(entries: Mapping[str, Entry]) -> str:
     return f"""**The answer.** Our runs decide {decided} of {len(entries)} claims and contradict
 {part} of those{example}.
 
-**How sure.** A decided claim has at least {STANDARD.seeds} *seeds* at the paper’s sizes, that is,
-repeated trainings from other random numbers. The {contradicted} contradictions are not independent:
-they come from {evidence(entries)[CONTRADICTED]} groups of runs. We call such a group a *result*. An
-open claim can still turn out
-either way. [How sure we are](certainty.md) says what would change our mind."""
+**How sure.** We decide a claim only with {STANDARD.seeds} *seeds*, repeated trainings from other
+random numbers, at the paper’s sizes (512 tokens).{_exception(entries)}
+The {contradicted} contradictions rest on only {evidence(entries)[CONTRADICTED]} separate sets of
+trainings, called *results* below.
+[How sure we are](certainty.md) says what would change our mind."""
+
+
+def _exception(entries: Mapping[str, Entry]) -> str:
+    """Decided claims that follow by counting need no training; "" if there is none."""
+    counted = [e for e in entries.values() if e.claim.counted and e.judgement.kind != OPEN]
+    if not counted:
+        return ""
+    one = f"The exception is {link(counted[0], 'a claim on random picks')}, where"
+    several = f"The exceptions are {len(counted)} claims on random picks, where"
+    return f" {one if len(counted) == 1 else several} nothing is trained."
 
 
 NAMED = {"raw": "raw embeddings", "unidirectional-flow": "left-to-right recurrences"}
@@ -187,21 +243,32 @@ def verdicts_table(entries: Mapping[str, Entry]) -> str:
     counts = summary(entries)
     lines = ["| verdict | claims | what it means |", "| --- | --: | --- |"]
     for verdict, meaning in MEANINGS.items():
-        lines.append(f"| *{verdict}* | {counts[verdict.removesuffix(' …')]} | {meaning} |")
+        lines.append(f"| *{kind_of(verdict)}* | {counts[verdict]} | {meaning} |")
     return "\n".join(lines)
 
 
-def decided_table(entries: Mapping[str, Entry]) -> str:
+def kind_of(verdict: str) -> str:
+    """What a kind of verdict is called on the page."""
+    return KINDS.get(verdict, verdict)
+
+
+def in_words(verdict: str) -> str:
+    """A verdict with its readings in words."""
+    readings = verdict.removeprefix(f"{UNDER} ")
+    return verdict if readings == verdict else f"{HOLDS} {IF.get(readings, f'under {readings}')}"
+
+
+def decided_table(entries: Mapping[str, Entry], aside: bool = False) -> str:
     """The decided claims in plain words, contradicted ones first, as a Markdown table.
 
     A claim that no line of `LINES` has gets its own; so do claims of a line that came out
-    differently.
+    differently. `aside`: the lines of the closed part, in place of the others.
     """
     decided = {n: e for n, e in entries.items() if e.judgement.kind not in (OPEN, NOT_HERE)}
     known = {name for line in LINES for name in line.claims}
     alone = [Line(f"{title_of(e.claim)}.", (n,)) for n, e in decided.items() if n not in known]
     rows = []
-    for line in (*LINES, *alone):
+    for line in (line for line in (*LINES, *alone) if line.aside == aside):
         members: dict[str, list[Entry]] = {}
         for name in line.claims:
             if name in decided:
@@ -232,14 +299,11 @@ BOUNDS = {"most_gain": "at most"}
 
 
 def _plain(verdict: str, further: Mapping[str, str]) -> str:
-    """A verdict with its readings in words.
-
-    `further`: our numbers under readings other than the usual two.
-    """
+    """A verdict in words, with our numbers under readings other than the usual two, `further`."""
     readings = verdict.removeprefix(f"{UNDER} ")
+    said = in_words(verdict)
     if readings == verdict:
-        return verdict
-    said = f"{HOLDS} {IF.get(readings, f'under {readings}')}"
+        return said
     own = f" ({further[readings]})" if readings in further else ""
     rest = f", else {further[ONLY]}" if ONLY in further else ""
     return f"{said}{own}{rest}"
@@ -292,13 +356,13 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
     return f"""1. **Readings** are judged one by one. Mostly they differ in whether the router may
    pick the query itself. The literal reading takes the text’s words as they stand, and our default
    where the text is silent. The text does not say how a *tie* counts, that is, the same score for
-   the query and the right token. By default a tie is half a hit. In the reading `ties lost` it is
-   a miss.
+   the query and the right token. By default a tie is half a hit. In another reading it is a
+   miss.
 2. **Our number** is a mean over seeds. Its 95% *interval* allows for other seeds and other test
    sequences.
 3. **Margin.** Two numbers agree if they are within {points(rule.margin)}. Near chance the margin
-   is smaller. It is never smaller than the sampling error of the paper’s number, for which we
-   assume {rule.paper_examples:,} test sequences. That error is not symmetric.
+   shrinks to half the distance from chance, but not below the sampling error of the paper’s number.
+   For that error we assume {rule.paper_examples:,} test sequences. It is not symmetric.
 4. **Fair trial.** Only a fair trial counts. It has the paper’s sizes, the paper’s training steps,
    at least {rule.seeds} seeds, and a number that no longer changes at the end of training. The one
    exception is random picks on HotpotQA. Nothing is trained there, and our measured number only
@@ -320,7 +384,8 @@ def examples(entries: Mapping[str, Entry]) -> str:
     """How some verdicts come about, as Markdown; all but the first are folded."""
     first, *others = (entries[name] for name in EXAMPLES if entries[name].findings)
     folded = [
-        f"::::{{dropdown}} {_quoted(entry)}: {entry.judgement.verdict}\n{worked(entry)}\n::::\n"
+        f"::::{{dropdown}} {_quoted(entry)}: {in_words(entry.judgement.verdict)}\n"
+        f"{worked(entry)}\n::::\n"
         for entry in others
     ]
     return "\n".join([f"**{_quoted(first)}** ({link(first, 'its row')})\n", worked(first), *folded])
@@ -340,25 +405,25 @@ def worked(entry: Entry) -> str:
         for name, f in parts.items()
     )
     seeds = entry.findings[0].n
-    zones = dict.fromkeys(_zone(f, claim) for f in parts.values())
+    zones = dict.fromkeys(f"{_zone(f, claim)}{_why(f, claim)}" for f in parts.values())
     answers = {name: _decides(claim, f) for name, f in parts.items()}
     said = " ".join(f"{name} {answer}." for name, answer in answers.items())
     if len({*answers.values()}) == 1:
-        said = f"{answers.popitem()[1].capitalize()}. This is so for every reading."
+        said = f"{answers.popitem()[1].capitalize()}, for every reading."
     return f"""1. *Our number.* {ours} ({seeds} seed{"s" if seeds > 1 else ""})
 2. *What would agree?* Numbers from {" or from ".join(zones)}.
 3. *Does ours agree?* {said}
 4. *Is the trial fair?* {_fairness(entry)}.
 5. *Is the paper’s conclusion true?* {_concludes(entry)}.
 
-The verdict: **{judgement.verdict}**.
+The verdict: **{in_words(judgement.verdict)}**.
 """
 
 
 def _reading(entry: Entry, protocol: str) -> str:
     """What a reading is called in an example."""
     if protocol in entry.claim.readings:
-        return f"Reading `{protocol}`:"
+        return f"{READINGS.get(protocol, protocol).capitalize()}:"
     return QUERY.get(protocol, "Literal reading:")
 
 
@@ -368,8 +433,8 @@ def _fairness(entry: Entry) -> str:
         return "It need not be: the number follows by counting"
     if all(is_fair(finding, STANDARD) for finding in entry.findings):
         return (
-            f"Yes: the paper’s sizes and training steps, at least {STANDARD.seeds} seeds, and a "
-            "number that no longer changes"
+            f"Yes: the paper’s sizes and training steps, at least {STANDARD.seeds} seeds, and the "
+            "number no longer changes"
         )
     return f"No: it lacks {'; '.join(entry.judgement.missing)}. No answer counts yet"
 
@@ -381,9 +446,7 @@ def _concludes(entry: Entry) -> str:
         if kind not in (HOLDS, UNDER):
             return "Not asked yet"
         true = claim.direction and all(directed(claim, f) for f in entry.findings)
-        return (
-            f"Not asked, since a reading agrees{' (it is true for every reading)' if true else ''}"
-        )
+        return f"{'Yes, for every reading. But the' if true else 'The'} verdict does not need it"
     if claim.direction is None:
         return "There is none: the claim is a number or a bound"
     told = {True: "Yes", False: "No", None: "Undecided"}[directed(claim, entry.findings[0])]
@@ -392,7 +455,13 @@ def _concludes(entry: Entry) -> str:
 
 
 def title_of(claim: Claim) -> str:
-    """A claim's statement without its full stop, with the metric where another claim has it too."""
+    """A claim's statement without its full stop, with the metric where another claim has it too.
+
+    Some have a title of their own on the page.
+    """
+    for name, title in TITLES.items():
+        if claims()[name] == claim:
+            return title
     twins = sum(other.statement == claim.statement for other in claims().values())
     return claim.statement.rstrip(".") + (f", {claim.metric}" if twins > 1 else "")
 
@@ -405,6 +474,25 @@ def link(entry: Entry, text: str = "") -> str:
 def _zone(finding: Finding, claim: Claim) -> str:
     """What agrees with the claim's number, at a finding's chance level."""
     return reach(claim, claim.zone(finding.level)[0])
+
+
+def _why(finding: Finding, claim: Claim) -> str:
+    """Why so much agrees with a share that is judged with a level of chance."""
+    if finding.level is None or claim.tolerance is not None or claim.relation != "equals":
+        return ""
+    value, *far = margins(claim.value, claim.decimals, finding.level)
+    usual, half = STANDARD.margin, STANDARD.way * abs(value - finding.level.here)
+    error = (
+        f"the sampling error of the paper’s number, if from {STANDARD.paper_examples:,} sequences"
+    )
+    whys = []
+    for margin in far:
+        if margin > min(usual, half) + ROUNDING:
+            whys.append(error)
+        else:
+            whys.append(points(usual) if usual <= half else "half the distance from chance")
+    below, above = whys
+    return f" ({below})" if below == above else f" (below: {below}; above: {above})"
 
 
 def _decides(claim: Claim, finding: Finding) -> str:
