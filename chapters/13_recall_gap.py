@@ -654,8 +654,8 @@ glue(
 seeds_here = f"{study.seeds} seed{'s' if study.seeds > 1 else ''}"
 glue("seeds here", seeds_here, display=False)
 answer = (
-    f"Pairwise comparison, at one small size: with a router told the right token in training, models answer {text(router_alone)} of the "
-    f"questions; with only context from both sides they guess."
+    f"Pairwise comparison, at one small size: models with such a router, which is told the right token in training, answer "
+    f"{text(router_alone)} of the questions, and models with only context from both sides guess."
 )
 verdict = (
     f"The paper is right that one-way models without comparison recall less than attention, at width {width}. Pairwise comparison alone is "

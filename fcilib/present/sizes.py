@@ -11,7 +11,7 @@ from fcilib.ledger.catalogue import ONLY, catalogue
 from fcilib.ledger.claims import FAILURE, SUCCESS, Claim, Direction
 from fcilib.ledger.findings import Finding
 from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
-from fcilib.ledger.verdict import OPEN, compared, directed
+from fcilib.ledger.verdict import NOT_HERE, compared, directed
 from fcilib.present.ledger_files import Entries
 from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE
@@ -422,14 +422,11 @@ def undefined_table(entries: Mapping[str, Entry]) -> str:
         if entry.claim.undefined:
             link = f'<a href="claims.html#{name}">{entry.claim.statement.rstrip(".")}</a>'
             waiting.setdefault(entry.claim.undefined, []).append(link)
-    undecided = [entry for entry in entries.values() if entry.judgement.kind == OPEN]
-    ours = sum(not entry.claim.undefined for entry in undecided)
     many = sum(map(len, waiting.values()))
-    also = many - (len(undecided) - ours)
+    undefined = [entry for entry in entries.values() if entry.claim.undefined]
+    also = sum(entry.judgement.kind == NOT_HERE for entry in undefined)
     lines = [
-        f"{many} claims wait for a definition. [The ledger](claims.md) calls {many - also} of them "
-        f"*open*. It calls the other {also} *not testable here*, since they need pretrained "
-        f"weights too. Another {ours} open claims wait for runs or measurements of ours.",
+        f"{many} claims wait for a definition. {also} of them need pretrained weights, too.",
         "",
         "| what would have to be defined | how many wait | the claims |",
         "| --- | --: | --- |",
