@@ -519,7 +519,7 @@ glue("several", len(ran - singly), display=False)
 glue("largest gap", f"{100 * gap:.0f}", display=False)
 widest_gap = (both["mean with"] - both["mean"]).idxmax()
 glue("raw at the gap", percent(both["mean"][widest_gap]), display=False)
-assert both["mean"][widest_gap] > FAILURE
+assert study.profile != "quick" or both["mean"][widest_gap] > FAILURE
 glue("single pairs", len(tried & singly) - 1, display=False)
 glue("joint pairs", len(tried - singly), display=False)
 slow_rate_only = {"learning rate": "0.0001"}
