@@ -381,8 +381,14 @@ def rule_page(entries: Mapping[str, Entry]) -> str:
 
 
 def examples(entries: Mapping[str, Entry]) -> str:
-    """How some verdicts come about, as Markdown; all but the first are folded."""
-    first, *others = (entries[name] for name in EXAMPLES if entries[name].findings)
+    """How some verdicts come about, as Markdown; all but the first are folded.
+
+    Claims without a record have no example.
+    """
+    shown = [entries[name] for name in EXAMPLES if entries[name].findings]
+    if not shown:
+        return ""
+    first, *others = shown
     folded = [
         f"::::{{dropdown}} {_quoted(entry)}: {in_words(entry.judgement.verdict)}\n"
         f"{worked(entry)}\n::::\n"

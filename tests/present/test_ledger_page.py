@@ -287,6 +287,13 @@ def test_every_verdict_has_its_count_and_its_meaning(entries):
     assert [(v, int(n)) for v, n in rows] == [(kind_of(v), counts[v]) for v in VERDICTS]
 
 
+def test_without_records_nothing_is_worked_out(entries):
+    bare = {name: replace(decisive(entries)[name]) for name in EXAMPLES}
+    for name in bare:
+        bare[name].__dict__["findings"] = ()
+    assert examples(bare) == ""
+
+
 def test_three_verdicts_are_worked_out_and_all_but_the_first_are_folded(entries):
     decided = decisive(entries)
     first, *folded = examples(decided).split("::::{dropdown} ")
