@@ -167,9 +167,9 @@ def finding(entries: Mapping[str, Entries]) -> str:
         "Without any layer in front of it, on *raw embeddings* (a vector for each token plus one "
         f"for its position), the router picks the evidence in {ours} of the sequences. The paper "
         f"has {entry.claim}. *Chance*, picking at random, is "
-        f"{entry.claim.write(others.level.here, math.nan)}. In a second version the router may "
-        "also pick the query, as the paper’s equations allow, which counts as wrong. There it "
-        f"picks the evidence in {with_itself}."
+        f"{entry.claim.write(others.level.here, math.nan)}. In a second version, which the "
+        "paper’s equations allow, the router may also pick the query; such a pick counts as "
+        f"wrong. There it picks the evidence in {with_itself}."
     )
 
 
@@ -206,9 +206,9 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
     if title in EXAMPLES:
         shown = [e for name in EXAMPLES[title] for e in part if e.name == name]
         few = _listed([_line(e, link) + _condition(e) for e in shown])
-        groups = sum(evidence({e.name: e for e in part}).values())
-        over = f"From {groups} groups of runs. For example:"
-        return f"{over}{few}{_folded(f'All {len(part)}', _all(title, part, link))}"
+        groups = evidence({e.name: e for e in part})[CONTRADICTED]
+        over = f"They come from {groups} groups of trainings. " if title == FALLS else ""
+        return f"{over}For example:{few}{_folded(f'All {len(part)}', _all(title, part, link))}"
     if title == OPEN_STILL:
         costs = [link(e.name, "the cost of one router") for e in part if not e.claim.decided_by]
         few_seeds = sum(lacking(e) == SEEDS for e in part)
@@ -344,7 +344,7 @@ def caption(entries: Mapping[str, Entries]) -> str:
     large = f" Filled circle: ours at the paper’s sizes, {at[PAPER]}" if PAPER in at else ""
     return (
         f"Five headlines of the paper. Hollow: its number.{large}{small}. Bars: one standard "
-        "deviation. Tick: chance. The words at the right are our verdict; *open* means that we "
+        "deviation. Tick: chance. The query is excluded. The words at the right are our verdict; *open* means that we "
         "have too few runs to decide. *One number per token* is the paper’s rank-1 router, "
         "which the paper counts as a comparison of pairs. A router of *segments* picks a run of "
         "tokens, and is right by chance more often."
