@@ -781,8 +781,8 @@ glue("coin", f"{coin:g}", display=False)
 agreeing = int((on_its_task.predicted == on_its_task.measured).sum())
 no_more = agreeing <= coin
 answer = (
-    f"Only where the token after the evidence tells it from look-alikes: there {score(on_rung['right'])} predictions are right, and on "
-    f"the paper's own task {score(on_its_task)}{', no better than a coin' if no_more else ''}."
+    f"Not on the paper's own task, where {score(on_its_task)} predictions are right{', no better than a coin' if no_more else ''}; but "
+    f"where only the token after the evidence distinguishes it from look-alikes, {score(on_rung['right'])} are."
 )
 unfailed = int((failing.measured != hybrids.FAILS).sum())
 verdict = (

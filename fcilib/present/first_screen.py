@@ -64,8 +64,8 @@ SURE = (
 
 LEAD = (
     "The paper makes {claims} claims that can be checked. We decide a claim only after {seeds} "
-    "seeds at the paper’s sizes, or by counting. In brackets stands the paper’s number; § is a "
-    "section of the paper."
+    "seeds at the paper’s sizes, or by arithmetic alone. In brackets stands the paper’s number; § "
+    "is a section of the paper."
 )
 """What stands over the table."""
 
@@ -344,10 +344,10 @@ def caption(entries: Mapping[str, Entries]) -> str:
     large = f" Filled circle: ours at the paper’s sizes, {at[PAPER]}" if PAPER in at else ""
     return (
         f"Five headlines of the paper. Hollow: its number.{large}{small}. Bars: one standard "
-        "deviation. Tick: chance. The query is excluded. The words at the right are our verdict; *open* means that we "
-        "have too few runs to decide. *One number per token* is the paper’s rank-1 router, "
-        "which the paper counts as a comparison of pairs. A router of *segments* picks a run of "
-        "tokens, and is right by chance more often."
+        "deviation. Tick: chance. The query is excluded. The words at the right are our verdict; "
+        "*open* means that we have too few runs to decide. *One number per token* is the paper’s "
+        "rank-1 router, which the paper counts as a comparison of pairs. A router of *segments* "
+        "picks a run of tokens, and is right by chance more often."
     )
 
 
