@@ -62,7 +62,8 @@ Numbers from $e - \\max(m, p - p_-)$ to $e + \\max(m, p_+ - p)$ agree.
 **The lines of the statements.** {_lines(entries)}
 
 **No level of chance.** These claims have no chance level, because their quantity is not defined
-for random picks: {_without_chance(entries)}.
+for random picks: {_without_chance(entries)}. The table shows no chance for a spread
+and for a claim without runs, either.
 
 **Independence.** Claims share runs, seeds and test sets. Of many intervals at 95% some miss the
 true value.
@@ -154,7 +155,9 @@ def _near(entries: Mapping[str, Entry]) -> str:
     at = {b: [entries[n] for n, which in near.items() if b in which] for b in BORDERS}
     count = sum(entries[name].judgement.kind == OPEN for name in near)
     opened = "All of these" if count == len(near) else f"{count} of these"
-    verdicts = _folded(f"{len(turned)} verdicts would change", _by_verdict(entries, turned))
+    verdicts = _folded(
+        f"{len(turned)} verdicts would change", _by_verdict(entries, turned), "would become "
+    )
     return f"""**Near a border.** A border is an end of a margin, or a line such as {FAILURE:.0%}.
 If every border moved by half a point, outwards or inwards, the answer for some reading would change
 for {len(near)} of the {len(entries)} claims. {opened} are open now. For {len(turned)} claims the
@@ -179,7 +182,11 @@ def _alternatives(entries: Mapping[str, Entry]) -> str:
     for other in ALTERNATIVES:
         verdicts = sensitive(entries, other)
         title = f"If {other.name}: {len(verdicts)} verdicts would change"
-        told = _folded(title, _by_verdict(entries, verdicts)) if verdicts else f"{title}."
+        told = (
+            _folded(title, _by_verdict(entries, verdicts), "would become ")
+            if verdicts
+            else f"{title}."
+        )
         parts.append(told)
     return "\n\n".join(parts)
 
@@ -194,10 +201,13 @@ def _by_verdict(
     }
 
 
-def _folded(title: str, parts: Mapping[str, list[Entry]]) -> str:
-    """A title that unfolds to links to claims, a line for each part that has any."""
+def _folded(title: str, parts: Mapping[str, list[Entry]], before: str = "") -> str:
+    """A title that unfolds to links to claims, a line for each part that has any.
+
+    `before`: what stands before the name of a part.
+    """
     items = "".join(
-        f"<li><em>{in_words(part)}</em>: {'; '.join(map(link, members))}</li>"
+        f"<li>{before}<em>{in_words(part)}</em>: {'; '.join(map(link, members))}</li>"
         for part, members in parts.items()
         if members
     )

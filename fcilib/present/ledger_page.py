@@ -92,7 +92,7 @@ def decided_in(book: Path) -> dict[str, list[str]]:
 
 
 def bar(entries: Entries) -> str:
-    """The counts of verdicts as one bar, and how many results stand behind those that decide."""
+    """The counts of verdicts as one bar, and the groups of trainings behind those that decide."""
     counts, results = summary(entries), evidence(entries)
     shown = {kind: count for kind, count in counts.items() if count}
     parts = " ".join(
@@ -101,7 +101,7 @@ def bar(entries: Entries) -> str:
     )
     said = {kind: f"{count} claim{'s' if count > 1 else ''}" for kind, count in shown.items()}
     for kind in said.keys() - {OPEN, NOT_HERE}:
-        said[kind] += f", {results[kind]} result{'s' if results[kind] > 1 else ''}"
+        said[kind] += f", {results[kind]} group{'s' if results[kind] > 1 else ''}"
     legend = " ".join(
         f'<span><i class="{_css(kind)}"></i>{kind_of(kind)}: {text}</span>'
         for kind, text in said.items()
@@ -175,10 +175,12 @@ def _row(entry: Entry, paper: Entry, book: Entry, chapters: list[str]) -> str:
     note = f"<p>{escape(claim.note)}</p>" if claim.note else ""
     below = judgement.missing
     if judgement.kind == CONTRADICTED:
-        bare = "the claim is the number or bound itself"
+        bare = "the claim is just this number or bound"
         below = ("the paper’s conclusion is false" if claim.behind else bare,)
     elif judgement.kind == OPEN and lacking(entry) in (SEEDS, RUNS):
         below = (f"missing: {'; '.join(below)}",)
+    elif judgement.kind == NOT_HERE:
+        below = (f"to download the weights and test it: {'; '.join(below)}",)
     missing = "".join(f"<br><small>{escape(text)}</small>" for text in below)
     runs = "".join(_run(finding, claim) for finding in entry.findings or book.findings)
     return (

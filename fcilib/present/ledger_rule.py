@@ -30,10 +30,12 @@ from fcilib.study.notation import NONE
 
 MEANINGS = {
     HOLDS: "Our number agrees with the paper’s under the literal reading.",
-    UNDER: "It differs there, but agrees under another reading, which the verdict names.",
-    SUBSTANCE: "It differs under every reading, but the paper’s conclusion is true.",
-    CONTRADICTED: "It differs under every reading. If the paper draws a conclusion from its "
-    "number, that is false too.",
+    UNDER: "It differs under the literal reading, but agrees under another, which the verdict "
+    "names.",
+    SUBSTANCE: "It differs under every reading, but the paper’s conclusion (the statement) is "
+    "true.",
+    CONTRADICTED: "It differs under every reading, and the paper’s conclusion, if it draws one, "
+    "is false.",
     OPEN: "Our runs do not decide yet, or the paper does not define what to run.",
     NOT_HERE: "The claim needs pretrained weights, which have to be downloaded.",
 }
@@ -101,7 +103,7 @@ LINES = (
     ),
     Line(
         "Methods without context from both sides, or without comparison in pairs, stay low. (Our "
-        "counterexample: raw embeddings.)",
+        "counterexample: raw embeddings, which lack context.)",
         ("missing-ingredient-fails",),
     ),
     Line("On *MQAR*, a recall task, raw embeddings fail.", ("mqar-raw",)),
@@ -183,8 +185,9 @@ def answer(entries: Mapping[str, Entry]) -> str:
 
 **How sure.** We decide a claim only with {STANDARD.seeds} *seeds*, repeated trainings from other
 random numbers, at the paper’s sizes (512 tokens).{_exception(entries)}
-The {contradicted} contradictions rest on only {evidence(entries)[CONTRADICTED]} separate sets of
-trainings, called *results* below.
+Many claims share trainings: the {contradicted} contradictions come from only
+{evidence(entries)[CONTRADICTED]} groups of trainings. One group can stand
+behind several verdicts.
 [How sure we are](certainty.md) says what would change our mind."""
 
 
@@ -193,7 +196,7 @@ def _exception(entries: Mapping[str, Entry]) -> str:
     counted = [e for e in entries.values() if e.claim.counted and e.judgement.kind != OPEN]
     if not counted:
         return ""
-    one = f"The exception is {link(counted[0], 'a claim on random picks')}, where"
+    one = f"The exception is {link(counted[0], 'the claim on random picks on HotpotQA')}, where"
     several = f"The exceptions are {len(counted)} claims on random picks, where"
     return f" {one if len(counted) == 1 else several} nothing is trained."
 
@@ -394,7 +397,9 @@ def examples(entries: Mapping[str, Entry]) -> str:
         f"{worked(entry)}\n::::\n"
         for entry in others
     ]
-    return "\n".join([f"**{_quoted(first)}** ({link(first, 'its row')})\n", worked(first), *folded])
+    verdict = in_words(first.judgement.verdict)
+    head = f"**{_quoted(first)}: {verdict}** ({link(first, 'its row')})\n"
+    return "\n".join([head, worked(first), *folded])
 
 
 def _quoted(entry: Entry) -> str:
@@ -452,12 +457,14 @@ def _concludes(entry: Entry) -> str:
         if kind not in (HOLDS, UNDER):
             return "Not asked yet"
         true = claim.direction and all(directed(claim, f) for f in entry.findings)
-        return f"{'Yes, for every reading. But the' if true else 'The'} verdict does not need it"
+        told = "Yes, for every reading. " if true else ""
+        return f"{told}It matters only if no reading agrees"
     if claim.direction is None:
         return "There is none: the claim is a number or a bound"
     told = {True: "Yes", False: "No", None: "Undecided"}[directed(claim, entry.findings[0])]
-    word = {FAILURE: "To fail", SUCCESS: "To succeed"}.get(claim.direction.value or 0.0)
-    return f"{told}. {f'{word} means' if word else 'It is:'} {claim.behind}"
+    word = {FAILURE: "fails", SUCCESS: "succeeds"}.get(claim.direction.value or 0.0)
+    says = f"It says that the model {word}, that is, reaches" if word else "It is:"
+    return f"{told}. {says} {claim.behind}"
 
 
 def title_of(claim: Claim) -> str:
@@ -489,16 +496,23 @@ def _why(finding: Finding, claim: Claim) -> str:
     value, *far = margins(claim.value, claim.decimals, finding.level)
     usual, half = STANDARD.margin, STANDARD.way * abs(value - finding.level.here)
     error = (
-        f"the sampling error of the paper’s number, if from {STANDARD.paper_examples:,} sequences"
+        "the paper’s number may be off by this much, if it was counted on "
+        f"{STANDARD.paper_examples:,} sequences"
     )
     whys = []
     for margin in far:
         if margin > min(usual, half) + ROUNDING:
             whys.append(error)
         else:
-            whys.append(points(usual) if usual <= half else "half the distance from chance")
+            whys.append(
+                f"within {points(usual)}" if usual <= half else "half the distance from chance"
+            )
     below, above = whys
-    return f" ({below})" if below == above else f" (below: {below}; above: {above})"
+    return (
+        f" ({below})"
+        if below == above
+        else f" (below: {below}; above: {above}; on each side the larger margin counts)"
+    )
 
 
 def _decides(claim: Claim, finding: Finding) -> str:

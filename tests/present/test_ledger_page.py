@@ -106,7 +106,7 @@ def test_the_bar_counts_claims_and_the_results_behind_those_that_are_decided(ent
     decided = decisive(entries)
     text = BeautifulSoup(ledger_page.bar(decided), "html.parser").text
     counts, results = summary(decided), evidence(decided)
-    shown = re.findall(r"(\d+) claims?(?:, (\d+) results?)?", text)
+    shown = re.findall(r"(\d+) claims?(?:, (\d+) groups?)?", text)
     undecided = {OPEN, NOT_HERE}
     assert shown == [
         (str(counts[kind]), "" if kind in undecided else str(results[kind]))
@@ -139,7 +139,7 @@ def test_the_answer_counts_what_is_decided_and_contradicted(entries):
     assert ("contradict more than half of those" in text) == (2 * count > len(decided_ones))
     assert "the claims that raw embeddings and left-to-right recurrences fail" in text
     groups = evidence(decided)[CONTRADICTED]
-    assert f"The {count} contradictions rest on only {groups} separate sets of trainings" in text
+    assert f"the {count} contradictions come from only {groups} groups of trainings" in text
     assert "The exception is" in text
     assert text.count('href="#hotpotqa-random"') == 1
 
@@ -314,14 +314,19 @@ BOTH = "No, the whole interval lies outside, for every reading."
 @pytest.mark.parametrize(
     ("name", "answers", "fair", "conclusion"),
     [
-        ("raw", BOTH, "Yes:", "No. To fail means at most 35.0%."),
+        ("raw", BOTH, "Yes:", "No. It says that the model fails, that is, reaches at most 35.0%."),
         (
             "one-layer",
             f"{OUTSIDE}. Query excluded: {INSIDE}.",
             "Yes:",
-            "Yes, for every reading. But the verdict does not need it.",
+            "Yes, for every reading. It matters only if no reading agrees.",
         ),
-        ("random-projections", BOTH, "Yes:", "Yes. To fail means at most 35.0%."),
+        (
+            "random-projections",
+            BOTH,
+            "Yes:",
+            "Yes. It says that the model fails, that is, reaches at most 35.0%.",
+        ),
         ("rank-90", BOTH, "Yes:", "Yes. It is: at most 50.0%."),
         ("jump-ratio", BOTH, "Yes:", "There is none"),
         ("perceiver-1", INSIDE, "No: it lacks 2 more seeds", "Not asked yet."),
@@ -329,7 +334,7 @@ BOTH = "No, the whole interval lies outside, for every reading."
             "hotpotqa-random",
             "Right segments counted: yes, chance lies inside, and our interval contains chance",
             "It need not be: the number follows by counting",
-            "The verdict does not need it.",
+            "It matters only if no reading agrees.",
         ),
     ],
 )
@@ -343,9 +348,15 @@ def test_an_example_says_what_decides(entries, name, answers, fair, conclusion):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("one-layer", " (2 points)."),
-        ("raw", " (the sampling error of the paper’s number, if from 1,000 sequences)."),
-        ("random-projections", " (below: half the distance from chance; above: the sampling error"),
+        ("one-layer", " (within 2 points)."),
+        (
+            "raw",
+            " (the paper’s number may be off by this much, if it was counted on 1,000 sequences).",
+        ),
+        (
+            "random-projections",
+            " (below: half the distance from chance; above: the paper’s number may",
+        ),
         ("rank-90", "%."),
     ],
 )
@@ -413,7 +424,7 @@ def test_a_contradicted_row_says_whether_it_is_the_conclusion_or_a_bare_number(e
         said = page.select_one(f'tr[id="{name}"] .ledger-verdict').text
         bare = entry.claim.direction is None
         contradicted = entry.judgement.kind == CONTRADICTED
-        assert ("the claim is the number or bound itself" in said) == (contradicted and bare)
+        assert ("the claim is just this number or bound" in said) == (contradicted and bare)
         assert ("the paper’s conclusion is false" in said) == (contradicted and not bare)
 
 
