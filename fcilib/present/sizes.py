@@ -158,17 +158,17 @@ def size_answer(entries: Mapping[str, Entries]) -> str:
     counts = _counts(entries)
     changed = counts.decided - counts.same
     close, known = counts.made - counts.decided, counts.decided
-    return f"""**The answer.** Seldom: size changes whether a claim is true in {changed} of {known}
-comparisons. We would change our mind on raw embeddings if they failed, and attention succeeded, in
-the paper’s training.
+    return f"""**The answer.** Seldom: in {changed} of {known} comparisons a claim is true at one
+size and false at the other. We would change our mind on raw embeddings if they failed, and
+attention succeeded, in the paper’s training.
 
 **How sure.** Moderately. A *comparison* takes one claim and one model, and asks at both sizes
-whether the claim is true. We made {counts.made} comparisons. (They are not the
-{len(entries[PAPER])} claims of [the ledger](claims.md): some claims have several, some none.)
-{close} of the {counts.made} are too close to call: the error of our number reaches across the line
-between true and false. Of the other {known}, {counts.same} have the same answer at both sizes, and
-{changed} change. At the paper’s size {counts.alone} of the {known} rest on one *seed*, that is, one
-training. [Some chapters](certainty-one-size) have the small size only."""
+whether the claim is true: for example, whether raw embeddings fail. We made {counts.made}
+comparisons. {close} of the {counts.made} are too close to call: our number is so near the line
+between true and false, such as {FAILURE:.0%}, that its error (a 95% interval) leaves the answer
+open. Of the other {known}, {counts.same} have the same answer at both sizes, and {changed} change.
+At the paper’s size {counts.alone} of the {known} rest on one *seed*, that is, one training.
+[Some chapters](certainty-one-size) have the small size only."""
 
 
 def turned_text(entries: Mapping[str, Entries]) -> str:
@@ -183,9 +183,10 @@ def turned_text(entries: Mapping[str, Entries]) -> str:
 {_table(entries, found, keys, plain=True)}
 :::
 
-{_near_misses(entries, keys)}**Exact numbers depend on size more.** The ledger asks
-another question: is our number within about two points of the paper’s? {len(turns)} of {many}
-answers to it change.
+{_near_misses(entries, keys)}**Exact numbers depend on size more.**
+[The ledger](claims.md), our list of the paper’s claims, asks another question:
+is our number within about two points of the paper’s? It can be asked of more claims, such as those
+that are only a number. {len(turns)} of {many} answers to it change.
 {_drop(entries)}"""
 
 
@@ -230,7 +231,7 @@ def _drop(entries: Mapping[str, Entries]) -> str:
         ]
         written = dict.fromkeys(f"{100 * end(means):.0f}%" for end in (min, max))
         ends.append(" to ".join(written))
-    return f"""In {len(fall)} of the {len(turns)} the query is included, and precision is
+    return f"""{len(fall)} of the {len(turns)} are alike: the query is included, and precision is
 {ends[0]} at the small size, and {ends[1]} at the paper’s. The models still succeed, but they
 miss the paper’s number."""
 
@@ -266,7 +267,9 @@ def size_tables(entries: Mapping[str, Entries]) -> str:
     found, (_, *parts) = _answers(entries), _parts(entries).values()
     turns, _ = ledger_turns(entries)
     tables = [(title, found, keys) for title, keys in parts]
-    tables.append(("turn if we ask whether our number agrees with the paper’s", turns, list(turns)))
+    tables.append(
+        ("change if we ask whether our number agrees with the paper’s", turns, list(turns))
+    )
     return "".join(
         _dropdown(f"The {len(keys)} that {title}", _table(entries, table, keys))
         for title, table, keys in tables
@@ -304,10 +307,10 @@ def _table(
         )
     head = "the paper" if {AGREES, DIFFERS} & set(found[keys[0]]) else "line"
     asked, end = ASKED[head], END[head]
+    on, line = ("for this model", "true if precision is") if plain else ("tested on", head)
     known, words = catalogue(PROFILES[PAPER]), PLAIN if plain else {}
     lines = [
-        f"| claim | tested on | {'true if precision is' if plain else head} | "
-        f"{asked}small size{end} | {asked}paper’s size{end} |",
+        f"| claim | {on} | {line} | {asked}small size{end} | {asked}paper’s size{end} |",
         "| --- | --- | --- | --- | --- |",
     ]
     for (name, small, large), pairs in rows.items():
@@ -333,12 +336,12 @@ SAID = {TRUE: "yes", FALSE: "no"}
 """How a table answers the question of its head."""
 
 PLAIN = {
-    "segment-bidirectional-flow": "A router that picks *segments*, runs of tokens, fails behind "
-    "bidirectional Mamba.",
+    "segment-bidirectional-flow": "A router that picks segments fails behind "
+    "bidirectional Mamba, a layer that reads both ways.",
     "causal-succeeds": "Causal attention, which sees earlier tokens only, is above 98%.",
     "both-ingredients-succeed": "Whatever has context from both sides and compares tokens in "
     "pairs is above 98%.",
-    "segment-bidirectional-mamba": "bidirectional Mamba, a layer that reads in both directions",
+    "segment-bidirectional-mamba": "bidirectional Mamba",
     "causal-1": "one layer of causal attention",
     "perceiver-1": "Perceiver, a layer in which tokens exchange information through one vector",
 }
