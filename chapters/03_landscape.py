@@ -204,7 +204,8 @@ above = {
 # *Precision* is the share of test sequences in which the router picks the evidence, or the segment that holds it. The query
 # may not be picked. *Chance* is picking at random. We measure it with the same code. It is higher where fewer things can be picked.
 # *Positions alone* is a trained router that sees no token, only positions. It beats chance: the evidence always comes after the
-# query, so it stands late more often than early. A variant of a router has a row of its own.
+# query, so it stands late more often than early. In the figure each variant of a router has
+# a row of its own, so there are more rows than the paper's twenty ways.
 
 # %% mystnb={"figure": {"caption": "Nearly all evidence is found only by the routers of the first panel, which compare the query with every token. Hollow: the paper's number (in three rows it only says 29% or less). Filled: ours, with one standard deviation over seeds. Dashed: chance. Dotted: positions alone.", "name": "fig-landscape"}, "image": {"alt": "Twenty-seven rows in seven panels with the paper's precision and the measured one; each panel has its own chance and its own line of positions alone."}} tags=["remove-input", "nbval-ignore-output"]
 EXPLAINED = {
@@ -434,8 +435,8 @@ sure = (
 glue("bank large", large[bank], display=False)
 verdict = (
     f"As the paper says, none of its learned routers without pairs comes near one that compares every token. Unlike in the paper, raw "
-    f"embeddings are enough ({mean['raw embeddings']}, paper {claims()['raw']}). On our task 29% of the segments is no "
-    f"ceiling: a router that sees only positions finds {mean[blind]}."
+    f"embeddings are enough ({mean['raw embeddings']}, paper {claims()['raw']}). For routers of segments 29% is no "
+    f"ceiling on our task: a router that sees only positions finds {mean[blind]}."
 )
 hashed = next(m for m in hybrids.routers() if m.label == "product keys")
 hashed = hybrids.on_evidence(sizes, hashed)
