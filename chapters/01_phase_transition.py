@@ -444,7 +444,7 @@ glue("untrained raw", untrained["raw embeddings"], display=False)
 # *Content-only* is a vector for each token and none for its position; a tie counts as half a hit (next section).
 
 # %% tags=["remove-input"]
-comparison_table(comparison[~of_main], "model")
+comparison_table(comparison[~of_main], "model", earlier=comparison[of_main])
 
 # %% [markdown]
 # Positions alone are not enough: vectors that hold the position and not the token give {glue:text}`positions only, others` with the query excluded and

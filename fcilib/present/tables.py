@@ -78,11 +78,15 @@ def linked(
     return Linked(frame, shown.to_html(escape=False))
 
 
-def comparison_table(comparison: pd.DataFrame, title: str = "condition") -> Linked:
+def comparison_table(
+    comparison: pd.DataFrame, title: str = "condition", earlier: pd.DataFrame | None = None
+) -> Linked:
     """A comparison for readers: a row per condition; paper, measured and chance.
 
     A condition without a claim is a share; its paper's number and verdict are dashes. Chance is
     written once where it reads the same under every protocol.
+
+    `earlier`: the comparison of a table that stands before this one on the page.
     """
     rows, heads = {}, list(dict.fromkeys(comparison.protocol))
     for condition, part in comparison.groupby("condition", sort=False):
@@ -98,12 +102,16 @@ def comparison_table(comparison: pd.DataFrame, title: str = "condition") -> Link
             "chance": by_chance[-1] if same else " / ".join(by_chance),
             "verdict": part.verdict.iloc[0],
         }
-    named = comparison[comparison.name.notna()]
-    names = dict(zip(named.condition, named.name, strict=True))
+    names, *before = (
+        dict(zip(named.condition, named.name, strict=True))
+        for part in (comparison, earlier)
+        if part is not None
+        for named in [part[part.name.notna()]]
+    )
     frame = pd.DataFrame.from_dict(rows, orient="index")
     if frame.chance.str.contains(" / ", regex=False).any():
         frame = frame.rename(columns={"chance": f"chance ({' / '.join(heads)})"})
-    return linked(frame, names, title)
+    return linked(frame, names, title, before)
 
 
 def further(

@@ -150,6 +150,16 @@ def test_what_is_no_claim_is_refused():
         linked(frame, {"elsewhere": "rww"}, "row")
 
 
+def test_a_claim_of_two_tables_is_decided_in_the_first(results):
+    comparison = compare({"raw embeddings": "raw", "global mean": "raw"}, results)
+    first = comparison[comparison.condition == "raw embeddings"]
+    second = comparison[comparison.condition == "global mean"]
+    anchor = 'id="decides-raw"'
+    assert comparison_table(first)._repr_html_().count(anchor) == 1
+    assert comparison_table(second)._repr_html_().count(anchor) == 1
+    assert anchor not in comparison_table(second, earlier=first)._repr_html_()
+
+
 def test_a_comparisons_table_leads_to_its_claims(results):
     rows = {"raw embeddings": "raw", "global mean": "global-mean"}
     read = Reader(comparison_table(compare(rows, results))._repr_html_())
