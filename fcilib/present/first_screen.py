@@ -33,12 +33,12 @@ TASK = (
 )
 
 WHY = (
-    "**What we found.** 1. *The paper’s own task needs no context.* Query and evidence are the "
+    "**What we found.** (1) *The paper’s own task needs no context.* Query and evidence are the "
     "same token. Their vectors are therefore alike from the start, and comparing vectors is enough."
 )
 
 CONTEXT = (
-    "2. *Where context is needed, it has to be the right one.* We built a task in which four "
+    "(2) *Where context is needed, it has to be the right one.* We built a task in which four "
     "tokens are alike, one of them the evidence, and only a neighbour tells which one. If the "
     "neighbour stands before the evidence, context from the left is enough. If it stands after "
     "the evidence, context from the right is needed."
@@ -46,7 +46,7 @@ CONTEXT = (
 """The second finding, chapter 9’s, without its numbers."""
 
 PAIRS = (
-    "3. *Comparing pairs of tokens helps, and is not the only way.* Of the paper’s routers that "
+    "(3) *Comparing pairs of tokens helps, and is not the only way.* Of the paper’s routers that "
     "pick a token without comparing pairs, the best finds the evidence in {best} of the sequences. "
     "But a learned hash table, which looks only into the slots that fit the query, finds it nearly "
     "always. The paper did not try one."
@@ -207,7 +207,7 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
         shown = [e for name in EXAMPLES[title] for e in part if e.name == name]
         few = _listed([_line(e, link) + _condition(e) for e in shown])
         groups = evidence({e.name: e for e in part})[CONTRADICTED]
-        over = f"They come from {groups} groups of trainings. " if title == FALLS else ""
+        over = f"They rest on only {groups} groups of trainings. " if title == FALLS else ""
         return f"{over}For example:{few}{_folded(f'All {len(part)}', _all(title, part, link))}"
     if title == OPEN_STILL:
         costs = [link(e.name, "the cost of one router") for e in part if not e.claim.decided_by]

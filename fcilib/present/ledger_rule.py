@@ -177,17 +177,15 @@ def answer(entries: Mapping[str, Entry]) -> str:
     counts = summary(entries)
     decided = len(entries) - counts[OPEN] - counts[NOT_HERE]
     contradicted = counts[CONTRADICTED]
-    part = "more than half" if 2 * contradicted > decided else f"{contradicted}"
     named = [says for name, says in NAMED.items() if _is_contradicted(entries, name)]
     example = f", among them the claims that {' and '.join(named)} fail" if named else ""
-    return f"""**The answer.** Our runs decide {decided} of {len(entries)} claims and contradict
-{part} of those{example}.
+    return f"""**The answer.** Of {len(entries)} claims our runs decide {decided}:
+{decided - contradicted} stand, some under a condition, and {contradicted} are contradicted{example}.
 
 **How sure.** We decide a claim only with {STANDARD.seeds} *seeds*, repeated trainings from other
 random numbers, at the paper’s sizes (512 tokens).{_exception(entries)}
 Many claims share trainings: the {contradicted} contradictions come from only
-{evidence(entries)[CONTRADICTED]} groups of trainings. One group can stand
-behind several verdicts.
+{evidence(entries)[CONTRADICTED]} groups of trainings.
 [How sure we are](certainty.md) says what would change our mind."""
 
 
@@ -445,7 +443,7 @@ def _fairness(entry: Entry) -> str:
     if all(is_fair(finding, STANDARD) for finding in entry.findings):
         return (
             f"Yes: the paper’s sizes and training steps, at least {STANDARD.seeds} seeds, and the "
-            "number no longer changes"
+            "number no longer changes at the end of training"
         )
     return f"No: it lacks {'; '.join(entry.judgement.missing)}. No answer counts yet"
 
@@ -458,7 +456,7 @@ def _concludes(entry: Entry) -> str:
             return "Not asked yet"
         true = claim.direction and all(directed(claim, f) for f in entry.findings)
         told = "Yes, for every reading. " if true else ""
-        return f"{told}It matters only if no reading agrees"
+        return f"{told}This matters only if no reading agrees"
     if claim.direction is None:
         return "There is none: the claim is a number or a bound"
     told = {True: "Yes", False: "No", None: "Undecided"}[directed(claim, entry.findings[0])]
@@ -508,11 +506,7 @@ def _why(finding: Finding, claim: Claim) -> str:
                 f"within {points(usual)}" if usual <= half else "half the distance from chance"
             )
     below, above = whys
-    return (
-        f" ({below})"
-        if below == above
-        else f" (below: {below}; above: {above}; on each side the larger margin counts)"
-    )
+    return f" ({below})" if below == above else f" (below: {below}; above: {above})"
 
 
 def _decides(claim: Claim, finding: Finding) -> str:

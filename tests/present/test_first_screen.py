@@ -93,7 +93,7 @@ def test_claims_that_rest_on_the_same_runs_are_counted_as_one_group(entries):
     decided = decisive(entries)
     table = first_screen.standing_table(decided, lambda name, text: text)
     fallen = re.search(
-        r"\*\*Contradicted\*\* \| \d+ \| They come from (\d+) groups of trainings", table
+        r"\*\*Contradicted\*\* \| \d+ \| They rest on only (\d+) groups of trainings", table
     )
     assert int(fallen[1]) == evidence(decided)["contradicted"]
 
