@@ -180,7 +180,8 @@ def answer(entries: Mapping[str, Entry]) -> str:
     named = [says for name, says in NAMED.items() if _is_contradicted(entries, name)]
     example = f", among them the claims that {' and '.join(named)} fail" if named else ""
     return f"""**The answer.** Of {len(entries)} claims our runs decide {decided}:
-{decided - contradicted} stand, some under a condition, and {contradicted} are contradicted{example}.
+{decided - contradicted} stand, some under a condition, and
+{contradicted} are contradicted{example}.
 
 **How sure.** We decide a claim only with {STANDARD.seeds} *seeds*, repeated trainings from other
 random numbers, at the paper’s sizes (512 tokens).{_exception(entries)}
