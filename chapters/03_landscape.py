@@ -371,7 +371,7 @@ labelled(
 # **If the paper draws positions in another way, 29% may be a ceiling.** It does not say how it draws them, or how many segments are
 # picked. If all positions were equally likely, segment routers might find less. We have not tried it.
 #
-# **The paper's wider claim is contradicted: 29% or less for everything without pairs.** The paper counts contrastive pretraining as
+# **The paper's wider claim, 29% or less for everything without pairs, is contradicted.** The paper counts contrastive pretraining as
 # "without pairs", though the router behind it compares every token. That router finds {glue:text}`contrastive` here
 # ([chapter 4](04_contrastive_failure.ipynb)). Other routers are above 29% as well. At our size these are the memory bank and all six
 # routers of segments. At the paper's sizes these are the six routers of segments, some of them just.
