@@ -72,7 +72,7 @@ from fcilib.present.tables import comparison_table, further, labelled, linked
 from fcilib.representations import Embedding
 from fcilib.routers import Investigator
 from fcilib.routers.investigator import PairwiseScores
-from fcilib.study.notation import NONE, percent, spread, texts
+from fcilib.study.notation import NONE, READINGS, percent, spread, texts
 from fcilib.study.profiles import PROFILES
 
 # %% [markdown]
@@ -119,9 +119,8 @@ CLAIMS = {
     if known[name].claim
 }
 CLAIMS["Flow, depth 2"] = "flow"
-READINGS = {"query excluded": "others", "query included": "all"}
 comparison = compare(
-    CLAIMS, {label: results[c] for label, c in READINGS.items()}
+    CLAIMS, {label: results[c] for c, label in READINGS.items()}
 )
 precision = {c: r.summary("precision") for c, r in results.items()}
 for candidates, summary in precision.items():
@@ -154,11 +153,11 @@ rows = {}
 for label, condition in ROWS.items():
     claim = CLAIMS.get(condition)
     rows[label] = {"paper": str(claims()[claim]) if claim else NONE}
-    for reading, c in READINGS.items():
+    for c, reading in READINGS.items():
         rows[label][f"{here} tokens, {reading}"] = spread(
             *precision[c].loc[condition, ["mean", "sd"]]
         )
-    for reading, c in READINGS.items():
+    for c, reading in READINGS.items():
         found = paper_records(study, SHOWN_AS[condition], c)
         text = paper_text(found, "precision")
         rows[label][f"{there} tokens, {reading}"] = text.partition(" (")[0]
@@ -250,7 +249,7 @@ glue("early step", f"{early:,.0f}", display=False)
 glue("early attention", percent(with_layer[early]), display=False)
 glue("early raw", percent(bare[early]), display=False)
 for name in ("raw", "attention-1"):
-    for c in READINGS.values():
+    for c in READINGS:
         gains = [
             max(b - a for a, b in zip([0, *curve], curve, strict=False))
             for curve in (
@@ -295,7 +294,7 @@ filmed = {
     )
     for candidates in results
 }
-in_turn = {r: READINGS[r] for r in ("query included", "query excluded")}
+in_turn = {READINGS[c]: c for c in ("all", "others")}
 interactive.film(
     "film-scores",
     {reading: filmed[c] for reading, c in in_turn.items()},
@@ -678,7 +677,7 @@ further(
         "no-other-transition",
         "unidirectional-fails",
     ],
-    readings={c: reading for reading, c in READINGS.items()},
+    readings=READINGS,
 )
 
 # %% [markdown]
@@ -709,7 +708,7 @@ with_layers = {f"attention, depth {n}" for n in DEPTHS}
 assert study.profile != "quick" or set(agreeing[agreeing].index) == with_layers
 large_seeds = len(paper_records(study, "raw", "all"))
 large = {}
-for c in READINGS.values():
+for c in READINGS:
     found = [r.metrics["precision"] for r in paper_records(study, "raw", c)]
     large[c] = percent(sum(found) / len(found)) if found else NONE
 answer = (

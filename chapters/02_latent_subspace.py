@@ -66,7 +66,7 @@ from fcilib.present import closing, figures
 from fcilib.present.paper_size import paper_records
 from fcilib.present.tables import labelled, linked
 from fcilib.routers.investigator import PairwiseScores
-from fcilib.study.notation import NONE, percent, spread, texts
+from fcilib.study.notation import NONE, READINGS, percent, spread, texts
 from fcilib.study.results import numbers
 
 CONDITIONS = conditions(
@@ -373,13 +373,11 @@ STATEMENTS = {
     "rank-90": "90% share",
 }
 CONDITION = "attention, 1 layer"
-READINGS = {"query excluded": "others", "query included": "all"}
 rows, labels = {}, {}
 for name, label in STATEMENTS.items():
     claim = says[name]
     found = {
-        reading: results[c].summary(claim.metric).loc[CONDITION]
-        for reading, c in READINGS.items()
+        c: results[c].summary(claim.metric).loc[CONDITION] for c in READINGS
     }
     if claim.metric == "random_form_precision":
         control = results["others"].summary("precision").loc[CHANCE]
@@ -390,14 +388,17 @@ for name, label in STATEMENTS.items():
     labels[label] = name
     rows[label] = {
         "paper": str(claim),
-        **{c: claim.write(f["mean"], f["sd"]) for c, f in found.items()},
+        **{
+            READINGS[c]: claim.write(f["mean"], f["sd"])
+            for c, f in found.items()
+        },
         "for comparison": f"{claim.write(control['mean'], control['sd'])} ({of})",
         "verdict": claim.verdict(
             {
-                c: (
+                READINGS[c]: (
                     f["mean"],
                     f["sd"],
-                    level(claim, experiments[READINGS[c]][CONDITION]),
+                    level(claim, experiments[c][CONDITION]),
                 )
                 for c, f in found.items()
             }

@@ -68,7 +68,7 @@ from fcilib.representations import (
 )
 from fcilib.representations.contrastive import MatchedEmbedding
 from fcilib.routers import ContrastiveInvestigator
-from fcilib.study.notation import percent, spread, texts
+from fcilib.study.notation import READINGS, percent, spread, texts
 
 # %% [markdown]
 # ## Does pretraining help?
@@ -98,8 +98,7 @@ results = study.run_protocols(experiments)
 # %% tags=["remove-cell"]
 CLAIMS = {label: c.claim for label, c in CONDITIONS.items() if c.claim}
 CLAIMS[FROZEN] = None
-SAID = {"all": "query included", "others": "query excluded"}
-comparison = compare(CLAIMS, {SAID[c]: r for c, r in results.items()})
+comparison = compare(CLAIMS, {READINGS[c]: r for c, r in results.items()})
 
 # %% [markdown]
 # *Precision* is the share of sequences in which the router picks the evidence. *Query excluded*: the router may not pick the query
@@ -411,7 +410,8 @@ labelled(
     pd.DataFrame(
         {
             **{
-                SAID[c]: texts(summary) for c, summary in by_projection.items()
+                READINGS[c]: texts(summary)
+                for c, summary in by_projection.items()
             },
             "picks the query, if included": {
                 name: percent(value) for name, value in picked.items()

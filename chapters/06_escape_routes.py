@@ -65,7 +65,7 @@ from fcilib.present.tables import labelled, linked
 from fcilib.representations import Flow
 from fcilib.routers import RankOne
 from fcilib.routers.rank_one import FingerprintScores
-from fcilib.study.notation import NONE, percent, spread, texts
+from fcilib.study.notation import NONE, READINGS, percent, spread, texts
 from fcilib.study.profiles import PROFILES
 from fcilib.training.experiment import Training
 from fcilib.training.loop import evaluate
@@ -440,7 +440,6 @@ glue(
 # agree with the query excluded, and {glue:text}`agree there, all` with it included ([table](escape-paper-sizes)).
 
 # %% tags=["remove-input"]
-READINGS = {"query excluded": "others", "query included": "all"}
 
 
 def against(comparison, title):
@@ -452,7 +451,7 @@ def against(comparison, title):
             "paper": part.claim.iloc[0],
             **{
                 text: spread(by.loc[c, "mean"], by.loc[c, "sd"])
-                for text, c in READINGS.items()
+                for c, text in READINGS.items()
             },
             "verdict": part.verdict.iloc[0],
         }
@@ -506,7 +505,7 @@ labelled(
                 name: paper_text(large[c][name], "precision")
                 for name in CLAIMS
             }
-            for text, c in READINGS.items()
+            for c, text in READINGS.items()
         }
     ).loc[[*CLAIMS]],
     "precision",
@@ -529,7 +528,7 @@ labelled(
     pd.DataFrame(
         {
             text: [texts(precision[c])[name] for name in CONTROLS]
-            for text, c in READINGS.items()
+            for c, text in READINGS.items()
         },
         index=CONTROLS.values(),
     ),

@@ -66,7 +66,7 @@ from fcilib.present.paper_size import paper_records
 from fcilib.present.tables import further, labelled, linked
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RankOne, SegmentRouter
-from fcilib.study.notation import NONE, percent
+from fcilib.study.notation import NONE, READINGS, percent
 from fcilib.study.profiles import profile as profile_of
 
 glue("success line", percent(SUCCESS), display=False)
@@ -690,17 +690,19 @@ for name, values in answered.items():
     ends = (percent(values.min()), percent(values.max()))
     glue(f"long answers {name}", " to ".join(ends), display=False)
 
+
 # %% tags=["remove-input"]
-labelled(
-    pd.DataFrame(
-        {
-            name: long_table["precision"][name].map(percent).to_list()
-            for name in THREE
-        },
-        index=long_rows,
-    )[undecayed],
-    "learning rate, sequences",
-)
+def precise_rows(chosen):
+    """Precision after the long trainings, for the rows that are chosen."""
+    shown = {
+        name: long_table["precision"][name].map(percent).to_list()
+        for name in THREE
+    }
+    frame = pd.DataFrame(shown, index=long_rows)[chosen]
+    return labelled(frame, "learning rate, sequences")
+
+
+precise_rows(undecayed)
 
 # %% [markdown]
 # **After so many steps no model fails.** The lowest precision is {glue:text}`long lowest`. Attention leads raw embeddings by
@@ -932,17 +934,7 @@ plt.show()
 # precision after the long trainings with other weight decay.
 
 # %% tags=["remove-input"]
-decayed = [not plain for plain in undecayed]
-labelled(
-    pd.DataFrame(
-        {
-            name: long_table["precision"][name].map(percent).to_list()
-            for name in THREE
-        },
-        index=long_rows,
-    )[decayed],
-    "learning rate, sequences",
-)
+precise_rows([not plain for plain in undecayed])
 
 # %% [markdown]
 # *Accuracy* is the share of the questions that are answered correctly. The second table has it for all long trainings.
@@ -1010,7 +1002,6 @@ kinds = {
     for c in ("all", "others")
     for counted, metric in COUNTED.items()
 }
-QUERY = {"all": "query included", "others": "query excluded"}
 always = [
     name
     for name in kinds["all", "ties shared"][2]
@@ -1019,7 +1010,7 @@ always = [
 labelled(
     pd.DataFrame.from_dict(
         {
-            f"{QUERY[c]}, {counted}": {
+            f"{READINGS[c]}, {counted}": {
                 "in direction": rows - len(differ),
                 "in number": same,
             }
@@ -1036,7 +1027,7 @@ best, (rows, same, differ) = max(
     key=lambda kind: (kind[1][0] - len(kind[1][2]), kind[1][1]),
 )
 glue("table rows", max(k[0] for k in kinds.values()), display=False)
-glue("best reading", f"{QUERY[best[0]]}, {best[1]}", display=False)
+glue("best reading", f"{READINGS[best[0]]}, {best[1]}", display=False)
 bloom = [k for k, (*_, d) in kinds.items() if known["bloom"].label not in d]
 glue("bloom succeeds", f"{len(bloom)} of {len(kinds)}", display=False)
 glue("always differ", "; ".join(always) or "none", display=False)

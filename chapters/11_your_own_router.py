@@ -117,7 +117,7 @@ from dataclasses import replace
 
 from fcilib.ledger.catalogue import chance_of
 from fcilib.representations import Attention, Embedding
-from fcilib.study.notation import texts
+from fcilib.study.notation import READINGS, texts
 from fcilib.training.records import Records
 
 one = study.experiment(
@@ -163,7 +163,6 @@ def chances(runs):
     return {f"chance of {name}": chance_of(run) for name, run in runs.items()}
 
 
-WORDS = {"all": "query included", "others": "query excluded"}
 rows = {}
 for candidates, runs in ours.items():
     measured[candidates] |= study.run(chances(runs))
@@ -172,7 +171,7 @@ for candidates, runs in ours.items():
         for metric in ("precision", "precision_at_k")
     )
     for name in runs:
-        rows[f"{name}, {WORDS[candidates]}"] = {
+        rows[f"{name}, {READINGS[candidates]}"] = {
             "precision": first[name],
             "chance": first[f"chance of {name}"],
             "among k": among[name],

@@ -9,6 +9,7 @@ from fcilib.ledger.agreement import ROUNDING, STANDARD, Rule, at_chance, ends
 from fcilib.ledger.catalogue import ONLY, label_of
 from fcilib.ledger.claims import Claim
 from fcilib.ledger.findings import Finding
+from fcilib.study.notation import READINGS
 
 HOLDS = "holds"
 UNDER = "holds under"
@@ -18,10 +19,6 @@ OPEN = "open"
 NOT_HERE = "not testable here"
 VERDICTS = (HOLDS, UNDER, SUBSTANCE, CONTRADICTED, OPEN, NOT_HERE)
 """The kinds of verdict, as a summary counts them; the second names its protocols."""
-
-
-QUERY = {"all": " (query included)", "others": " (query excluded)"}
-"""How a text names the usual readings."""
 
 ALTERNATIVES = (
     Rule("two seeds sufficed", seeds=2),
@@ -173,8 +170,8 @@ def _missing(claim: Claim, parts: Mapping[str, Sequence[Finding]], rule: Rule) -
         if absent:
             absences.setdefault("; ".join(map(label_of, absent)), []).append(protocol)
     for labels, protocols in absences.items():
-        under = QUERY.get(protocols[0], "") if len(protocols) == 1 else ""
-        missing.append(f"runs of {labels}{under}")
+        alone = READINGS.get(protocols[0]) if len(protocols) == 1 else None
+        missing.append(f"runs of {labels}{f' ({alone})' if alone else ''}")
     findings = [f for part in parts.values() for f in part]
     missing += dict.fromkeys(text for f in findings for text in f.lacking)
     moving = [f.drift for f in findings if not at_rest(f, rule)]

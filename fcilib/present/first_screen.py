@@ -69,13 +69,6 @@ LEAD = (
 )
 """What stands over the table."""
 
-EXAMPLES = {
-    "Stands": ("mqar-attention", "one-layer", "random-projections"),
-    "Contradicted": ("raw", "flow", "mqar-raw"),
-}
-"""Claims that are shown of the first two rows of the table, for as long as they are in them; the
-others are folded."""
-
 PLAIN = {
     "seed-spread": "Three trainings with one layer of attention differ by less than 2% in "
     "precision (standard deviation)",
@@ -126,6 +119,13 @@ GROUPS = {
 """What is written over the claims of a verdict; another reading says what it is."""
 
 STANDS, FALLS, OPEN_STILL, UNKNOWABLE = "Stands", "Contradicted", "Open", "Can’t be known"
+
+EXAMPLES = {
+    STANDS: ("mqar-attention", "one-layer", "random-projections"),
+    FALLS: ("raw", "flow", "mqar-raw"),
+}
+"""Claims that are shown of the first two rows of the table, for as long as they are in them; the
+others are folded."""
 
 BEGIN, END = "<!-- first screen: made from the records by `fci book` -->", "<!-- end -->"
 """Between these two lines the README is made; the rest of it is written."""
@@ -229,7 +229,7 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
 def _all(title: str, part: list[Entry], link: Link) -> str:
     """Every claim of a row: those that stand by what they stand under."""
     if title == FALLS:
-        return _listed([_line(e, link) for e in part]) + _joined(part)
+        return _listed([_line(e, link) for e in part])
     verdicts = dict.fromkeys([*GROUPS, *(e.judgement.verdict for e in part)])
     groups = {v: [e for e in part if e.judgement.verdict == v] for v in verdicts}
     return "".join(
@@ -277,14 +277,6 @@ def _line(entry: Entry, link: Link) -> str:
     elif not re.search(rf"(?<![\d.]){re.escape(known)}(?![\d.])", said):
         text += f" ({number})"
     return f"{text}. {GLOSSES[entry.name]}" if entry.name in GLOSSES else text
-
-
-def _joined(part: list[Entry]) -> str:
-    """What is added where several claims rest on the same runs, those of the first."""
-    runs = [set(e.deciding_records) for e in part]
-    if len(part) > 1 and all(runs) and all(r == runs[0] for r in runs):
-        return f"One result of ours contradicts all {len(part)}: the one on the first."
-    return ""
 
 
 def page_part(entries: Mapping[str, Entries]) -> str:

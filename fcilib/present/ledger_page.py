@@ -17,8 +17,8 @@ from fcilib.ledger.verdict import CONTRADICTED, HOLDS, NOT_HERE, OPEN, SUBSTANCE
 from fcilib.present.ledger_details import other_rules, statistics_part
 from fcilib.present.ledger_files import Entries, ledger_csv, ledger_json
 from fcilib.present.ledger_rule import (
+    ALL_READINGS,
     BOUNDS,
-    READINGS,
     RUNS,
     SEEDS,
     answer,
@@ -206,7 +206,7 @@ def _run(finding: Finding, claim: Claim) -> str:
         for place in finding.records
     )
     code = f'<a href="{_code(finding.experiment)}"><code>{finding.experiment}</code></a>'
-    reading = READINGS.get(finding.protocol, finding.protocol)
+    reading = ALL_READINGS.get(finding.protocol, finding.protocol)
     under = f", {escape(reading)}" if reading else ""
     sizes = {place.partition("/")[0] for place in finding.records}
     at = "at the paper’s sizes" if sizes == {PAPER} else "at the small size"

@@ -26,7 +26,7 @@ from fcilib.ledger.verdict import (
     directed,
     is_fair,
 )
-from fcilib.study.notation import NONE
+from fcilib.study.notation import NONE, READINGS
 
 MEANINGS = {
     HOLDS: "Our number agrees with the paper’s under the literal reading.",
@@ -44,9 +44,8 @@ MEANINGS = {
 EXAMPLES = ("raw", "one-layer", "random-projections")
 """Claims whose verdicts are worked out on the page; all but the first are folded."""
 
-READINGS = {
-    "all": "query included",
-    "others": "query excluded",
+ALL_READINGS = {
+    **READINGS,
     "ties lost": "a tie is a miss",
     "segment recall": "right segments counted",
 }
@@ -433,7 +432,7 @@ The verdict: **{in_words(judgement.verdict)}**.
 def _reading(entry: Entry, protocol: str) -> str:
     """What a reading is called in an example."""
     if protocol in entry.claim.readings:
-        return f"{READINGS.get(protocol, protocol).capitalize()}:"
+        return f"{ALL_READINGS.get(protocol, protocol).capitalize()}:"
     return QUERY.get(protocol, "Literal reading:")
 
 

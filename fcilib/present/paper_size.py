@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-
 from fcilib.ledger.catalogue import catalogue
-from fcilib.study.notation import NONE, spread
+from fcilib.study.notation import NONE, over_seeds
 from fcilib.study.profiles import profile
 from fcilib.study.study import Study
 from fcilib.training.experiment import Experiment
@@ -56,6 +53,5 @@ def paper_text(
     if not values:
         return NONE
     one, more = seeds
-    sd = statistics.stdev(values) if len(values) > 1 else math.nan
     number = f"{len(values)}{more if len(values) > 1 else one}"
-    return f"{spread(statistics.fmean(values), sd)} ({number})"
+    return f"{over_seeds(values)} ({number})"

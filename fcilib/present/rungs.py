@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import Investigator, RandomRouter
-from fcilib.study.notation import spread
+from fcilib.study.notation import over_seeds
 from fcilib.study.profiles import PROFILES, Profile
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
@@ -69,9 +67,6 @@ def recorded_text(kept: Records, first: Experiment, metric: str) -> str | None:
         first: the experiment with seed 0; its other seeds follow from there without a gap.
     """
     values: list[float] = []
-    while record := kept.find(first.model_copy(update={"seed": len(values)})):
+    while record := kept.find(first.with_seed(len(values))):
         values.append(record.metrics[metric])
-    if not values:
-        return None
-    sd = statistics.stdev(values) if len(values) > 1 else math.nan
-    return spread(statistics.fmean(values), sd)
+    return over_seeds(values) if values else None

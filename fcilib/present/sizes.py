@@ -14,7 +14,7 @@ from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
 from fcilib.ledger.verdict import NOT_HERE, compared, directed
 from fcilib.present.ledger_files import Entries
 from fcilib.storage.files import write_atomic
-from fcilib.study.notation import NONE
+from fcilib.study.notation import NONE, READINGS
 from fcilib.study.profiles import PROFILES, Profile
 
 METRICS = {
@@ -347,9 +347,6 @@ PLAIN = {
 }
 """Claims and conditions whose answer changes with size, in words that need no other page."""
 
-QUERY = {"all": "query included", "others": "query excluded"}
-"""How a table names the usual readings."""
-
 
 def _models(pairs: list[tuple[str, str]], labels: Mapping[str, str]) -> str:
     """The labels of some conditions, each with its protocol where only one is meant."""
@@ -358,7 +355,7 @@ def _models(pairs: list[tuple[str, str]], labels: Mapping[str, str]) -> str:
         protocols.setdefault(experiment, []).append(protocol)
     return "; ".join(
         labels[name]
-        + (f" ({QUERY.get(only[0], only[0])})" if len(only) == 1 and only != [ONLY] else "")
+        + (f" ({READINGS.get(only[0], only[0])})" if len(only) == 1 and only != [ONLY] else "")
         for name, only in protocols.items()
     )
 

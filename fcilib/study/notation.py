@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
 NONE = "–"
 """Stands where there is no number: the paper gives none, or nothing was measured."""
+
+READINGS = {"others": "query excluded", "all": "query included"}
+"""What readers are told of the candidates of a router."""
 
 
 def finite(value: Any) -> Any:
@@ -25,6 +29,12 @@ def percent(value: float) -> str:
 def spread(mean: float, sd: float) -> str:
     """Mean and standard deviation over seeds, for readers: `98.4 ± 0.3%`; one seed has none."""
     return percent(mean) if pd.isna(sd) else f"{100 * mean:.1f} ± {100 * sd:.1f}%"
+
+
+def over_seeds(values: Sequence[float]) -> str:
+    """As `spread`, from the values of the seeds, of which there is at least one."""
+    sd = statistics.stdev(values) if len(values) > 1 else math.nan
+    return spread(statistics.fmean(values), sd)
 
 
 def number(mean: float, sd: float) -> str:
