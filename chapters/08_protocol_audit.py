@@ -816,14 +816,16 @@ statements(
 # ## In detail
 #
 # ### Pick a protocol
-#
-# The menu *candidates* has “all” for query included and “others” for query excluded.
 
 # %% tags=["remove-input"]
 interactive.picker(
     "pick-protocol",
-    audit,
-    {**OPTIONS, "counted": list(COUNTED)},
+    audit.replace({"candidates": READINGS}),
+    {
+        **OPTIONS,
+        "candidates": [READINGS[name] for name in OPTIONS["candidates"]],
+        "counted": list(COUNTED),
+    },
     {approach: line_of(approach) for approach in APPROACHES},
 )
 

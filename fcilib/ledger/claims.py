@@ -60,6 +60,12 @@ class Claim(Spec):
     """Where the paper says it."""
     statement: str = Field(min_length=1)
     """The sentence, in our words."""
+    title: str | None = None
+    """What heads its row on the ledger's page; None where the statement does."""
+    plain: str | None = None
+    """The statement in plainer words, for the first page."""
+    gloss: str | None = None
+    """What a reader of the first page has to know besides, if the claim stands or falls."""
     metric: str = Field(min_length=1)
     """The column of a run's metrics that decides it."""
     statistic: Literal["mean", "sd"] = "mean"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fcilib.ledger.agreement import ROUNDING, STANDARD, Rule, at_chance, ends
@@ -141,8 +141,7 @@ def judge(
         names = dict.fromkeys(
             f.experiment for p in unsure for f in fair[p] if directed(claim, f, rule) is None
         )
-        narrower = tuple(f"a narrower interval of {label_of(n)}" for n in names)
-        return Judgement(OPEN, narrower or _missing(claim, unsure, rule), conditions)
+        return Judgement(OPEN, _narrower(names) or _missing(claim, unsure, rule), conditions)
     return Judgement(CONTRADICTED, (), deciding)
 
 
@@ -185,5 +184,10 @@ def _missing(claim: Claim, parts: Mapping[str, Sequence[Finding]], rule: Rule) -
         text = f"{more} more seed{'s' if more > 1 else ''}"
         missing.append(f"{text} (has {min(few)} of {rule.seeds})")
     wide = [f.experiment for f in findings if is_fair(f, rule) and compared(claim, f, rule) is None]
-    missing += [f"a narrower interval of {label_of(name)}" for name in dict.fromkeys(wide)]
-    return tuple(missing)
+    return (*missing, *_narrower(wide))
+
+
+def _narrower(conditions: Iterable[str]) -> tuple[str, ...]:
+    """What would decide trials that are fair but whose intervals are too wide."""
+    names = dict.fromkeys(conditions)
+    return tuple(f"more seeds of {label_of(n)} (its interval is too wide)" for n in names)

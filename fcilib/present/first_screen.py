@@ -69,47 +69,6 @@ LEAD = (
 )
 """What stands over the table."""
 
-PLAIN = {
-    "seed-spread": "Three trainings with one layer of attention differ by less than 2% in "
-    "precision (standard deviation)",
-    "content-only": "A router that sees tokens without positions, and has no layer, fails",
-    "one-layer": "One layer of attention is enough",
-    "transition-peak": "The highest precision of that layer in training",
-    "bidirectional-attention": "One layer of attention is enough, as §4.6 has it",
-    "scale-bidirectional-1": "One layer of attention is enough, as §4.7 has it",
-    "random-projections": "Random matrices in place of the router’s learned ones destroy routing "
-    "behind one layer of attention",
-    "rank-90": "Few of the directions of a trained router’s matrix hold 90% of its energy (chapter "
-    "2)",
-    "mqar-attention": "On *MQAR*, a benchmark of recall, one layer of attention finds the key",
-    "mqar-epoch": "On MQAR, precision behind one layer of attention rises in epoch 5",
-    "hotpotqa-random": "On *HotpotQA*, real questions, a router that picks 2 of 16 segments at "
-    "random finds one in eight of the right ones",
-    "raw": "Raw embeddings without a layer fail",
-    "flow": "Recurrent layers fail, however many there are",
-    "jump-ratio": "One layer of attention multiplies precision by 82, from 1.2% to 98.4%",
-    "transition-rise": "With one layer of attention, precision rises from 2.8% to 99.4% within one "
-    "epoch",
-    "transition-epoch": "With one layer of attention, precision rises in epoch 10 of 40",
-    "no-other-transition": "Without attention, precision stays low in every epoch",
-    "cosine-gap": "Behind a layer of attention, query and evidence are less alike than random "
-    "pairs of tokens (difference of cosines -0.154)",
-    "contrastive-frozen": "A router on frozen, contrastively pretrained vectors fails",
-    "mqar-raw": "On MQAR, raw embeddings fail",
-    "missing-ingredient-fails": "Whatever lacks one of the two ingredients is below 35%",
-    "unidirectional-flow": "Flow, the paper’s left-to-right recurrence, fails, as §4.6 has it",
-    "unidirectional-fails": "A left-to-right recurrence fails even if the router compares pairs",
-}
-"""Claims in plainer words than the ledger’s short ones, by name."""
-
-GLOSSES = {
-    "hotpotqa-random": "This follows by counting",
-    "without-pairs-fails": "We find: frozen, contrastively pretrained vectors, which the paper "
-    "counts here, are above it",
-    "missing-ingredient-fails": "We find: raw embeddings, which lack context, are above it",
-}
-"""What a reader has to know besides of a claim that stands or falls, by its name."""
-
 GROUPS = {
     HOLDS: "As the paper says it",
     f"{UNDER} others": "If the query itself may not be picked",
@@ -268,7 +227,7 @@ def _line(entry: Entry, link: Link) -> str:
     differs, and with what else a reader has to know.
     """
     claim = entry.claim
-    said, number = PLAIN.get(entry.name, claim.statement.rstrip(".")), str(claim)
+    said, number = claim.plain or claim.statement.rstrip("."), str(claim)
     known = number.removeprefix("≤ ").removesuffix("%").removesuffix(".0")
     text = link(entry.name, said)
     if entry.judgement.kind == SUBSTANCE:
@@ -276,7 +235,7 @@ def _line(entry: Entry, link: Link) -> str:
         text += f" (paper {number}, ours {' to '.join(dict.fromkeys(ends))})"
     elif not re.search(rf"(?<![\d.]){re.escape(known)}(?![\d.])", said):
         text += f" ({number})"
-    return f"{text}. {GLOSSES[entry.name]}" if entry.name in GLOSSES else text
+    return f"{text}. {claim.gloss}" if claim.gloss else text
 
 
 def page_part(entries: Mapping[str, Entries]) -> str:

@@ -57,16 +57,6 @@ QUERY = {name: f"{READINGS[name].capitalize()}:" for name in ("all", "others")}
 KINDS = {UNDER: "holds if …"}
 """What a kind of verdict is called on the page, where that is not its name."""
 
-TITLES = {
-    "content-only": "Content-only embeddings (without positions), no layer",
-    "flow": "Recurrent state (Flow) of whatever depth, no Transformer layer",
-    "one-layer": "One Transformer layer (attention)",
-    "contrastive-frozen": "Contrastive pretraining (embeddings pretrained to match), frozen",
-    "rank-90": "Fewer than half of the dimensions hold 90% of the strength (energy) of the "
-    "router’s matrix: 34 of 128",
-}
-"""Titles of rows that have to say more than the statement does, which is in the paper’s words."""
-
 
 @dataclass(frozen=True)
 class Line:
@@ -227,7 +217,7 @@ def lacking(entry: Entry) -> str | None:
         return DEFINITION
     if not entry.claim.decided_by:
         return COST
-    seeds = r"\d+ (more )?seed|a narrower interval"  # which more seeds make narrower
+    seeds = r"\d+ (more )?seed|more seeds of"
     return SEEDS if all(re.match(seeds, text) for text in entry.judgement.missing) else RUNS
 
 
@@ -466,13 +456,11 @@ def _concludes(entry: Entry) -> str:
 
 
 def title_of(claim: Claim) -> str:
-    """A claim's statement without its full stop, with the metric where another claim has it too.
-
-    Some have a title of their own on the page.
+    """A claim's title; else its statement without the full stop, with the metric where another
+    claim has the same.
     """
-    for name, title in TITLES.items():
-        if claims()[name] == claim:
-            return title
+    if claim.title:
+        return claim.title
     twins = sum(other.statement == claim.statement for other in claims().values())
     return claim.statement.rstrip(".") + (f", {claim.metric}" if twins > 1 else "")
 

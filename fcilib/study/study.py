@@ -177,7 +177,8 @@ class Study:
             for name, retriever in retrievers.items()
             for seed in (self.chosen if retriever.draws else (0,))
         }
-        return Retrievals(_asked(self.profile, runs, folder, retrieval.find, retrieval.retrieve))
+        find, make = retrieval.find, retrieval.retrieve
+        return Retrievals(_asked(self.profile, "retrieval", runs, folder, find, make))
 
     def read(self, sources: Mapping[str, Source], questions: int = 300) -> Readings:
         """What a reader answers from the segments of each source, under the first seed.
@@ -199,7 +200,7 @@ class Study:
         runs = {name: run.with_seed(first) if run.draws else run for name, run in runs.items()}
         folder = self.records.folder / "readings"
         find, make = retrieval.find_reading, retrieval.read
-        return Readings(_asked(self.profile, runs, folder, find, make))
+        return Readings(_asked(self.profile, "reading", runs, folder, find, make))
 
     def has(self, experiment: Experiment) -> bool:
         """Whether an experiment is recorded, under every seed of this study."""
@@ -240,6 +241,7 @@ Key = TypeVar("Key")
 
 def _asked(
     size: str,
+    unit: str,
     runs: Mapping[Key, Run],
     folder: Path,
     find: Callable[[Run, Path], Kept | None],
@@ -247,7 +249,7 @@ def _asked(
 ) -> dict[Key, Kept]:
     """Records of runs over questions: those of the sample where all of them are found, else made.
 
-    `Study.retrieve` says which questions they are made from.
+    `Study.retrieve` says which questions they are made from; `unit` is what a run is called.
     """
     if os.environ.get(hotpotqa.VARIABLE):
         questions = hotpotqa.load()
@@ -259,7 +261,7 @@ def _asked(
             return known
         questions = hotpotqa.load()
     records: dict[Key, Kept] = {}
-    with Progress(len(runs), unit="retrieval") as progress:
+    with Progress(len(runs), unit=unit) as progress:
         for key, run in runs.items():
             progress.show(len(records))
             named = run.model_copy(update={"questions": questions.digest})

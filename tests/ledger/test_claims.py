@@ -154,6 +154,7 @@ def test_what_a_claim_leaves_unsaid():
         "statistic": "mean", "progress": 1.0, "relation": "equals", "unit": "share", "decimals": 1,
         "chance": True, "tolerance": None, "literal": "all", "readings": {}, "direction": None,
         "undefined": None, "counted": False, "untested": None, "note": None,
+        "title": None, "plain": None, "gloss": None,
     }  # fmt: skip
     assert contradiction().reading is None
 

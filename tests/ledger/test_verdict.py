@@ -105,7 +105,7 @@ def test_every_verdict_can_be_reached(it, findings, verdict):
         (found(0.5), "2 more seeds (has 1 of 3)"),
         (replace(GOOD, drift=0.03), "a curve at rest (the last tenth lies 3.0 points from"),
         (replace(GOOD, lacking=("10,000 training steps (here 2,500)",)), "10,000 training steps"),
-        (found(0.7, 0.9, 1.0), "a narrower interval of raw embeddings"),
+        (found(0.7, 0.9, 1.0), "more seeds of raw embeddings (its interval is too wide)"),
     ],
 )
 def test_without_a_fair_trial_it_is_open_and_says_what_is_missing(finding, missing):
@@ -121,7 +121,7 @@ def test_a_number_that_differs_on_no_sure_side_of_its_statement_is_open():
     judgement = judge(it, {"all": [found(0.3, 0.3, 0.3, 0.3, 0.012)]})
     assert (judgement.verdict, judgement.missing) == (
         OPEN,
-        ("a narrower interval of raw embeddings",),
+        ("more seeds of raw embeddings (its interval is too wide)",),
     )
     both = {"all": [found(0.3, 0.3, 0.3, 0.3, 0.012)], "others": [found(0.3, 0.3, 0.3)]}
     assert judge(claim(0.012, literal=None, **FAILS), both).verdict == SUBSTANCE
@@ -481,7 +481,7 @@ def test_half_a_point_turns_nothing_that_the_records_decide():
     assert turned.keys() == {
         "chance-accuracy", "one-layer-spread", "causal-attention", "scale-causal-1"
     }  # fmt: skip
-    assert all("a narrower interval" in entries[name].judgement.missing[0] for name in turned)
+    assert all("its interval is too wide" in entries[name].judgement.missing[0] for name in turned)
 
 
 def test_slack_is_for_shares_alone():

@@ -247,9 +247,12 @@ def test_a_bound_on_our_number_is_rounded_up(entries):
     ("missing", "expected"),
     [
         (("2 more seeds (has 1 of 3)",), "seeds"),
-        (("a narrower interval of Flow, 2 layers",), "seeds"),
+        (("more seeds of Flow, 2 layers (its interval is too wide)",), "seeds"),
         (("3 seeds at the paper’s sizes",), "seeds"),
-        (("1 more seed (has 2 of 3)", "a narrower interval of Flow, 2 layers"), "seeds"),
+        (
+            ("1 more seed (has 2 of 3)", "more seeds of Flow, 2 layers (its interval is too wide)"),
+            "seeds",
+        ),
         (("2 more seeds (has 1 of 3)", "runs of Flow, 4 layers"), "runs"),
     ],
 )
