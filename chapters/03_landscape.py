@@ -207,7 +207,7 @@ above = {
 # query, so it stands late more often than early. In the figure each variant of a router has
 # a row of its own, so there are more rows than the paper's twenty ways.
 
-# %% mystnb={"figure": {"caption": "Only the routers of the first panel, which compare the query with every token, find nearly all evidence. Hollow: the paper's number (in three rows it only says 29% or less). Filled: ours, with one standard deviation over seeds. Dashed: chance. Dotted: positions alone.", "name": "fig-landscape"}, "image": {"alt": "Twenty-seven rows in seven panels with the paper's precision and the measured one; each panel has its own chance and its own line of positions alone."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Only the routers of the first panel, which compare the query with every token, find nearly all evidence. Hollow: the paper's number (in three rows it only says 29% or less). Filled: ours, with one standard deviation over seeds. Dashed: chance. Dotted: positions alone.", "name": "fig-landscape"}, "image": {"alt": "A row for each router, in seven panels, with the paper's precision and the measured one; each panel has its own chance and its own line of positions alone."}} tags=["remove-input", "nbval-ignore-output"]
 EXPLAINED = {
     kind: KINDS[kind] for kind in FLOORS if kind != "lists of segments"
 }

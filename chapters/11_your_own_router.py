@@ -233,7 +233,7 @@ comparison = compare(
     chance={name: f"chance of {name}" for name in names},
 )
 
-# %% mystnb={"figure": {"caption": "Our router, \u201cmetric\u201d, finds the evidence as most rows do. A filled mark is what we measured, with its spread over seeds; a hollow one is the paper's number (none for ours); a tick is chance. The line between two marks is blue where they agree, mostly within two points, orange where they differ, and grey where both are near chance.", "name": "fig-own"}, "image": {"alt": "Ten rows with the paper's precision, where it has one, the measured one and chance, sorted by the measured precision."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Our router, \u201cmetric\u201d, finds the evidence as most rows do. A filled mark is what we measured, with its spread over seeds; a hollow one is the paper's number (none for ours); a tick is chance. The line between two marks is blue where they agree, mostly within two points, orange where they differ, and grey where both are near chance.", "name": "fig-own"}, "image": {"alt": "A row for each router with the paper's precision, where it has one, the measured one and chance, sorted by the measured precision."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
 plt.show()
 
@@ -284,18 +284,18 @@ glue(
 # %% [markdown]
 # ## Keep it, and share it
 #
-# * **Name every change.** A stored result is found by `kind` and the fields of the first class, not by the code of `forward`. If you
-#   change this code, choose another `kind`, make the change a field, or delete the records.
+# * **Name every change.** A stored result is found by `kind` and the fields that differ from their defaults, not by the code of
+#   `forward`. If you change this code, a default or the list of fields, choose another `kind`, or delete the records.
 # * **Keep it in a file.** The folder of that file has to be on `PYTHONPATH`. A class in a cell needs nothing more.
-# * **Share it.** Put both classes into `fcilib/routers/metric.py`, import the first one in that folder's `__init__.py`, and turn the
-#   two checks into tests. `CONTRIBUTING.md` has the recipe.
+# * **Share it.** Put both classes into `fcilib/routers/metric.py`, import the first one in that folder's `__init__.py` and here, in
+#   place of the twelve lines, and turn the two checks into tests. `CONTRIBUTING.md` has the recipe.
 #
 # ## Exercises
 #
 # **To run it again.** `.venv/bin/fci run 11 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# 1. Give `Metric` a field, `dimensions: int = 64`, and let the map go from `size.width` to `self.dimensions` numbers. How few are
-#    enough on embeddings?
+# 1. Under a new `kind`, give `Metric` a field, `dimensions: int = 64`, and let the map go from `size.width` to `self.dimensions`
+#    numbers. Try `Metric(dimensions=8)` and others. How few are enough on embeddings?
 # 2. Give queries a map of their own, `self.asks`, besides that of the candidates. What becomes of the precision with the query
 #    included?
 # 3. Replace the square by `.abs()`. Name a new `kind`: why?
@@ -314,6 +314,22 @@ glue(
 #     representation=Embedding(),
 #     router=Metric(candidates="others"),
 # )
+# ```
+#
+# ### What it costs
+#
+# Seconds and megabytes for one query, beside the paper's router (the seconds are those of your machine):
+#
+# ```python
+# from fcilib.cost import Bench, Route, report
+# from fcilib.routers import Investigator
+#
+# routers = {"metric": Metric(), "pairwise": Investigator()}
+# bench = Bench(
+#     workloads={n: Route(router=r, width=64) for n, r in routers.items()},
+#     lengths=(256, 1024, 4096),
+# )
+# report.frame(*own.measure(bench))
 # ```
 #
 # ### Fields that every router has

@@ -210,8 +210,13 @@ def label_of(name: str) -> str:
 
 
 def conditions(sizes: Profile, *names: str) -> dict[str, Condition]:
-    """Conditions of the catalogue by their labels, which tables and figures show."""
+    """Conditions of the catalogue by their labels, which tables and figures show.
+
+    Raises KeyError with the names that the catalogue does not have.
+    """
     known = catalogue(sizes)
+    if unknown := ", ".join(name for name in names if name not in known):
+        raise KeyError(f"{unknown}: not in the catalogue, fcilib/ledger/catalogue.py")
     return {known[name].label: known[name] for name in names}
 
 

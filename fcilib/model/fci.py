@@ -89,6 +89,8 @@ class FCI(nn.Module):
         `evidence`, shaped as `query`, is for routers that are told something: the segment it lies
         in (`within`), or, in training, whether what they chose was right (`observe`). It changes
         nothing else.
+
+        Raises ValueError where the router's scores are not one for each candidate.
         """
         x = self.represent(tokens)
         if self.router is None:
@@ -118,6 +120,11 @@ class FCI(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The scores of candidates, the positions picked by them, and what the Council reads."""
         spec = self.router_spec
+        expected = (len(query), -(-x.shape[1] // spec.granularity))
+        if scores.shape != expected:
+            raise ValueError(
+                f"router: {spec.kind} has scores {tuple(scores.shape)} for (B, C) = {expected}"
+            )
         scores = spec.mask(scores, query, evidence)
         picks = pick(scores.detach(), spec.k, spec.neighbours, spec.granularity, x.shape[1])
         return scores, picks, self.council(x, query, picks)

@@ -108,7 +108,7 @@ class RouterModule(nn.Module):
     def forward(self, x: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         """The query's row of scores, `(B, C)`, from `x (B, L, d)` and `query (B,)`.
 
-        C is L, or the number of segments.
+        C is L, or the number of segments. Minus infinity says that something is no candidate.
         """
         raise NotImplementedError
 
@@ -201,7 +201,7 @@ class RouterModule(nn.Module):
             raise ValueError(f"x: {length} positions are no candidates of a router of segments")
         values, best = scores.topk(k, dim=1)
         if values.isneginf().any():
-            raise ValueError(f"k: {k} picks from fewer candidates that the router has scored")
+            raise ValueError(f"k: {k} picks, but the router has scored fewer candidates")
         return best
 
 

@@ -31,6 +31,11 @@ OWN = "own"
 """Where an error message would give a listed part's kind."""
 
 
+STORED = {"stored": True}
+"""The context in which a stored description is read. One of a class that the library does not list
+has to state every field: a field that joined since may have changed what the class does."""
+
+
 class UnknownKind(ValueError):
     """No class of that kind is known in this process."""
 
@@ -76,9 +81,13 @@ def _choice(base: type[Spec]) -> Any:
             return value
         if not isinstance(value, Mapping):
             raise ValueError(f"{value!r} is of a class that was defined anew; make it again")
+        since = holder.model_fields.keys() - value.keys() - base.model_fields.keys()
+        if since and info.context == STORED:
+            fields = ", ".join(sorted(since))
+            raise ValueError(f"kind: {kind!r} has new fields since: {fields}. Name it anew")
         if info.mode == "json":
-            return holder.model_validate_json(json.dumps(value))
-        return holder.model_validate(value)
+            return holder.model_validate_json(json.dumps(value), context=info.context)
+        return holder.model_validate(value, context=info.context)
 
     choices: list[Any] = [Annotated[c, Tag(kind)] for kind, c in classes.items()]
     # A JSON schema names the kinds that are listed; of others it could give only the base's fields.

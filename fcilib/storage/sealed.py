@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fcilib.specs.kinds import UnknownKind
+from fcilib.specs.kinds import STORED, UnknownKind
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,12 +55,12 @@ def seal_model(model: BaseModel) -> bytes:
 def unseal_model(path: Path, kind: type[Model]) -> Model:
     """The model in a file that `seal_model` made.
 
-    Raises RecordError as `unseal` does, and UnknownKindError where a part of it is of a kind that
-    no class known here has.
+    Raises RecordError as `unseal` does, and where a class that the library does not list has got
+    new fields since; UnknownKindError where a part of it is of a kind that no class known here has.
     """
     content = unseal(path)
     try:
-        return kind.model_validate_json(json.dumps(content))
+        return kind.model_validate_json(json.dumps(content), context=STORED)
     except ValidationError as error:
         for fault in error.errors():
             if isinstance(cause := fault.get("ctx", {}).get("error"), UnknownKind):

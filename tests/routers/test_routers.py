@@ -195,7 +195,7 @@ def test_every_query_routed_at_once_is_every_query_routed_alone(spec):
     [
         (SegmentRouter(segment=5), "x: 37 positions are no candidates of a router of segments"),
         (ClosedLoop(rounds=2), "rounds: the second needs the Council's answer; ask the model"),
-        (Budgeted(fraction=0.1), "k: 5 picks from fewer candidates that the router has scored"),
+        (Budgeted(fraction=0.1), "k: 5 picks, but the router has scored fewer candidates"),
     ],
     ids=["segments", "rounds", "budget"],
 )

@@ -21,6 +21,7 @@ from fcilib.representations import Embedding, GlobalMean
 from fcilib.representations.base import RepresentationSpec
 from fcilib.routers import Investigator, RankOne
 from fcilib.routers.router import RouterModule, RouterSpec, SegmentSpec
+from fcilib.storage.sealed import RecordError
 from fcilib.study.profiles import PROFILES
 from fcilib.tasks import Batch, Task
 from fcilib.training.experiment import Experiment
@@ -189,6 +190,26 @@ def test_a_class_defined_anew_takes_the_place_of_the_first():
     assert type(experiment(router=second()).router) is second
     assert type(experiment(router={"kind": "anew"}).router) is second
     assert "defined anew; make it again" in refusal(first())
+
+
+def test_a_record_from_before_a_field_is_refused(tmp_path):
+    """Its default may not be what the class did, and defaults are no part of a record's name."""
+
+    def define(**fields):
+        body = {"kind": "grown", "build": lambda self, size: LaterScores(), **fields}
+        notes = {"kind": Literal["grown"], **dict.fromkeys(fields, int)}
+        name = "test_a_record_from_before_a_field_is_refused.<locals>.Grown"
+        return type("Grown", (Later,), {**body, "__annotations__": notes, "__qualname__": name})
+
+    records, before = Records(tmp_path), experiment(router=define()())
+    run_one(before, records)
+    assert records.find(before) is not None
+    after = experiment(router=define(dimensions=2)())
+    assert after.identity == before.identity
+    with pytest.raises(RecordError, match="kind: 'grown' has new fields since: dimensions"):
+        records.find(after)
+    named = Experiment.model_validate_json(json.dumps(after.essence()))
+    assert named == after
 
 
 def test_a_router_is_no_representation():
