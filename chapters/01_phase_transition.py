@@ -344,8 +344,7 @@ labelled(pd.DataFrame.from_dict(rows, orient="index"), "model")
 
 # %% tags=["remove-cell"]
 training = next(iter(runs.values())).training
-steps = training.epochs * -(-training.sequences // training.batch)
-glue("steps", f"{steps:,}", display=False)
+glue("steps", f"{training.steps:,}", display=False)
 glue("watched tested", training.held_out, display=False)
 glue("success", percent(SUCCESS), display=False)
 glue("failure", percent(FAILURE), display=False)
@@ -631,7 +630,6 @@ for name, run in learnable.items():
         "verdict": NONE,
     }
 training = run.training
-rounds = training.epochs * -(-training.sequences // training.batch)
 kinds = PROFILES["paper"].evidence.vocabulary
 glue("paper chance", percent(1 / (kinds - 2)), display=False)
 glue("small vocabulary", run.task.vocabulary, display=False)
@@ -639,7 +637,7 @@ glue("small answers", run.task.vocabulary - 2, display=False)
 glue("small length", run.task.length, display=False)
 glue("small far", run.task.min_distance, display=False)
 glue("small rate", f"{training.learning_rate:g}", display=False)
-glue("small steps", f"{rounds:,}", display=False)
+glue("small steps", f"{training.steps:,}", display=False)
 linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
 
 # %% [markdown]

@@ -235,8 +235,7 @@ quarter = max(width // 4, 1)
 
 def draw(probe):
     with figures.look():
-        fig, axes = figures.panels([""], stacked=True)
-        ax = axes[0][0]
+        fig, (ax,) = figures.panels(1)
         for name in SHOWN:
             curve = by_rank(f"{name}, trained", probe)
             if probe == "precision_rest":

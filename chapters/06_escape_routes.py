@@ -741,9 +741,9 @@ FLOORS = {
     by_sign: ("positions and one bit", "#888888"),
 }
 with figures.look():
-    fig, axes = figures.panels(("fixed", "fresh"), stacked=True)
+    fig, axes = figures.panels(2)
 curves = trials.curves.set_index("condition")
-for ax, data in zip(axes.flat, ("fixed", "fresh"), strict=True):
+for ax, data in zip(axes, ("fixed", "fresh"), strict=True):
     for (kind, positions, rate), name in names.items():
         if kind == data:
             part = curves.loc[name]
@@ -759,8 +759,8 @@ for ax, data in zip(axes.flat, ("fixed", "fresh"), strict=True):
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(ylabel="routing precision (%)", ylim=(0, 102))
     ax.set_title(f"{data} sequences", fontsize=10)
-axes.flat[-1].set_xlabel("epoch")
-handles, labels = axes.flat[0].get_legend_handles_labels()
+axes[-1].set_xlabel("epoch")
+handles, labels = axes[0].get_legend_handles_labels()
 with figures.look():
     fig.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
 plt.show()

@@ -236,11 +236,7 @@ for name, text in measured.items():
     glue(f"frozen {name}", text, display=False)
 
 
-def steps(training):
-    return training.epochs * -(-training.sequences // training.batch)
-
-
-trained_for = steps(study.sizes.frozen)
+trained_for = study.sizes.frozen.steps
 glue("sequences", f"{study.sizes.frozen.sequences:,}", display=False)
 glue("trained for", f"{trained_for:,}", display=False)
 glue("study seeds", study.seeds, display=False)
@@ -271,7 +267,7 @@ by_counting = counted(known["raw"].under["others"].with_seed(0), "precision")
 ends = longer.summary("precision")["mean"]
 for name, value in ends.items():
     glue(f"long {name}", percent(value), display=False)
-glue("steps of the long", f"{steps(full):,}", display=False)
+glue("steps of the long", f"{full.steps:,}", display=False)
 glue("sequences of the long", f"{full.sequences:,}", display=False)
 lost = max(
     ends[f"{n}, no bridge"] - ends[f"{n}, full bridge"] for n in BACKBONES
@@ -279,7 +275,7 @@ lost = max(
 mamba_gains = ends["our Mamba, full bridge"] - ends["our Mamba, no bridge"]
 glue("bridge gains Mamba", f"{100 * mamba_gains:.1f}", display=False)
 end_to_end = known["raw"].under["others"].training
-glue("steps end to end", f"{steps(end_to_end):,}", display=False)
+glue("steps end to end", f"{end_to_end.steps:,}", display=False)
 glue("sequences end to end", f"{end_to_end.sequences:,}", display=False)
 glue("long bridge loses", f"{100 * lost:.1f}", display=False)
 
@@ -391,8 +387,8 @@ PANELS = {
     "nearest_read": "after the linear map",
 }
 with figures.look():
-    fig, axes = figures.panels(list(PANELS), stacked=True)
-    for ax, (what, title) in zip(axes[0], PANELS.items(), strict=True):
+    fig, axes = figures.panels(len(PANELS))
+    for ax, (what, title) in zip(axes, PANELS.items(), strict=True):
         for name, depth in DEEP.items():
             line_of = 100 * states.loc[name, what]
             kind = figures.style(name)
@@ -400,8 +396,8 @@ with figures.look():
         figures.chance_line(ax, by_counting)
         ax.set_ylabel(f"{title} (%)")
         ax.set_ylim(-4, 104)
-    axes[0, -1].set_xlabel("layer, as a share of the depth")
-    handles, names = axes[0, 1].get_legend_handles_labels()
+    axes[-1].set_xlabel("layer, as a share of the depth")
+    handles, names = axes[1].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside upper left", ncols=3, fontsize=9)
 plt.show()
 
@@ -554,23 +550,23 @@ labelled(pd.DataFrame.from_dict(short_table, orient="index"), "short training")
 # %% mystnb={"figure": {"caption": "All curves are nearly flat in the second half of the long training. Top: a router alone. Bottom: a router behind a full bridge. From step 2,000 on, our Mamba has more with a bridge than without. Precision on held-out sequences, one seed. Dashed: chance. Squares: the paper's bridge on Pythia-1B.", "name": "fig-bridge-epochs"}, "image": {"alt": "Two panels, without a bridge and with one: learning curves on four backbones, chance, and in the second panel the paper's two points."}} tags=["remove-input", "nbval-ignore-output"]
 curves = longer.curves.set_index(["condition", "epoch"]).precision
 with figures.look():
-    fig, axes = figures.panels(list(WAYS), stacked=True)
-    for ax, way in zip(axes[0], WAYS, strict=True):
+    fig, axes = figures.panels(len(WAYS))
+    for ax, way in zip(axes, WAYS, strict=True):
         for name in BACKBONES:
             curve = curves.loc[f"{name}, {way}"]
-            at = steps(full) / len(curve) * curve.index
+            at = full.steps / len(curve) * curve.index
             kind = figures.style(name)
             ax.plot(at, 100 * curve, label=name, **kind | {"markevery": 4})
         figures.chance_line(ax, by_counting)
         ax.set_ylabel(f"{way} (%)")
         ax.set_ylim(-4, 104)
-    axes[0, 1].plot(
-        [6 / 40 * steps(full), 29 / 40 * steps(full)],
+    axes[1].plot(
+        [6 / 40 * full.steps, 29 / 40 * full.steps],
         [100 * says["bridge-early"].value, 100 * says["bridge-late"].value],
         "s", mfc="white", mec="#333333", ms=9, label="paper, Pythia-1B",
     )  # fmt: skip
-    axes[0, -1].set_xlabel("training steps")
-    handles, names = axes[0, 1].get_legend_handles_labels()
+    axes[-1].set_xlabel("training steps")
+    handles, names = axes[1].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside upper left", ncols=3, fontsize=9)
 plt.show()
 
@@ -912,7 +908,7 @@ held = {
     for name, table in tested.items()
 }
 shown_long = [f"{name}, no bridge" for name in BACKBONES]
-steps_had = f"{steps(full):,}"
+steps_had = f"{full.steps:,}"
 glue(
     "rows tested",
     f"{held['Table 2']} of the {len(tested['Table 2'])} rows that could be tested",

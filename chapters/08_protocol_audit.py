@@ -45,7 +45,6 @@ print(study)
 # %% tags=["remove-cell"]
 import functools
 import itertools
-import math
 from types import MappingProxyType
 
 import matplotlib.pyplot as plt
@@ -232,8 +231,8 @@ def reading(share, counted="ties shared", may_pick_query=True):
     }
 
 
-batches = math.ceil(training.sequences / training.batch)
-all_steps = f"{batches * training.epochs:,}"
+batches = training.steps_of_epoch
+all_steps = f"{training.steps:,}"
 early, late = (shares_of("with positions")[e] for e in (1, -1))
 twin = shares_of("without")[-1]
 example = {
@@ -266,8 +265,7 @@ for label, mean in between.items():
     glue(f"between {label}", percent(mean), display=False)
 glue("between", f"{BETWEEN:g}", display=False)
 drawn = between_rates.records["raw embeddings", 0].experiment.training
-anew = math.ceil(drawn.sequences / drawn.batch)
-glue("anew", f"{anew:,}", display=False)
+glue("anew", f"{drawn.steps_of_epoch:,}", display=False)
 glue("steps of an epoch", f"{batches:,}", display=False)
 
 # %% mystnb={"figure": {"caption": "When a short training at a low learning rate ends, the router has learned to skip the query behind attention, and on raw embeddings not yet. Solid: the evidence is picked. Dashed: the query. Dotted: the lines of success and failure. Query included, one seed.", "name": "fig-stops"}, "image": {"alt": "Picks against training steps. Attention: the query rises and falls again, the evidence rises to the upper line. Raw embeddings: the query rises and stays."}} tags=["remove-input", "nbval-ignore-output"]

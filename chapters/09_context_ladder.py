@@ -204,7 +204,7 @@ labelled(by_rung.rename(index=SHORT), "layer in front of the router")
 for rung in RUNGS:
     for name, text in texts(among[rung]).items():
         glue(f"{name} {rung}", text, display=False)
-steps = budget.epochs * -(-budget.sequences // budget.batch)
+steps = budget.steps
 glue("steps", f"{steps:,}", display=False)
 glue("kinds", "twelve" if len(shown) == 12 else len(shown), display=False)
 glue("sequences", f"{budget.sequences:,}", display=False)
@@ -515,7 +515,7 @@ DOTTED = {
     WAVES: (WAVES, {"color": "#882255"}),
     TAUGHT: (TAUGHT, {"color": "#009E73"}),
 }
-each = steps // budget.epochs
+each = budget.steps_of_epoch
 with figures.look():
     fig, axes = plt.subplots(
         1, 3, sharex=True, sharey=True, figsize=(9, 4.6), layout="constrained"

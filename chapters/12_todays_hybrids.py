@@ -52,7 +52,6 @@ from fcilib.ledger.catalogue import CHANCE
 from fcilib.ledger.chance import counted
 from fcilib.ledger.claims import FAILURE, SUCCESS
 from fcilib.ledger.hybrids import Method, on_evidence, on_ladder, on_recall
-from fcilib.ledger.trial import steps
 from fcilib.present import figures
 from fcilib.present.closing import close, trained
 from fcilib.present.paper_size import paper_records, paper_store
@@ -698,7 +697,7 @@ for name, text in {
 }.items():
     glue(name, text, display=False)
 glue("there length", there.evidence.length, display=False)
-glue("there steps", f"{steps(guessed):,}", display=False)
+glue("there steps", f"{guessed.training.steps:,}", display=False)
 found_there = [at_paper[n].metrics["precision"] for n in one_way_there] or [
     float("nan")
 ]

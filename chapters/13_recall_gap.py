@@ -56,7 +56,7 @@ from myst_nb import glue
 from fcilib.ledger import hybrids, recall
 from fcilib.ledger.agreement import STANDARD
 from fcilib.ledger.claims import FAILURE, SUCCESS
-from fcilib.ledger.trial import largest_drift, steps
+from fcilib.ledger.trial import largest_drift
 from fcilib.present import figures
 from fcilib.present.closing import close, trained
 from fcilib.present.paper_size import paper_store
@@ -630,7 +630,7 @@ tried_there = "We have no run at that size: the grid needs a GPU."
 if len(cut):
     tried_there = (
         f"We trained {len(cut)} of them, once each, on an eighth as many sequences in all. With batches of {half.training.batch} in "
-        f"place of {theirs.train(theirs.tasks[0], 1).batch} this makes about half as many steps ({steps(half):,}). We tried only the "
+        f"place of {theirs.train(theirs.tasks[0], 1).batch} this makes about half as many steps ({half.training.steps:,}). We tried only the "
         f"highest of the learning rates. {'Only ' + ', '.join(reached) if reached else 'None'} comes within {allowed} points of Zoology's "
         f"number: half of them as everywhere in this book, half because we read the figure by eye. {below} are lower, among them attention at "
         f"{', '.join(late) or 'no length'}, where Zoology has 100%. Some are below a guess: these models have not even learned which values stand in a sequence. Such numbers may "

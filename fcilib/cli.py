@@ -13,7 +13,7 @@ import secrets
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -476,21 +476,13 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
 ) -> None:
     """Time the scan or a Mamba block beside their peers, or the kernels' first call."""
-    if what == "start":
-        waits = measure_start()
-        if as_json:
-            typer.echo(json.dumps(waits))
-            return
-        for state, times in waits.items():
-            typer.echo(
-                f"{state}: first call {times['first']:.2f} s, second {times['second']:.4f} s "
-                f"(before it: numba {times['numba']:.2f} s, our module {times['module']:.2f} s)"
-            )
-        return
     limits = dict(rounds=rounds, seconds=seconds, megabytes=megabytes, keep_freed=keep_freed)
     with _one_line_errors(ValueError):
+        if what == "start":
+            _say_start(measure_start(), as_json)
+            return
         chosen = presets.preset(what, lengths, threads, limits)
-    cost = measure_cost(chosen, say=lambda text: typer.echo(f"  {text}", err=True))
+        cost = measure_cost(chosen, say=lambda text: typer.echo(f"  {text}", err=True))
     if as_json:
         typer.echo(cost.model_dump_json(indent=1))
         return
@@ -500,6 +492,18 @@ def bench(
         console.print(table)
     for note in presets.notes(what, cost):
         typer.echo(note)
+
+
+def _say_start(waits: Mapping[str, Mapping[str, float]], as_json: bool) -> None:
+    """What the kernels' first call took, by where their machine code was."""
+    if as_json:
+        typer.echo(json.dumps(waits))
+        return
+    for state, times in waits.items():
+        typer.echo(
+            f"{state}: first call {times['first']:.2f} s, second {times['second']:.4f} s "
+            f"(before it: numba {times['numba']:.2f} s, our module {times['module']:.2f} s)"
+        )
 
 
 def _cost_tables(cost: Cost, base: str) -> Iterator[Table]:

@@ -260,6 +260,18 @@ def test_a_bench_that_is_not_there_is_one_line(arguments: list[str], said: str) 
     assert said in found.stderr
 
 
+def test_ctrl_c_while_a_bench_measures_is_one_line_and_status_130(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for name, what in (("measure_cost", "scan"), ("measure_start", "start")):
+        monkeypatch.setattr(f"fcilib.cli.{name}", interrupted)
+        found = fci("bench", what)
+        assert (found.exit_code, found.stdout, found.stderr) == (130, "", "fci: interrupted\n")
+
+
 def test_bench_start_counts_the_first_call() -> None:
     found = fci("bench", "start", "--json")
     assert found.exit_code == 0

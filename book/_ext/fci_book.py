@@ -22,9 +22,8 @@ import fcilib
 from fcilib.ledger.catalogue import ONLY
 from fcilib.ledger.ledger import BOOK, Entry, whole_ledger
 from fcilib.present import ledger_page
-from fcilib.present.choices import choice_text
 from fcilib.present.first_screen import write_first_screen
-from fcilib.present.rungs import rung_text
+from fcilib.present.recorded import choice_text, rung_text
 from fcilib.present.sizes import measured_text, write_sizes
 from fcilib.publish.project import Project
 from fcilib.publish.status import write_status

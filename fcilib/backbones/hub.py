@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -107,6 +110,26 @@ def required(module: str) -> Any:
         raise BackboneError(
             f"{error.name}: is not installed; it is part of the extra `scale`: make scale"
         ) from None
+
+
+def reading(gguf: str | None) -> dict[str, Any]:
+    """What transformers is told to read that file of GGUF weights; nothing where there is none.
+
+    Raises BackboneError where a package that reads them is not installed.
+    """
+    if gguf is None:
+        return {}
+    for reader in ("gguf", "accelerate"):
+        required(reader)
+    dequantised = required("transformers").GgufConfig(dequantize=True)
+    return {"gguf_file": gguf, "quantization_config": dequantised}
+
+
+@contextmanager
+def no_bar() -> Iterator[None]:
+    """Without the progress bar of reading weights, which no switch turns off."""
+    with redirect_stderr(StringIO()):
+        yield
 
 
 def quiet(transformers: Any) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from fcilib.backbones.byte_lm import BYTES, ByteLM, pretrained, read_pretraining
-from fcilib.backbones.hub import BackboneError, HubModel, Packaged, quiet, required
+from fcilib.backbones.hub import BackboneError, HubModel, Packaged, no_bar, quiet, reading, required
 from fcilib.backbones.mixers import use_our_scan
 from fcilib.storage.places import weights_folder
 
@@ -173,10 +172,7 @@ def load(spec: ByteLM | HubModel | Packaged, weights: Weights = "pretrained") ->
     else:
         folder = spec.folder()
         if spec.gguf:
-            for reader in ("gguf", "accelerate"):
-                required(reader)
-            files = {"gguf_file": spec.gguf}
-            stored = {**files, "quantization_config": transformers.GgufConfig(dequantize=True)}
+            files, stored = {"gguf_file": spec.gguf}, reading(spec.gguf)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if weights == "pretrained":
@@ -194,7 +190,7 @@ def load(spec: ByteLM | HubModel | Packaged, weights: Weights = "pretrained") ->
 
 def _stored(folder: Path, options: dict[str, Any]) -> nn.Module:
     try:
-        with redirect_stderr(StringIO()):  # a progress bar that no switch turns off
+        with no_bar():
             return required("transformers").AutoModel.from_pretrained(
                 folder, dtype=torch.float32, **options
             )

@@ -52,5 +52,5 @@ def use_our_scan(model: Any) -> Any:
         mixer = layer.mixer
         mixer.__class__ = Mixer
         mixer.state, mixer.dt_rank = config.state_size, int(config.time_step_rank)
-        mixer.reverse, mixer.scan, mixer.scan_backend = False, True, "auto"
+        mixer.reverse, mixer.scan = False, True
     return model

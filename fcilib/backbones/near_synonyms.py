@@ -100,15 +100,15 @@ def grouped(words: list[str], vectors: torch.Tensor) -> list[list[int]]:
     return sorted(sorted(pairs[pair].flatten().tolist()) for pair in mutual(between, THRESHOLD))
 
 
-def words_and_vectors(number: int | None = None) -> tuple[list[str], torch.Tensor]:
-    """The most frequent words and MiniLM's vectors of them, `(m, 384)`; `WORDS` if left out.
+def words_and_vectors() -> tuple[list[str], torch.Tensor]:
+    """The `WORDS` most frequent words and MiniLM's vectors of them, `(m, 384)`.
 
     Raises BackboneError where its package is missing.
     """
     tokenizer = required("transformers").AutoTokenizer.from_pretrained(MINILM.folder())
     ids = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
     plain = [(w, i) for w, i in ids if w.isascii() and w.isalpha() and w.islower() and len(w) > 2]
-    chosen = plain[: number or WORDS]
+    chosen = plain[:WORDS]
     first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
     texts = torch.tensor([[first, i, last] for _, i in chosen])
     model = load(MINILM).model

@@ -6,7 +6,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,6 @@ from fcilib.cost import meter
 from fcilib.cost.workloads import Workload
 from fcilib.specs.identity import Repeatable
 from fcilib.specs.kinds import ByKind
-from fcilib.storage.making import find_or_make
 from fcilib.storage.store import BaseRecord, Store
 from fcilib.system.allocator import keep_freed_memory
 from fcilib.system.machine import provenance
@@ -108,24 +106,20 @@ def measure_cost(bench: Bench, folder: Path | None = None, say: Say = lambda _: 
     """
     if folder is None:
         return _run(bench, say)
-    store = Store(folder, Cost)
-
-    def make() -> Cost:
-        cost = _run(bench, say)
-        store.add(cost)
-        return cost
-
     # One lock for the folder, so one bench at a time: two would measure each other.
     lock = folder / ".cache" / "lock"
-    return find_or_make(partial(find_cost, bench, folder), make, lock, store.path(bench))
+    cost = Store(folder, Cost).find_or_make(bench, lambda: _run(bench, say), lock)
+    return _in_order(cost, bench)
 
 
 def find_cost(bench: Bench, folder: Path) -> Cost | None:
     """The bench's record, or None. Raises RecordError where it can't be trusted."""
     cost = Store(folder, Cost).find(bench)
-    if cost is None:
-        return None
-    # In the order of the bench; a record's own is alphabetical.
+    return None if cost is None else _in_order(cost, bench)
+
+
+def _in_order(cost: Cost, bench: Bench) -> Cost:
+    """The record in the order of the bench; its own is alphabetical."""
     curves = {name: cost.curves[name] for name in bench.workloads}
     return cost.model_copy(update={"bench": bench, "curves": curves})
 

@@ -11,17 +11,14 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from fcilib.storage.files import write_atomic
+from fcilib.training.experiment import Experiment
+from fcilib.training.records import Records
 from fcilib.training.state import STATE_FILE, RunState
-
-if TYPE_CHECKING:  # they import torch, which whoever only watches can do without
-    from fcilib.training.experiment import Experiment
-    from fcilib.training.records import Records
 
 VARIABLE = "FCI_PROGRESS"
 

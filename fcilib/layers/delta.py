@@ -11,6 +11,8 @@ from fcilib.layers.recurrence import recurrence
 from fcilib.scan import causal_conv_silu
 
 EPSILON = 1e-6
+TAPS = 4
+"""Of the depthwise convolution of queries, keys and values."""
 
 
 class DeltaLayer(nn.Module):
@@ -25,16 +27,15 @@ class DeltaLayer(nn.Module):
         width: d.
         heads: must divide the width.
         gated: with a decay and an output gate.
-        conv: taps of the depthwise convolution of queries, keys and values.
     """
 
-    def __init__(self, width: int, heads: int, gated: bool, conv: int = 4) -> None:
+    def __init__(self, width: int, heads: int, gated: bool) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"heads: {heads} does not divide the width {width}")
         self.heads, self.gated = heads, gated
         self.conv1d = nn.Conv1d(
-            3 * width, 3 * width, conv, groups=3 * width, padding=conv - 1, bias=False
+            3 * width, 3 * width, TAPS, groups=3 * width, padding=TAPS - 1, bias=False
         )
         self.in_proj_qkvz = nn.Linear(width, (4 if gated else 3) * width, bias=False)
         self.in_proj_ba = nn.Linear(width, (2 if gated else 1) * heads, bias=False)

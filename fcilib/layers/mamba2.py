@@ -13,6 +13,8 @@ from fcilib.layers.recurrence import recurrence
 from fcilib.scan import causal_conv_silu
 
 EPSILON = 1e-5
+TAPS, EXPAND = 4, 2
+"""Taps of the depthwise convolution, and the inner width as a multiple of d."""
 
 
 class Mamba2Block(nn.Module):
@@ -25,25 +27,21 @@ class Mamba2Block(nn.Module):
         width: d.
         heads: they share B and C, the keys and queries of the recurrence.
         state: N, the size of keys and queries.
-        conv: taps of the depthwise convolution.
-        expand: inner width as a multiple of d.
 
     Raises:
         ValueError: `heads` does not divide the inner width.
     """
 
-    def __init__(
-        self, width: int, heads: int = 4, state: int = 32, conv: int = 4, expand: int = 2
-    ) -> None:
+    def __init__(self, width: int, heads: int = 4, state: int = 32) -> None:
         super().__init__()
-        inner = expand * width
+        inner = EXPAND * width
         if inner % heads:
             raise ValueError(f"heads: {heads} does not divide the inner width {inner}")
         self.parts = [inner, inner + 2 * state, heads]
         self.inner, self.state, self.heads = inner, state, heads
         self.in_proj = nn.Linear(width, sum(self.parts), bias=False)
         mixed = inner + 2 * state
-        self.conv1d = nn.Conv1d(mixed, mixed, conv, groups=mixed, padding=conv - 1)
+        self.conv1d = nn.Conv1d(mixed, mixed, TAPS, groups=mixed, padding=TAPS - 1)
         low, high = math.log(STEP_MIN), math.log(STEP_MAX)
         step = torch.exp(low + (high - low) * torch.rand(heads)).clamp(min=STEP_FLOOR)
         self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus gives step

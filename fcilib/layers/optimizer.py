@@ -1,4 +1,4 @@
-"""The optimizer of everything that is trained here: AdamW under a OneCycle schedule."""
+"""AdamW under a OneCycle schedule."""
 
 from __future__ import annotations
 

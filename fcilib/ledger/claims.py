@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -161,6 +161,13 @@ class Claim(Spec):
     def write(self, mean: float, sd: float) -> str:
         """A measured mean and its standard deviation, for readers, as this claim's unit has it."""
         return (spread if self.unit == "share" else number)(mean, sd)
+
+    def span(self, values: Collection[float]) -> str:
+        """The lowest and the highest of some means as `write` has them, once where they read alike;
+        "" for none.
+        """
+        ends = (self.write(end(values), math.nan) for end in (min, max)) if values else ()
+        return " to ".join(dict.fromkeys(ends))
 
     @property
     def behind(self) -> str | None:

@@ -83,8 +83,11 @@ def sweep(
     def left() -> list[Wanted]:
         return [run for run in todo if not records.path(run.experiment).exists()]
 
-    with ExitStack() as claims, Progress(len(todo), lambda: running(names, records)) as progress:
-        next_runs = _next_runs(todo, records, estimates, deadline, claims, swept)
+    with (
+        ExitStack() as reservations,
+        Progress(len(todo), lambda: running(names, records)) as progress,
+    ):
+        next_runs = _next_runs(todo, records, estimates, deadline, reservations, swept)
         try:
             with _ending(seconds):
                 execute(
@@ -108,12 +111,12 @@ def _next_runs(
     records: Records,
     estimates: Estimates,
     deadline: float | None,
-    claims: ExitStack,
+    reservations: ExitStack,
     swept: Swept,
 ) -> Iterator[Experiment]:
     """What to begin now, each time that there is room for a run; ends when nothing is left.
 
-    Claims each run for this process until `claims` closes, or the process ends in any way.
+    Reserves each run for this process until `reservations` closes, or the process ends in any way.
     """
     waiting = list(todo)
     while waiting:
@@ -122,7 +125,7 @@ def _next_runs(
             waiting.remove(run)
             if records.path(run.experiment).exists() or not _has_weights(run, swept):
                 continue
-            if _claim(run.experiment, records, claims):
+            if _reserve(run.experiment, records, reservations):
                 yield run.experiment
                 break
         else:
@@ -150,8 +153,8 @@ def _in_turn(
             yield run
 
 
-def _claim(experiment: Experiment, records: Records, claims: ExitStack) -> bool:
-    """Whether the run is this process's: nobody else has claimed it, and nobody trains it."""
+def _reserve(experiment: Experiment, records: Records, reservations: ExitStack) -> bool:
+    """Whether the run is this process's: nobody else has reserved it, and nobody trains it."""
     workspace = records.workspace(experiment)
     with storing(workspace):
         workspace.mkdir(parents=True, exist_ok=True)
@@ -165,7 +168,7 @@ def _claim(experiment: Experiment, records: Records, claims: ExitStack) -> bool:
         except Timeout:
             claim.release()
             return False
-    claims.callback(claim.release)
+    reservations.callback(claim.release)
     return True
 
 

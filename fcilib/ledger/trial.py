@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 
@@ -41,17 +40,11 @@ def shortfalls(
     ]
     if paper.width != ours.width:
         sizes.append(f"width {paper.width} (here {ours.width})")
-    wanted, made = steps(paper), steps(ours)
+    wanted, made = paper.training.steps, ours.training.steps
     lacking = [f"the paper’s sizes: {', '.join(sizes)}"] if sizes else []
     if made < wanted:
         lacking.append(f"{wanted:,} training steps (here {made:,})")
     return tuple(lacking)
-
-
-def steps(experiment: Experiment) -> int:
-    """Optimiser steps of a whole training."""
-    training = experiment.training
-    return training.epochs * math.ceil(training.sequences / training.batch)
 
 
 def drift(curve: Sequence[float]) -> float:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from fcilib.ledger.agreement import STANDARD
 from fcilib.ledger.catalogue import Condition, catalogue
 from fcilib.ledger.claims import claims
 from fcilib.study.profiles import Profile
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
-
-SEEDS = 3
-"""Seeds that a claim should rest on, as in the paper."""
 
 IMPORTANCE = ("4.1", "4.6", "4.3", "4.5", "4.7", "4.2", "4.4", "3.1", "3.2", "5", "1")
 """Sections of the paper, the one whose claims matter most first."""
@@ -30,7 +28,6 @@ class Wanted:
 
     condition: str
     """Its name in the catalogue."""
-    label: str
     protocol: str
     chapter: str
     """`01` to `07`, the chapters on sections 4.1 to 4.7; else `CONTROLS` or `OTHERS`."""
@@ -52,14 +49,13 @@ def wanted(sizes: Profile) -> list[Wanted]:
         catalogue(sizes).values(), key=lambda condition: _rank(condition, sections)
     )  # the sort is stable: within a section the catalogue's order holds
     unique: dict[Experiment, Wanted] = {}
-    for seed in range(SEEDS):
+    for seed in range(STANDARD.seeds):
         for condition in ranked:
             chapter = _chapter(sections.get(condition.name))
             for protocol, decider in condition.under.items():
                 if isinstance(decider, Experiment):
                     run = decider.with_seed(seed)
-                    name, label = condition.name, condition.label
-                    unique.setdefault(run, Wanted(name, label, protocol, chapter, run))
+                    unique.setdefault(run, Wanted(condition.name, protocol, chapter, run))
     return list(unique.values())
 
 

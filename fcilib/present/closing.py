@@ -36,13 +36,9 @@ def close(chapter: str, title: str, *, answer: str, sure: str, verdict: str, cos
     glue("cost", cost, display=False)
 
 
-def measured(study: Study, seeds: int | None = None) -> str:
-    """At what size and with how many seeds a study was measured, beside the paper's size.
-
-    Args:
-        seeds: those of each training, where they are not all that the study has.
-    """
-    here, paper, seeds = study.sizes, PROFILES["paper"], seeds or study.seeds
+def measured(study: Study) -> str:
+    """At what size and with how many seeds a study was measured, beside the paper's size."""
+    here, paper, seeds = study.sizes, PROFILES["paper"], study.seeds
     return (
         f"Measured on {here.evidence.length} tokens of {here.evidence.vocabulary} kinds, in "
         f"{here.training.epochs} epochs, with {seeds} seed{'s' if seeds > 1 else ''}. The paper "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from textwrap import fill
@@ -48,12 +48,6 @@ STYLES: Mapping[str, tuple[str, str]] = {
 catalogue's conditions, and beside them what the book times, reads with and compares in recall."""
 
 AGREES, DISAGREES, NEAR, UNCLAIMED = "#0072B2", "#D55E00", "#888888", "#333333"
-
-METRICS = {
-    "precision": "routing precision",
-    "accuracy": "task accuracy",
-    "any_hit": "any hit",
-}
 
 NARROW = 5.0
 """Inches: the width of a figure that a phone can show whole, at no less than 0.6 of its size."""
@@ -112,14 +106,8 @@ def outcome_lines(comparison: pd.DataFrame, agree: str) -> list[Line2D]:
     ]
 
 
-def claims_figure(
-    comparison: pd.DataFrame,
-    scale: float = 100,
-    label: str | None = None,
-    rule: str = RULE,
-    tick: str = "chance",
-) -> Figure:
-    """The signature figure: paper (hollow), measured (filled, with its spread), chance (tick).
+def claims_figure(comparison: pd.DataFrame) -> Figure:
+    """Precision by the paper (hollow), as measured (filled, with its spread), and chance (tick).
 
     A row per condition, sorted by what was measured under the last protocol, with the largest on
     top. Protocols share a row, one below the other, each with its own mark. The line from paper to
@@ -128,11 +116,7 @@ def claims_figure(
     figure is narrow enough to be read on a phone.
 
     Args:
-        comparison: as `compare` gives it.
-        scale: what values are multiplied by; 100 for percent.
-        label: of the axis; the metric's, in percent, if left out.
-        rule: within what the two agree, for the legend.
-        tick: what the ticks are, for the legend; their values are the column `chance`.
+        comparison: as `compare` gives it, of claims on precision.
     """
     protocols = list(dict.fromkeys(comparison.protocol))[::-1]
     first = comparison[comparison.protocol == protocols[0]]
@@ -143,33 +127,30 @@ def claims_figure(
         for i, protocol in enumerate(protocols):
             part = comparison[comparison.protocol == protocol].set_index("condition").loc[order]
             shift = 0.0 if len(protocols) == 1 else 0.2 - 0.4 * i / (len(protocols) - 1)
-            _claims_lines(ax, part, scale, shift, MEASURED[i % len(MEASURED)])
-        if label is None:
-            ax.set_xlim(-4, 104)
-        ax.set_xlabel(label or f"{METRICS[comparison.metric.iloc[0]]} (%)")
+            _claims_lines(ax, part, shift, MEASURED[i % len(MEASURED)])
+        ax.set_xlim(-4, 104)
+        ax.set_xlabel("routing precision (%)")
         ax.set_ylim(-0.6, len(order) - 0.4)
         ax.set_yticks(range(len(order)), [fill(name, 24) for name in order], fontsize=9)
         ax.grid(axis="y", visible=False)
-        _claims_legend(fig, comparison, protocols, rule, tick)
+        _claims_legend(fig, comparison, protocols)
     return fig
 
 
-def _claims_lines(ax: Axes, part: pd.DataFrame, scale: float, shift: float, marker: str) -> None:
+def _claims_lines(ax: Axes, part: pd.DataFrame, shift: float, marker: str) -> None:
     """The lines of one protocol, `shift` above the middle of their rows."""
     for row, line in enumerate(part.itertuples()):
         y = row + shift
         color = outcome_color(line)
-        paper, mean, chance = (scale * value for value in (line.paper, line.mean, line.chance))
+        paper, mean, chance = (100 * value for value in (line.paper, line.mean, line.chance))
         ax.plot([paper, mean], [y, y], color=color, lw=2, alpha=0.6)
         ax.plot(paper, y, "o", mfc="white", mec=color, ms=10, mew=1.4)
-        error = 0 if np.isnan(line.sd) else scale * line.sd
+        error = 0 if np.isnan(line.sd) else 100 * line.sd
         ax.errorbar(mean, y, xerr=error, fmt=marker, color=color, ms=5.5, capsize=3)
         ax.plot(chance, y, "|", color="#555555", ms=9, mew=1.6)
 
 
-def _claims_legend(
-    fig: Figure, comparison: pd.DataFrame, protocols: list[str], rule: str, tick: str
-) -> None:
+def _claims_legend(fig: Figure, comparison: pd.DataFrame, protocols: list[str]) -> None:
     """The marks that occur."""
     spread = " ± s.d." if comparison.sd.notna().any() else ""
     handles = []
@@ -188,8 +169,8 @@ def _claims_legend(
         handles.append(Line2D([], [], marker=marker, color=UNCLAIMED, ls="", ms=5.5, label=name))
     if comparison.chance.notna().any():
         thin: dict[str, Any] = {"color": "#555555", "ms": 11, "mew": 1.6}
-        handles.append(Line2D([], [], marker="|", ls="", label=tick, **thin))
-    handles += outcome_lines(comparison, f"agree within {rule}")
+        handles.append(Line2D([], [], marker="|", ls="", label="chance", **thin))
+    handles += outcome_lines(comparison, f"agree within {RULE}")
     fig.legend(handles=handles, loc="outside upper left", ncols=2, fontsize=9)
 
 
@@ -232,22 +213,13 @@ def inline(figure: Figure, alt: str) -> str:
     return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}" />'
 
 
-def panels(
-    protocols: Mapping[str, object] | Sequence[str], rows: int = 1, stacked: bool = False
-) -> tuple[Figure, np.ndarray]:
-    """A grid of axes, a column per protocol, sharing both scales: figure and `(rows, columns)`.
-
-    With `stacked` the panels stand one below the other, in a figure that a phone can show whole;
-    the axes come in the same grid.
-    """
-    columns = len(protocols)
-    shape, size = (rows, columns), (9.0, 0.6 + 2.7 * rows)
-    if stacked:
-        shape, size = (rows * columns, 1), (NARROW, 0.6 + 2.5 * rows * columns)
+def panels(number: int) -> tuple[Figure, np.ndarray]:
+    """Axes one below the other, in a figure that a phone can show whole: figure and `(number,)`."""
+    size = (NARROW, 0.6 + 2.5 * number)
     fig, axes = plt.subplots(
-        *shape, sharex=True, sharey="row", squeeze=False, figsize=size, layout="constrained"
+        number, sharex=True, sharey="row", squeeze=False, figsize=size, layout="constrained"
     )
-    return fig, axes.reshape(rows, columns)
+    return fig, axes[:, 0]
 
 
 def band(ax: Axes, x: Any, mean: pd.Series, sd: pd.Series, name: str, **more: Any) -> None:
@@ -263,22 +235,22 @@ def chance_line(ax: Axes, chance: float, label: str = "chance (random router)") 
     ax.axhline(100 * chance, color="#777777", ls="--", lw=1.2, label=label)
 
 
-def heat_map(table: pd.DataFrame, spreads: pd.DataFrame, low: float, high: float = 1.0) -> Figure:
+def heat_map(table: pd.DataFrame, spreads: pd.DataFrame, low: float) -> Figure:
     """Shares as a coloured table, each cell with mean and standard deviation in percent.
 
     Args:
         table, spreads: means and standard deviations, a row per condition, a column per task.
-        low, high: the ends of the colour scale: chance, and all.
+        low: the lower end of the colour scale, chance; the upper one is all.
     """
     with look():
         fig, ax = plt.subplots(
             figsize=(2.6 + 1.35 * table.shape[1], 0.9 + 0.36 * len(table)), layout="constrained"
         )
-        image = ax.imshow(table, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+        image = ax.imshow(table, cmap="cividis", vmin=low, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(table.to_numpy()):
             sd = spreads.to_numpy()[row, column]
             text = f"{100 * value:.0f}" + ("" if np.isnan(sd) else f" ± {100 * sd:.0f}")
-            color = "white" if value < low + 0.55 * (high - low) else "black"
+            color = "white" if value < low + 0.55 * (1 - low) else "black"
             ax.text(column, row, text, ha="center", va="center", color=color)
         ax.set_xticks(range(table.shape[1]), table.columns)
         ax.set_yticks(range(len(table)), table.index)
@@ -287,5 +259,5 @@ def heat_map(table: pd.DataFrame, spreads: pd.DataFrame, low: float, high: float
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         scale = fig.colorbar(image, ax=ax, shrink=0.8)
-        scale.set_ticks([low, high], labels=[f"chance\n{100 * low:.0f}%", f"{100 * high:.0f}%"])
+        scale.set_ticks([low, 1], labels=[f"chance\n{100 * low:.0f}%", "100%"])
     return fig

@@ -231,8 +231,8 @@ def _line(entry: Entry, link: Link) -> str:
     known = number.removeprefix("≤ ").removesuffix("%").removesuffix(".0")
     text = link(entry.name, said)
     if entry.judgement.kind == SUBSTANCE:
-        ends = [claim.write(end(f.mean for f in entry.findings), math.nan) for end in (min, max)]
-        text += f" (paper {number}, ours {' to '.join(dict.fromkeys(ends))})"
+        ours = claim.span([f.mean for f in entry.findings])
+        text += f" (paper {number}, ours {ours})"
     elif not re.search(rf"(?<![\d.]){re.escape(known)}(?![\d.])", said):
         text += f" ({number})"
     return f"{text}. {claim.gloss}" if claim.gloss else text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Mapping
 from html import escape
@@ -309,9 +308,7 @@ def _lines(entry: Entry, names: Mapping[str, str] = {}) -> list[tuple[str, str]]
         text = as_measured(entry.claim, part)
         if bound:
             text = f"{bound} {written(entry.claim, max(f.mean for f in part), up=True)}"
-        known = sorted(f.level.here for f in part if f.level)
-        ends = [entry.claim.write(end, math.nan) for end in (known[:1] + known[-1:])]
-        chance = " to ".join(dict.fromkeys(ends))
+        chance = entry.claim.span([f.level.here for f in part if f.level])
         called = names.get(protocol, protocol)
         lines.append((f"{called}: {text}" if called else text, chance))
     return lines

@@ -40,8 +40,7 @@ def by_step(record: Record) -> pd.DataFrame:
 
     Raises KeyError where the run was not watched.
     """
-    training, probes = record.experiment.training, record.probes
-    steps = -(-training.sequences // training.batch)
+    steps, probes = record.experiment.training.steps_of_epoch, record.probes
     table = pd.DataFrame(
         {
             "token_match": probes["token_match_by_epoch"],

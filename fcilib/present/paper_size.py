@@ -42,16 +42,9 @@ def paper_records(study: Study, name: str, protocol: str, data: str = "fixed") -
     return [record for record in found if record is not None]
 
 
-def paper_text(
-    found: list[Record], metric: str, seeds: tuple[str, str] = (" seed", " seeds")
-) -> str:
-    """The mean of a metric, its spread, and in brackets the seeds; a dash without a record.
-
-    `seeds` is what stands behind their number, where it is one and where it is more.
-    """
+def paper_text(found: list[Record], metric: str) -> str:
+    """The mean of a metric, its spread, and in brackets the seeds; a dash without a record."""
     values = [record.metrics[metric] for record in found]
     if not values:
         return NONE
-    one, more = seeds
-    number = f"{len(values)}{more if len(values) > 1 else one}"
-    return f"{over_seeds(values)} ({number})"
+    return f"{over_seeds(values)} ({len(values)} seed{'s' if len(values) > 1 else ''})"

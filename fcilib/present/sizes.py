@@ -382,8 +382,7 @@ def _statement(claim: Claim, *, plain: bool = False) -> str:
 def _numbers(entry: Entry, pairs: list[tuple[str, str]]) -> str:
     """The lowest and the highest mean of some conditions and protocols."""
     means = [f.mean for f in entry.findings if (f.experiment, f.protocol) in pairs]
-    ends = (entry.claim.write(end(means), math.nan) for end in (min, max))
-    return " to ".join(dict.fromkeys(ends))
+    return entry.claim.span(means)
 
 
 def _rests_on_one(entry: Entry, pairs: list[tuple[str, str]]) -> bool:

@@ -142,7 +142,7 @@ def further(
                 )
                 for p in protocols
             },
-            "chance": _range(claim, known),
+            "chance": claim.span(known) or NONE,
             "verdict": _in_words(_explained(entry), readings),
         }
     return linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement", earlier)
@@ -159,12 +159,8 @@ def as_measured(claim: Claim, part: Sequence[Finding]) -> str:
     """What a claim is about, of one experiment, or of the lowest and the highest of several."""
     if claim.statistic == "mean" and len(part) == 1:
         return claim.write(part[0].mean, part[0].sd)
-    return _range(claim, [f.sd if claim.statistic == "sd" else f.mean for f in part])
-
-
-def _range(claim: Claim, values: Sequence[float]) -> str:
-    ends = (claim.write(end(values), math.nan) for end in (min, max)) if values else ()
-    return " to ".join(dict.fromkeys(ends)) or NONE
+    values = [f.sd if claim.statistic == "sd" else f.mean for f in part]
+    return claim.span(values) or NONE
 
 
 def _explained(entry: Entry) -> str:

@@ -12,8 +12,8 @@ from fcilib.publish.project import WHOLE
 from fcilib.storage.files import write_atomic
 
 
-def write_single_page(html: Path) -> Path:
-    """Join the rendered pages, in the order of the sidebar, in a page beside them.
+def write_single_page(html: Path) -> None:
+    """Join the rendered pages, in the order of the sidebar, in `book/whole.html` beside them.
 
     It lies in the folder of the chapters, so that images and styles are found as they find them. An
     id that several pages have gets the name of its page before it; links between pages lead to the
@@ -21,9 +21,6 @@ def write_single_page(html: Path) -> Path:
 
     Args:
         html: the rendered pages, with `book/intro.html` the first.
-
-    Returns:
-        The page, `book/whole.html`.
     """
     folder = html / "book"
     first = _read(folder / "intro.html")
@@ -62,7 +59,6 @@ def write_single_page(html: Path) -> Path:
         article["id"] = _page(name)
         whole.append(article.extract())
     write_atomic(folder / WHOLE, str(first))
-    return folder / WHOLE
 
 
 def _read(page: Path) -> BeautifulSoup:

@@ -39,13 +39,10 @@ def write_report(
 ) -> None:
     """Keep what the page shows of an executed notebook; the duration is papermill's."""
     run = notebook["metadata"]["papermill"]
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     when = datetime.datetime.fromtimestamp(started, datetime.UTC)
     report = {
-        "chapter": chapter,
         "started": when.isoformat(timespec="seconds"),
         "seconds": round(run["duration"], 1),
-        "cells": len(cells),
         "parameters": dict(parameters),
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import redirect_stderr
 from functools import lru_cache
-from io import StringIO
 from string import Formatter
 from typing import Annotated, Any, Literal
 
@@ -13,7 +11,7 @@ import torch
 from pydantic import Field, field_validator
 
 from fcilib.backbones import SMOLLM2, Packaged
-from fcilib.backbones.hub import quiet, required
+from fcilib.backbones.hub import no_bar, quiet, reading, required
 from fcilib.specs.spec import Spec
 
 PROMPT = """\
@@ -114,15 +112,14 @@ def _loaded(spec: Packaged) -> tuple[Any, Any]:
     """Its tokenizer, and the model with its head, bf16."""
     transformers = required("transformers")
     quiet(transformers)
-    for reads_gguf in ("gguf", "accelerate"):
-        required(reads_gguf)
-    folder, file = spec.folder(), {"gguf_file": spec.gguf}
-    with redirect_stderr(StringIO()):  # a progress bar that no switch turns off
+    stored, folder = reading(spec.gguf), spec.folder()
+    with no_bar():
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.bfloat16,
-            quantization_config=transformers.GgufConfig(dequantize=True),
-            **file,
+            folder, dtype=torch.bfloat16, **stored
         )
-    options = {**file, "padding_side": "left"}  # so that every prompt ends where it is continued
-    return transformers.AutoTokenizer.from_pretrained(folder, **options), model.eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        folder,
+        gguf_file=spec.gguf,
+        padding_side="left",  # so that every prompt ends where it is continued
+    )
+    return tokenizer, model.eval()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -28,7 +27,6 @@ from fcilib.retrieval.retriever import Pair
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.retrieval.segments import Segments
 from fcilib.routers.router import TIE
-from fcilib.storage.making import find_or_make
 from fcilib.storage.sealed import rounded
 from fcilib.storage.store import BaseRecord, Store
 from fcilib.system.machine import provenance
@@ -90,15 +88,10 @@ def read(reading: Reading, folder: Path, questions: Callable[[], QuestionSet]) -
         BackboneError: the reader or the retriever needs a package that is missing.
         ValueError: `questions()` returns others than the reading names.
     """
-    store = Store(folder, ReadingRecord)
-
-    def make() -> ReadingRecord:
-        record = _run(reading, questions())
-        store.add(record)
-        return record
-
     lock = folder / ".cache" / f"{reading.identity}.lock"  # of its own: it takes minutes
-    return find_or_make(partial(store.find, reading), make, lock, store.path(reading))
+    return Store(folder, ReadingRecord).find_or_make(
+        reading, lambda: _run(reading, questions()), lock
+    )
 
 
 def find_reading(reading: Reading, folder: Path) -> ReadingRecord | None:

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from fcilib.backbones import Packaged
+from fcilib.layers.optimizer import one_cycle
 from fcilib.retrieval.encoder import encode
 from fcilib.retrieval.late import LateInteraction
 from fcilib.retrieval.retriever import Pair, Retriever, gold_loss
@@ -162,12 +163,9 @@ class Encoder(Retriever):
         if self.compare == "router-from-cosine":
             for projection in (router.query, router.key):
                 torch.nn.init.eye_(projection.weight)
-        optimizer = torch.optim.AdamW(
-            router.parameters(), self.learning_rate, weight_decay=self.weight_decay
-        )
         steps = self.epochs * -(-len(train) // self.batch)
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.learning_rate, total_steps=steps
+        optimizer, scheduler = one_cycle(
+            router.parameters(), self.learning_rate, steps, weight_decay=self.weight_decay
         )
         for _ in range(self.epochs):
             for index in torch.randperm(len(train)).split(self.batch):

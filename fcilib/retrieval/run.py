@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 from fcilib.retrieval.picking import Picking
@@ -12,7 +11,6 @@ from fcilib.retrieval.questions import QuestionSet
 from fcilib.retrieval.retriever import Pair
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.retrieval.scoring import METRICS, chance, score, variance
-from fcilib.storage.making import find_or_make
 from fcilib.storage.sealed import rounded
 from fcilib.storage.store import BaseRecord, Store
 from fcilib.system.machine import provenance
@@ -60,15 +58,8 @@ def retrieve(
         StoreError: the folder can't be written.
         ValueError: `questions()` returns others than the retrieval names.
     """
-    store = Store(folder, RetrievalRecord)
-
-    def make() -> RetrievalRecord:
-        record = _run(retrieval, questions())
-        store.add(record)
-        return record
-
-    lock = folder / ".cache" / "lock"
-    return find_or_make(partial(store.find, retrieval), make, lock, store.path(retrieval))
+    store, lock = Store(folder, RetrievalRecord), folder / ".cache" / "lock"
+    return store.find_or_make(retrieval, lambda: _run(retrieval, questions()), lock)
 
 
 def find(retrieval: Retrieval, folder: Path) -> RetrievalRecord | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fcilib.specs.identity import Repeatable
 from fcilib.storage.files import write_atomic
+from fcilib.storage.making import find_or_make
 from fcilib.storage.sealed import (
     REMEDY,
     RecordError,
@@ -60,6 +61,20 @@ class Store(Generic[R]):
         if getattr(record, subject) != description:
             raise RecordError(f"{path}: holds another {subject} than its name says. {REMEDY}")
         return record
+
+    def find_or_make(self, description: Repeatable, make: Callable[[], R], lock: Path) -> R:
+        """The record of that description; what `make` returns, kept, where there is none.
+
+        Only one process at a time makes it, as in `making.find_or_make`. Raises as `find` and `add`
+        do, and whatever `make` raises.
+        """
+
+        def made() -> R:
+            record = make()
+            self.add(record)
+            return record
+
+        return find_or_make(lambda: self.find(description), made, lock, self.path(description))
 
     def add(self, record: R) -> None:
         """Write a record so that a crash leaves either none or all of it."""

@@ -7,15 +7,15 @@ import ctypes
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory() -> None:
     """Stop glibc from returning large blocks to the kernel, which zeroes them anew each step.
 
-    Without effect, and False, under any other C library.
+    Without effect under any other C library.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
-        return False
+        return
     mallopt(_MMAP_MAX, 0)
     mallopt(_TOP_PAD, 64 * 2**20)
-    return bool(mallopt(_TRIM_THRESHOLD, -1))
+    mallopt(_TRIM_THRESHOLD, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -46,6 +47,16 @@ class Training(Spec):
     """bf16: matrix products under autocast; weights, sums and the scan's state stay fp32."""
     held_out: int = Field(1000, ge=1)
     """Fresh sequences that every reported metric is measured on."""
+
+    @property
+    def steps_of_epoch(self) -> int:
+        """Optimiser steps of an epoch; its last batch may be smaller."""
+        return math.ceil(self.sequences / self.batch)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.epochs * self.steps_of_epoch
 
     @model_validator(mode="after")
     def _weights_can_be_gone_between(self) -> Training:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fcilib.layers.optimizer import one_cycle
 from fcilib.model import film, metrics, probes
 from fcilib.model.fci import FCI, Output
 from fcilib.model.mechanism import mechanism
@@ -77,7 +78,6 @@ def train(
     spec, seed = experiment.training, experiment.seed
     data = _sequences(experiment, 0)
     drawn = experiment.task.draw(spec.held_out, seed, "test")
-    steps = math.ceil(spec.sequences / spec.batch)
     device = torch.device(device)
     place = nullcontext() if device.type == "cpu" else OnDevice(device)
     with torch.random.fork_rng():
@@ -90,14 +90,12 @@ def train(
         if begins:
             with place:
                 model.pretrain(data.first)
-        optimizer = torch.optim.AdamW(
+        optimizer, scheduler = one_cycle(
             [p for p in model.parameters() if p.requires_grad],
-            lr=spec.learning_rate,
+            spec.learning_rate,
+            max(spec.steps, 1),
             weight_decay=spec.weight_decay,
             fused=True,
-        )
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=spec.learning_rate, total_steps=max(steps * spec.epochs, 1)
         )
         notes: dict[str, Any] = {"curve": [], "shares": [], "mechanism": {}, "seconds": 0.0}
         if checkpoint is not None and not begins:

@@ -650,3 +650,10 @@ def test_the_sparse_pattern_has_as_many_pairs_as_its_note_says():
 
 def test_the_ratio_of_sizes_is_that_of_its_note():
     assert f"{1011781632 / 486e3:,.0f}" in claims()["backbone-ratio"].note
+
+
+def test_a_span_is_the_lowest_and_the_highest_as_they_read():
+    share = claim(value=0.5)
+    assert share.span([0.5, 0.25, 0.75]) == "25.0% to 75.0%"
+    assert share.span([0.50001, 0.5]) == "50.0%"
+    assert share.span([]) == ""

@@ -5,7 +5,6 @@ import torch
 
 from fcilib.layers.blocks import FeedForward
 from fcilib.ledger import recall
-from fcilib.ledger.trial import steps
 from fcilib.study.profiles import PROFILES
 from fcilib.training.loop import train
 
@@ -46,8 +45,8 @@ def test_agreement_is_the_margin_and_the_error_of_the_reading():
 def test_a_shortened_run_has_an_eighth_of_the_sequences_and_half_of_the_steps():
     run = recall.experiment(PROFILES["paper"], ALL["attention"], PAPER.tasks[0], 64, 1e-2)
     short = recall.shortened(run)
-    assert steps(run) == 12_544
-    assert steps(short) == 6256
+    assert run.training.steps == 12_544
+    assert short.training.steps == 6256
     assert 8 * short.training.epochs == run.training.epochs
     assert short.model_copy(update={"training": run.training}) == run
 

@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 from fcilib.backbones import PYTHIA_1B
 from fcilib.cli import app
 from fcilib.ledger import sweep as sweeps
+from fcilib.ledger.agreement import STANDARD
 from fcilib.ledger.catalogue import catalogue
 from fcilib.ledger.estimates import Estimates
 from fcilib.ledger.sweep import missing, sweep
-from fcilib.ledger.wanted import CONTROLS, OTHERS, SEEDS, Wanted, coverage, wanted
+from fcilib.ledger.wanted import CONTROLS, OTHERS, Wanted, coverage, wanted
 from fcilib.representations import Embedding, Frozen
 from fcilib.routers import Investigator
 from fcilib.study.profiles import PROFILES
@@ -37,7 +38,7 @@ def run(seed, name="raw", **more):
     training = Training(**{"sequences": 64, "epochs": 2, "held_out": 32, **more})
     parts = {"representation": Embedding(), "router": Investigator(), "training": training}
     experiment = Experiment(task=SMOKE.evidence, width=SMOKE.width, seed=seed, **parts)
-    return Wanted(name, name, "all", "01", experiment)
+    return Wanted(name, "all", "01", experiment)
 
 
 class Known:
@@ -69,7 +70,9 @@ def test_everything_that_the_catalogue_declares_is_wanted_once_in_order_of_impor
     runs = wanted(SMOKE)
     deciders = [d for c in catalogue(SMOKE).values() for d in c.under.values()]
     declared = {d for d in deciders if isinstance(d, Experiment)}
-    assert {r.experiment for r in runs} == {d.with_seed(n) for d in declared for n in range(SEEDS)}
+    assert {r.experiment for r in runs} == {
+        d.with_seed(n) for d in declared for n in range(STANDARD.seeds)
+    }
     assert len({r.experiment.identity for r in runs}) == len(runs)
     seeds = [r.experiment.seed for r in runs]
     assert seeds == sorted(seeds)
@@ -179,7 +182,7 @@ def test_a_backbone_whose_weights_are_not_here_is_left_out(tmp_path, monkeypatch
 
     monkeypatch.setattr(type(PYTHIA_1B), "folder", folder)
     frozen = [
-        Wanted("f", "f", "", "07", run(n).experiment.model_copy(
+        Wanted("f", "", "07", run(n).experiment.model_copy(
             update={"representation": Frozen(backbone=PYTHIA_1B)}
         ))
         for n in range(2)

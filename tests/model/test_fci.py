@@ -156,3 +156,17 @@ def test_without_normalisation_router_and_council_see_the_same_vectors():
     model(batch.tokens, batch.query)
     assert len(seen) == 2
     assert all(torch.equal(given, x) for given in seen)
+
+
+@pytest.mark.parametrize("shape", [(2, 31), (2, 32, 1), (2, 32, 32), (1, 32), (64,)])
+def test_scores_that_are_not_one_for_each_candidate_are_refused(shape):
+    experiment = Experiment(
+        task=Evidence(length=32, vocabulary=16, min_distance=8, distractors=2),
+        width=16,
+        representation=Embedding(),
+        router=Investigator(),
+    )
+    model, batch = experiment.build(), experiment.task.draw(2, 0, "test").first
+    model.router.forward = lambda x, query: torch.zeros(shape)
+    with pytest.raises(ValueError, match=r"router: investigator has scores .* = \(2, 32\)"):
+        model(batch.tokens, batch.query)

@@ -70,9 +70,9 @@ def test_what_a_chapter_opens_with_is_glued_and_its_answer_once_more_behind_a_li
 
 
 def test_what_was_measured_is_said_beside_the_papers_size():
-    study = SimpleNamespace(sizes=PROFILES["quick"], seeds=3)
+    one, study = (SimpleNamespace(sizes=PROFILES["quick"], seeds=n) for n in (1, 3))
     assert closing.measured(study) == (
         "Measured on 128 tokens of 64 kinds, in 5 epochs, with 3 seeds. The paper has 512 tokens "
         "of 256 kinds and 40 epochs."
     )
-    assert "with 1 seed." in closing.measured(study, seeds=1)
+    assert "with 1 seed." in closing.measured(one)

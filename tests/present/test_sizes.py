@@ -11,7 +11,7 @@ import pytest
 from fcilib.ledger import verdict
 from fcilib.ledger.claims import claims
 from fcilib.ledger.ledger import decisive, whole_ledger
-from fcilib.present import rungs, sizes
+from fcilib.present import recorded, sizes
 from fcilib.publish.project import find_project
 from fcilib.study import Study
 from fcilib.study.notation import percent
@@ -212,14 +212,14 @@ def test_a_rung_is_what_its_chapter_measured():
     study = Study.from_parameters(parameters)
     base = study.experiment(
         task=study.sizes.ladder.model_copy(update={"rung": "left"}),
-        representation=rungs.representations(study.sizes)["Flow"],
-        router=rungs.Investigator(candidates="others"),
+        representation=recorded.ladder_representations(study.sizes)["Flow"],
+        router=recorded.Investigator(candidates="others"),
         training=study.sizes.climbing,
     )
     values = [
         study.records.find(base.with_seed(s)).metrics["precision_lookalike"] for s in range(3)
     ]
-    text = rungs.rung_text(folder, "left", "Flow")
+    text = recorded.rung_text(folder, "left", "Flow")
     assert text.startswith(percent(math.fsum(values) / 3).rstrip("%"))
     assert "±" in text
 
@@ -227,10 +227,10 @@ def test_a_rung_is_what_its_chapter_measured():
 @pytest.mark.parametrize(("rung", "label"), [("left", "no such"), ("nowhere", "Flow")])
 def test_a_rung_that_was_not_measured_is_refused(rung, label):
     with pytest.raises((KeyError, ValueError)):
-        rungs.rung_text(ROOT / "records" / "quick", rung, label)
+        recorded.rung_text(ROOT / "records" / "quick", rung, label)
 
 
 def test_a_rung_without_records_is_refused(tmp_path):
     (tmp_path / "quick").mkdir()
     with pytest.raises(KeyError, match="Flow on left: no record"):
-        rungs.rung_text(tmp_path / "quick", "left", "Flow")
+        recorded.rung_text(tmp_path / "quick", "left", "Flow")

@@ -62,8 +62,6 @@ def test_a_figures_legend_has_no_mark_that_does_not_occur(results):
     agreeing = compare({"global mean": "global-mean"}, {"all": results["all"]})
     assert "differ" not in _legend(claims_figure(agreeing))
     assert figure.get_figwidth() == NARROW
-    named = claims_figure(comparison, tick="random router")
-    assert _legend(named) == ["measured ± s.d., “others”", "random router"]
 
 
 def test_a_row_near_chance_is_neither_blue_nor_orange(results):

@@ -1,4 +1,4 @@
-"""What other options of the paper's open choices do at the small size, for pages of prose."""
+"""What records at the small size say, for sentences on pages of prose."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fcilib.model.council import Council
-from fcilib.present.rungs import recorded_text
 from fcilib.representations import Attention, Embedding, Flow, GlobalMean
-from fcilib.routers import Investigator, LinUCB, RankOne
+from fcilib.representations.base import RepresentationSpec
+from fcilib.routers import Investigator, LinUCB, RandomRouter, RankOne
+from fcilib.study.notation import over_seeds
 from fcilib.study.profiles import PROFILES, Profile
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
@@ -100,3 +101,60 @@ def choice_text(records: Path, name: str) -> tuple[str, str]:
     if found is None:
         raise KeyError(f"{name}: no record in {records}")
     return found, choice.chapter
+
+
+CHANCE = "chance"
+
+
+def ladder_representations(sizes: Profile) -> Mapping[str, RepresentationSpec]:
+    """Chapter 9's representations that other pages speak of, by their labels."""
+    length = sizes.ladder.length
+    return {
+        "raw embeddings": Embedding(),
+        "Flow": Flow(layers=1),
+        "bidirectional Mamba": Flow(layers=1, bidirectional=True),
+        "sparse attention": Attention(
+            mask="sparse", window=length // 8, global_tokens=length // 16
+        ),
+        "attention, 1 layer": Attention(),
+        "causal attention, 2 layers": Attention(layers=2, mask="causal"),
+        CHANCE: Embedding(),
+    }
+
+
+def rung_text(records: Path, rung: str, label: str) -> str:
+    """Precision among look-alikes on a rung, mean and standard deviation over seeds.
+
+    Args:
+        records: the folder of a profile, whose name is the profile's.
+        rung: `token`, `left`, `right` or `hop`.
+        label: one of `ladder_representations`.
+
+    Raises:
+        KeyError: the label is unknown, or there is no record.
+    """
+    sizes = PROFILES[records.name]
+    router = RandomRouter if label == CHANCE else Investigator
+    first = Experiment(
+        task=sizes.ladder.model_copy(update={"rung": rung}),
+        width=sizes.width,
+        representation=ladder_representations(sizes)[label],
+        router=router(candidates="others"),
+        training=sizes.climbing,
+    )
+    found = recorded_text(Records(records), first, "precision_lookalike")
+    if found is None:
+        raise KeyError(f"{label} on {rung}: no record in {records}")
+    return found
+
+
+def recorded_text(kept: Records, first: Experiment, metric: str) -> str | None:
+    """Mean and standard deviation over the seeds that have records; None where the first has none.
+
+    Args:
+        first: the experiment with seed 0; its other seeds follow from there without a gap.
+    """
+    values: list[float] = []
+    while record := kept.find(first.with_seed(len(values))):
+        values.append(record.metrics[metric])
+    return over_seeds(values) if values else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fcilib.present.choices import choice_text, choices
+from fcilib.present.recorded import choice_text, choices
 from fcilib.publish.project import find_project
 from fcilib.representations import Attention
 from fcilib.routers import Investigator
