@@ -655,7 +655,8 @@ linked(pd.DataFrame.from_dict(lines, orient="index"), halves, "control")
 #   Content-only embeddings are right without training; their number is therefore no rise. The paper's number is the difference of
 #   99.4% and 2.8%.
 # * The rise within one epoch and the accuracy of answers depend on the length of training. The verdicts on them here are about
-#   the small size alone, which verdicts call *profile quick*.
+#   the small size alone, which verdicts call *profile quick*. The rise depends on the learning rate as well, which the paper does
+#   not state ([chapter 8](audit-epoch)); the ledger leaves it open.
 # * The paper has two bounds for models without attention, 2.5% and 2.0%. We test both.
 
 # %% tags=["remove-input"]

@@ -371,10 +371,11 @@ labelled(
 # **If the paper draws positions in another way, 29% may be a ceiling.** It does not say how it draws them, or how many segments are
 # picked. If all positions were equally likely, segment routers might find less. We have not tried it.
 #
-# **The paper's wider claim, 29% or less for everything without pairs, is contradicted.** The paper counts contrastive pretraining as
-# "without pairs", though the router behind it compares every token. That router finds {glue:text}`contrastive` here
-# ([chapter 4](04_contrastive_failure.ipynb)). Other routers are above 29% as well. At our size these are the memory bank and all six
-# routers of segments. At the paper's sizes these are the six routers of segments, some of them just.
+# **The paper's wider claim, 29% or less for everything without pairs, is open.** Above 29% are, at our size, the memory bank and
+# all six routers of segments; at the paper's sizes the six routers of segments, some of them just. The paper also counts contrastive
+# pretraining as "without pairs", though the router behind it compares every token. That router finds {glue:text}`contrastive` here.
+# But how the paper drew the positions, built the memory bank and pretrained ([chapter 4](04_contrastive_failure.ipynb)) it does not
+# say.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -468,7 +469,7 @@ closing.close(
 # ## What differs, and why
 #
 # * **Raw embeddings, Flow and contrastive embeddings** fail in the paper and succeed here: see chapters [1](01_phase_transition.ipynb),
-#   [4](04_contrastive_failure.ipynb) and [8](08_protocol_audit.ipynb).
+#   [4](04_contrastive_failure.ipynb) (which of the contrastive ones the paper means is open) and [8](08_protocol_audit.ipynb).
 # * **The rank-1 router** has 99.7% in the paper. Ours needs longer training, and has not learned at the paper's sizes
 #   ([chapter 6](06_escape_routes.ipynb)).
 

@@ -12,7 +12,7 @@ from fcilib.study.profiles import Profile
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import Records
 
-IMPORTANCE = ("4.1", "4.6", "4.3", "4.5", "4.7", "4.2", "4.4", "3.1", "3.2", "5", "1")
+IMPORTANCE = ("4.1", "4.6", "4.3", "4.5", "4.7", "4.2", "4.4", "3.1", "3.2", "5", "1", "6")
 """Sections of the paper, the one whose claims matter most first."""
 
 ESCAPE_ROUTES = "4.6"

@@ -179,7 +179,7 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
         return f"We have not run enough yet:{_listed(lines)}"
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
     lines = [
-        f"{len(part) - weights} rest on something that the paper does not define",
+        f"{len(part) - weights} rest on something that the paper does not define or state",
         f"{weights} need pretrained weights that we could not get",
     ]
     return f"More runs of ours would not help:{_listed(lines)}"

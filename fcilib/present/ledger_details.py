@@ -39,9 +39,9 @@ for three. One seed does not show this error, and $s$ is 0.
 
 **Our interval** combines the two errors as independent ones, separately below and above the mean.
 With $w_\\pm = w_\\pm(x, N)$ it goes from $x - \\sqrt{{s^2 + (x - w_-)^2}}$ to
-$x + \\sqrt{{s^2 + (w_+ - x)^2}}$. For a number that is not a share of sequences, such as a cosine,
-it goes from $x - s$ to $x + s$. A standard deviation over seeds has the interval of the chi-square
-distribution.
+$x + \\sqrt{{s^2 + (w_+ - x)^2}}$. A rise, the difference of two shares, counts as a share. For a
+number that is not a share of sequences, such as a cosine, the interval goes from $x - s$ to
+$x + s$. A standard deviation over seeds has the interval of the chi-square distribution.
 
 **The paper’s own error** comes from its rounding and from its test sequences. The paper does not
 say how many sequences stand behind a number. We assume one seed and {rule.paper_examples:,} test
@@ -82,11 +82,13 @@ def _cases() -> dict[str, str]:
         "interval lies wholly outside the margin. Otherwise it is undecided.",
         "our interval is wide": f"If it reaches farther than {rule.widest:g} margins from our "
         "mean, the reading is undecided, unless the interval lies wholly within the margin or "
-        "wholly outside.",
+        "wholly outside. Where the margin is not symmetric, its larger side counts.",
         "“at most $b$”, “at least $b$”": "Every number on that side of $b$ agrees, and so do "
-        "numbers up to a margin beyond it. Chance plays no role.",
+        "numbers up to a margin beyond it, if the claim has one. It does not matter whether "
+        "chance lies within the margin.",
         "a bound on a spread, such as “varies by less than 2%”": "It has no margin. "
         "As for every claim, it is enough if the literal reading agrees.",
+        "a rise within one epoch": "The first epoch’s rise counts from zero.",
         "epochs": f"They agree if they are within {claims()['mqar-epoch'].tolerance:g}.",
         "ranks, ratios, cosines and counts": "They have a margin of their own, which "
         "`fcilib/ledger/claims.yaml` names.",
@@ -99,7 +101,8 @@ def _cases() -> dict[str, str]:
         f"no more than {100 * rule.at_rest:g} point above or below its mean over the tenth before.",
         "the statement “is at chance”": "It is true if our interval’s lower end is not above "
         f"chance and its upper end is below {rule.told:g} times chance.",
-        "a method that the paper does not define": "The claim is open, whatever our runs give.",
+        "a method that the paper does not define": "The claim is open, whatever our runs give. So "
+        "is a claim that turned when we changed a setting which the paper does not state.",
         "a cost": "The claim is open: the ledger compares trainings only.",
     }
 
@@ -159,9 +162,9 @@ def _near(entries: Mapping[str, Entry]) -> str:
         f"{len(turned)} verdicts would change", _by_verdict(entries, turned), "would become "
     )
     return f"""**Near a border.** A border is an end of a margin, or a line such as {FAILURE:.0%}.
-If every border moved by half a point, outwards or inwards, the answer for some reading would change
-for {len(near)} of the {len(entries)} claims. {opened} are open now. For {len(turned)} claims the
-verdict would change too.
+If every border of a share moved by half a point, outwards or inwards, the answer for some reading
+would change for {len(near)} of the {len(entries)} claims. {opened} are open now. For {len(turned)}
+claims the verdict would change too.
 
 {_folded(f"These {len(near)} claims", {CHANGES[b]: part for b, part in at.items()})}
 

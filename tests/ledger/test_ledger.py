@@ -11,13 +11,16 @@ import torch
 
 from fcilib.ledger.agreement import NEAR_CHANCE
 from fcilib.ledger.catalogue import catalogue, chance_of
-from fcilib.ledger.claims import SUCCESS, claims
+from fcilib.ledger.claims import FAILURE, SUCCESS, claims
 from fcilib.ledger.findings import OF_PAPERS_SIZES
 from fcilib.ledger.ledger import decisive, ledger, summary, whole_ledger
-from fcilib.ledger.verdict import VERDICTS
+from fcilib.ledger.verdict import OPEN, VERDICTS
 from fcilib.publish.project import find_project
+from fcilib.representations import Attention, Embedding
 from fcilib.retrieval import METRICS
+from fcilib.routers import ContrastiveInvestigator, Investigator
 from fcilib.study.profiles import PROFILES
+from fcilib.study.results import numbers
 from fcilib.training.experiment import Experiment
 from fcilib.training.records import RecordError, Records
 
@@ -596,3 +599,52 @@ def test_a_chapter_takes_its_conditions_from_the_catalogue(number):
     own["05"] = "words that are new in the test"
     own["11"] = "a router of one's own"
     assert code.count("study.experiment(") == (number in own)
+
+
+WAITING = {
+    "the learning rate, which decides when precision rises, and how fast": (
+        "transition-rise",
+        "transition-epoch",
+        "mqar-epoch",
+    ),
+    "whether the “answer” is the evidence or the token after it": ("cosine-gap",),
+    "what contrastive pretraining trains, and what stays frozen": (
+        "seed-spread-contrastive",
+        "contrastive-frozen",
+        "contrastive-tuned",
+    ),
+}
+
+
+def test_claims_that_turned_with_a_setting_that_the_paper_does_not_state_are_open():
+    entries = decisive(whole_ledger(COMMITTED.parent))
+    for undefined, names in WAITING.items():
+        for name in names:
+            assert entries[name].claim.undefined == undefined
+            assert entries[name].judgement.verdict == OPEN
+
+
+def test_the_settings_turn_them():
+    """The rise comes later and slower at a lower rate; the gap of the token after the evidence is
+    on the paper's side of zero; a router whose own matrices were pretrained fails as the paper's.
+    """
+    records = Records(COMMITTED)
+    common = {"task": QUICK.evidence, "width": QUICK.width, "router": Investigator()}
+
+    def found(**parts):
+        return records.find(Experiment(**{**common, "training": QUICK.training, **parts}))
+
+    long = PROFILES["paper"].training
+    rises = []
+    for rate in (1e-3, 3e-4, 1e-4):
+        training = long.model_copy(update={"learning_rate": rate})
+        rises.append(numbers(found(representation=Attention(), training=training)))
+    epochs = [rise["rise_epoch"] for rise in rises]
+    assert epochs == sorted(set(epochs))
+    assert [r["largest_rise"] for r in rises] == sorted(r["largest_rise"] for r in rises)[::-1]
+    asked = found(representation=Attention(), probing="answer").probes
+    assert asked["cosine_gap_answer"] < 0 < asked["cosine_gap"]
+    router = ContrastiveInvestigator(epochs=QUICK.training.epochs)
+    projected = found(representation=Embedding(embeddings="frozen"), router=router)
+    (vectors,) = committed()["contrastive-frozen"].by_protocol["all"]
+    assert projected.metrics["precision"] < FAILURE < vectors.mean
