@@ -139,7 +139,7 @@ error = (at_random * (1 - at_random) / drawn) ** 0.5
 glue("drawn", f"{drawn:,}", display=False)
 glue("error", percent(error), display=False)
 away = zero[CHANCE] - at_random
-assert study.profile != "quick" or abs(away) < 2 * error
+assert not study.as_published or abs(away) < 2 * error
 
 # %% tags=["remove-input"]
 ROWS = {
@@ -355,7 +355,7 @@ separating = [
     and ended.precision[f"raw embeddings, {rate:g}"] <= FAILURE
 ]
 parted = "At the low rate the result looks in part like the paper's: attention succeeds and raw embeddings fail."
-assert study.profile != "quick" or separating == [LOW]
+assert not study.as_published or separating == [LOW]
 if separating != [LOW]:
     parted = "At this size no training looks like the paper's."
 glue("parted", parted, display=False)
@@ -704,7 +704,7 @@ found = paper_records(study, "attention-1", "all")
 text = paper_text(found, "precision").partition(" (")[0]
 glue("at paper attention all", text, display=False)
 with_layers = {f"attention, depth {n}" for n in DEPTHS}
-assert study.profile != "quick" or set(agreeing[agreeing].index) == with_layers
+assert not study.as_published or set(agreeing[agreeing].index) == with_layers
 large_seeds = len(paper_records(study, "raw", "all"))
 large = {}
 for c in READINGS:

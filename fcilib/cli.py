@@ -34,13 +34,13 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.ledger.wanted import Wanted, coverage
     from fcilib.present import ledger_page
     from fcilib.publish.pdf import print_pdf
-    from fcilib.publish.project import BuildFailed, PipelineError, find_project
+    from fcilib.publish.project import BuildFailed, PipelineError, find_project, relative
     from fcilib.publish.status import read_reports, report_cells, seconds_text
     from fcilib.representations.base import RepresentationSpec
     from fcilib.routers.router import RouterSpec
     from fcilib.specs.kinds import kinds as kinds_of
     from fcilib.storage.files import StoreError
-    from fcilib.storage.places import default_records
+    from fcilib.storage.places import checkout, default_records, records_folder
     from fcilib.study.profiles import PROFILES
     from fcilib.study.profiles import profile as sizes_of
     from fcilib.system.device import check_device, device_here
@@ -131,7 +131,8 @@ def _parameters(pairs: list[str] | None, **options: object) -> dict[str, str]:
         folder = Path(values["records"]).expanduser().resolve()
         if folder.exists() and not folder.is_dir():
             raise PipelineError(f"{folder}: is a file; records are kept in a folder")
-        values["records"] = str(folder)
+        root = checkout()
+        values["records"] = relative(folder, root) if root else str(folder)
     return values
 
 
@@ -171,7 +172,7 @@ def book(
             if "records" in values and values.get("profile", "quick") == "quick":
                 known, fresh = (
                     Records(root / "quick")
-                    for root in (project.root / "records", Path(values["records"]))
+                    for root in (project.root / "records", records_folder(values["records"]))
                 )
                 _say_cost(known, fresh)
             execute_chapters(project, selected, folder, values, say=typer.echo)
@@ -205,7 +206,7 @@ def pdf(
 
 @app.command()
 def run(
-    chapter: Annotated[str, typer.Argument(help="number, name or path, e.g. 01")],
+    chapter: Annotated[str, typer.Argument(help="a chapter's number, name or path, e.g. 01")],
     profile: Annotated[str | None, typer.Option(help="smoke, quick or paper.")] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="How many; -p 'seeds=[7]' chooses.")

@@ -83,7 +83,10 @@ class Entry:
     @property
     def reason(self) -> str | None:
         """Why no protocol is whole; None where one is."""
-        return None if self.whole else self.claim.untested or "no record at this profile"
+        if self.whole or self.claim.untested:
+            return None if self.whole else self.claim.untested
+        some = "only some of its models have records" if self.findings else "no record"
+        return f"{some} at this profile"
 
     def plain(self) -> dict[str, Any]:
         """The entry as JSON has it, with null for what is not a number."""

@@ -11,7 +11,7 @@ import papermill
 
 from fcilib.publish.project import Chapter, PipelineError
 from fcilib.publish.source import read_chapter
-from fcilib.study.parameters import demand_values
+from fcilib.study.parameters import PARAMETERS, demand_values
 
 
 def parameters_of(chapter: Chapter) -> dict[str, Any]:
@@ -53,9 +53,10 @@ def parse_parameters(chapter: Chapter, texts: Mapping[str, str]) -> dict[str, An
             value = float(value)
         several = value if isinstance(value, list) else [value]
         if default is not None and any(type(item) is not type(default) for item in several):
+            or_list = ", or a list such as [7]" if list in PARAMETERS.get(name, ()) else ""
             raise PipelineError(
                 f"{chapter.name}: parameter {name!r} must be {type(default).__name__} "
-                f"(default {default!r}), got {text!r}"
+                f"(default {default!r}){or_list}, got {text!r}"
             )
         values[name] = value
     try:

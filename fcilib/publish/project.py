@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fcilib.storage.places import checkout
+
 WHOLE = "whole.html"
 """The page that holds the whole book, beside the pages of the chapters."""
 
@@ -115,10 +117,10 @@ def find_project(start: Path | None = None) -> Project:
     Raises PipelineError where neither has a `_toc.yml` beside a `chapters/`.
     """
     here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
-        if (folder / "_toc.yml").is_file() and (folder / "chapters").is_dir():
-            return Project(folder)
-    raise PipelineError(f"no book here: {here} is in no folder with a _toc.yml and a chapters/")
+    root = checkout(here) or checkout(Path(__file__).parent)
+    if root is None:
+        raise PipelineError(f"no book here: {here} is in no folder with a _toc.yml and a chapters/")
+    return Project(root)
 
 
 def relative(path: Path, root: Path) -> str:

@@ -24,8 +24,14 @@ class Summarised:
         raise NotImplementedError
 
     def summary(self, metric: str) -> pd.DataFrame:
-        """Mean, standard deviation over seeds (NaN for one seed) and n, by condition, in order."""
-        grouped = self.frame.groupby("condition", sort=False)[metric]
+        """Mean, standard deviation over seeds (NaN for one seed) and n, by condition, in order.
+
+        Raises KeyError for a metric that no run has, with those that there are.
+        """
+        frame = self.frame
+        if metric not in frame:
+            raise KeyError(f"metric: {metric!r} is none of {', '.join(sorted(frame.columns))}")
+        grouped = frame.groupby("condition", sort=False)[metric]
         return grouped.agg(mean="mean", sd="std", n="count")
 
 

@@ -26,7 +26,7 @@ from fcilib.retrieval.questions import QuestionSet
 from fcilib.retrieval.reader import LanguageModel, OpeningWords
 from fcilib.retrieval.reading import Source
 from fcilib.retrieval.retrievers import AnyRetriever
-from fcilib.storage.places import WEIGHTS_VARIABLE, default_records
+from fcilib.storage.places import WEIGHTS_VARIABLE, records_folder
 from fcilib.study.parameters import DEFAULTS, demand_parameters, demand_values, seed_numbers
 from fcilib.study.profiles import Profile, profile
 from fcilib.study.results import Readings, Results, Retrievals
@@ -67,9 +67,8 @@ class Study:
         demand_values(namespace)
         size, seeds = namespace["profile"], seed_numbers(namespace["seeds"])
         device = check_device(namespace.get("device", DEFAULTS["device"]))
-        folder = default_records()
+        folder = records_folder(namespace["records"])
         if namespace["records"]:
-            folder = Path(namespace["records"]).expanduser()
             os.environ.setdefault(WEIGHTS_VARIABLE, str(folder.resolve() / "backbones"))
         return cls(size, seeds, namespace["executor"], Records(folder / size), device)
 
@@ -77,6 +76,11 @@ class Study:
     def seeds(self) -> int:
         """The number of seeds."""
         return len(self.chosen)
+
+    @property
+    def as_published(self) -> bool:
+        """Whether profile and seeds are among those of the book, whose prose a chapter checks."""
+        return self.profile == "quick" and self.chosen == tuple(range(self.seeds))
 
     @property
     def sizes(self) -> Profile:
@@ -89,6 +93,8 @@ class Study:
         counted = self.chosen == tuple(range(self.seeds))
         seeds = self.seeds if counted else list(self.chosen)
         lines = [f"profile {self.profile}: width={sizes.width}, seeds={seeds}"]
+        if self.profile == "smoke":
+            lines.append("smoke shows that all works; its numbers and conclusions mean nothing")
         for name, part in ("evidence", sizes.evidence), ("training", sizes.training):
             fields = ", ".join(f"{k}={v!r}" for k, v in part if k != "kind")
             lines += textwrap.wrap(f"{name}: {fields}", 76, subsequent_indent="    ")

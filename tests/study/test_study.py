@@ -262,3 +262,37 @@ def test_names_that_would_hide_a_run_are_refused(tmp_path, results):
 def test_less_than_one_seed_is_refused(tmp_path, seeds):
     with pytest.raises(ValueError, match=f"seeds: {seeds} is less than one"):
         study(tmp_path).run({}, seeds=seeds)
+
+
+def test_a_relative_folder_of_records_begins_at_the_checkouts_root(tmp_path, monkeypatch):
+    """So that a notebook means the same folder wherever in the checkout it is executed."""
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "_runs" / "deep").mkdir(parents=True)
+    monkeypatch.delenv("FCI_BACKBONES", raising=False)
+    for inside in (tmp_path, tmp_path / "_runs" / "deep"):
+        monkeypatch.chdir(inside)
+        here = Study.from_parameters({**PARAMETERS, "records": "_runs/records"})
+        assert here.records.folder == tmp_path / "_runs" / "records" / "smoke"
+    (tmp_path / "_toc.yml").unlink()
+    assert (
+        Study.from_parameters({**PARAMETERS, "records": "mine"}).records.folder
+        == tmp_path / "_runs" / "deep" / "mine" / "smoke"
+    )
+
+
+def test_prose_is_checked_under_the_books_profile_and_seeds_alone(tmp_path):
+    def published(**more):
+        return study(tmp_path, **more).as_published
+
+    assert published(profile="quick", seeds=1)
+    assert published(profile="quick", seeds=[0, 1, 2])
+    assert not published(profile="quick", seeds=[7])
+    assert not published(profile="smoke", seeds=3)
+    assert "conclusions mean nothing" in str(study(tmp_path))
+    assert "mean nothing" not in str(study(tmp_path, profile="quick"))
+
+
+def test_a_metric_that_no_run_has_is_named_with_those_there_are(results):
+    with pytest.raises(KeyError, match="metric: 'precison' is none of .*accuracy.*precision"):
+        results["all"].summary("precison")
