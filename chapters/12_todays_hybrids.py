@@ -124,9 +124,9 @@ TASKS = {
 }
 SEEDS = {
     "Distant Evidence": 1,
-    "MQAR": 1,
-    "left": 1,
-    "right": 1,
+    "MQAR": study.seeds,
+    "left": study.seeds,
+    "right": study.seeds,
 }
 methods = {**LAYERS, **COMPARED}
 results = {
