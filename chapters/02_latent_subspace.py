@@ -17,7 +17,7 @@
 #
 # **The question.** A *router* is given one token of a sequence, the *query*, and has to pick the *evidence*, the other place where
 # the same token stands. It scores each position by comparing two vectors, the position's and the query's, along many *directions*.
-# (For each direction it takes one number from either vector and multiplies the two; the score is the sum.) What in the vectors
+# (For each direction it takes one number from each of the two vectors and multiplies the two; the score is the sum.) What in the vectors
 # tells the router that two positions match?
 #
 # **The answer.** {glue:text}`answer`
@@ -296,9 +296,9 @@ for name, row in means.iterrows():
 
 # %% [markdown]
 # **A quarter of the directions is enough.** The strongest {glue:text}`quarter` find {glue:text}`precision_top attention, 1 layer`
-# behind attention and {glue:text}`precision_top raw embeddings` on raw embeddings. All {glue:text}`d` find hardly more.
+# behind attention and {glue:text}`precision_top raw embeddings` on raw embeddings. All {glue:text}`d` find about as much.
 #
-# **Any quarter is not enough.** In {glue:text}`quarter` random directions the router behind attention finds only
+# **Not just any quarter will do.** In {glue:text}`quarter` random directions the router behind attention finds only
 # {glue:text}`precision_projected attention, 1 layer`.
 #
 # **Weaker directions hold part of the match, too.** Without the strongest {glue:text}`quarter`, the router still finds
@@ -370,7 +370,7 @@ labelled(
 )
 
 # %% [markdown]
-# **No.** In our models any training lowers the share, even training on shuffled targets, which teaches no match. On raw embeddings
+# **No.** In our models both kinds of training lower the share, even training on shuffled targets, which teaches no match. On raw embeddings
 # shuffled targets lower it most. To show a match, one has to remove directions and measure precision, as in the section before.
 #
 # ## What the paper says, what we measured, chance
@@ -447,7 +447,7 @@ linked(pd.DataFrame.from_dict(rows, orient="index"), labels, "statement")
 top = cut["attention, 1 layer"]["precision_top"][quarter]
 top_bare = cut["raw embeddings"]["precision_top"][quarter]
 answer = (
-    f"Equal tokens have similar vectors even before training; comparing them along a quarter of the router's directions finds the "
+    f"Equal tokens have similar vectors even before training; comparing them along the strongest quarter of the router's directions finds the "
     f"evidence, with attention ({percent(top)}) and without ({percent(top_bare)})."
 )
 large = paper_records(study, "attention-1", "others")
@@ -511,8 +511,8 @@ glue("paper chance", percent(at_random), display=False)
 #
 # * **The cosine gap.** Equal tokens share a token vector, so a negative gap of query and evidence needs a training that makes
 #   equal tokens unlike. Perhaps the paper's "answer" is the token after the evidence; there we find a negative gap, too. Its text
-#   speaks of matching tokens, and so we take the evidence. The size makes no difference: at the paper's size
-#   ({glue:text}`large seeds` seeds) the gap of the evidence is {glue:text}`large cosine_gap attention-1 others`, and
+#   speaks of matching tokens, and so we take the evidence. At the paper's size the sign is the same
+#   ({glue:text}`large seeds` seeds): the gap of the evidence is {glue:text}`large cosine_gap attention-1 others`, and
 #   {glue:text}`large cosine_gap raw others` on raw embeddings. The ledger leaves the claim open.
 # * **Random matrices.** The paper's 2.6% is above chance, {glue:text}`paper chance` at the paper's size. Ours is
 #   {glue:text}`large random_form_precision attention-1 others` there. We do not know why.

@@ -131,10 +131,10 @@ glue("candidates", study.sizes.evidence.length - 1, display=False)
 # {glue:text}`mean contrastive, frozen, all` if pretrained and {glue:text}`mean raw embeddings, frozen, all` if not. Vectors that learn with
 # the router give {glue:text}`mean contrastive, fine-tuned, all` if pretrained and {glue:text}`mean raw embeddings, all` if not.
 #
-# **The paper's failure is found in one case: if the router's own matrices are pretrained, and then stay as they are.** The paper's
-# number is for "frozen projections", which may mean these. With the query included such a router finds
-# {glue:text}`embeddings kept random, all` on random embeddings, with the query excluded {glue:text}`embeddings kept random, others`
-# ([numbers](pretrained-projections)). So it is open whether we contradict the paper.
+# **In one case we find a failure like the paper's.** There the router's own matrices are pretrained and then frozen, the embeddings
+# stay random, and the query is included: {glue:text}`embeddings kept random, all` (one seed; query excluded
+# {glue:text}`embeddings kept random, others`; [more](pretrained-projections)). The paper's number is for "frozen projections", which
+# may mean these matrices. So the ledger leaves open whether we contradict it.
 #
 # **What is lost goes to the query.** On frozen contrastive vectors the router picks the query itself in {glue:text}`picked_query, all` of
 # the sequences. Both hold the same token, so their vectors are similar. We think that the router can tell them apart only if the
@@ -485,7 +485,7 @@ Code(
 
 # %% tags=["remove-cell"]
 answer = (
-    f"Pretraining does no harm and is not needed ({percent(mean['others']['contrastive, frozen'])} right with it, "
+    f"Pretraining the vectors does no harm and is not needed ({percent(mean['others']['contrastive, frozen'])} right with it, "
     f"{percent(mean['others']['raw embeddings'])} without); freezing the vectors does harm if the router may pick the query."
 )
 
@@ -505,7 +505,7 @@ sure = (
 verdict = (
     f"Pretrained vectors are no obstacle: where the paper has {claims()['contrastive-frozen']}, our router finds "
     f"{percent(mean['others']['contrastive, frozen'])} with the query excluded. With the query included, freezing costs about a third "
-    f"at our size, pretrained or not; at the paper's sizes pretrained vectors lose nearly half. The paper's number is open: if its "
+    f"at our size, pretrained or not; at the paper's sizes frozen pretrained vectors lose nearly half. The paper's number is open: if its "
     f"\"frozen projections\" are the router's own, ours has {percent(nearest)} with the query included. Attention's comparison or its sum can be removed, as long as different tokens still have "
     f"different vectors."
 )

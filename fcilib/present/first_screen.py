@@ -166,7 +166,11 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
         shown = [e for name in EXAMPLES[title] for e in part if e.name == name]
         few = _listed([_line(e, link) + _condition(e) for e in shown])
         groups = evidence({e.name: e for e in part})[CONTRADICTED]
-        over = f"They rest on only {groups} groups of trainings. " if title == FALLS else ""
+        over = (
+            f"Many rest on the same trainings: there are only {groups} groups. "
+            if title == FALLS
+            else ""
+        )
         return f"{over}For example:{few}{_folded(f'All {len(part)}', _all(title, part, link))}"
     if title == OPEN_STILL:
         costs = [link(e.name, "the cost of one router") for e in part if not e.claim.decided_by]

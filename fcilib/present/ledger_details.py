@@ -102,7 +102,8 @@ def _cases() -> dict[str, str]:
         "the statement “is at chance”": "It is true if our interval’s lower end is not above "
         f"chance and its upper end is below {rule.told:g} times chance.",
         "a method that the paper does not define": "The claim is open, whatever our runs give. So "
-        "is a claim that turned when we changed a setting which the paper does not state.",
+        "is one that turned under another sense of a word, or with the learning rate in trainings "
+        "of the paper’s length.",
         "a cost": "The claim is open: the ledger compares trainings only.",
     }
 

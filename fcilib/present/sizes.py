@@ -13,6 +13,7 @@ from fcilib.ledger.findings import Finding
 from fcilib.ledger.ledger import BOOK, PAPER, Entry, decisive
 from fcilib.ledger.verdict import NOT_HERE, compared, directed
 from fcilib.present.ledger_files import Entries
+from fcilib.present.ledger_rule import title_of
 from fcilib.storage.files import write_atomic
 from fcilib.study.notation import NONE, READINGS
 from fcilib.study.profiles import PROFILES, Profile
@@ -419,7 +420,7 @@ def undefined_table(entries: Mapping[str, Entry]) -> str:
     waiting: dict[str, list[str]] = {}
     for name, entry in entries.items():
         if entry.claim.undefined:
-            link = f'<a href="claims.html#{name}">{entry.claim.statement.rstrip(".")}</a>'
+            link = f'<a href="claims.html#{name}">{title_of(entry.claim)}</a>'
             waiting.setdefault(entry.claim.undefined, []).append(link)
     many = sum(map(len, waiting.values()))
     undefined = [entry for entry in entries.values() if entry.claim.undefined]

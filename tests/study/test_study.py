@@ -294,5 +294,5 @@ def test_prose_is_checked_under_the_books_profile_and_seeds_alone(tmp_path):
 
 
 def test_a_metric_that_no_run_has_is_named_with_those_there_are(results):
-    with pytest.raises(KeyError, match="metric: 'precison' is none of .*accuracy.*precision"):
+    with pytest.raises(KeyError, match=r"metric: 'precison' is none of .*accuracy.*precision"):
         results["all"].summary("precison")
