@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcilib.ledger.catalogue import small_control, watched
+from fcilib.ledger.catalogue import conditions, small_control, watched
 from fcilib.study.profiles import PROFILES
 
 SMOKE = PROFILES["smoke"]
@@ -39,3 +39,8 @@ def test_the_small_control_differs_between_near_and_far_alone():
         assert near.training.data == "fresh"
     quick = small_control(PROFILES["quick"])["far"].task
     assert (quick.length, quick.vocabulary, quick.min_distance) == (48, 16, 24)
+
+
+def test_a_condition_that_the_catalogue_lacks_is_named():
+    with pytest.raises(KeyError, match=r"top-p: not in the catalogue, fcilib/ledger/catalogue\.py"):
+        conditions(SMOKE, "raw", "top-p")
