@@ -798,8 +798,8 @@ statements(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **An early end of the training could explain the paper's result.** We doubt it, because the paper reports
-#   {glue:text}`full steps` steps.
+# * **An early end of the training could explain that raw embeddings fail.** We doubt it: the paper reports {glue:text}`full steps` steps
+#   and says that they fail "regardless of training duration" (§4.1). It does not explain why Flow fails there.
 # * **The paper may have used settings that we did not try,** such as another optimiser or batch size.
 #
 # ## Exercises

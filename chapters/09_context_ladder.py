@@ -319,7 +319,8 @@ labelled(
 #
 # * **The paper's task hides the differences.** On `token`, the rung most like it, every layer succeeds. On `left` and `right` they
 #   differ.
-# * **Causal attention does not fit the claim.** It sees one side only, and does as well in the paper as full attention.
+# * **Causal attention does not fit the claim.** It sees one side only, and does as well in the paper as full attention. The paper
+#   explains this: what counts is "pairwise computation, not directionality" (§4.7). Its principle asks for both sides (§5).
 # * **Our task is short.** {glue:text}`length` tokens and a neighbour at distance one suit a convolution or a window. We did not try
 #   a token that is farther away than they see.
 
@@ -742,7 +743,7 @@ answer = (
     f"{texts(among['left'])['Flow']} of the sequences."
 )
 verdict = (
-    "Context from both sides is not what is needed: left-to-right Flow finds a difference on the left. Seeing both sides does not "
+    "Context from both sides is not always needed: left-to-right Flow finds a difference on the left. Seeing both sides does not "
     "suffice either: one layer of full attention learned to use neither."
 )
 sure = (
