@@ -322,7 +322,8 @@ for name, text in carried["new words as filler"].items():
 # **We found: new words are matched only if their vectors were alike before training.** From a random start the router finds most
 # matches among known words, and is near chance on new ones ({glue:text}`random new`). With MiniLM's vectors it finds
 # {glue:text}`MiniLM new` of the new words' matches. Adding a position's vector makes like words less alike; without it the router
-# finds {glue:text}`MiniLM content new`. So new words need vectors that hold the meaning; known words do not.
+# finds {glue:text}`MiniLM content new`. So new words need vectors in which likeness is there
+# before training; known words do not. (The classes were made by likeness in MiniLM, so that its success is no proof of meaning.)
 
 # %% [markdown]
 # ## Part 3, HotpotQA: what do keyword search and random picks find?
@@ -414,7 +415,7 @@ least = (0.25 / questions.validation) ** 0.5
 glue("question error", f"{100 * least:.1f}", display=False)
 
 # %% [markdown]
-# **We found: BM25 comes near the paper's number, but chance is twice the paper's.** We read the paper's metric as *any hit*. By
+# **We found: BM25 comes near the paper's number, but chance is twice the paper's.** The paper's metric is *any hit* (Table 1). By
 # any hit the paper's 82.7% lies between our two numbers for BM25, but random picks have {glue:text}`exact any_hit`. The paper's
 # 12.5% is 2 of 16, which random picks reach by *segment recall* ({glue:text}`exact segment_recall` here, because some questions
 # have fewer than 16 segments). But by segment recall BM25 finds only about half. No metric that we tried gives both numbers.
@@ -469,7 +470,7 @@ against(PARTS, "result")
 #
 # * **MQAR cannot show that context is needed.** The paper expects Flow to fail because Flow's state knows nothing of later
 #   positions. But the query comes last, and comparing tokens is enough.
-# * **The paper's 25% on MQAR.** The paper's router picks eight positions. If any of the eight counts, a router that only tells
+# * **The paper's 25% on MQAR.** The paper does not say how many positions its router picks; ours picks eight. If any of the eight counts, a router that only tells
 #   pairs from gaps finds the key in [{glue:text}`picks` of {glue:text}`in pairs` cases, {glue:text}`pairs at k`](mqar-quarter).
 # * **New words.** The paper's 0.6% to 11% include *structured initialisation*, where like words start from like vectors, which
 #   works here. The paper says neither how these vectors were drawn nor whether the test had new words.
@@ -532,8 +533,8 @@ linked(
 # (mqar-quarter)=
 # ### MQAR: where could the paper's 25% come from?
 #
-# The paper's router picks eight positions. The paper does not say whether the key has to be the first pick, or any of the
-# eight. Suppose that a router has *not* learned to match. The router only knows which kinds of position to pick from, and picks
+# Our router picks eight positions. The paper does not say how many its router picks, or whether the key has to be the first pick or any of
+# them. Suppose that a router has *not* learned to match. The router only knows which kinds of position to pick from, and picks
 # among them at random. Then we can count what it finds:
 
 # %% tags=["hide-input"]

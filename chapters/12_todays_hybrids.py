@@ -190,7 +190,7 @@ for name in means.index:
 # **On the paper's own task and on MQAR {glue:text}`every` succeeds, in either direction.** Even *raw embeddings* (a vector for each
 # token plus one for its position, no layer) have {glue:text}`raw embeddings Distant Evidence` on the paper's task. *Chance*, a router
 # that picks at random, has {glue:text}`random router Distant Evidence` there and {glue:text}`random router MQAR` on MQAR.
-# [The paper's sizes](#todays-hybrids-paper-size) give the same.
+# At [the paper's sizes](#todays-hybrids-paper-size) the four that we trained, from left to right and on its own task, succeed as well.
 #
 # **On `right` a layer must read what follows, as predicted.** No layer that reads left to right is above
 # {glue:text}`best one way`. Of the {glue:text}`families` bidirectional layers {glue:text}`routing both ways` succeed.
@@ -446,6 +446,11 @@ labelled(
 # * **Expert choice** is not named by the paper. We read it as avoiding the comparison. Read as a sparse comparison, it is predicted to
 #   succeed on bidirectional Mamba, where it has {glue:text}`expert choice, bidirectional Mamba`. Then {glue:text}`said otherwise`
 #   models are predicted to fail, and {glue:text}`wrong otherwise` of them succeed.
+# * **Other readings of the paper's words** fit better. Its Table 3 has an index by hashing that needs no context, so that LSH on raw
+#   embeddings may be expected to succeed. It leaves learned hashing open (§5), so that product keys may have no prediction on raw
+#   embeddings either. Hubs have read the sequence, as the hubs of its Perceiver have (§4.6), and may be expected to succeed on raw
+#   embeddings; expert choice on bidirectional Mamba, too. Then {glue:text}`right otherwise` predictions are right, where a coin has
+#   {glue:text}`coin otherwise`.
 # * **No prediction.** Based from left to right should succeed within the window (§5), but the evidence lies outside. Product keys on
 #   bidirectional Mamba are open as well; on raw embeddings they are predicted to fail, as every router.
 # * **One hub** is nearly the paper's *rank-1 router*, which keeps one number per token and has 99.7% in the paper. One hub has
@@ -771,6 +776,13 @@ other = failing.drop(f"expert choice{SUFFIX}")
 other_wrong = int((other.measured == hybrids.ROUTES).sum())
 glue("wrong otherwise", other_wrong, display=False)
 glue("said otherwise", len(other), display=False)
+lenient = on_its_task.drop("product keys")
+hopeful = ["LSH", f"expert choice{SUFFIX}"]
+hopeful += [name for name in lenient.index if name in names and "hubs" in name]
+lenient.loc[hopeful, "predicted"] = hybrids.ROUTES
+glue("right otherwise", score(lenient), display=False)
+at_an_end = (lenient.measured != "in between").sum() / 2
+glue("coin otherwise", f"{at_an_end:g}", display=False)
 glue("one in four", percent(1 / ladder.LOOKALIKES), display=False)
 glue("asked on its task", len(on_its_task), display=False)
 coin = (on_its_task.measured != "in between").sum() / 2
@@ -779,7 +791,7 @@ agreeing = int((on_its_task.predicted == on_its_task.measured).sum())
 no_more = agreeing <= coin
 answer = (
     f"Not on the paper's own task, where {score(on_its_task)} predictions are right{', no better than a coin' if no_more else ''}; but "
-    f"where only the token after the evidence distinguishes it from look-alikes, {score(on_rung['right'])} are."
+    f"where only the token after the evidence distinguishes it from look-alikes, {score(on_rung['right'])} predictions for the new layers are."
 )
 unfailed = int((failing.measured != hybrids.FAILS).sum())
 verdict = (

@@ -357,7 +357,8 @@ labelled(
 #
 # * **What is read.** The model reads the token behind the pick, which is the value on this task. Only matching the key is left to learn.
 # * **Longer training.** The models that guess might learn more with more epochs. Attention, too, guesses for some epochs before its
-#   accuracy jumps, and until then the accuracy hardly changes.
+#   accuracy jumps, and until then the accuracy hardly changes. A wider bidirectional Mamba with longer training
+#   [answers from its own memory](several-questions), whatever its router picks.
 # * **{glue:text}`seeds here`.** How far the numbers scatter between seeds we did not measure.
 #
 # ## Exercises
@@ -654,7 +655,7 @@ glue(
 seeds_here = f"{study.seeds} seed{'s' if study.seeds > 1 else ''}"
 glue("seeds here", seeds_here, display=False)
 answer = (
-    f"Pairwise comparison, at one small size: models with such a router, which is told the right token in training, answer "
+    f"Pairwise comparison, at one small size: models with a router that is told the right token in training and hands on one pick answer "
     f"{text(router_alone)} of the questions, and models with only context from both sides guess."
 )
 verdict = (
