@@ -60,7 +60,7 @@ from fcilib.ledger.claims import claims
 from fcilib.ledger.comparison import compare
 from fcilib.model import probes
 from fcilib.present import closing, figures
-from fcilib.present.paper_size import paper_records, paper_text
+from fcilib.present.paper_size import paper_records, paper_store, paper_text
 from fcilib.present.tables import labelled, linked
 from fcilib.representations import (
     AblatedAttention,
@@ -68,7 +68,9 @@ from fcilib.representations import (
 )
 from fcilib.representations.contrastive import MatchedEmbedding
 from fcilib.routers import ContrastiveInvestigator
-from fcilib.study.notation import READINGS, percent, spread, texts
+from fcilib.study.notation import NONE, READINGS, percent, spread, texts
+from fcilib.study.profiles import PROFILES
+from fcilib.training.experiment import Experiment
 
 # %% [markdown]
 # ## Does pretraining help?
@@ -389,7 +391,8 @@ linked(
 #
 # The paper's 1.6% is "with frozen projections", and it says that pretraining "only trains projections on unmodified representations". The router has two projections, the
 # matrices $W_q$ and $W_k$. Here InfoNCE pretrains these two on raw embeddings, and they never change again. Then the usual training
-# follows: the embeddings learn, or stay random. Only the gains and offsets of the LayerNorm in front of the router always learn. One seed.
+# follows: the embeddings learn, or stay random. Only the gains and offsets of the LayerNorm in front of the router always learn. One
+# seed; {glue:text}`tokens there` tokens is the paper's size.
 
 # %% tags=["remove-input"]
 VECTORS = {
@@ -398,11 +401,17 @@ VECTORS = {
 }
 
 
-def projected(vectors, candidates):
+def projected(vectors, candidates, sizes=study.sizes):
     router = ContrastiveInvestigator(
-        candidates=candidates, epochs=study.sizes.training.epochs
+        candidates=candidates, epochs=sizes.training.epochs
     )
-    return study.experiment(representation=VECTORS[vectors], router=router)
+    return Experiment(
+        task=sizes.evidence,
+        width=sizes.width,
+        representation=VECTORS[vectors],
+        router=router,
+        training=sizes.training,
+    )
 
 
 projections = {
@@ -411,12 +420,26 @@ projections = {
 }
 by_projection = {c: r.summary("precision") for c, r in projections.items()}
 picked = projections["all"].summary("picked_query")["mean"]
+there, kept = PROFILES["paper"], paper_store(study)
+projected_there = {
+    c: {
+        name: percent(record.metrics["precision"])
+        if (record := kept.find(projected(name, c, there)))
+        else NONE
+        for name in VECTORS
+    }
+    for c in ("all", "others")
+}
 labelled(
     pd.DataFrame(
         {
             **{
                 READINGS[c]: texts(summary)
                 for c, summary in by_projection.items()
+            },
+            **{
+                f"{READINGS[c]}, {there.evidence.length} tokens": found
+                for c, found in projected_there.items()
             },
             "picks the query, if included": {
                 name: percent(value) for name, value in picked.items()
@@ -436,6 +459,10 @@ for c, summary in by_projection.items():
         glue(f"{name}, {c}", text, display=False)
 nearest = by_projection["all"].loc["embeddings kept random", "mean"]
 glue("nearest", percent(nearest), display=False)
+glue("tokens there", there.evidence.length, display=False)
+for c, found in projected_there.items():
+    text = found["embeddings kept random"]
+    glue(f"kept random there, {c}", text, display=False)
 glue("picks query", percent(picked.iloc[-1]), display=False)
 
 # %% [markdown]
