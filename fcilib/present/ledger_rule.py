@@ -81,6 +81,11 @@ LINES = (
         ("unidirectional-flow", "flow", "unidirectional-fails"),
     ),
     Line(
+        "A router whose own matrices were pretrained to match, and then frozen, fails on "
+        "embeddings that stay random.",
+        ("contrastive-frozen",),
+    ),
+    Line(
         "Methods without context from both sides, or without comparison in pairs, stay low. (Our "
         "counterexample: raw embeddings, which lack context.)",
         ("missing-ingredient-fails",),
