@@ -364,6 +364,9 @@ linked(
 #
 # * **The paper's reason.** It explains its 1.6% by the sum that pretraining lacks. With our contrastive router the reason is the query:
 #   without a sum, and with the query excluded, it finds {glue:text}`mean contrastive router, frozen, others`.
+# * **One reading for both?** At the paper's sizes attention has the paper's 98.4% only with the query excluded
+#   ({glue:text}`attention, large, others`, else {glue:text}`attention, large, all`), and the contrastive router the paper's 1.6% only with the query
+#   included.
 # * **The paper's 2.2%.** Its "finetuning" may be of the matrices, of the vectors or of both. We fine-tuned vectors and router, which
 #   does not fail.
 # * **The task.** Here the evidence is the second copy of the query's token. If context decides which of several equal tokens is meant,
