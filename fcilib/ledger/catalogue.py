@@ -81,7 +81,7 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
     raw, places = Embedding(), Embedding(tokens="none")
     segments: dict[str, Any] = {"segment": sizes.segment}
     in_segment: dict[str, Any] = {"within": sizes.arms}
-    pretraining = {"epochs": sizes.training.epochs}
+    pretraining: dict[str, Any] = {"epochs": sizes.training.epochs}
     of_class, mqar = {"task": by_class}, {"task": sizes.mqar}
     small = {"training": sizes.frozen}
 
