@@ -16,7 +16,7 @@
 # # 2. The latent subspace
 #
 # **The question.** A *router* is given one token of a sequence, the *query*, and has to pick the *evidence*, the other place where
-# the same token stands. It scores each position by comparing two vectors, the position's and the query's, along many *directions*.
+# the same token stands. It scores each position by comparing its vector with the query's along many *directions*.
 # (For each direction it takes one number from each of the two vectors and multiplies the two; the score is the sum.) What in the vectors
 # tells the router that two positions match?
 #
@@ -193,8 +193,8 @@ labelled(pd.DataFrame.from_dict(first, orient="index"), "model")
 # is {glue:text}`chance`, measured on the same test sequences.
 #
 # **Matching vectors are alike, before and after training.** The gap is above 0 in every model that we measured
-# ([six more](subspace-models)). In the paper it is below 0. But the paper calls it the gap of query and *answer*. If that is the
-# token after the evidence, our gap is below 0 as well: {glue:text}`answer gap others` behind attention.
+# ([six more](subspace-models)). In the paper it is below 0. But the paper calls it the gap of query and *answer*. If the answer is
+# the token after the evidence, ours is below 0, too: {glue:text}`answer gap others` behind attention.
 #
 # **Being alike is not enough.** Before training the router finds no more evidence than by chance. It has to learn to compare these
 # vectors.

@@ -253,7 +253,7 @@ glue("contrastive", mean["contrastive, frozen"], display=False)
 # %% [markdown]
 # ## Is 29% a ceiling?
 #
-# The paper says that learned routers without pairs are right in 9% to 29% of the sequences, and speaks of a ceiling near 25%. The
+# The paper says that learned routers of segments are right in 9% to 29% of the sequences, and speaks of a ceiling near 25%. The
 # lowest router of segments that it names has 23.8%. We ask first what a router finds that sees positions only.
 
 # %% tags=["remove-cell"]
@@ -375,17 +375,17 @@ labelled(
 # **On our task, 29% is no ceiling.** At our size a router that sees only positions already finds the right segment in
 # {glue:text}`blind` of the sequences. At the paper's sizes the best possible such router would find {glue:text}`floor segment`
 # (computed). There {glue:text}`clear` of our six routers of segments [beat this number](landscape-six) by more than two points, and the
-# others do not. At our size, at ten times our learning rate, segments by the mean of raw embeddings find {glue:text}`fast segments`
+# others do not. At our size, at ten times our learning rate, the router of segments by mean embeddings finds {glue:text}`fast segments`
 # (query included, one seed; [chapter 8](08_protocol_audit.ipynb)).
 #
 # **If the paper draws positions in another way, 29% may be a ceiling.** It does not say how it draws them, or how many segments are
 # picked. If all positions were equally likely, segment routers might find less. We have not tried it.
 #
-# **The paper's wider claim, 29% or less for everything without pairs, is open.** Above 29% are, at our size, the memory bank and
-# all six routers of segments; at the paper's sizes the six routers of segments, some of them just. The paper also counts contrastive
+# **The paper's wider claim, 29% or less for everything without pairs, is open.** At our size the memory bank and all six routers
+# of segments exceed 29%; at the paper's sizes the six routers do, some of them just. The paper also counts contrastive
 # pretraining as "without pairs", though the router behind it compares every token. That router finds {glue:text}`contrastive` here.
-# But how the paper drew the positions and built the memory bank it does not say, and one kind of contrastive pretraining does fail, if
-# the query may be picked ([chapter 4](04_contrastive_failure.ipynb)).
+# But the paper does not say how it drew positions or built the memory bank, and one kind of contrastive pretraining does fail if the
+# query may be picked ([chapter 4](04_contrastive_failure.ipynb)).
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance

@@ -75,8 +75,8 @@ from fcilib.study.profiles import PROFILES
 #
 # Query and evidence hold the same token, so pretraining has to make positions count less. The loss *InfoNCE* {cite:p}`oord2018infonce` pulls the vector of a query towards that of its evidence, and
 # away from the evidence of other sequences. We call vectors that were pretrained in this way *contrastive*. *Fine-tuned* ones go on
-# learning with the router. A *contrastive router* has its own two matrices pretrained in this way, the paper's "projections", on vectors
-# that stay random; then it is frozen. *Raw embeddings* were never pretrained; they learn with the router unless they are called
+# learning with the router. A *contrastive router* has its two matrices, the paper's "projections", pretrained in this way on vectors that
+# stay random, and then frozen. *Raw embeddings* were never pretrained; they learn with the router unless they are called
 # *frozen*. *Attention* is one layer on raw embeddings, in front of the router.
 
 # %%
@@ -132,7 +132,7 @@ glue("candidates", study.sizes.evidence.length - 1, display=False)
 # afterwards, the failure is [gone at the paper's size](pretrained-projections) ({glue:text}`learning there`, one seed); but the paper
 # speaks of "unmodified representations".
 #
-# **If the query may not be picked, nothing fails.** The same router finds {glue:text}`mean contrastive router, frozen, others` (paper's
+# **If the query may not be picked, none of these fails.** The same router finds {glue:text}`mean contrastive router, frozen, others` (paper's
 # size: {glue:text}`router there, others`). On frozen contrastive vectors a trained router finds
 # {glue:text}`mean contrastive, frozen, others`, and on frozen raw embeddings {glue:text}`mean raw embeddings, frozen, others`. So
 # pretraining is not needed.
@@ -362,7 +362,7 @@ linked(
 # %% [markdown]
 # ## What differs, and why
 #
-# * **The paper's reason.** It explains its 1.6% by the sum that pretraining lacks. With our contrastive router the reason is the query:
+# * **The paper's reason.** It says that pretraining fails for want of the sum. With our contrastive router the reason is the query:
 #   without a sum, and with the query excluded, it finds {glue:text}`mean contrastive router, frozen, others`.
 # * **One reading for both?** At the paper's sizes attention has the paper's 98.4% only with the query excluded
 #   ({glue:text}`attention, large, others`, else {glue:text}`attention, large, all`), and the contrastive router the paper's 1.6% only with the query
@@ -531,12 +531,12 @@ for c in ("all", "others"):
     glue(f"attention, large, {c}", at_paper("attention-1", c), display=False)
 sure = (
     f"{closing.measured(study)} At the paper's sizes the pretrained, frozen router has {router_there('all')} if it may pick the query, and "
-    f"{router_there('others')} if not ({len(found)} seed{'s' if len(found) > 1 else ''}). We would change our mind if it failed with the query excluded, too, and the "
+    f"{router_there('others')} if not ({len(found)} seed{'s' if len(found) > 1 else ''}). We would change our mind if, with the query excluded, it failed and the "
     f"router behind attention did not."
 )
 verdict = (
-    f"The paper's {claims()['contrastive-frozen']} comes out if the query may be picked: the pretrained router picks the query. If it may "
-    f"not, the router succeeds, without attention and without a sum. There attention's comparison or its sum can be removed, as long as "
+    f"The paper's {claims()['contrastive-frozen']} comes out at the paper's size ({router_there('all')}) if the query may be picked: the "
+    f"pretrained router picks the query. If it may not, the router succeeds, without attention and without a sum. There attention's comparison or its sum can be removed, as long as "
     f"different tokens still have different vectors."
 )
 closing.close(

@@ -1321,10 +1321,11 @@ once = (
 )
 both_short, both_long = parted or 0, parted_long
 others = pairs + len(AT_LENGTH)
-answer = (
-    f"Raw embeddings fail and attention succeeds {'at the end of one' if once else 'in no'} short training at a low learning rate, "
-    f"{'but' if once else 'and'} in {both_short + both_long or 'none'} of the {others} other settings in which we trained both."
+separated = int(once) + both_short + both_long
+which = (
+    ", a short training at a low learning rate," if separated == once else ""
 )
+answer = f"In {'one' if separated == 1 else separated or 'none'} of {others + 1} settings{which} raw embeddings fail and attention succeeds."
 
 
 def at_papers_size(name):

@@ -282,7 +282,7 @@ for name in by_input.index:
 #
 # **Few numbers per token can be enough.** On raw embeddings four hubs have {glue:text}`hubs, 4, raw embeddings`, and one hub has
 # {glue:text}`hubs, 1, raw embeddings`. One number may need a [longer training](#how-counted). For several questions in one sequence
-# it [soon can't be enough](#several-questions).
+# it [soon is not enough](#several-questions).
 #
 # **For one query the pairwise router is the fastest** of these routers ([times](#todays-hybrids-cost)).
 
@@ -791,13 +791,13 @@ glue("coin", f"{coin:g}", display=False)
 agreeing = int((on_its_task.predicted == on_its_task.measured).sum())
 no_more = agreeing <= coin
 answer = (
-    f"Not on the paper's own task, where {score(on_its_task)} predictions are right{', no better than a coin' if no_more else ''}; but "
-    f"where only the token after the evidence distinguishes it from look-alikes, {score(on_rung['right'])} predictions for the new layers are."
+    f"Only where the token after the evidence tells it from look-alikes: there {score(on_rung['right'])} predictions for new layers are "
+    f"right, and on the paper's own task {score(on_its_task)}{', no better than a coin' if no_more else ''}."
 )
 unfailed = int((failing.measured != hybrids.FAILS).sum())
 verdict = (
     f"On right {score(on_rung['right'])} predictions for new layers are right; the paper's own attention, which is not counted, fails there. On the paper's own task {score(on_its_task)} are; a coin would have "
-    f"{coin:g}. Of the {len(on_its_task) - agreeing} wrong ones, {unfailed} predicted a failure that did not come."
+    f"{coin:g}, half of the models that fail or succeed. Of the {len(on_its_task) - agreeing} wrong ones, {unfailed} predicted a failure that did not come."
 )
 of_evidence, of_rungs = study.sizes.evidence, study.sizes.ladder
 there_too = (
