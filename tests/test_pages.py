@@ -421,8 +421,8 @@ PICK = """(() => {
         menu(name).dispatchEvent(new Event('input', {bubbles: true}));
         return root.querySelector('.fci-said').textContent;
     };
-    const found = {centre: choose('candidates', 'all'), others: choose('candidates', 'others')};
-    choose('candidates', 'all');
+    const found = {centre: choose('candidates', 'query included'), others: choose('candidates', 'query excluded')};
+    choose('candidates', 'query included');
     choose('positions', 'none');
     found.lost = choose('counted', 'ties lost');
     found.blocked = [...menu('order').options].filter((o) => o.disabled).map((o) => o.text);

@@ -473,11 +473,15 @@ def test_what_lies_near_a_border_of_the_rule_is_found_and_which_border():
     assert near_borders(entries, 0.005) == {n: which for n, (*_, which) in cases.items() if which}
 
 
-def test_half_a_point_turns_nothing_that_the_records_decide():
-    """It only decides claims that are open, for want of a narrower interval."""
+def test_half_a_point_opens_one_claim_that_the_records_decide():
+    """It decides claims that are open, for want of a narrower interval; and of the decided ones it
+    opens one, whose number is small and lies near an end of its margin.
+    """
     entries = decisive(whole_ledger(ROOT / "records"))
     assert not sensitive(entries, Rule(slack=0.005))
-    turned = sensitive(entries, Rule(slack=-0.005))
+    turned = dict(sensitive(entries, Rule(slack=-0.005)))
+    assert turned.pop("contrastive-frozen") == OPEN
+    assert entries["contrastive-frozen"].judgement.kind == HOLDS
     assert turned.keys() == {
         "chance-accuracy", "one-layer-spread", "causal-attention", "scale-causal-1"
     }  # fmt: skip
