@@ -421,7 +421,10 @@ PICK = """(() => {
         menu(name).dispatchEvent(new Event('input', {bubbles: true}));
         return root.querySelector('.fci-said').textContent;
     };
-    const found = {centre: choose('candidates', 'query included'), others: choose('candidates', 'query excluded')};
+    const found = {
+        centre: choose('candidates', 'query included'),
+        others: choose('candidates', 'query excluded'),
+    };
     choose('candidates', 'query included');
     choose('positions', 'none');
     found.lost = choose('counted', 'ties lost');
