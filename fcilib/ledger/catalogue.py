@@ -140,7 +140,7 @@ def catalogue(sizes: Profile) -> dict[str, Condition]:
         ("contrastive-projections", "contrastive router, frozen",
          run(Embedding(embeddings="frozen"), ContrastiveInvestigator(**pretraining)),
          "contrastive-frozen"),
-        ("contrastive-frozen", "contrastive, frozen", contrastive(True)),
+        ("contrastive-vectors", "contrastive, frozen", contrastive(True)),
         ("contrastive-tuned", "contrastive, fine-tuned", contrastive(False), "contrastive-tuned"),
         ("segment-flow", "segments: Flow, mean", by_segment(Flow(layers=1)), "segment-flow"),
         ("segment-bidirectional-mamba", "segments: bidirectional Mamba, mean",

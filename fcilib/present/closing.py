@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fcilib.study.notation import seeds_text
 from fcilib.study.profiles import PROFILES
 from fcilib.study.results import Results
 from fcilib.study.study import Study
@@ -41,7 +42,7 @@ def measured(study: Study) -> str:
     here, paper, seeds = study.sizes, PROFILES["paper"], study.seeds
     return (
         f"Measured on {here.evidence.length} tokens of {here.evidence.vocabulary} kinds, in "
-        f"{here.training.epochs} epochs, with {seeds} seed{'s' if seeds > 1 else ''}. The paper "
+        f"{here.training.epochs} epochs, with {seeds_text(seeds)}. The paper "
         f"has {paper.evidence.length} tokens of {paper.evidence.vocabulary} kinds and "
         f"{paper.training.epochs} epochs."
     )

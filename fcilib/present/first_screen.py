@@ -29,7 +29,9 @@ TASK = (
     "**The task.** The token after the marker `[Q]` is the *query*. The same token stands once "
     "more, far from it. This second copy is the *evidence*, which the router has to pick. (The "
     "token after the evidence answers the query.) In training the router is told where the "
-    "evidence stands. The query itself may not be picked."
+    "evidence stands. The paper’s equations let the router pick the query itself, too, which is a "
+    "mistake. We measure both versions: with the *query excluded*, which is meant wherever we say "
+    "nothing, and with the *query included*."
 )
 
 WHY = (
@@ -41,15 +43,15 @@ CONTEXT = (
     "(2) *Where context is needed, it has to be the right one.* We built a task in which four "
     "tokens are alike, one of them the evidence, and only a neighbour tells which one. If the "
     "neighbour stands before the evidence, context from the left is enough. If it stands after "
-    "the evidence, context from the right is needed."
+    "the evidence, context from the left is useless, and context from the right is enough."
 )
 """The second finding, chapter 9’s, without its numbers."""
 
 PAIRS = (
     "(3) *Comparing pairs of tokens helps, and is not the only way.* Of the paper’s routers that "
     "pick a token without comparing pairs, the best finds the evidence in {best} of the sequences. "
-    "But a learned hash table, which looks only into the slots that fit the query, finds it nearly "
-    "always. The paper did not try one."
+    "But a learned hash table, which sorts the tokens into slots and looks only into the query’s "
+    "own, finds it nearly always. The paper did not try one."
 )
 """The third finding, of chapters 3 and 12."""
 
@@ -59,7 +61,7 @@ BEST_WITHOUT_PAIRS = "memory-bank"
 SURE = (
     "**How sure.** The first finding rests on {seeds} *seeds*, trainings that start from different "
     "random numbers, at the paper’s sizes. The second and the third were measured on short "
-    "sequences."
+    "sequences, of {ladder} and {short} tokens."
 )
 
 LEAD = (
@@ -71,8 +73,8 @@ LEAD = (
 
 GROUPS = {
     HOLDS: "As the paper says it",
-    f"{UNDER} others": "If the query itself may not be picked",
-    f"{UNDER} all": "If the query itself may be picked, too",
+    f"{UNDER} others": "With the query excluded",
+    f"{UNDER} all": "With the query included",
     SUBSTANCE: "The statement stands, but our number differs",
 }
 """What is written over the claims of a verdict; another reading says what it is."""
@@ -126,9 +128,8 @@ def finding(entries: Mapping[str, Entries]) -> str:
         "Without any layer in front of it, on *raw embeddings* (a vector for each token plus one "
         f"for its position), the router picks the evidence in {ours} of the sequences. The paper "
         f"has {entry.claim}. *Chance*, picking at random, is "
-        f"{entry.claim.write(others.level.here, math.nan)}. In a second version, which the "
-        "paper’s equations allow, the router may also pick the query; such a pick counts as "
-        f"wrong. There it picks the evidence in {with_itself}."
+        f"{entry.claim.write(others.level.here, math.nan)}. With the query included "
+        f"the router picks the evidence in {with_itself}."
     )
 
 
@@ -166,11 +167,7 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
         shown = [e for name in EXAMPLES[title] for e in part if e.name == name]
         few = _listed([_line(e, link) + _condition(e) for e in shown])
         groups = evidence({e.name: e for e in part})[CONTRADICTED]
-        over = (
-            f"Many rest on the same trainings: there are only {groups} groups. "
-            if title == FALLS
-            else ""
-        )
+        over = f"They rest on {groups} separate sets of trainings. " if title == FALLS else ""
         return f"{over}For example:{few}{_folded(f'All {len(part)}', _all(title, part, link))}"
     if title == OPEN_STILL:
         costs = [link(e.name, "the cost of one router") for e in part if not e.claim.decided_by]
@@ -184,7 +181,7 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
     weights = sum(e.judgement.kind == NOT_HERE for e in part)
     lines = [
         f"{len(part) - weights} rest on something that the paper does not define or state",
-        f"{weights} need pretrained weights that we could not get",
+        f"{weights} need the paper’s pretrained models, which we could not get",
     ]
     return f"More runs of ours would not help:{_listed(lines)}"
 
@@ -281,7 +278,8 @@ def page_part(entries: Mapping[str, Entries]) -> str:
 def findings(entries: Mapping[str, Entries]) -> str:
     """What was found and how sure that is, a paragraph each."""
     (others,) = entries[PAPER]["raw"].by_protocol["others"]
-    sure = SURE.format(seeds=others.n)
+    book = PROFILES[BOOK]
+    sure = SURE.format(seeds=others.n, ladder=book.ladder.length, short=book.evidence.length)
     without, *_ = entries[BOOK][BEST_WITHOUT_PAIRS].by_protocol["others"]
     pairs = PAIRS.format(best=entries[BOOK][BEST_WITHOUT_PAIRS].claim.write(without.mean, math.nan))
     return "\n\n".join([f"{WHY} {finding(entries)}", CONTEXT, pairs, sure])
@@ -301,8 +299,9 @@ def caption(entries: Mapping[str, Entries]) -> str:
         f"Five headlines of the paper. Hollow: its number.{large}{small}. Bars: one standard "
         "deviation. Tick: chance. The query is excluded. The words at the right are our verdict; "
         "*open* means that we have too few runs to decide. *One number per token* is the paper’s "
-        "rank-1 router, which the paper counts as a comparison of pairs. A router of *segments* "
-        "picks a run of tokens, and is right by chance more often."
+        "rank-1 router. It multiplies one number of the query by one of the token, which the paper "
+        "counts as a comparison of pairs. A router of *segments* picks a run of tokens, and is "
+        "right by chance more often."
     )
 
 

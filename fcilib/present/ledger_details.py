@@ -102,8 +102,8 @@ def _cases() -> dict[str, str]:
         "the statement “is at chance”": "It is true if our interval’s lower end is not above "
         f"chance and its upper end is below {rule.told:g} times chance.",
         "a method that the paper does not define": "The claim is open, whatever our runs give. So "
-        "is one that turned under another sense of a word, or with the learning rate in trainings "
-        "of the paper’s length.",
+        "is one whose verdict would be another for another meaning of a word of the paper, or at "
+        "another learning rate in trainings of the paper’s length.",
         "a cost": "The claim is open: the ledger compares trainings only.",
     }
 
@@ -113,8 +113,9 @@ def other_rules(entries: Mapping[str, Entry]) -> str:
 
     `entries`: of each claim the one that decides.
     """
-    return f"""Other rules would be reasonable too. A wider margin can also reopen a claim: our
-interval under the literal reading may then no longer lie wholly outside the margin.
+    return f"""Other rules would be reasonable too. A wider margin can also reopen a claim. Our
+interval under the literal reading may then reach into the margin, so that this reading is
+undecided.
 
 {_alternatives(entries)}
 

@@ -26,7 +26,7 @@ from fcilib.ledger.verdict import (
     directed,
     is_fair,
 )
-from fcilib.study.notation import NONE, READINGS
+from fcilib.study.notation import NONE, READINGS, seeds_text
 
 MEANINGS = {
     HOLDS: "Our number agrees with the paper’s under the literal reading.",
@@ -41,7 +41,7 @@ MEANINGS = {
 }
 """What each verdict means, in a sentence."""
 
-EXAMPLES = ("raw", "one-layer", "random-projections")
+EXAMPLES = ("raw", "one-layer", "random-projections", "causal-attention")
 """Claims whose verdicts are worked out on the page; all but the first are folded."""
 
 ALL_READINGS = {
@@ -177,7 +177,7 @@ SEEDS, DEFINITION, RUNS, COST = "seeds", "a definition", "runs", "a way to judge
 LACKS = {
     SEEDS: "only more seeds at the paper’s sizes",
     DEFINITION: "a definition that the paper does not give",
-    RUNS: "runs, such as a model that was not trained at the paper’s sizes",
+    RUNS: "a training of some model at the paper’s sizes",
     COST: "a way to judge costs: the ledger judges only trainings",
 }
 """What an open claim may lack, for readers."""
@@ -385,14 +385,24 @@ def worked(entry: Entry) -> str:
     said = " ".join(f"{name} {answer}." for name, answer in answers.items())
     if len({*answers.values()}) == 1:
         said = f"{answers.popitem()[1].capitalize()}, for every reading."
-    return f"""1. *Our number.* {ours} ({seeds} seed{"s" if seeds > 1 else ""})
+    return f"""1. *Our number.* {ours} ({seeds_text(seeds)})
 2. *What would agree?* Numbers from {" or from ".join(zones)}.
 3. *Does ours agree?* {said}
 4. *Is the trial fair?* {_fairness(entry)}.
 5. *Is the paper’s conclusion true?* {_concludes(entry)}.
 
-The verdict: **{in_words(judgement.verdict)}**.
+The verdict: **{in_words(judgement.verdict)}**.{_missing(entry)}
 """
+
+
+def _missing(entry: Entry) -> str:
+    """What an example that is open lacks; nothing if it is decided."""
+    if entry.judgement.kind != OPEN:
+        return ""
+    return (
+        " The literal reading has to be decided first. "
+        f"Missing: {'; '.join(entry.judgement.missing)}."
+    )
 
 
 def _reading(entry: Entry, protocol: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fcilib.ledger.catalogue import catalogue
-from fcilib.study.notation import NONE, over_seeds
+from fcilib.study.notation import NONE, over_seeds, seeds_text
 from fcilib.study.profiles import profile
 from fcilib.study.study import Study
 from fcilib.training.experiment import Experiment
@@ -47,4 +47,4 @@ def paper_text(found: list[Record], metric: str) -> str:
     values = [record.metrics[metric] for record in found]
     if not values:
         return NONE
-    return f"{over_seeds(values)} ({len(values)} seed{'s' if len(values) > 1 else ''})"
+    return f"{over_seeds(values)} ({seeds_text(len(values))})"

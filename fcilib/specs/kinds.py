@@ -30,7 +30,6 @@ from fcilib.specs.spec import Spec
 OWN = "own"
 """Where an error message would give a listed part's kind."""
 
-
 STORED = {"stored": True}
 """The context in which a stored description is read. One of a class that the library does not list
 has to state every field: a field that joined since may have changed what the class does."""

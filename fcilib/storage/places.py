@@ -10,8 +10,8 @@ WEIGHTS_VARIABLE = "FCI_BACKBONES"
 
 def default_records() -> Path:
     """The records folder of the checkout fcilib is installed from, else `records` here."""
-    checkout = Path(__file__).resolve().parents[2]
-    root = checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+    source = Path(__file__).resolve().parents[2]
+    root = source if (source / "pyproject.toml").exists() else Path.cwd()
     return root / "records"
 
 

@@ -31,6 +31,11 @@ def spread(mean: float, sd: float) -> str:
     return percent(mean) if pd.isna(sd) else f"{100 * mean:.1f} ± {100 * sd:.1f}%"
 
 
+def seeds_text(count: int) -> str:
+    """How many seeds, for readers: `1 seed`, `3 seeds`."""
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
 def over_seeds(values: Sequence[float]) -> str:
     """As `spread`, from the values of the seeds, of which there is at least one."""
     sd = statistics.stdev(values) if len(values) > 1 else math.nan

@@ -652,7 +652,7 @@ def test_pretrained_projections_fail_as_the_papers_and_pretrained_vectors_do_not
         records, named = Records(COMMITTED.parent / profile), catalogue(PROFILES[profile])
         found = {
             (name, protocol): records.find(named[name].under[protocol]).metrics["precision"]
-            for name in ("contrastive-projections", "contrastive-frozen")
+            for name in ("contrastive-projections", "contrastive-vectors")
             for protocol in ("all", "others")
         }
         assert found.pop(("contrastive-projections", "all")) < 0.1

@@ -131,7 +131,7 @@ def test_its_cost_is_measured_kept_and_read(tmp_path):
 def test_workers_need_not_be_able_to_import_it(tmp_path):
     """As those of a notebook's cell: a class within a function has no name to import it by."""
 
-    class Here(Later):
+    class Here(RouterSpec):
         kind: Literal["here"] = "here"
 
         def build(self, size):
