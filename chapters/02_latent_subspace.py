@@ -136,16 +136,17 @@ for c, summary in gap.items():
     for name, mean in summary["mean"].items():
         glue(f"gap {name}, {c}", f"{mean:.2f}", display=False)
 means = inside.frame.groupby("condition").mean(numeric_only=True)
-after = {
+asked = {
     c: study.run(
         {
             "attention, 1 layer": runs["attention, 1 layer"].model_copy(
                 update={"probing": "answer"}
             )
         }
-    ).summary("cosine_gap_answer")
+    )
     for c, runs in experiments.items()
 }
+after = {c: r.summary("cosine_gap_answer") for c, r in asked.items()}
 # "Matching vectors are alike": in every model of the tables
 assert (
     not study.as_published or alike.cosine_gap["mean"].drop(CHANCE).min() > 0
@@ -467,7 +468,7 @@ verdict = (
     "well. Query and evidence are more alike than random pairs, not less. Query and the token after the evidence are less alike, so it is "
     "open which of the two the paper means. The number 34 of 128 does not show a match."
 )
-own = len(inside.frame) // study.seeds
+own = len(inside.frame) // study.seeds + len(asked)
 closing.close(
     "02_latent_subspace",
     "The latent subspace",
@@ -476,7 +477,7 @@ closing.close(
     verdict=verdict,
     cost=closing.trained(
         study,
-        [inside, *results.values()],
+        [inside, *asked.values(), *results.values()],
         "trains {models} models; a seed takes {minutes} core-minutes at profile {profile}. "
         f"All but {own} of the models are also trained by chapters 1 and 6.",
     ),

@@ -17,8 +17,9 @@
 #
 # **The question.** A *router* is given one position of a sequence, the *query*, and has to pick the *evidence*, the other position
 # with the same token. It compares vectors, each the sum of a vector for the token and one for the position. Query and evidence
-# share the first and differ in the second. Before routing, the vectors or the router's own matrices can be *pretrained* until query and evidence match. Then
-# they stay *frozen*, or learn on. Is pretraining enough, and is it needed?
+# share the token's vector and differ in that of the position. Before routing, the vectors or the router's own matrices can be
+# *pretrained* until query and evidence match. What was pretrained then stays *frozen*, or goes on learning. Is pretraining enough, and
+# is it needed?
 #
 # **The answer.** {glue:text}`answer`
 #
@@ -26,7 +27,7 @@
 #
 # **The claim.** Such pretraining fails. The router is right in 1.6% of the sequences "with frozen projections" (its matrices), and in
 # 2.2% "with finetuning". The paper's reason: pretraining only teaches which tokens match. Attention also adds up the vectors
-# of other tokens, and the paper says that this sum counts {cite:p}`basu2026routing` (§4.4, Fig. 5).
+# of other tokens, and the paper says that this sum is what matters {cite:p}`basu2026routing` (§4.4, Fig. 5).
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -56,6 +57,7 @@ from fcilib.ledger.catalogue import (
     catalogue,
     conditions,
 )
+from fcilib.ledger.chance import counted
 from fcilib.ledger.claims import claims
 from fcilib.ledger.comparison import compare
 from fcilib.model import probes
@@ -67,23 +69,37 @@ from fcilib.representations import (
     Embedding,
 )
 from fcilib.representations.contrastive import MatchedEmbedding
-from fcilib.study.notation import NONE, READINGS, percent, spread, texts
+from fcilib.study.notation import (
+    NONE,
+    READINGS,
+    percent,
+    seeds_text,
+    spread,
+    texts,
+)
 from fcilib.study.profiles import PROFILES
 
 # %% [markdown]
 # ## Does pretraining help?
 #
-# Query and evidence hold the same token, so pretraining has to make positions count less. The loss *InfoNCE* {cite:p}`oord2018infonce` pulls the vector of a query towards that of its evidence, and
-# away from the evidence of other sequences. We call vectors that were pretrained in this way *contrastive*. *Fine-tuned* ones go on
-# learning with the router. A *contrastive router* has its two matrices, the paper's "projections", pretrained in this way on vectors that
-# stay random, and then frozen. *Raw embeddings* were never pretrained; they learn with the router unless they are called
-# *frozen*. *Attention* is one layer on raw embeddings, in front of the router.
+# Query and evidence hold the same token, so pretraining has to make positions count less. The loss *InfoNCE* {cite:p}`oord2018infonce`
+# pulls the vector of a query towards that of its evidence, and away from the evidence of other sequences. What was pretrained in this
+# way we call *contrastive*. The router compares vectors by two matrices of its own, which the paper calls its projections.
+#
+# | name | vectors | the router's matrices |
+# | --- | --- | --- |
+# | contrastive router, frozen | stay random | pretrained, then frozen |
+# | contrastive, frozen | pretrained, then frozen | learn |
+# | contrastive, fine-tuned | pretrained, then learn | learn |
+# | raw embeddings | learn | learn |
+# | raw embeddings, frozen | stay random | learn |
+# | attention, 1 layer | learn, with one layer of attention before the router | learn |
 
 # %%
 CONDITIONS = conditions(
     study.sizes,
     "contrastive-projections",
-    "contrastive-frozen",
+    "contrastive-vectors",
     "contrastive-tuned",
     "raw",
     "attention-1",
@@ -129,13 +145,13 @@ glue("candidates", study.sizes.evidence.length - 1, display=False)
 # {glue:text}`mean contrastive router, frozen, all` here, and {glue:text}`router there, all` at the paper's size, where the paper has
 # 1.6%. It picks the query itself in {glue:text}`router picks query` of the sequences (paper's size: {glue:text}`router picks query there`).
 # Pretraining gives equal tokens a high score, and nothing equals the query as much as the query does. If the vectors learn
-# afterwards, the failure is [gone at the paper's size](pretrained-projections) ({glue:text}`learning there`, one seed); but the paper
-# speaks of "unmodified representations".
+# afterwards, the failure goes away at the paper's size ({glue:text}`learning there`), though not here ({glue:text}`learning here`;
+# [one seed each](pretrained-projections)). The paper says that they stay "unmodified".
 #
 # **If the query may not be picked, none of these fails.** The same router finds {glue:text}`mean contrastive router, frozen, others` (paper's
-# size: {glue:text}`router there, others`). On frozen contrastive vectors a trained router finds
-# {glue:text}`mean contrastive, frozen, others`, and on frozen raw embeddings {glue:text}`mean raw embeddings, frozen, others`. So
-# pretraining is not needed.
+# size: {glue:text}`router there, others`). On frozen contrastive vectors a router that learns finds
+# {glue:text}`mean contrastive, frozen, others`. Without any pretraining it finds {glue:text}`mean raw embeddings, frozen, others` on
+# frozen vectors, and {glue:text}`mean raw embeddings, others` if they learn, too. So pretraining is not needed.
 #
 # **A router that learns can skip the query, best if the vectors learn, too.** With the query included, frozen vectors give
 # {glue:text}`mean contrastive, frozen, all` if pretrained and {glue:text}`mean raw embeddings, frozen, all` if not. Vectors that learn with
@@ -206,8 +222,8 @@ glue(
 # %% tags=["remove-input"]
 MEANT = {
     "all three steps": "the whole layer",
-    "no comparison": "no comparison: all tokens get the same sum",
-    "uniform weights": "equal weights: all tokens get the same mean",
+    "no comparison": "no comparison: all tokens read with the same weights",
+    "uniform weights": "no comparison, equal weights: all read the mean",
     "no aggregation": "no aggregation: each token sees only itself",
     CHANCE: "chance",
 }
@@ -227,7 +243,7 @@ labelled(
 )
 
 # %% [markdown]
-# **With the residual, neither step is needed.** The router finds {glue:text}`least` or more in every row. The residual hands on
+# **With the residual, neither comparison nor aggregation is needed.** The router finds {glue:text}`least` or more in every row. The residual hands on
 # each token's own vector, and the router compares those.
 #
 # **Without the residual, the tokens must still get different vectors.** If each token sees only itself, the router finds {glue:text}`own`.
@@ -329,7 +345,7 @@ probe_table(
 # are equal.
 #
 # **The match is in the products, with or without attention.** Even behind *untrained* attention the probe finds it in
-# {glue:text}`match_in_product attention, untrained` of the cases. The router there is at chance; it still has to learn to weigh the products.
+# {glue:text}`match_in_product attention, untrained` of the cases. The router there finds no more than chance; it still has to learn to weigh the products.
 #
 # **So the match need not be part of one vector.** Raw embeddings, made of one token and one position, cannot hold it, and the router succeeds on
 # them.
@@ -339,8 +355,8 @@ probe_table(
 #
 # {glue:text}`verdict`
 #
-# *Reproduced* means that both of our numbers, with the query included and excluded, lie within [the margin](tables-margin) of the paper's:
-# about two points, less near chance. At the paper's sizes attention has {glue:text}`attention, large, others` with the query excluded, but
+# *Reproduced* in the table means that both of our numbers, with the query included and excluded, lie within
+# [the margin](tables-margin) of the paper's: about two points, less near chance. The paper's 1.6% agrees with one of them only. At the paper's sizes attention has {glue:text}`attention, large, others` with the query excluded, but
 # {glue:text}`attention, large, all` with the query included, outside the margin.
 
 # %% tags=["remove-input"]
@@ -364,9 +380,8 @@ linked(
 #
 # * **The paper's reason.** It says that pretraining fails for want of the sum. With our contrastive router the reason is the query:
 #   without a sum, and with the query excluded, it finds {glue:text}`mean contrastive router, frozen, others`.
-# * **One reading for both?** At the paper's sizes attention has the paper's 98.4% only with the query excluded
-#   ({glue:text}`attention, large, others`, else {glue:text}`attention, large, all`), and the contrastive router the paper's 1.6% only with the query
-#   included.
+# * **No reading gives both of the paper's numbers.** At the paper's sizes attention has 98.4% only with the query excluded, and the
+#   contrastive router 1.6% only with the query included.
 # * **The paper's 2.2%.** Its "finetuning" may be of the matrices, of the vectors or of both. We fine-tuned vectors and router, which
 #   does not fail.
 # * **The task.** Here the evidence is the second copy of the query's token. If context decides which of several equal tokens is meant,
@@ -454,8 +469,16 @@ labelled(
                 },
             },
             "chance": {
-                READINGS[c]: percent(precision[c].loc[CHANCE, "mean"])
-                for c in both
+                **{
+                    READINGS[c]: percent(precision[c].loc[CHANCE, "mean"])
+                    for c in both
+                },
+                **{
+                    f"{READINGS[c]}, {tokens} tokens": percent(
+                        counted(of_paper[c], "precision")
+                    )
+                    for c in both
+                },
             },
         }
     )
@@ -469,6 +492,8 @@ for c in both:
     glue(f"router there, {c}", router_there(c), display=False)
 glue("tokens there", tokens, display=False)
 glue("learning there", learning_there("all"), display=False)
+learnt = learning["all"].summary("precision").loc[LEARNS, "mean"]
+glue("learning here", percent(learnt), display=False)
 picks = results["all"].summary("picked_query")["mean"]
 glue("router picks query", percent(picks[ROUTER]), display=False)
 found = paper_records(study, "contrastive-projections", "all")
@@ -516,9 +541,9 @@ Code(
 
 # %% tags=["remove-cell"]
 answer = (
-    f"Pretraining the router is enough if it may not pick the query itself ({percent(mean['others'][ROUTER])} right; else "
-    f"{percent(mean['all'][ROUTER])}, a failure as in the paper), and it is not needed ({percent(mean['others']['raw embeddings'])} without "
-    f"it)."
+    f"If the router may not pick the query itself, pretraining it is enough ({percent(mean['others'][ROUTER])} right) but not needed "
+    f"({percent(mean['others']['raw embeddings'])} without); if it may, the pretrained router picks the query and fails "
+    f"({percent(mean['all'][ROUTER])}), as in the paper."
 )
 
 
@@ -531,8 +556,8 @@ for c in ("all", "others"):
     glue(f"attention, large, {c}", at_paper("attention-1", c), display=False)
 sure = (
     f"{closing.measured(study)} At the paper's sizes the pretrained, frozen router has {router_there('all')} if it may pick the query, and "
-    f"{router_there('others')} if not ({len(found)} seed{'s' if len(found) > 1 else ''}). We would change our mind if, with the query excluded, it failed and the "
-    f"router behind attention did not."
+    f"{router_there('others')} if not ({seeds_text(len(found))}). We would change our mind if, with the query excluded, the "
+    f"pretrained router failed, and the router behind a layer of attention did not."
 )
 verdict = (
     f"The paper's {claims()['contrastive-frozen']} comes out at the paper's size ({router_there('all')}) if the query may be picked: the "

@@ -17,8 +17,8 @@
 #
 # **The question.** A *router* is given one position of a sequence, the *query*. It has to pick the *evidence*, the only other
 # position with the same token. In the paper it fails on *raw embeddings* (a vector for each token plus one for its position), and
-# succeeds behind one layer of attention. The paper leaves many settings of the training open. Can we choose them so that we
-# get this result?
+# succeeds behind one layer of attention. The paper leaves many *settings* of the training open, such as the learning rate. A
+# choice of all settings is a *protocol*. Is there one that gives this result?
 #
 # **The answer.** {glue:text}`answer`
 #
@@ -294,15 +294,15 @@ plt.show()
 
 # %% [markdown]
 # **Early in training the router picks the query itself. Later it learns to skip the query, and behind attention it learns this
-# sooner.** The training of {numref}`fig-stops`, at the learning rate {glue:text}`between`, stops in between, after
-# {glue:text}`audit steps` steps. Attention then has {glue:text}`between attention, 1 layer`, and raw embeddings have
+# sooner.** The training of {numref}`fig-stops`, at the learning rate {glue:text}`between` and on fresh sequences, stops in between,
+# after {glue:text}`audit steps` steps. Attention then has {glue:text}`between attention, 1 layer`, and raw embeddings have
 # {glue:text}`between raw embeddings`. [Chapter 1](01_phase_transition.ipynb) shows the same two stages in three seeds.
 
 # %% [markdown]
-# ## Does any other setting separate raw embeddings from attention?
+# ## Does any other protocol separate raw embeddings from attention?
 #
-# A *protocol* fixes {glue:text}`choices` settings, such as the learning rate. Our starting point, the *centre*, follows the
-# paper's text most literally, but its training is short. We trained both models under {glue:text}`pairs` protocols: the centre,
+# We vary {glue:text}`choices` settings. Our starting point, the *centre*, is the most literal reading of the paper's text that we
+# found, with an eighth of its steps. We trained both models under {glue:text}`pairs` protocols: the centre,
 # {glue:text}`single pairs` with one setting changed, and {glue:text}`joint pairs` with several.
 
 # %% tags=["remove-cell"]
@@ -597,8 +597,9 @@ plt.show()
 # **{glue:text}`parted` of the {glue:text}`pairs` protocols separates the two.** Among the {glue:text}`pairs`, attention leads by
 # {glue:text}`largest gap` points at most. There raw embeddings have {glue:text}`raw at the gap`, which is no failure.
 #
-# Under {glue:text}`untried` more protocols we trained raw embeddings only. They fail under {glue:text}`untried fail`, both at a
-# learning rate at which attention fails at the centre, too ([details](audit-several)).
+# Under {glue:text}`untried` more protocols we trained raw embeddings only. They fail under {glue:text}`untried fail`. We
+# expect attention to fail there, too: both have the learning rate 0.0001, with which attention at the centre has
+# {glue:text}`slow attention` ([details](audit-several)).
 
 # %% [markdown]
 # ## What comes out of trainings as long as the paper's?
@@ -647,22 +648,27 @@ long_table = {m: at_full_length(m) for m in ("precision", "accuracy")}
 undecayed = ["weight_decay" not in changes for changes in AT_LENGTH]
 
 
-def parts_on_the_way(changes):
-    """Whether raw embeddings fail and attention succeeds after any epoch but the last."""
+def parted_on_the_way(changes):
+    """After how many epochs raw embeddings fail and attention succeeds, but for the last."""
     low, high = (
         np.array(long_runs.records[f"{n}: {changes}", 0].curve["precision"])
         for n in ("raw embeddings", "attention")
     )
-    return bool(((low <= FAILURE) & (high >= SUCCESS))[:-1].any())
+    return 1 + np.flatnonzero(((low <= FAILURE) & (high >= SUCCESS))[:-1])
 
 
-on_the_way = sum(map(parts_on_the_way, AT_LENGTH))
+parted_after = [parted_on_the_way(changes) for changes in AT_LENGTH]
+on_the_way = sum(len(epochs) > 0 for epochs in parted_after)
 every = on_the_way == len(AT_LENGTH)
 glue(
     "on the way",
     f"all {on_the_way}" if every else f"{on_the_way} of {len(AT_LENGTH)}",
     display=False,
 )
+when = np.concatenate(parted_after) * batches
+for end, step in (("from", when.min), ("to", when.max)):
+    said = f"{step():,}" if len(when) else NONE
+    glue(f"on the way {end}", said, display=False)
 long_rows = []
 for changed in AT_LENGTH:
     how = at_length(Embedding(), **changed).training
@@ -704,10 +710,10 @@ precise_rows(undecayed)
 
 # %% [markdown]
 # **After so many steps no model fails.** The lowest precision is {glue:text}`long lowest`. Attention leads raw embeddings by
-# {glue:text}`long lead` points at most. Two more settings, with another weight decay, say the same ([details](audit-long)).
+# {glue:text}`long lead` points at most. Two more protocols, with another weight decay, say the same ([details](audit-long)).
 #
-# **On the way it is different.** In {glue:text}`on the way` settings there is an earlier time at which raw embeddings fail and
-# attention succeeds.
+# **If they stopped earlier, {glue:text}`on the way` would give the paper's result for a while.** In each there is a time,
+# between step {glue:text}`on the way from` and step {glue:text}`on the way to`, at which raw embeddings fail and attention succeeds.
 
 # %% [markdown]
 # ## Which single change makes raw embeddings fail?
@@ -761,8 +767,8 @@ labelled(
 # learns to route. At the rate 0.0001 the training is too short: on raw embeddings the router still picks the query in
 # {glue:text}`slow picks itself` of the sequences.
 #
-# Without vectors for positions, query and evidence get the same share, with attention or without. This tie counts as half a hit
-# ([details](audit-ties)).
+# Without vectors for positions, query and evidence get the same share, with attention or without. This tie counts as half a hit,
+# hence the 50% ([details](audit-ties)).
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -864,8 +870,10 @@ labelled(
 # most to these three models, because by the end of the training the router skips most queries by itself. At the paper's sizes
 # attention reaches the paper's number only with the query excluded ([](silences.md)).
 #
-# Not varied were the optimiser, the batch size, gradient clipping and the number format. Two changes together: at the learning rate 0.0001 and with the query excluded, raw embeddings have
+# **At the low learning rate there is no contrast either.** With the rate 0.0001 and the query excluded, raw embeddings have
 # {glue:text}`slow others raw embeddings` and attention {glue:text}`slow others attention, 1 layer`. Neither fails nor succeeds.
+#
+# Not varied were the optimiser, the batch size, gradient clipping and the number format.
 
 # %% [markdown]
 # (audit-several)=
@@ -876,9 +884,9 @@ labelled(
 # several. The training of {numref}`fig-stops` is not among them: its learning rate lies between two of theirs, and it draws new
 # sequences every {glue:text}`anew` steps, where these have fixed ones.
 #
-# Attention was trained under {glue:text}`pairs` of them. Under the others raw embeddings fail in {glue:text}`untried fail`. There
-# attention could succeed. We do not expect it: at the centre with this rate it has {glue:text}`slow attention`. Both have the learning rate 0.0001 and no norm before the router. The first of them differs from the centre in nothing else, the
-# second also in the initial scale of the token vectors.
+# Attention was trained under {glue:text}`pairs` of them. Under {glue:text}`untried fail` of the others raw embeddings fail. These
+# have the learning rate 0.0001 and no norm before the router; one of them has another initial scale of the token vectors as well. We
+# do not expect that attention succeeds there: at the centre with this rate it has {glue:text}`slow attention`.
 #
 # The figure shows all results and no selection, as
 # {cite:t}`simonsohn2020specification` advise.
@@ -1153,9 +1161,7 @@ glue("rank-1 highest", percent(rank_1["mean"].max()), display=False)
 # **Rank-1 succeeds under none of these protocols, after {glue:text}`audit steps` steps.** The highest precision is {glue:text}`rank-1 highest`, in one seed each. At this size
 # rank-1 succeeds after longer training if its sequences are fresh or its rate is higher ([chapter 6](06_escape_routes.ipynb)).
 #
-# The next table has these two from other chapters, at the same size, with three seeds. Rank-1 has the same mean, when rounded,
-# with the query included and excluded. Several models learn which segment to pick; the row on segments has the
-# lowest and the highest precision of them.
+# The next table has both from other chapters, at the same size, with three seeds each.
 
 # %% tags=["remove-input"]
 statements(
@@ -1168,6 +1174,9 @@ statements(
 )
 
 # %% [markdown]
+# Several models pick segments; the row has the lowest and the highest precision of them. Rank-1 has the same mean, when rounded, with
+# the query included and excluded.
+#
 # ### Fixed or fresh sequences
 #
 # Here models are trained for {glue:text}`settled epochs` epochs of {glue:text}`steps of an epoch` steps, on fixed sequences (before
@@ -1323,9 +1332,11 @@ both_short, both_long = parted or 0, parted_long
 others = pairs + len(AT_LENGTH)
 separated = int(once) + both_short + both_long
 which = (
-    ", a short training at a low learning rate," if separated == once else ""
+    f", a short training at the learning rate {BETWEEN:g},"
+    if once and separated == 1
+    else ""
 )
-answer = f"In {'one' if separated == 1 else separated or 'none'} of {others + 1} settings{which} raw embeddings fail and attention succeeds."
+answer = f"In {'one' if separated == 1 else separated or 'none'} of {others + 1} protocols{which} raw embeddings fail and attention succeeds."
 
 
 def at_papers_size(name):
@@ -1339,12 +1350,12 @@ def at_papers_size(name):
 there, seeds_there = at_papers_size("raw")
 attention_there, _ = at_papers_size("attention-1")
 alone_passes = (
-    f"In the setting that separates the two, attention is above our line for success by only {passes:.1f} points. "
+    f"Where the two are separated, attention is above our line for success by only {passes:.1f} points. "
     if once
     else ""
 )
 sure = (
-    f"Fairly. {pairs} of the {others} have short trainings of {all_steps} steps, {len(AT_LENGTH)} long ones of {batches * full_length:,}, "
+    f"Fairly. {pairs + 1} of the {others + 1} have short trainings of {all_steps} steps, {len(AT_LENGTH)} long ones of {batches * full_length:,}, "
     f"as in the paper. Each has one seed. {alone_passes}Our sequences have {task.length} tokens, the paper's "
     f"{profile_of('paper').evidence.length}. We would change our mind if raw embeddings failed and attention succeeded after the "
     "paper's number of steps."

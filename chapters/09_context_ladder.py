@@ -822,7 +822,7 @@ context = (
 )
 legend = (
     f"<p><em>How often the evidence scores above its three look-alikes, on sequences of {base.length} tokens. Full attention sees every "
-    f"token. It could use the neighbours, as weights set by hand do, but did not learn this in our training. Attention in a window sees "
+    f"token. With weights set by hand it uses the neighbours; our training did not find such weights. Attention in a window sees "
     f"the {sparse['window'] // 2} tokens on either side, and a few fixed positions.</em></p>"
 )
 glue("context", HTML(context + picture + legend), display=False)

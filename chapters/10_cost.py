@@ -481,8 +481,8 @@ if study.profile == "quick":
         "rank-1, all pairs",
     }
 answer = (
-    "With one query, the time of the paper's router grows linearly with the length; it grows quadratically if every token is a query, "
-    "and so does the time of full attention."
+    "With one query, the time of the paper's router grows linearly with the length; with every token as a query it grows quadratically, "
+    "as full attention's does."
 )
 sure = (
     f"Very sure of the growth: one query has n scores by the router's definition. Milliseconds hold for one machine and vectors of width "

@@ -58,7 +58,7 @@ from fcilib.present.paper_size import paper_records, paper_store
 from fcilib.present.tables import labelled
 from fcilib.representations import Attention, Embedding, Flow
 from fcilib.routers import Investigator, RandomRouter, RankOne
-from fcilib.study.notation import NONE, percent, spread
+from fcilib.study.notation import NONE, percent, seeds_text, spread
 from fcilib.study.profiles import PROFILES
 from fcilib.tasks import ladder
 
@@ -192,24 +192,26 @@ for name in means.index:
 # {glue:text}`bidirectional Based left`, Gated DeltaNet {glue:text}`bidirectional Gated DeltaNet left`.
 #
 # **Gated linear attention {glue:text}`stays`.** Why is open. The loss of this layer was still falling when training
-# ended, so a longer training may help. Ordinary attention, the paper's layer, has {glue:text}`attention right` on `right`. In
-# [chapter 9](09_context_ladder.ipynb) a longer training did not help it on `left` (one seed).
+# ended, so a longer training may help. Ordinary attention, the paper's layer, reads both sides as well, and has
+# {glue:text}`attention left` on `left` and {glue:text}`attention right` on `right`. In [chapter 9](09_context_ladder.ipynb) a longer
+# training did not help it on `left` (one seed).
 
 # %% [markdown]
 # ## Which routers can stand in for the pairwise one?
 #
 # Now the router varies, on the paper's own task. Each router stands once on raw embeddings and once on one layer of bidirectional
 # Mamba. **The prediction:** on raw embeddings every router fails, since there is no context (§4.1). On bidirectional Mamba it
-# depends on what the router compares.
+# depends on what the router compares. (One number per token is enough, says the paper: it counts its rank-1 router, which multiplies
+# one number of the query by one of the token, as a comparison of pairs.)
 #
 # | router | what it compares with the query | prediction on bidirectional Mamba |
 # | --- | --- | --- |
 # | LSH (Reformer) | the tokens of the query's bucket; a random function sorts all tokens into buckets | succeeds: few comparisons can be enough (§5) |
 # | k-means (Routing Transformer) | the tokens of the query's cluster, an eighth of all | succeeds: few comparisons can be enough (§5) |
-# | blocks (MoBA, NSA) | the tokens of a few blocks, chosen by a summary of each block: the mean, or a learned one | fails: summaries find about 25% at most (§4.3) |
-# | expert choice (MoSA) | tokens chosen before the query is known: a quarter of all by each of four heads | fails: it avoids the comparison (§5) |
-# | product keys | no token: query and tokens are sorted into 256 learned slots, and a token in the query's slots is picked | none: the paper leaves learned hashing open (§5) |
-# | M hubs (HubRouter) | every token, but each by M numbers only: its products with M *hubs*, learned vectors that have read the sequence | succeeds: one number per token is enough (§4.7) |
+# | blocks (MoBA, NSA) | the tokens of a few blocks. It chooses them by comparing the query with a summary of each block: the mean, or a learned one | fails: routers that see only summaries find about 25% at most (§4.3) |
+# | expert choice (MoSA) | for each of four heads a quarter of all tokens, which the head chose before it saw the query | fails: it avoids the comparison (§5) |
+# | product keys | no token: all tokens are divided among 256 learned slots. It looks into the eight slots that fit the query best, and picks the token with the largest share in them | none: the paper leaves learned hashing open (§5) |
+# | M hubs (HubRouter) | every token, but by M numbers only: its products with M *hubs*, learned vectors to which attention first adds what stands in the sequence | succeeds: one number per token is enough (§4.7) |
 
 # %% tags=["hide-input"]
 ROUTERS = {m.label: m for m in hybrids.routers()}
@@ -281,17 +283,21 @@ for name in by_input.index:
 # {glue:text}`expert choice, raw embeddings`: the four heads may take different quarters, and so reach most tokens together.
 #
 # **Few numbers per token can be enough.** On raw embeddings four hubs have {glue:text}`hubs, 4, raw embeddings`, and one hub has
-# {glue:text}`hubs, 1, raw embeddings`. One number may need a [longer training](#how-counted). For several questions in one sequence
-# it [soon is not enough](#several-questions).
+# {glue:text}`hubs, 1, raw embeddings`. One hub may need a [longer training](#how-counted). If a sequence has
+# several questions, one number per token is [not enough](#several-questions).
 #
 # **For one query the pairwise router is the fastest** of these routers ([times](#todays-hybrids-cost)).
 
 # %% [markdown]
 # ## The predictions, counted
 #
+# A model *fails* at {glue:text}`failure` or less, and *succeeds* at {glue:text}`success` or more. Between the two no prediction can be
+# right: on the paper's own task {glue:text}`in between` of {glue:text}`asked on its task` models end there. Of the others a coin would
+# get half.
+#
 # {glue:text}`verdict`
 #
-# A cell counts the models whose prediction was right. A model between {glue:text}`failure` and {glue:text}`success` counts as wrong.
+# A cell of the table counts the models whose prediction was right.
 
 
 # %% tags=["hide-input"]
@@ -311,12 +317,8 @@ def outcomes(methods, values):
     ).T
 
 
-on_its_task = pd.concat(
-    [
-        outcomes(LAYERS, means["Distant Evidence"]),
-        outcomes(ROUTERS, precision),
-    ]
-)
+layers_there = outcomes(LAYERS, means["Distant Evidence"])
+on_its_task = pd.concat([layers_there, outcomes(ROUTERS, precision)])
 on_rung = {rung: outcomes(LAYERS, means[rung]) for rung in RUNGS}
 on_mqar = outcomes(LAYERS, means["MQAR"])
 COUNTED = {"Distant Evidence": on_its_task, "MQAR": on_mqar, **on_rung}
@@ -328,6 +330,11 @@ PARTS = {
     "routers on bidirectional Mamba": [name + SUFFIX for name in names],
     "all layers and routers": [*LAYERS, *ROUTERS],
 }
+
+
+def by_coin(table):
+    """How many a coin gets right: half of those that succeed or fail."""
+    return (table.measured != "in between").sum() / 2
 
 
 def score(table):
@@ -433,8 +440,6 @@ labelled(
 # (how-counted)=
 # ### How the count depends on our reading
 #
-# * **A coin** that says *succeeds* or *fails* would be right for {glue:text}`coin` of the {glue:text}`asked on its task` models on the
-#   paper's task: half of the models that do either.
 # * **The line for success is ours.** The line for failure is the paper's {glue:text}`failure`; with both ingredients the paper has more
 #   than 98%. Of the {glue:text}`said to fail` models predicted to fail on the paper's task, {glue:text}`wrongly failed` reach our line,
 #   and {glue:text}`wrongly failed at 98` reach 98%.
@@ -462,8 +467,8 @@ labelled(
 # * **Near the lines** for success and failure other seeds may change the outcome. Expert choice and k-means on raw embeddings have
 #   {glue:text}`expert choice, raw embeddings` and {glue:text}`k-means, raw embeddings`, Gated DeltaNet on `left`
 #   {glue:text}`Gated DeltaNet left`. Where a layer learned in some seeds only, the mean lies in between, which counts as wrong.
-# * **No short convolution** is a likely reason why gated linear attention misses neighbours. But HGRN2 has none either, and has
-#   {glue:text}`HGRN2 left` on `left`.
+# * **Short convolutions.** Gated linear attention has none, which could be why it misses neighbours. But HGRN2 has none either, and
+#   has {glue:text}`HGRN2 left` on `left`.
 # * **Attention** is the paper's own layer and no new one, so it is not counted. On `left` it has {glue:text}`attention left`.
 #
 # (todays-hybrids-paper-size)=
@@ -506,8 +511,8 @@ labelled(
 )
 
 # %% [markdown]
-# These layers find the evidence in {glue:text}`there lowest` to {glue:text}`there highest` of the sequences. For all except Based the
-# paper predicts failure. Hyena answers {glue:text}`there Hyena` of the questions. The others answer few: the part that answers gets eight
+# The {glue:text}`there number` layers find the evidence in {glue:text}`there lowest` to {glue:text}`there highest` of the sequences.
+# For all of them except Based the paper predicts failure. Hyena answers {glue:text}`there Hyena` of the questions. The others answer few: the part that answers gets eight
 # tokens, and does not see which of them scored highest ([below](#several-questions)). Why Hyena answers so many is open.
 #
 # (several-questions)=
@@ -576,8 +581,8 @@ labelled(
 
 # %% [markdown]
 # **One number per token is not enough for several questions.** With {glue:text}`most questions` questions the rank-1 router
-# has {glue:text}`rank-1 at most`, and can have {glue:text}`bound at most` at most. With fewer questions it is at most at that bound, too. The
-# pairwise router loses nothing. With one
+# has {glue:text}`rank-1 at most`, and can have {glue:text}`bound at most` at most. With fewer questions it stays at or below its bound,
+# too. The pairwise router loses nothing. With one
 # question the table says nothing: positions alone are always right there.
 #
 # **A model can answer without its router.** Each model is also trained to name the value behind the key. With
@@ -757,7 +762,7 @@ lagging = means.loc[
 ].to_numpy()
 glue(
     "stays",
-    "stays near chance on both, in both versions"
+    "stays near chance on left and on right, in either direction"
     if lagging.max() <= FAILURE
     else f"has {percent(lagging.min())} to {percent(lagging.max())} on left and right",
     display=False,
@@ -782,22 +787,21 @@ hopeful = ["LSH", f"expert choice{SUFFIX}"]
 hopeful += [name for name in lenient.index if name in names and "hubs" in name]
 lenient.loc[hopeful, "predicted"] = hybrids.ROUTES
 glue("right otherwise", score(lenient), display=False)
-at_an_end = (lenient.measured != "in between").sum() / 2
-glue("coin otherwise", f"{at_an_end:g}", display=False)
+glue("coin otherwise", f"{by_coin(lenient):g}", display=False)
 glue("one in four", percent(1 / ladder.LOOKALIKES), display=False)
 glue("asked on its task", len(on_its_task), display=False)
-coin = (on_its_task.measured != "in between").sum() / 2
-glue("coin", f"{coin:g}", display=False)
+coin = by_coin(on_its_task)
+glue("in between", int(len(on_its_task) - 2 * coin), display=False)
 agreeing = int((on_its_task.predicted == on_its_task.measured).sum())
 no_more = agreeing <= coin
 answer = (
-    f"Only where the token after the evidence tells it from look-alikes: there {score(on_rung['right'])} predictions for new layers are "
-    f"right, and on the paper's own task {score(on_its_task)}{', no better than a coin' if no_more else ''}."
+    f"Only where the token after the evidence tells it from look-alikes: there {score(on_rung['right'])} predictions for layers are right, "
+    f"on the paper's own task {score(layers_there)} (with the routers {score(on_its_task)}{', no better than a coin' if no_more else ''})."
 )
 unfailed = int((failing.measured != hybrids.FAILS).sum())
 verdict = (
-    f"On right {score(on_rung['right'])} predictions for new layers are right; the paper's own attention, which is not counted, fails there. On the paper's own task {score(on_its_task)} are; a coin would have "
-    f"{coin:g}, half of the models that fail or succeed. Of the {len(on_its_task) - agreeing} wrong ones, {unfailed} predicted a failure that did not come."
+    f"On right {score(on_rung['right'])} predictions for new layers are right; the paper's own attention, which is not counted, fails there. "
+    f"On the paper's own task {score(on_its_task)} predictions for layers and routers are right; a coin would have {coin:g}. Of the {len(on_its_task) - agreeing} wrong ones, {unfailed} predicted a failure that did not come."
 )
 of_evidence, of_rungs = study.sizes.evidence, study.sizes.ladder
 there_too = (
@@ -807,7 +811,7 @@ there_too = (
     else ""
 )
 sure = (
-    f"Measured with {study.seeds} seed{'s' if study.seeds > 1 else ''}{f' (hubs: {sweep.seeds})' if sweep.seeds > study.seeds else ''} on short sequences: {of_evidence.length} tokens on the "
+    f"Measured with {seeds_text(study.seeds)}{f' (routers with hubs: {sweep.seeds})' if sweep.seeds > study.seeds else ''} on short sequences: {of_evidence.length} tokens on the "
     f"paper's task, {of_rungs.length} on the others. {there_too}We would change our mind if at the paper's sizes, with more seeds, "
     f"layers that read left to right failed and bidirectional ones did not."
 )
