@@ -816,13 +816,13 @@ plt.close(fig)
 context = (
     f"<p><b>Context helps only if it holds what tells the evidence from its look-alikes.</b> In our test four tokens of a sequence are "
     f"the same, and one of them is the evidence: a guess is right in one of four sequences. If the token <em>before</em> tells which "
-    f"one, a layer that reads from left to right (Mamba) finds the evidence in {mean.loc['Flow', 'left']}. If the token "
+    f"one, a layer that reads from left to right (Mamba) finds the evidence in {texts(among['left'])['Flow']}. If the token "
     f"<em>after</em> tells, that layer does no better than a guess ({mean.loc['Flow', 'right']}). The same layer in both directions "
     f"then finds the evidence in {mean.loc['bidirectional Mamba', 'right']}.</p>"
 )
 legend = (
     f"<p><em>How often the evidence scores above its three look-alikes, on sequences of {base.length} tokens. Full attention sees every "
-    f"token. With weights set by hand it uses the neighbours; our training did not find such weights. Attention in a window sees "
+    f"token. With weights set by hand it uses the neighbours. After our training it does not, and finds {mean.loc['attention, 1 layer', 'left']} if the one before tells. Attention in a window sees "
     f"the {sparse['window'] // 2} tokens on either side, and a few fixed positions.</em></p>"
 )
 glue("context", HTML(context + picture + legend), display=False)

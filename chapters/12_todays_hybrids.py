@@ -111,8 +111,8 @@ COMPARED = {
 # | `left` | x **a** … y a 3 … x [a] 7 … z a 5 … w a 1 | x stands *before* it, as before the query |
 # | `right` | **a** x … a y 3 … [a] x 7 … a z 5 … a w 1 | x stands *after* it, as after the query |
 #
-# On `left` and `right`, from [chapter 9](09_context_ladder.ipynb), three other tokens equal the query as well, the *look-alikes*. Only
-# a neighbour tells them from the evidence, which has to score above them.
+# On `left` and `right`, from [chapter 9](09_context_ladder.ipynb), three more tokens, the *look-alikes*, equal the query, and only a
+# neighbour tells them from the evidence. Precision there says how often the evidence scores above these three: chance is one in four.
 
 # %%
 LAYERS = {m.label: m for m in hybrids.representations(study.sizes)}
@@ -182,7 +182,8 @@ for name in means.index:
 # **On the paper's own task and on MQAR {glue:text}`every` succeeds, in either direction.** Even *raw embeddings* (a vector for each
 # token plus one for its position, no layer) have {glue:text}`raw embeddings Distant Evidence` on the paper's task. *Chance*, a router
 # that picks at random, has {glue:text}`random router Distant Evidence` there and {glue:text}`random router MQAR` on MQAR.
-# At [the paper's sizes](#todays-hybrids-paper-size) the four that we trained, from left to right and on its own task, succeed as well.
+# At [the paper's sizes](#todays-hybrids-paper-size) we trained {glue:text}`there number` of the layers that read left to right, on the
+# paper's task: all succeed.
 #
 # **On `right` a layer must read what follows, as predicted.** No layer that reads left to right is above
 # {glue:text}`best one way`. Of the {glue:text}`families` bidirectional layers {glue:text}`routing both ways` succeed.
@@ -201,17 +202,17 @@ for name in means.index:
 #
 # Now the router varies, on the paper's own task. Each router stands once on raw embeddings and once on one layer of bidirectional
 # Mamba. **The prediction:** on raw embeddings every router fails, since there is no context (§4.1). On bidirectional Mamba it
-# depends on what the router compares. (One number per token is enough, says the paper: it counts its rank-1 router, which multiplies
-# one number of the query by one of the token, as a comparison of pairs.)
+# depends on what the router compares. (The paper's *rank-1* router keeps one number for each token. A score is the product of the
+# token's number and the query's. To the paper this is a comparison of pairs.)
 #
-# | router | what it compares with the query | prediction on bidirectional Mamba |
+# | router | how it picks | prediction on bidirectional Mamba |
 # | --- | --- | --- |
-# | LSH (Reformer) | the tokens of the query's bucket; a random function sorts all tokens into buckets | succeeds: few comparisons can be enough (§5) |
-# | k-means (Routing Transformer) | the tokens of the query's cluster, an eighth of all | succeeds: few comparisons can be enough (§5) |
-# | blocks (MoBA, NSA) | the tokens of a few blocks. It chooses them by comparing the query with a summary of each block: the mean, or a learned one | fails: routers that see only summaries find about 25% at most (§4.3) |
-# | expert choice (MoSA) | for each of four heads a quarter of all tokens, which the head chose before it saw the query | fails: it avoids the comparison (§5) |
-# | product keys | no token: all tokens are divided among 256 learned slots. It looks into the eight slots that fit the query best, and picks the token with the largest share in them | none: the paper leaves learned hashing open (§5) |
-# | M hubs (HubRouter) | every token, but by M numbers only: its products with M *hubs*, learned vectors to which attention first adds what stands in the sequence | succeeds: one number per token is enough (§4.7) |
+# | LSH (Reformer) | A random function sorts all tokens into buckets. The query is compared with the tokens of its own bucket. | succeeds: few comparisons can be enough (§5) |
+# | k-means (Routing Transformer) | The tokens are put into eight clusters. The query is compared with the tokens of its own cluster. | succeeds: few comparisons can be enough (§5) |
+# | blocks (MoBA, NSA), two kinds | The query is compared with a summary of each block of tokens (the mean, or a learned one), then with the tokens of the best blocks. | fails: routers that see only summaries find about 25% at most (§4.3) |
+# | expert choice (MoSA) | Each of four heads keeps a quarter of the tokens, before it sees the query. The query is compared with these. | fails: the tokens are chosen without a comparison (§5) |
+# | product keys | Each token belongs to each of 256 learned slots by some share. The query takes the eight slots that fit it best, and the token with the largest share in them is picked. No two tokens are compared. | none: the paper leaves learned hashing open (§5) |
+# | M hubs (HubRouter), six values of M | *Hubs* are learned vectors that read the sequence by attention. A token is described by M numbers, its products with the hubs, and so is the query. These numbers are compared. | succeeds: one number per token is enough (§4.7) |
 
 # %% tags=["hide-input"]
 ROUTERS = {m.label: m for m in hybrids.routers()}
@@ -278,8 +279,8 @@ for name in by_input.index:
 # **A router need not compare tokens.** On raw embeddings product keys find the evidence in {glue:text}`product keys, raw embeddings`
 # of the sequences. Query and evidence are the same token, so both go to the same slots.
 #
-# **Comparing few tokens can be enough.** On raw embeddings LSH has {glue:text}`LSH, raw embeddings`. K-means and blocks lose more: the
-# evidence may lie in another cluster, or in a block that was not chosen. Expert choice has
+# **Comparing few tokens can be enough,** as LSH shows with {glue:text}`LSH, raw embeddings` on raw embeddings. K-means and blocks lose
+# more: the evidence, whose vector has another position, may lie in another cluster, or in a block that was not chosen. Expert choice has
 # {glue:text}`expert choice, raw embeddings`: the four heads may take different quarters, and so reach most tokens together.
 #
 # **Few numbers per token can be enough.** On raw embeddings four hubs have {glue:text}`hubs, 4, raw embeddings`, and one hub has
@@ -291,9 +292,9 @@ for name in by_input.index:
 # %% [markdown]
 # ## The predictions, counted
 #
-# A model *fails* at {glue:text}`failure` or less, and *succeeds* at {glue:text}`success` or more. Between the two no prediction can be
-# right: on the paper's own task {glue:text}`in between` of {glue:text}`asked on its task` models end there. Of the others a coin would
-# get half.
+# A model *fails* at {glue:text}`failure` or less, and *succeeds* at {glue:text}`success` or more. Between the two every prediction counts
+# as wrong: on the paper's own task {glue:text}`in between` of {glue:text}`asked on its task` models end there. On the others a coin is
+# right half of the time.
 #
 # {glue:text}`verdict`
 #
@@ -580,10 +581,10 @@ labelled(
 )
 
 # %% [markdown]
-# **One number per token is not enough for several questions.** With {glue:text}`most questions` questions the rank-1 router
-# has {glue:text}`rank-1 at most`, and can have {glue:text}`bound at most` at most. With fewer questions it stays at or below its bound,
-# too. The pairwise router loses nothing. With one
-# question the table says nothing: positions alone are always right there.
+# **One number per token is not enough for more than two questions.** With {glue:text}`most questions` questions the rank-1 router
+# has {glue:text}`rank-1 at most`, and can have {glue:text}`bound at most` at most. With two it could find both keys, and finds
+# {glue:text}`rank-1 at two`. The pairwise router loses nothing. With one question the table says nothing: positions alone are always
+# right there.
 #
 # **A model can answer without its router.** Each model is also trained to name the value behind the key. With
 # {glue:text}`most questions` questions the model with the rank-1 router on bidirectional Mamba answers {glue:text}`rank-1 answers`:
@@ -700,6 +701,7 @@ answered = several[most].summary("accuracy")
 for name, text in {
     "most questions": most,
     "rank-1 at most": spread(*precisions[most].loc[rank_one, ["mean", "sd"]]),
+    "rank-1 at two": spread(*precisions[2].loc[rank_one, ["mean", "sd"]]),
     "bound at most": percent(min(1, 2 / most)),
     "rank-1 answers": spread(*answered.loc[rank_one, ["mean", "sd"]]),
     "raw answers": spread(
@@ -795,8 +797,9 @@ glue("in between", int(len(on_its_task) - 2 * coin), display=False)
 agreeing = int((on_its_task.predicted == on_its_task.measured).sum())
 no_more = agreeing <= coin
 answer = (
-    f"Only where the token after the evidence tells it from look-alikes: there {score(on_rung['right'])} predictions for layers are right, "
-    f"on the paper's own task {score(layers_there)} (with the routers {score(on_its_task)}{', no better than a coin' if no_more else ''})."
+    f"Only on one of four tasks, where the token after the evidence tells it from tokens that look alike ({score(on_rung['right'])} "
+    f"predictions for layers are right); on the paper's own task {score(layers_there)} are, and with the routers {score(on_its_task)}"
+    f"{', no better than a coin' if no_more else ''}."
 )
 unfailed = int((failing.measured != hybrids.FAILS).sum())
 verdict = (

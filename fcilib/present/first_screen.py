@@ -29,9 +29,9 @@ TASK = (
     "**The task.** The token after the marker `[Q]` is the *query*. The same token stands once "
     "more, far from it. This second copy is the *evidence*, which the router has to pick. (The "
     "token after the evidence answers the query.) In training the router is told where the "
-    "evidence stands. The paper’s equations let the router pick the query itself, too, which is a "
-    "mistake. We measure both versions: with the *query excluded*, which is meant wherever we say "
-    "nothing, and with the *query included*."
+    "evidence stands. As the paper’s equations are written, the router may also pick the query "
+    "itself, which counts as a wrong pick. We measure both: the query barred from being picked "
+    "(*query excluded*, our default) and allowed (*query included*)."
 )
 
 WHY = (
@@ -41,9 +41,9 @@ WHY = (
 
 CONTEXT = (
     "(2) *Where context is needed, it has to be the right one.* We built a task in which four "
-    "tokens are alike, one of them the evidence, and only a neighbour tells which one. If the "
-    "neighbour stands before the evidence, context from the left is enough. If it stands after "
-    "the evidence, context from the left is useless, and context from the right is enough."
+    "tokens equal the query, and only the evidence has the same neighbour as the query. If this "
+    "neighbour stands before, context from the left is enough. If it stands after, context from "
+    "the left is useless, and context from the right is needed."
 )
 """The second finding, chapter 9’s, without its numbers."""
 
@@ -167,7 +167,7 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
         shown = [e for name in EXAMPLES[title] for e in part if e.name == name]
         few = _listed([_line(e, link) + _condition(e) for e in shown])
         groups = evidence({e.name: e for e in part})[CONTRADICTED]
-        over = f"They rest on {groups} separate sets of trainings. " if title == FALLS else ""
+        over = f"They come from only {groups} sets of trainings. " if title == FALLS else ""
         return f"{over}For example:{few}{_folded(f'All {len(part)}', _all(title, part, link))}"
     if title == OPEN_STILL:
         costs = [link(e.name, "the cost of one router") for e in part if not e.claim.decided_by]
