@@ -345,7 +345,6 @@ glue("ceiling ends", percent(ends), display=False)
 glue("floor token", floors["token, of 512"][1], display=False)
 glue("floor segment", percent(floor), display=False)
 glue("within", len(within), display=False)
-other = [n for n in at_paper if at_paper[n] and n not in (*clear, *within)]
 bloom, bm25 = indices
 glue("bloom", mean[bloom], display=False)
 glue("bm25", mean[bm25], display=False)

@@ -103,10 +103,12 @@ def experiment(sizes: Profile, model: Model, task: MQAR, width: int, rate: float
 
 def shortened(run: Experiment) -> Experiment:
     """The run with an eighth of the sequences, in batches of 128: at Zoology's settings for short
-    sequences, half of the steps. It is what minutes on a GPU allow, and no fair trial.
+    sequences, half of the steps. Wider than 64 its matrix products are bf16. It is what minutes
+    allow, on a GPU or a CPU, and no fair trial.
     """
     training = run.training
-    shorter = {"epochs": max(training.epochs // 8, 1), "batch": 128}
+    precision = "fp32" if run.width <= 64 else "bf16"
+    shorter = {"epochs": max(training.epochs // 8, 1), "batch": 128, "precision": precision}
     return run.model_copy(update={"training": training.model_copy(update=shorter)})
 
 

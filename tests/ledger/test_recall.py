@@ -49,6 +49,8 @@ def test_a_shortened_run_has_an_eighth_of_the_sequences_and_half_of_the_steps():
     assert short.training.steps == 6256
     assert 8 * short.training.epochs == run.training.epochs
     assert short.model_copy(update={"training": run.training}) == run
+    wide = recall.shortened(run.model_copy(update={"width": 128}))
+    assert (short.training.precision, wide.training.precision) == ("fp32", "bf16")
 
 
 @pytest.mark.parametrize("label", ALL)
