@@ -122,7 +122,7 @@ comparison = compare(CLAIMS, {READINGS[c]: r for c, r in results.items()})
 # *Precision* is the share of sequences in which the router picks the evidence. *Query excluded*: the router may not pick the query
 # itself. *Query included*: it may, as the paper's equations read. *Chance* is picking at random, measured through the same code.
 
-# %% mystnb={"figure": {"caption": "With the query excluded the router finds nearly everything in all six cases; with the query included a contrastive router fails, and frozen vectors lose about a third. Hollow: the paper. Filled: ours, with one standard deviation over seeds. Tick: chance.", "name": "fig-contrastive"}, "image": {"alt": "A row for each model with the paper's routing precision, the measured one and chance, with the query excluded and with the query included."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "With the query excluded the router finds nearly everything in all six cases; with the query included the pretrained router fails, and frozen vectors lose about a third. Hollow: the paper. Filled: ours, with one standard deviation over seeds. Tick: chance.", "name": "fig-contrastive"}, "image": {"alt": "A row for each model with the paper's routing precision, the measured one and chance, with the query excluded and with the query included."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
 plt.show()
 
@@ -366,8 +366,8 @@ probe_table(
 #
 # *Reproduced* in the table means that both of our numbers, with the query included and excluded, lie within
 # [the margin](tables-margin) of the paper's: about two points, less near chance. At
-# the paper's sizes the pretrained router agrees with 1.6% with the query included, and so does the claim
-# ([the ledger](claims.md)). At the paper's sizes attention has {glue:text}`attention, large, others` with the query excluded, but
+# the paper's sizes the pretrained router agrees with 1.6% if the query is included, and so
+# [the ledger](claims.md) has the claim as holding. At the paper's sizes attention has {glue:text}`attention, large, others` with the query excluded, but
 # {glue:text}`attention, large, all` with the query included, outside the margin.
 
 # %% tags=["remove-input"]
@@ -553,8 +553,8 @@ Code(
 # %% tags=["remove-cell"]
 answer = (
     f"Enough but not needed, if the router may not pick the query itself ({percent(mean['others'][ROUTER])} right, without pretraining "
-    f"{percent(mean['others']['raw embeddings'])}); if it may, the pretrained router picks the query and fails "
-    f"({percent(mean['all'][ROUTER])}), as in the paper."
+    f"{percent(mean['others']['raw embeddings'])}); if it may, the pretrained router fails as in the paper "
+    f"({percent(mean['all'][ROUTER])}), because it picks the query."
 )
 
 

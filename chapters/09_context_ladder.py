@@ -814,8 +814,8 @@ with figures.look():
     )
 plt.close(fig)
 context = (
-    f"<p><b>Context helps only if it holds what tells the evidence from its look-alikes.</b> In our test four tokens of a sequence are "
-    f"the same, and one of them is the evidence: a guess is right in one of four sequences. If the token <em>before</em> tells which "
+    f"<p><b>Context helps only if it holds what tells the evidence from its look-alikes.</b> In our test four tokens of a sequence "
+    f"equal the query, and one of them is the evidence: a guess is right in one of four sequences. If the token <em>before</em> tells which "
     f"one, a layer that reads from left to right (Mamba) finds the evidence in {texts(among['left'])['Flow']}. If the token "
     f"<em>after</em> tells, that layer does no better than a guess ({mean.loc['Flow', 'right']}). The same layer in both directions "
     f"then finds the evidence in {mean.loc['bidirectional Mamba', 'right']}.</p>"

@@ -31,7 +31,7 @@ TASK = (
     "token after the evidence answers the query.) In training the router is told where the "
     "evidence stands. As the paper’s equations are written, the router may also pick the query "
     "itself, which counts as a wrong pick. We measure both: the query barred from being picked "
-    "(*query excluded*, our default) and allowed (*query included*)."
+    "(*query excluded*; numbers without another word are these) and allowed (*query included*)."
 )
 
 WHY = (
@@ -50,8 +50,8 @@ CONTEXT = (
 PAIRS = (
     "(3) *Comparing pairs of tokens helps, and is not the only way.* Of the paper’s routers that "
     "pick a token without comparing pairs, the best finds the evidence in {best} of the sequences. "
-    "But a learned hash table, which sorts the tokens into slots and looks only into the query’s "
-    "own, finds it nearly always. The paper did not try one."
+    "But a learned hash table, where query and tokens meet only by their shares in learned slots, "
+    "finds it nearly always. The paper did not try one."
 )
 """The third finding, of chapters 3 and 12."""
 

@@ -399,10 +399,7 @@ def _missing(entry: Entry) -> str:
     """What an example that is open lacks; nothing if it is decided."""
     if entry.judgement.kind != OPEN:
         return ""
-    return (
-        " The literal reading has to be decided first. "
-        f"Missing: {'; '.join(entry.judgement.missing)}."
-    )
+    return f" Missing: {'; '.join(entry.judgement.missing)}."
 
 
 def _reading(entry: Entry, protocol: str) -> str:
