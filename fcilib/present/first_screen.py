@@ -167,7 +167,8 @@ def _which(title: str, rows: Mapping[str, list[Entry]], link: Link) -> str:
         shown = [e for name in EXAMPLES[title] for e in part if e.name == name]
         few = _listed([_line(e, link) + _condition(e) for e in shown])
         groups = evidence({e.name: e for e in part})[CONTRADICTED]
-        over = f"They come from only {groups} sets of trainings. " if title == FALLS else ""
+        noun = "set" if groups == 1 else "sets"
+        over = f"They come from only {groups} {noun} of trainings. " if title == FALLS else ""
         return f"{over}For example:{few}{_folded(f'All {len(part)}', _all(title, part, link))}"
     if title == OPEN_STILL:
         costs = [link(e.name, "the cost of one router") for e in part if not e.claim.decided_by]
