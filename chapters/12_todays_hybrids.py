@@ -102,8 +102,8 @@ COMPARED = {
 # Which words of the paper apply is our judgement. Based from left to right has no prediction, since the paper's words point both ways.
 # That leaves {glue:text}`predicted layers` predictions for each task.
 #
-# In the examples letters and numbers are tokens. The query is bold, and the evidence stands in brackets. The number after it is the
-# answer, which the pick does not need:
+# In the examples letters and numbers are tokens. The query is bold, and the evidence stands in brackets. The next number is the
+# answer, which the router does not need for its pick:
 #
 # | task | example | what marks the evidence |
 # | --- | --- | --- |
@@ -209,8 +209,8 @@ for name in means.index:
 # | router | how it picks | prediction on bidirectional Mamba |
 # | --- | --- | --- |
 # | LSH (Reformer) | Four random functions each sort the tokens into eight buckets. The query is compared with the tokens that share a bucket with it in any of the four: at random, two fifths of all. | succeeds: few comparisons can be enough (§5) |
-# | k-means (Routing Transformer) | Each of eight learned means takes the eighth of the tokens nearest to it. The query is compared with those of the mean that it is nearest to. | succeeds: few comparisons can be enough (§5) |
-# | blocks (MoBA, NSA), two kinds | The query is compared with a summary of each block of tokens (the mean, or a learned one), then with the tokens of the best three, its own always among them. | fails: blocks are chosen by summaries, which find about 25% at most (§4.3) |
+# | k-means (Routing Transformer) | There are eight learned centres. Each takes the tokens nearest to it, one in eight. The query is compared with the tokens of its own nearest centre. | succeeds: few comparisons can be enough (§5) |
+# | blocks (MoBA, NSA), two kinds | The query is first compared with one summary for each block of eight tokens (the mean, or a learned one), then with the tokens of three blocks: its own and the two that fit best. | fails: blocks are chosen by summaries, which find about 25% at most (§4.3) |
 # | expert choice (MoSA) | Each of four heads keeps a quarter of the tokens, before it sees the query. The query is compared with these. | fails: the tokens are chosen without a comparison (§5) |
 # | product keys | Each token belongs to each of 256 learned slots by some share. The query takes the eight slots that fit it best, and the token with the largest share in them is picked. Query and tokens meet only by these shares. | none: the paper leaves learned hashing open (§5) |
 # | M hubs (HubRouter), six values of M | *Hubs* are learned vectors that read the sequence by attention. A token is described by M numbers, its products with the hubs, and so is the query. These numbers are compared. | succeeds: one number per token is enough (§4.7) |
@@ -278,16 +278,18 @@ for name in by_input.index:
 
 # %% [markdown]
 # **A router need not compare tokens.** On raw embeddings product keys find the evidence in {glue:text}`product keys, raw embeddings`
-# of the sequences. Query and evidence are the same token, so both go to the same slots. (A score adds up products of the
-# query's shares and the token's. Whoever calls this a comparison of pairs finds less to contradict here.)
+# of the sequences. Query and evidence are the same token, so both go to the same slots. (One may object that a score
+# multiplies shares of the query with shares of the token. If that is called a comparison of pairs, this result does not contradict the
+# paper.)
 #
 # **Comparing a part of the tokens can be enough,** as LSH shows with {glue:text}`LSH, raw embeddings` on raw embeddings. K-means and blocks lose
 # more: the evidence, whose vector has another position, may lie in another cluster, or in a block that was not chosen. Expert choice has
 # {glue:text}`expert choice, raw embeddings`: the four heads may take different quarters, and so reach most tokens together.
 #
 # **Few numbers per token can be enough.** On raw embeddings four hubs have {glue:text}`hubs, 4, raw embeddings`, and one hub has
-# {glue:text}`hubs, 1, raw embeddings`. One hub may need a [longer training](#how-counted). If a sequence has
-# more than two questions, one number per token is [not enough](#several-questions).
+# {glue:text}`hubs, 1, raw embeddings`. One hub, one number per token, may need a
+# [longer training](#how-counted). If a sequence has more than two queries it is [not enough](#several-questions): all queries whose
+# number has the same sign pick the same token.
 #
 # **For one query the pairwise router is the fastest** of these routers ([times](#todays-hybrids-cost)).
 
@@ -295,10 +297,10 @@ for name in by_input.index:
 # ## The predictions, counted
 #
 # A model *fails* at {glue:text}`failure` or less, and *succeeds* at {glue:text}`success` or more. Between the two every prediction counts
-# as wrong: on the paper's own task {glue:text}`in between` of {glue:text}`asked on its task` models end there. On the others a coin is
-# right half of the time.
+# as wrong: on the paper's own task {glue:text}`in between` of {glue:text}`asked on its task` models end there. For each of the other
+# models a coin would be right in half of its throws.
 #
-# {glue:text}`verdict`
+# {glue:text}`verdict` (Other readings of the paper's words [fit a little better](#how-counted).)
 #
 # A cell of the table counts the models whose prediction was right.
 
@@ -809,7 +811,8 @@ answer = (
 unfailed = int((failing.measured != hybrids.FAILS).sum())
 verdict = (
     f"On right {score(on_rung['right'])} predictions for new layers are right; the paper's own attention, which is not counted, fails there. "
-    f"On the paper's own task {score(on_its_task)} predictions for layers and routers are right; a coin would have {coin:g}. Of the {len(on_its_task) - agreeing} wrong ones, {unfailed} predicted a failure that did not come."
+    f"On the paper's own task {score(on_its_task)} predictions for layers and routers are right; a coin would have {coin:g}. Of the {len(on_its_task) - agreeing} wrong ones, {wrong} predicted a failure where the model succeeds, "
+    f"{unfailed - wrong} a failure where it ends between the lines, and {len(on_its_task) - agreeing - unfailed} a success that did not come."
 )
 of_evidence, of_rungs = study.sizes.evidence, study.sizes.ladder
 there_too = (
