@@ -643,7 +643,7 @@ if len(cut):
         f"place of {theirs.train(theirs.tasks[0], 1).batch} this makes about half as many steps ({half.training.steps:,}). Of the learning "
         f"rates we tried one for each, and two for {again} of them; the better one counts. Wider than {min(theirs.widths)}, matrix products are rounded to 16 bits. "
         f"We allow {allowed} points: {100 * STANDARD.margin:g} as everywhere in this book, {100 * recall.READING:g} more since we read the "
-        f"figure by eye. {'Only ' + ', '.join(reached) if reached else 'None'} comes within. {below} are lower"
+        f"figure by eye. Within these are: {', '.join(reached) or 'none'}. {below} are lower"
         f"{', among them attention at ' + ', '.join(late) + ', where Zoology has 100%' if late else ''}. {guessing} of ours are a guess or less: these models have learned at most "
         f"which values stand in a sequence, and not which key each belongs to. Such numbers may only show that our training was too short, so "
         f"the verdicts stay open."
