@@ -50,6 +50,8 @@ print(
     f"learning rate {', '.join(map(str, sizes.rates))}"
 )
 
+import math
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from myst_nb import glue
@@ -636,6 +638,32 @@ half = recall.shortened(
         max(theirs.rates),
     )
 )
+FOURFOLD = "BaseConv"
+narrow = recall.shortened(
+    recall.experiment(
+        PAPER,
+        MODELS[FOURFOLD],
+        theirs.tasks[0],
+        min(theirs.widths),
+        max(theirs.rates),
+    )
+)
+fourfold = narrow.training.model_copy(
+    update={"epochs": 4 * narrow.training.epochs}
+)
+fourfold = kept.find(narrow.model_copy(update={"training": fourfold}))
+not_length = ""
+if fourfold is not None:
+    shown = recall.published(
+        FOURFOLD, theirs.tasks[0].length, min(theirs.widths)
+    )
+    by_heart = fourfold.curve["loss"][-1] < math.log(theirs.tasks[0].pairs)
+    not_length = (
+        f" {FOURFOLD} of width {min(theirs.widths)} we also trained four times as long, for {fourfold.experiment.training.steps:,} "
+        f"steps: it answers {percent(fourfold.metrics['accuracy'])} at {theirs.tasks[0].length} tokens, where Zoology has {percent(shown)}. "
+        f"{'Its loss in training is below that of a guess: it learns its sequences by heart. ' if by_heart else ''}"
+        f"So the number of steps alone is not the reason; the learning rate or a difference named below may be."
+    )
 tried_there = "We have no run at that size: the grid needs a GPU."
 if len(cut):
     tried_there = (
@@ -646,7 +674,7 @@ if len(cut):
         f"figure by eye. Within these are: {', '.join(reached) or 'none'}. {below} are lower"
         f"{', among them attention at ' + ', '.join(late) + ', where Zoology has 100%' if late else ''}. {guessing} of ours are a guess or less: these models have learned at most "
         f"which values stand in a sequence, and not which key each belongs to. Such numbers may only show that our training was too short, so "
-        f"the verdicts stay open."
+        f"the verdicts stay open.{not_length}"
     )
 glue(
     "zoology",
