@@ -246,14 +246,14 @@ glue("contrastive", percent(least), display=False)
 # [chapter 6](06_escape_routes.ipynb)).
 #
 # **Without pairs, none of the paper's learned routers comes near that.** (At ten times our learning rate one router of segments
-# [finds more](landscape-ceiling).) The memory bank finds the evidence in {glue:text}`bank` of the sequences. The best
-# router of segments finds the right segment in {glue:text}`best segment`, where positions alone give
-# {glue:text}`blind`. Routers that compare the query with nothing find no more than positions alone. If the bandit LinUCB is given
+# [finds more](landscape-ceiling).) The memory bank finds the evidence in {glue:text}`bank` of the sequences. The best router of
+# segments finds the right segment in {glue:text}`best segment`, where positions alone give {glue:text}`blind`. Routers that compare
+# the query with nothing find no more than positions alone. If the bandit LinUCB is given
 # [the products of the two vectors' entries](landscape-bandits), which is a comparison in pairs, it is right in {glue:text}`products`.
 #
 # **One router that is not from the paper comes near.** A learned hash table spreads each token over slots, so that a share of it lies
-# in each. It looks only into the slots that fit the query, and picks the token with the largest share there. The query is compared with
-# slots, and with no token. The table is right in {glue:text}`hash` at our size ([chapter 12](12_todays_hybrids.ipynb)).
+# in each. It looks only into the slots that fit the query, and picks the token with the largest share there. The query is compared
+# with slots, and with no token. The table is right in {glue:text}`hash` at our size ([chapter 12](12_todays_hybrids.ipynb)).
 #
 # **Two indices learn nothing, and find the right segment.** They list the tokens of each segment, and look for the query's token in
 # these lists. A Bloom filter is right in {glue:text}`bloom` (paper: 90.9%), and BM25 in {glue:text}`bm25`.
@@ -374,20 +374,22 @@ labelled(
 
 
 # %% [markdown]
-# **At our size 29% is no ceiling.** There a router that sees only positions already finds the right segment in
-# {glue:text}`blind` of the sequences. At the paper's sizes the best possible such router would find {glue:text}`floor segment`
-# (computed). Of our six routers of segments [{glue:text}`clear` beats](landscape-six) these {glue:text}`floor segment` by two points or more. At our size and at ten times our learning rate, the router of segments by mean embeddings finds {glue:text}`fast segments`
+# **At our size 29% is no ceiling.** There a router that sees only positions already finds the right segment in {glue:text}`blind` of
+# the sequences. At the paper's sizes the best possible such router would find {glue:text}`floor segment` (computed). Of our six
+# routers of segments [{glue:text}`clear` beats](landscape-six) these {glue:text}`floor segment` by two points or more. At our size
+# and at ten times our learning rate, the router of segments by mean embeddings finds {glue:text}`fast segments`
 # (query included, one seed; [chapter 8](08_protocol_audit.ipynb)).
 #
 # **If the paper draws positions in another way, 29% may be a ceiling.** It does not say how it draws them, or how many segments are
 # picked. If the evidence were equally likely at every position, positions alone would find less, and segment routers might
 # find 29% or less. We have not tried it.
 #
-# **The paper's wider claim, 29% or less for everything without pairs, is open.** At our size the memory bank and all six routers
-# of segments find more than 29%. At the paper's sizes the six routers do, but {glue:text}`within` of them lie within the margin of the
-# paper's 29% (up to {glue:text}`ceiling ends`), and the memory bank has {glue:text}`bank large`. And the paper does not say how it drew positions, nor how it built the memory bank. (It also counts contrastive
-# pretraining as "without pairs". To us that is a router with pairs, since it compares every token, and it finds
-# {glue:text}`contrastive` or more here; [chapter 4](04_contrastive_failure.ipynb) has more.)
+# **The paper's wider claim, 29% or less for everything without pairs, is open.** At our size the memory bank and all six routers of
+# segments find more than 29%. At the paper's sizes the six routers do, but {glue:text}`within` of them lie within the margin of the
+# paper's 29% (up to {glue:text}`ceiling ends`), and the memory bank has {glue:text}`bank large`. And the paper does not say how it
+# drew positions, nor how it built the memory bank. (It also counts contrastive pretraining as "without pairs". To us that is a router
+# with pairs, since it compares every token, and it finds {glue:text}`contrastive` or more here;
+# [chapter 4](04_contrastive_failure.ipynb) has more.)
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
