@@ -826,7 +826,7 @@ labelled(
 # {glue:text}`slow picks itself` of the sequences.
 #
 # Without vectors for positions, query and evidence get the same share, with attention or without. This tie counts as half a hit,
-# hence the 50% ([details](audit-ties)).
+# hence one half ([details](audit-ties)).
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
