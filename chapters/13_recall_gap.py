@@ -629,15 +629,6 @@ late = [
 below = int((cut.ours < cut.Zoology)[~cut.near].sum()) if len(cut) else 0
 again = int((cut.rates > 1).sum())
 guessing = int((cut.ours <= cut.guess + STANDARD.margin).sum())
-half = recall.shortened(
-    recall.experiment(
-        PAPER,
-        MODELS["attention"],
-        theirs.tasks[0],
-        min(theirs.widths),
-        max(theirs.rates),
-    )
-)
 FOURFOLD = "BaseConv"
 narrow = recall.shortened(
     recall.experiment(
@@ -667,11 +658,11 @@ if fourfold is not None:
 tried_there = "We have no run at that size: the grid needs a GPU."
 if len(cut):
     tried_there = (
-        f"We trained {len(cut)} of them, with one seed and on an eighth as many sequences in all. With batches of {half.training.batch} in "
-        f"place of {theirs.train(theirs.tasks[0], 1).batch} this makes about half as many steps ({half.training.steps:,}). Of the learning "
+        f"We trained {len(cut)} of them, with one seed and on an eighth as many sequences in all. With batches of {narrow.training.batch} in "
+        f"place of {theirs.train(theirs.tasks[0], 1).batch} this makes about half as many steps ({narrow.training.steps:,}). Of the learning "
         f"rates we tried one for each, and two for {again} of them; the better one counts. Wider than {min(theirs.widths)}, matrix products are rounded to 16 bits. "
         f"We allow {allowed} points: {100 * STANDARD.margin:g} as everywhere in this book, {100 * recall.READING:g} more since we read the "
-        f"figure by eye. Within these are: {', '.join(reached) or 'none'}. {below} are lower"
+        f"figure by eye. Of ours {len(reached)} lie within that ({', '.join(reached) or 'none'}), and {below} below"
         f"{', among them attention at ' + ', '.join(late) + ', where Zoology has 100%' if late else ''}. {guessing} of ours are a guess or less: these models have learned at most "
         f"which values stand in a sequence, and not which key each belongs to. Such numbers may only show that our training was too short, so "
         f"the verdicts stay open.{not_length}"

@@ -289,12 +289,12 @@ def test_some_verdicts_are_worked_out_and_all_but_the_first_are_folded(entries):
     decided = decisive(entries)
     first, *folded = examples(decided).split("::::{dropdown} ")
     assert f'href="#{EXAMPLES[0]}"' in first
-    assert len(folded) == len(EXAMPLES) - 1
+    assert len(folded) == len(EXAMPLES) - 1 == 3
     for name, text in zip(EXAMPLES, (first, *folded), strict=True):
         assert title_of(claims()[name]) in text
         assert worked(decided[name]) in text
         assert f"The verdict: **{in_words(decided[name].judgement.verdict)}**." in text
-    assert len({decided[name].judgement.kind for name in EXAMPLES}) == len(EXAMPLES)
+    assert len({decided[name].judgement.kind for name in EXAMPLES}) == 4
 
 
 def test_an_open_example_says_what_is_missing(entries):
