@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -55,7 +56,11 @@ def first_pass(call: Call) -> tuple[int, float]:
     libraries take past PyTorch's allocator is not seen.
     """
     start = time.perf_counter()
-    with _quiet_stderr(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+    with (
+        _quiet_stderr(),
+        _garbage_left_alone(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace,
+    ):
         seconds(call)
     events = [e for e in trace.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = peak = 0
@@ -63,6 +68,19 @@ def first_pass(call: Call) -> tuple[int, float]:
         held += event.nbytes()
         peak = max(peak, held)
     return peak, time.perf_counter() - start
+
+
+@contextmanager
+def _garbage_left_alone() -> Iterator[None]:
+    """Tensors in the reference cycles of earlier calls, freed now, would count against this one."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The scan against the sequential loop in float64, transformers, mambapy and itself."""
 
-import itertools
+import functools
 import math
 import re
 import sys
@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from mambapy.mamba import MambaBlock as MambapyBlock
 from transformers.models.mamba.modeling_mamba import mamba_selective_scan
 
+from fcilib.cost import meter
 from fcilib.scan import MissingBackendError, causal_conv_silu, dispatch, plain_torch, selective_scan
 from fcilib.scan.cpu import scan as cpu_scan
 from fcilib.scan.cpu import tensors, threads
@@ -237,13 +238,11 @@ def peak_memory(backend, *shape):
     """Bytes that a forward and a backward pass hold at most, results included."""
     inputs = draw(*shape, dtype=torch.float32)
     cotangent = torch.ones(shape[:3])
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        y = selective_scan(**inputs, delta_softplus=True, backend=backend)
-        torch.autograd.grad(y, list(inputs.values()), cotangent)
-    events = (e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]")
-    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
-    return max(itertools.accumulate(changes))
+    forward = functools.partial(selective_scan, **inputs, delta_softplus=True, backend=backend)
+    backward = functools.partial(
+        torch.autograd.grad, inputs=list(inputs.values()), grad_outputs=cotangent
+    )
+    return meter.first_pass(meter.Call(forward, backward))[0]
 
 
 def test_torch_holds_a_fifth_of_what_the_reference_holds():
