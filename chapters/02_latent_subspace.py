@@ -302,9 +302,9 @@ for name, row in means.iterrows():
 # **Not just any quarter will do.** In {glue:text}`quarter` random directions the router behind attention finds only
 # {glue:text}`precision_projected attention, 1 layer`.
 #
-# **Weaker directions hold part of the match, too.** Without the strongest {glue:text}`quarter`, the router still finds
-# {glue:text}`precision_rest raw embeddings` on raw embeddings, and {glue:text}`precision_rest attention, 1 layer` behind attention
-# ([figure](subspace-rest)).
+# **On raw embeddings weaker directions hold part of the match, too.** Without the strongest {glue:text}`quarter`, the router still
+# finds {glue:text}`precision_rest raw embeddings` there, and {glue:text}`precision_rest attention, 1 layer` behind attention, little
+# more than without a match ([figure](subspace-rest)).
 #
 # ## Does "34 of 128" show a match?
 #

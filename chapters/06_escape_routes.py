@@ -16,9 +16,9 @@
 # # 6. Escape routes
 #
 # **The question.** A *router* is given one token of a sequence, the *query*, and has to pick the *evidence*: the other position
-# with the same token. The paper says that *raw embeddings*, a vector for each token plus one for its position, are not enough: a
-# layer must first write *context*, something of the other tokens, into each vector. Attention does this, at a cost that grows
-# with the square of the length. Is a cheaper layer enough?
+# with the same token. *Raw embeddings* are one vector for each token plus one for its position. The paper says that they are not
+# enough: a layer must first mix something of the other tokens, *context*, into each vector. Attention does this, at a cost that
+# grows with the square of the length. Is a cheaper layer enough?
 #
 # **The answer.** {glue:text}`answer`
 #
@@ -87,11 +87,12 @@ print(f"the evidence is position {a}, which holds {tokens[a]} again")
 # %% [markdown]
 # The router compares the query's vector with the vectors of all positions and picks the best. *Precision* is the share of
 # sequences in which the pick is the evidence. *Chance* is picking at random, measured through the same code on the drawn test
-# sequences, so that it differs a little from one in {glue:text}`candidates`. Unless a table says *query included*, the query is
+# sequences; by counting it is one in {glue:text}`candidates`. Unless a table says *query included*, the query is
 # excluded: its own position may not be picked. The paper's equations include it.
 #
 # We trained the same router on raw embeddings and behind each layer of the paper. A star marks the paper's six alternatives to
-# attention; the last of them has a rank-1 router. *Ours* is for {glue:text}`short length` tokens and for the paper's {glue:text}`far`:
+# attention; the last of them has a rank-1 router. Our columns are for {glue:text}`short length` tokens, and for {glue:text}`far` as in
+# the paper:
 
 # %%
 NAMES = (
@@ -206,11 +207,10 @@ for name, kept in large["others"].items():
 
 # %% [markdown]
 # † In {glue:text}`epochs` epochs; it mostly works [in longer training](rank-one). *Works* means right in more than half of the sequences.
-# In fact every row that works has at least {glue:text}`works from`, and no row that fails has more than {glue:text}`fails to`;
-# chance is {glue:text}`random router, others`. At the paper's sizes the rows that work have at least {glue:text}`works there`.
+# Every row that works has at least {glue:text}`works from`, and no row that fails has more than {glue:text}`fails to`; chance is {glue:text}`random router, others`. At the paper's sizes the rows that work have at least {glue:text}`works there`.
 #
-# **Every layer of the table that keeps the token works, and raw embeddings work without a layer.** Equal tokens have like vectors,
-# and the router needs no more. Raw embeddings and Flow, the paper's left-to-right recurrence (Mamba layers), fail in the paper and
+# **With the paper's full router every layer that keeps the token works, and so do raw embeddings.** Equal tokens have like vectors,
+# and the router needs no more. So on this task no layer is needed at all. Raw embeddings and Flow, the paper's left-to-right recurrence (Mamba layers), fail in the paper and
 # work here. The mean and Fourier mixing replace the token; they fail here and in the paper.
 
 # %% [markdown]
@@ -218,8 +218,8 @@ for name, kept in large["others"].items():
 #
 # Both *replace* the token's vector. The mean gives every token the same vector. The Fourier transform gives every position a
 # weighted sum of all tokens. The usual remedy is a *residual connection*: the token's own vector is added to what the layer writes.
-# FNet, where Fourier mixing comes from, has one {cite:p}`leethorp2022fnet`. The paper does not say whether its two layers do. We
-# tried both:
+# FNet, where Fourier mixing comes from, has one {cite:p}`leethorp2022fnet`. The paper does not say whether its global mean and its
+# Fourier mixing have one. We tried both:
 
 # %% tags=["remove-input"]
 KEPT = "residual kept"
@@ -241,9 +241,9 @@ labelled(
 
 # %% [markdown]
 # **The residual rescues the mean; Fourier mixing must be scaled as well.** The plain sums of the Fourier transform are so large
-# that the added token is lost among them. They give no more than a router that sees positions only
-# ({glue:text}`positions only, others`). Scaled to the size of a token's vector (*orthonormal*), Fourier mixing works too. With the
-# plain mean all positions tie, and a tie counts as one in {glue:text}`candidates`.
+# that the added token is lost among them, and Fourier mixing finds no more than a router that sees positions only
+# ({glue:text}`positions only, others`). Scaled to the size of a token's vector (*orthonormal*), it works too. (With the plain mean all
+# positions tie, which counts as one in {glue:text}`candidates`.)
 
 # %% [markdown]
 # (rank-one)=
@@ -256,9 +256,9 @@ labelled(
 # with it, and give the matching token the largest fingerprint. This works only because a sequence asks one question. With several
 # queries, one order could not serve them all.
 #
-# We calculated the best precision without such a comparison, set weights by hand, and trained. The {glue:text}`settings` trainings
-# of {glue:text}`settled` epochs differ in the learning rate, in whether the sequences are new in each epoch, and in whether
-# vectors of positions are added:
+# We did three things: we calculated the best precision without such a comparison, we set weights by hand, and we trained. The
+# {glue:text}`settings` trainings of {glue:text}`settled` epochs differ in the learning rate, in whether the sequences are new in each
+# epoch, and in whether vectors of positions are added:
 
 
 # %% tags=["hide-input"]
@@ -425,19 +425,21 @@ glue(
 
 # %% [markdown]
 # **On {glue:text}`short length` tokens one number is enough, but the router does not always learn it.** In longer training
-# {glue:text}`good settings` of {glue:text}`settings` settings work. What fails is the lower learning rate on the same sequences in
-# each epoch. At the paper's sizes the router has not learned after {glue:text}`paper epochs` epochs; we tried one learning rate,
-# with one seed. [The curves](rank-one-trained) are flat at first and then rise suddenly, so training may have stopped too soon.
+# {glue:text}`good settings` of {glue:text}`settings` settings work. The one that fails has the lower learning rate, and the same
+# sequences in each epoch. At the paper's sizes the router has not learned after {glue:text}`paper epochs` epochs; we tried one learning
+# rate, with one seed. On short sequences [the curves](rank-one-trained) are flat at first and then rise suddenly, so this training may
+# have stopped too soon.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
 #
 # {glue:text}`verdict`
 #
-# *Reproduced*: both of our numbers lie within [the margin](tables-margin) of the paper's: two points, less near chance.
-# [*Both near chance*](how-to-read.md): the numbers differ by more, but neither is far from chance. The verdicts are for
-# {glue:text}`short length` tokens. At the paper's sizes, of the {glue:text}`agreeing` that are reproduced, {glue:text}`agree there, others` still
-# agree with the query excluded, and {glue:text}`agree there, all` with it included ([table](escape-paper-sizes)).
+# *Reproduced*: both of our numbers, with the query excluded and included, lie within [the margin](tables-margin) of the paper's: two
+# points, and less near chance. [*Both near chance*](how-to-read.md): the numbers differ by more, but neither is far from chance. These
+# verdicts are for {glue:text}`short length` tokens. {glue:text}`agreeing` numbers are reproduced there. At the paper's sizes
+# {glue:text}`agree there, others` of these agree with the query excluded, and {glue:text}`agree there, all` with it included
+# ([table](escape-paper-sizes)).
 
 # %% tags=["remove-input"]
 
@@ -467,8 +469,9 @@ against(routing, "precision")
 # %% [markdown]
 # ## What differs, and why
 #
-# * **The task.** Comparing tokens is enough here. Flow, too, only has to keep the token's own vector, to which it adds what it
-#   computes. So this task cannot show that routing needs context. [Chapter 9](09_context_ladder.ipynb) has tasks that can.
+# * **The task.** Comparing tokens is enough here, so this task cannot show that routing needs context.
+#   [Chapter 9](09_context_ladder.ipynb) has tasks that can. Flow works because it adds its result to the token's own vector, so that
+#   this vector survives. Why raw embeddings fail in the paper, [chapter 8](08_protocol_audit.ipynb) could not find out.
 # * **Bidirectional Mamba.** At the paper's sizes it has {glue:text}`paper size, bidirectional Mamba`, less than the paper's
 #   99.5%.
 # %% [markdown]
@@ -563,25 +566,26 @@ answers = compare(
 against(answers, "task accuracy")
 
 # %% [markdown]
-# **The paper's gap between bidirectional Mamba and 16 hubs is not there.** With the query excluded, Mamba answers
-# {glue:text}`accuracy bidirectional Mamba, others` and the hubs {glue:text}`accuracy Perceiver, 16 hubs, others`. With the query
-# included, Mamba is not behind.
+# **The paper's wide gap between bidirectional Mamba and 16 hubs is not there.** With the query excluded, Mamba answers
+# {glue:text}`accuracy bidirectional Mamba, others` and the hubs {glue:text}`accuracy Perceiver, 16 hubs, others`: a few points more.
+# With the query included, the hubs are not ahead.
 #
-# **Most Councils answer less than the paper's; Flow's answers more.** In longer training Flow answers still more
+# **Of the Councils above chance, only Flow's answers more than the paper's; most answer less.** In longer training Flow answers still more
 # ([chapter 8](08_protocol_audit.ipynb)). A Council that reads random tokens answers {glue:text}`accuracy random router, others`.
 # Behind the global mean and Fourier mixing the Council answers no more than that, within the error. The same holds in the paper.
 #
-# The verdicts on these two hang on what chance is. By counting, chance is {glue:text}`chance here` with our kinds of tokens, and
-# {glue:text}`chance there` with the paper's 256. We therefore add the difference to the paper's numbers. The global mean's 1.0%
-# becomes {glue:text}`raised global mean`, and ours agrees. Fourier mixing's 1.8% becomes {glue:text}`raised Fourier mixing`, and
-# ours does not, because so near chance the margin is half of the way to chance. But the paper itself writes 1.6% for chance ([chapter 1](01_phase_transition.ipynb)). Then nothing is added, and
+# The verdicts on these two depend on what chance is. By counting, chance is {glue:text}`chance here` with our kinds of tokens, and
+# {glue:text}`chance there` with the paper's 256. We therefore add the difference of the two to the paper's numbers. The global mean's
+# 1.0% becomes {glue:text}`raised global mean`, and ours agrees. Fourier mixing's 1.8% becomes {glue:text}`raised Fourier mixing`, and
+# ours does not agree. But the paper itself writes 1.6% for chance ([chapter 1](01_phase_transition.ipynb)). Then nothing is added, and
 # our Fourier mixing agrees.
 #
 # ### Does the Council need to know the order of the picks?
 #
 # The router puts its picks in an order, the best first. Our Council is not told this order, and the paper does not say whether
-# its Council is. *Order told* means that each pick gets a learned vector for its place in the order (`slots="learned"`). The
-# table has one seed. In {glue:text}`settled` epochs the sequences are the same in every epoch (*fixed*) or new ones (*fresh*):
+# its Council is. *Order told* means that each pick gets a learned vector for its place in the order (`slots="learned"`). Every
+# number of the table is from one seed. The runs of {glue:text}`settled` epochs have the same sequences in every epoch (*fixed*) or new
+# ones (*fresh*):
 
 # %% tags=["hide-input"]
 PLAIN, RANKED = "order not told", "order told"
@@ -690,8 +694,8 @@ glue("all route", percent(routed), display=False)
 #
 # ### Rank-1: picks in linear time
 #
-# The fingerprint of a token with vector $h_i$ is $s_i = v^\top h_i$, where $v$ is learned. At inference no product is needed: it
-# is enough to find the largest or the smallest fingerprints. The package does so, and its picks are those of the products.
+# The fingerprint of a token with vector $h_i$ is $s_i = v^\top h_i$, where $v$ is learned. At inference no products of pairs are needed:
+# it is enough to find the largest or the smallest fingerprints. The package does so, and its picks are those of the products.
 # [Chapter 10](10_cost.ipynb) measures the cost.
 
 # %% tags=["hide-input"]
@@ -709,8 +713,9 @@ print(f"the same eight picks for {same} of {len(queries)} queries")
 # %% [markdown]
 # ### Rank-1: weights set by hand
 #
-# One *left-to-right* Mamba block is enough, which is less than the paper uses. Nothing is trained. The block's state stores a
-# code of the query's token and nothing else. Every later token reads the state with its own code. What comes out is the inner
+# One *left-to-right* Mamba block is enough: one direction, where the paper uses two. Nothing is trained. Each kind of token has a *code*,
+# a vector of its own. The block's state stores the code of the query's token and nothing else. Every later token reads the state with
+# its own code. What comes out is the inner
 # product of two codes, which is largest for equal tokens. The precision is {glue:text}`by hand, others` with the query excluded and
 # {glue:text}`by hand, all` with the query included. `fcilib/model/by_hand.py` has every weight.
 #
@@ -721,8 +726,9 @@ print(f"the same eight picks for {same} of {len(queries)} queries")
 # * *Positions alone.* A late position can serve many queries, an early one few. So the last position that evidence can have is
 #   the likeliest. Always picking it is right in {glue:text}`level position` of the sequences. The router trained on positions only
 #   has {glue:text}`positions only, others`, the same but for the noise of its test set.
-# * *Positions and one bit.* All that the query contributes is one bit, its sign. Suppose that the sign depends on the token. Then
-#   the evidence has the query's sign, and about half of the other tokens are ruled out. Among the rest the last position is the
+# * *Positions and one bit.* All that the query contributes is one bit, its sign. Suppose that half of the kinds of tokens have
+#   positive fingerprints, and the other half negative ones. Then the evidence has the query's sign, and about half of the other tokens
+#   are ruled out. Among the rest the last position is the
 #   best guess: {glue:text}`level sign`, the *one-bit level*. At the paper's sizes it is {glue:text}`level sign, paper`.
 #
 # Only a router whose layer has compared tokens can be far above the one-bit level.
@@ -790,12 +796,12 @@ labelled(trained, columns[0])
 # positions at {glue:text}`with positions`, without them at {glue:text}`no positions` or more (paper: 99.7%).
 #
 # **At the paper's sizes the router has not learned.** After {glue:text}`paper epochs` epochs it has
-# {glue:text}`rank one, paper, fixed` on fixed sequences and {glue:text}`rank one, paper, fresh` on fresh ones. A router that
-# has not learned yet looks as if it never would: its curve is flat.
+# {glue:text}`rank one, paper, fixed` on fixed sequences and {glue:text}`rank one, paper, fresh` on fresh ones. While a curve is
+# flat, one cannot tell a router that has not learned yet from one that never will.
 #
 # **In one of the six trainings of {glue:text}`settled` epochs the Council also answers, without being told the order.** On fixed
 # sequences and without positions its accuracy is {glue:text}`recurrence answers`. The other five have at most
-# {glue:text}`others answer`, although four of them route. So the order helps, but is not needed. We do not know why.
+# {glue:text}`others answer`, although four of them route. So a Council can do without the order. We do not know why this one could.
 #
 # With the query included, the router has {glue:text}`bidirectional Mamba, rank-1, all` after {glue:text}`epochs` epochs, and we
 # have not trained it longer. At the paper's sizes it has {glue:text}`rank one, paper, all`.
@@ -844,8 +850,8 @@ glue(
 bare = {c: percent(p["mean"]["raw embeddings"]) for c, p in precision.items()}
 enough = sum(name in works for name in ALTERNATIVES)
 answer = (
-    f"A cheaper layer is enough: {enough} of the paper's {len(ALTERNATIVES)} alternatives to attention work, and so do raw embeddings, "
-    f"without any layer (right in {bare['others']} of the sequences)."
+    f"Yes, and on this task no layer is needed: {enough} of the paper's {len(ALTERNATIVES)} alternatives to attention work, and so do raw "
+    f"embeddings (right in {bare['others']} of the sequences)."
 )
 seeds_there = sorted(
     len(kept) for kept in large["others"].values() if kept
@@ -856,13 +862,13 @@ same = all(
     if kept
 )
 alike = (
-    "the layers that work here work, and those that fail here fail"
+    "the same layers work, and the same ones fail"
     if same
     else "not all of the same layers work"
 )
 sure = (
     f"{closing.measured(study)} At those sizes, with {seeds_there[0]} to {seeds_there[-1]} seeds, {alike}. "
-    "We would change our mind if one of the layers that work failed at the paper's sizes in three seeds."
+    "We would change our mind if any of the layers that work failed at the paper's sizes in three seeds."
 )
 verdict = (
     f"We reproduce {agreeing.sum()} of §4.6's {len(agreeing)} numbers for the router (raw embeddings are from §4.1). Flow and raw "

@@ -87,8 +87,8 @@ from fcilib.study.profiles import PROFILES
 # ## How do we put a router on a language model?
 #
 # A sequence has {glue:text}`length` made-up tokens, for example **7** 4 9 3 … 2 **7** 5. The query is the first 7, and the router
-# has to pick the second. For the language model each made-up token becomes a word of its own vocabulary: 7 may become "lamp" in
-# all sequences. The model reads the sequence, and its last layer gives one vector for each position. The router sees
+# has to pick the second. For the language model each made-up token becomes one of the model's own tokens, the same in all sequences:
+# 7 may become "lamp". (The two models that we pretrained read bytes, so there it is a single character.) The model reads the sequence, and its last layer gives one vector for each position. The router sees
 # these vectors only. We train the router, and one linear map in front of it.
 #
 # The paper's models have to be downloaded, and we did not run them. We use four others:

@@ -25,7 +25,7 @@
 # **The claim.** By the paper, layers in front of the router can be linear in n, written O(n). The paper's router compares tokens
 # pair by pair and is quadratic, O(n²). A *rank-1* router, which gives each token one number, needs O(n) once it is trained.
 # Training needs the scores of all n × n pairs, with either router. Recurrent layers are slowed down by a loop in Python
-# {cite:p}`basu2026routing` (§4.4, §4.6, §6).
+# {cite:p}`basu2026routing` (§4.3, §4.6, §4.7, §5).
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -190,7 +190,7 @@ CLAIMS = {
     "bidirectional Mamba": "O(n)",
     "global mean": "O(n)",
     "Fourier mixing": "O(n log n)",
-    # §4.4, §4.6: routing
+    # §4.3, §4.6: routing
     "Investigator, one query": "O(n²)",
     "Investigator, every query": "O(n²)",
     "rank-1, one query": "O(n)",

@@ -30,8 +30,8 @@ TASK = (
     "more, far from it. This second copy is the *evidence*, which the router has to pick. (The "
     "token after the evidence answers the query.) In training the router is told where the "
     "evidence stands. As the paper’s equations are written, the router may also pick the query "
-    "itself, which counts as a wrong pick. We measure both: the query barred from being picked "
-    "(*query excluded*; numbers without another word are these) and allowed (*query included*)."
+    "itself, which counts as a wrong pick. We measure both. *Query excluded*: it may not be "
+    "picked. *Query included*: it may. Unless we say otherwise, the query is excluded."
 )
 
 WHY = (
@@ -43,15 +43,16 @@ CONTEXT = (
     "(2) *Where context is needed, it has to be the right one.* We built a task in which four "
     "tokens equal the query, and only the evidence has the same neighbour as the query. If this "
     "neighbour stands before, context from the left is enough. If it stands after, context from "
-    "the left is useless, and context from the right is needed."
+    "the left is not, and context from the right is needed."
 )
 """The second finding, chapter 9’s, without its numbers."""
 
 PAIRS = (
     "(3) *Comparing pairs of tokens helps, and is not the only way.* Of the paper’s routers that "
     "pick a token without comparing pairs, the best finds the evidence in {best} of the sequences. "
-    "But a learned hash table, where query and tokens meet only by their shares in learned slots, "
-    "finds it nearly always. The paper did not try one."
+    "But a learned hash table finds it nearly always. There the query is compared with learned "
+    "slots, and the token with the largest share in the fitting slots is picked. The paper did "
+    "not try one."
 )
 """The third finding, of chapters 3 and 12."""
 
