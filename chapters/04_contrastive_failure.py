@@ -18,8 +18,8 @@
 # **The question.** A *router* is given one position of a sequence, the *query*, and has to pick the *evidence*, the other position
 # with the same token. It compares vectors, each the sum of a vector for the token and one for the position. Query and evidence
 # share the token's vector and differ in that of the position. Before routing, the vectors or the router's own matrices can be
-# *pretrained* until query and evidence match. What was pretrained then stays *frozen*, or goes on learning. Is pretraining enough, and
-# is it needed?
+# *pretrained* until query and evidence match. Afterwards the pretrained part is *frozen*, or trained further. Is pretraining enough,
+# and is it needed?
 #
 # **The answer.** {glue:text}`answer`
 #
@@ -27,7 +27,7 @@
 #
 # **The claim.** Such pretraining fails. The router is right in 1.6% of the sequences "with frozen projections" (its matrices), and in
 # 2.2% "with finetuning". The paper's reason: pretraining only teaches which tokens match, and writes nothing about other tokens into a
-# token's vector. A layer does, attention by adding up the vectors of other tokens {cite:p}`basu2026routing` (§4.4, Fig. 5).
+# token's vector. A layer does write it; attention, for example, adds up the vectors of other tokens {cite:p}`basu2026routing` (§4.4, Fig. 5).
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -121,7 +121,8 @@ comparison = compare(CLAIMS, {READINGS[c]: r for c, r in results.items()})
 
 # %% [markdown]
 # *Precision* is the share of sequences in which the router picks the evidence. *Query excluded*: the router may not pick the query
-# itself. *Query included*: it may, as the paper's equations read. *Chance* is picking at random, measured through the same code.
+# itself. *Query included*: it may, as the paper's equations read. *Chance* is a router that picks at random, run through
+# the same code; its sampling error is about {glue:text}`chance error` points.
 
 # %% mystnb={"figure": {"caption": "With the query excluded the router finds nearly everything in all six cases; with the query included the pretrained router fails, and a router that learns on frozen vectors loses about a third. Hollow: the paper. Filled: ours, with one standard deviation over seeds. Tick: chance.", "name": "fig-contrastive"}, "image": {"alt": "A row for each model with the paper's routing precision, the measured one and chance, with the query excluded and with the query included."}} tags=["remove-input", "nbval-ignore-output"]
 figures.claims_figure(comparison)
@@ -142,14 +143,17 @@ for c, summary in precision.items():
     picks = percent(frozen.picked_query.mean())
     glue(f"picked_query, {c}", picks, display=False)
 glue("candidates", study.sizes.evidence.length - 1, display=False)
+random = 1 / (study.sizes.evidence.length - 1)
+error = (random * (1 - random) / study.sizes.training.held_out) ** 0.5
+glue("chance error", f"{100 * error:.1f}", display=False)
 
 # %% [markdown]
-# **If the query may be picked, the paper's failure is there.** The pretrained router finds
+# **If the query may be picked, we see the paper's failure, too.** The pretrained router finds
 # {glue:text}`mean pretrained router, random vectors, all` here, and {glue:text}`router there, all` at the paper's size, where the paper has
 # 1.6%. It picks the query itself in {glue:text}`router picks query` of the sequences (paper's size: {glue:text}`router picks query there`).
 # Pretraining gives equal tokens a high score. The evidence shares the query's token, but the query itself shares token and position, and
-# so scores highest. In the paper the vectors stay "unmodified" behind such a router. If we let them learn there, the failure goes away
-# at the paper's size ({glue:text}`learning there`), though not here ({glue:text}`learning here`; [one seed
+# so scores highest. In the paper the vectors that such a router reads stay "unmodified". If we let them learn, it finds
+# {glue:text}`learning there` at the paper's size, but still only {glue:text}`learning here` at ours ([one seed
 # each](pretrained-projections)).
 #
 # **If the query may not be picked, none of these fails.** The same router finds {glue:text}`mean pretrained router, random vectors, others` (paper's
@@ -257,8 +261,8 @@ labelled(
 # ## Is the match in the vectors?
 #
 # The paper says "The match result must become part of the representation" (§4.4). Does the evidence's vector hold it? We train a *probe*, a
-# linear classifier {cite:p}`alain2017probes`, to tell the evidence from wrong positions. It sees one of three things: the vector of the
-# position alone, this vector and the query's *side by side*, or the *products* of the two, number by number. Guessing is right in half
+# linear classifier {cite:p}`alain2017probes`, to tell the evidence from wrong positions. It sees one of three things: the whole
+# vector at the position, this vector and the query's *side by side*, or the *products* of the two, number by number. Guessing is right in half
 # of the cases.
 
 # %% tags=["remove-cell"]
@@ -367,8 +371,8 @@ probe_table(
 #
 # The table is about our size. *Reproduced* means there that both of our numbers, with the query included and excluded, lie within
 # [the margin](tables-margin) of the paper's: about two points, less near chance. [The ledger](claims.md) judges by the paper's sizes,
-# and there one of the two is enough. The pretrained router agrees with 1.6% if the query is included, so the ledger has this claim as
-# holding. Attention has {glue:text}`attention, large, others` with the query excluded, and {glue:text}`attention, large, all`, outside
+# and there one of the two can be enough ([the rule](ledger-rule)). The pretrained router agrees with 1.6% if the query is included, so in the ledger the claim that
+# it fails with this number holds. Attention has {glue:text}`attention, large, others` with the query excluded, and {glue:text}`attention, large, all`, outside
 # the margin, with the query included.
 
 # %% tags=["remove-input"]
@@ -392,11 +396,11 @@ linked(
 #
 # * **The paper's reason.** It says that pretraining fails because nothing writes the match into the vectors. With our pretrained router
 #   the reason is the query: with the query excluded, and nothing written, it finds {glue:text}`mean pretrained router, random vectors, others`.
-# * **Neither including nor excluding the query gives both of the paper's numbers.** At the paper's sizes attention agrees with 98.4%
+# * **Neither including nor excluding the query gives both 98.4% (attention) and 1.6% (pretrained router).** At the paper's sizes attention agrees with 98.4%
 #   only with the query excluded, and the pretrained router with 1.6% only with the query included.
 # * **Raw embeddings** have 1.2% in the paper, and succeed here ([chapter 1](01_phase_transition.ipynb)).
 # * **The paper's 2.2%.** Its "finetuning" may be of the matrices, of the vectors or of both. Where both learned after the vectors were
-#   pretrained, ours does not fail. A pretrained router whose matrices go on learning we did not train.
+#   pretrained, ours does not fail. We did not train a pretrained router whose matrices go on learning.
 # * **The task.** Here the evidence is the only other copy of the query's token, so that tokens alone decide. If the sequence has several
 #   copies and context decides which one is meant, something has to write the context into the vectors
 #   ([chapter 9](09_context_ladder.ipynb)).

@@ -86,8 +86,8 @@ print(f"the evidence is position {a}, which holds {tokens[a]} again")
 
 # %% [markdown]
 # The router compares the query's vector with the vectors of all positions and picks the best. *Precision* is the share of
-# sequences in which the pick is the evidence. *Chance* is picking at random, measured through the same code on the drawn test
-# sequences; by counting it is one in {glue:text}`candidates`. Unless a table says *query included*, the query is
+# sequences in which the pick is the evidence. *Chance* is a router that picks at random, run through the same code; by
+# counting it is one in {glue:text}`candidates`, and the difference is the sampling error of the test sequences. Unless a table says *query included*, the query is
 # excluded: its own position may not be picked. The paper's equations include it.
 #
 # We trained the same router on raw embeddings and behind each layer of the paper. A star marks the paper's six alternatives to
@@ -209,8 +209,8 @@ for name, kept in large["others"].items():
 # † In {glue:text}`epochs` epochs; it mostly works [in longer training](rank-one). *Works* means right in more than half of the sequences.
 # Every row that works has at least {glue:text}`works from`, and no row that fails has more than {glue:text}`fails to`; chance is {glue:text}`random router, others`. At the paper's sizes the rows that work have at least {glue:text}`works there`.
 #
-# **With the paper's full router every layer that keeps the token works, and so do raw embeddings.** Equal tokens have like vectors,
-# and the router needs no more. So on this task no layer is needed at all. Raw embeddings and Flow, the paper's left-to-right recurrence (Mamba layers), fail in the paper and
+# **With a router that compares whole vectors every layer of the table that keeps the token works, and so do raw embeddings.** Equal
+# tokens have like vectors, and this router needs no more. So on this task such a router needs no layer. Raw embeddings and Flow, the paper's left-to-right recurrence (Mamba layers), fail in the paper and
 # work here. The mean and Fourier mixing replace the token; they fail here and in the paper.
 
 # %% [markdown]
@@ -251,7 +251,7 @@ labelled(
 #
 # **A rank-1 router cannot compare two tokens by itself.** It gives each token one number, the *fingerprint*, and scores a pair by
 # the product of the two fingerprints. If the query's fingerprint is positive, the token with the largest fingerprint wins; if it
-# is negative, the smallest wins. So all tokens stand in one order, and the query only chooses an end. That is why the cost is
+# is negative, the smallest wins. So the fingerprints sort all tokens in one line, and the query only chooses an end. That is why the cost is
 # linear. The comparison has to happen in the layer in front: a recurrence that has read the query can compare each later token
 # with it, and give the matching token the largest fingerprint. This works only because a sequence asks one question. With several
 # queries, one order could not serve them all.
@@ -436,7 +436,8 @@ glue(
 # {glue:text}`verdict`
 #
 # *Reproduced*: both of our numbers, with the query excluded and included, lie within [the margin](tables-margin) of the paper's: two
-# points, and less near chance. [*Both near chance*](how-to-read.md): the numbers differ by more, but neither is far from chance. These
+# points, and less near chance. [*Both near chance*](how-to-read.md): the numbers differ by more than the margin, but
+# neither is far from chance. These
 # verdicts are for {glue:text}`short length` tokens. {glue:text}`agreeing` numbers are reproduced there. At the paper's sizes
 # {glue:text}`agree there, others` of these agree with the query excluded, and {glue:text}`agree there, all` with it included
 # ([table](escape-paper-sizes)).
@@ -470,8 +471,8 @@ against(routing, "precision")
 # ## What differs, and why
 #
 # * **The task.** Comparing tokens is enough here, so this task cannot show that routing needs context.
-#   [Chapter 9](09_context_ladder.ipynb) has tasks that can. Flow works because it adds its result to the token's own vector, so that
-#   this vector survives. Why raw embeddings fail in the paper, [chapter 8](08_protocol_audit.ipynb) could not find out.
+#   [Chapter 9](09_context_ladder.ipynb) has tasks that can. Flow adds its result to the token's own vector, so that this vector
+#   survives; whether it would work without that we did not test. Why raw embeddings fail in the paper, [chapter 8](08_protocol_audit.ipynb) could not find out.
 # * **Bidirectional Mamba.** At the paper's sizes it has {glue:text}`paper size, bidirectional Mamba`, less than the paper's
 #   99.5%.
 # %% [markdown]
@@ -570,12 +571,12 @@ against(answers, "task accuracy")
 # {glue:text}`accuracy bidirectional Mamba, others` and the hubs {glue:text}`accuracy Perceiver, 16 hubs, others`: a few points more.
 # With the query included, the hubs are not ahead.
 #
-# **Of the Councils above chance, only Flow's answers more than the paper's; most answer less.** In longer training Flow answers still more
+# **Of the Councils above chance, only Flow's answers more than the paper's.** In longer training Flow answers still more
 # ([chapter 8](08_protocol_audit.ipynb)). A Council that reads random tokens answers {glue:text}`accuracy random router, others`.
 # Behind the global mean and Fourier mixing the Council answers no more than that, within the error. The same holds in the paper.
 #
 # The verdicts on these two depend on what chance is. By counting, chance is {glue:text}`chance here` with our kinds of tokens, and
-# {glue:text}`chance there` with the paper's 256. We therefore add the difference of the two to the paper's numbers. The global mean's
+# {glue:text}`chance there` with the paper's 256. We therefore add the difference of the two to the paper's accuracies. The global mean's
 # 1.0% becomes {glue:text}`raised global mean`, and ours agrees. Fourier mixing's 1.8% becomes {glue:text}`raised Fourier mixing`, and
 # ours does not agree. But the paper itself writes 1.6% for chance ([chapter 1](01_phase_transition.ipynb)). Then nothing is added, and
 # our Fourier mixing agrees.
@@ -803,8 +804,8 @@ labelled(trained, columns[0])
 # sequences and without positions its accuracy is {glue:text}`recurrence answers`. The other five have at most
 # {glue:text}`others answer`, although four of them route. So a Council can do without the order. We do not know why this one could.
 #
-# With the query included, the router has {glue:text}`bidirectional Mamba, rank-1, all` after {glue:text}`epochs` epochs, and we
-# have not trained it longer. At the paper's sizes it has {glue:text}`rank one, paper, all`.
+# With the query included, the router has {glue:text}`bidirectional Mamba, rank-1, all` after {glue:text}`epochs` epochs at our size,
+# and we have not trained it longer there. At the paper's sizes it has {glue:text}`rank one, paper, all`.
 
 # %% tags=["remove-cell"]
 for candidates, share in by_hand.items():
@@ -850,7 +851,7 @@ glue(
 bare = {c: percent(p["mean"]["raw embeddings"]) for c, p in precision.items()}
 enough = sum(name in works for name in ALTERNATIVES)
 answer = (
-    f"Yes, and on this task no layer is needed: {enough} of the paper's {len(ALTERNATIVES)} alternatives to attention work, and so do raw "
+    f"Yes, and on this task the paper's full router needs no layer: {enough} of the paper's {len(ALTERNATIVES)} alternatives to attention work, and so do raw "
     f"embeddings (right in {bare['others']} of the sequences)."
 )
 seeds_there = sorted(
@@ -868,7 +869,7 @@ alike = (
 )
 sure = (
     f"{closing.measured(study)} At those sizes, with {seeds_there[0]} to {seeds_there[-1]} seeds, {alike}. "
-    "We would change our mind if any of the layers that work failed at the paper's sizes in three seeds."
+    "We would change our mind if one of the layers that work failed at the paper's sizes in three seeds."
 )
 verdict = (
     f"We reproduce {agreeing.sum()} of §4.6's {len(agreeing)} numbers for the router (raw embeddings are from §4.1). Flow and raw "

@@ -17,7 +17,8 @@
 #
 # **The question.** A *router* is given one token of a sequence, the *query*. It has to pick the *evidence*, the only other
 # position with the same token. Here the router works on the vectors of a pretrained language model, which is *frozen*: it is not
-# trained any further. Can the router find the evidence in the vectors, or must a trained layer, a *bridge*, stand in between?
+# trained any further. Must a trained layer, a *bridge*, stand between model and router, or does the router find the evidence
+# without one?
 #
 # **The answer.** {glue:text}`answer`
 #
@@ -88,14 +89,14 @@ from fcilib.study.profiles import PROFILES
 #
 # A sequence has {glue:text}`length` made-up tokens, for example **7** 4 9 3 … 2 **7** 5. The query is the first 7, and the router
 # has to pick the second. For the language model each made-up token becomes one of the model's own tokens, the same in all sequences:
-# 7 may become "lamp". (The two models that we pretrained read bytes, so there it is a single character.) The model reads the sequence, and its last layer gives one vector for each position. The router sees
-# these vectors only. We train the router, and one linear map in front of it.
+# 7 may become "lamp". The model reads the sequence, and its last layer gives one vector for each position. The router sees these vectors
+# only. We train the router, and one linear map in front of it.
 #
 # The paper's models have to be downloaded, and we did not run them. We use four others:
 #
 # * *SmolLM2*, with 135 million parameters, reads from left to right {cite:p}`allal2025smollm2`.
-# * *Our Transformer* and *our Mamba* read from left to right, too. We pretrained both on the same text, Python source code. They
-#   have {glue:text}`parameters` million parameters.
+# * *Our Transformer* and *our Mamba* read from left to right, too. We pretrained both on the same text, Python source code, which
+#   they read byte by byte. They have {glue:text}`parameters` million parameters.
 # * *MiniLM* is a sentence encoder: each of its vectors depends on the whole sequence {cite:p}`reimers2019sentence`.
 
 # %% tags=["remove-cell"]
@@ -299,8 +300,9 @@ labelled(
 
 # %% [markdown]
 # The table has the share of test sequences in which the router picks the evidence. A ± is the spread over seeds: the short
-# trainings have {glue:text}`study seeds` seeds (SmolLM2: {glue:text}`seeds of SmolLM2`), the long ones one. *Chance*, picking at
-# random, is {glue:text}`chance` by the same code, about one in {glue:text}`others`, the number of positions without the query.
+# trainings have {glue:text}`study seeds` seeds (SmolLM2: {glue:text}`seeds of SmolLM2`), the long ones one. *Chance*, a router that
+# picks at random, has {glue:text}`chance` by the same code; by counting it is one in {glue:text}`others`, the number of positions without
+# the query.
 #
 # **A long training helps more than a bridge.** Without a bridge it takes the router on SmolLM2 from
 # {glue:text}`frozen SmolLM2-135M, no bridge` to {glue:text}`long SmolLM2-135M, no bridge`, and on our Mamba from
@@ -313,7 +315,8 @@ labelled(
 # **A bridge gains little.** After the short training it changes precision by {glue:text}`bridge short` points. After the long one it
 # gains {glue:text}`bridge gains Mamba` points on our Mamba. The other three models lose {glue:text}`long bridge loses` at most.
 #
-# The paper gives one length for all its trainings. Too short a training is then no reason why its router failed without a bridge.
+# The paper gives one length for all its trainings. If its router had this one, a short training does not explain why it failed without
+# a bridge.
 
 # %% [markdown]
 # ## What do the layers do to the token?
@@ -404,8 +407,8 @@ plt.show()
 # %% [markdown]
 # **The token is hidden, but not lost** ({numref}`fig-layers`). After the last layer of the three models that read from left to
 # right, similarity alone finds the evidence in {glue:text}`nearest in the last`. After the linear map the share is
-# {glue:text}`least after the probe` or more, on all four models. The router, too, has a linear map in front of it, and could learn
-# to undo the context.
+# {glue:text}`least after the probe` or more, on all four models. The router, too, has a linear map in front of it. So it has
+# what it takes to undo the context.
 #
 # The router has less to learn from: one pair in each sequence, the query and its evidence. This may be why its training has to be
 # long.
@@ -539,7 +542,7 @@ labelled(pd.DataFrame.from_dict(short_table, orient="index"), "short training")
 # %% [markdown]
 # On SmolLM2 the router is worse with every bridge, by {glue:text}`bridge loses` points at most. With
 # {glue:text}`seeds of SmolLM2` seeds, and a spread of {glue:text}`spread of SmolLM2` points without a bridge, this is no clear
-# difference. The gain on our Mamba is smaller than its spread. On a Mamba with random weights neither a router alone nor one with a bridge finds the
+# difference. The gain of a full bridge on our Mamba is smaller than its spread. On a Mamba with random weights neither a router alone nor one with a bridge finds the
 # evidence.
 #
 # All numbers on pretrained models are above the paper's on Pythia-1B (35%) and Mamba-1.4B (28.7%).
@@ -920,17 +923,17 @@ embedded = min(
 glue("embedded", percent(embedded), display=False)
 worst, best = (ends[shown_long].min(), ends[shown_long].max())
 answer = (
-    f"Yes: on four small language models a router that may not pick the query finds the evidence without a bridge in {percent(worst)} to "
+    f"No bridge is needed on four small language models: a router that may not pick the query finds the evidence without a bridge in {percent(worst)} to "
     f"{percent(best)} of the cases, after a long training on many sequences."
 )
 verdict = (
-    "The paper's language models were not run, so its numbers stay open. On our four, a router without a bridge finds most of the "
-    "evidence, after as many steps on as many sequences as the paper gives."
+    "The paper's language models were not run, so its numbers stay open. On our four, a router without a bridge finds the evidence in "
+    "most of the sequences, after as many steps on as many sequences as the paper gives."
 )
 sure = (
     "Not very. The four models are smaller than the paper's, one of them (MiniLM) reads in both directions, and the long trainings have one "
-    "seed each. With the query included nothing was run. If a router alone failed after "
-    f"the same {steps_had} steps on a model as large as the paper's, the answer would hold for small models only."
+    f"seed each. A router that may also pick the query was not run. A large model could still prove us wrong: if {steps_had} steps "
+    "without a bridge were not enough there, the answer would hold for small models only."
 )
 runs_here = (results, longer, swept, before)
 closing.close(

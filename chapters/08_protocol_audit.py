@@ -323,8 +323,8 @@ plt.show()
 # | a starting point, and changes of it | {glue:text}`audit steps` | {glue:text}`pairs` | {glue:text}`short parts` | {glue:text}`short on the way` |
 # | as long as the paper's | {glue:text}`full steps` | {glue:text}`long protocols` | {glue:text}`long parts` | {glue:text}`on the way` |
 #
-# Our answer counts the end of a training. The last column is a lower bound, because we looked only after every
-# {glue:text}`steps of an epoch` steps, a few times in a short training. [Chapter 1](01_phase_transition.ipynb) looks more often at a
+# Our answer counts the end of a training. In its last two rows the last column is a lower bound, because there we looked
+# only after every {glue:text}`steps of an epoch` steps, a few times in a short training. [Chapter 1](01_phase_transition.ipynb) looks more often at a
 # short training like our starting point, with new sequences, and sees such a time in each of three seeds.
 
 # %% [markdown]

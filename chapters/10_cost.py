@@ -23,8 +23,9 @@
 # **How sure.** {glue:text}`sure`
 #
 # **The claim.** By the paper, layers in front of the router can be linear in n, written O(n). The paper's router compares tokens
-# pair by pair and is quadratic, O(n²). A *rank-1* router, which gives each token one number, needs O(n) once it is trained.
-# Training needs the scores of all n × n pairs, with either router. Recurrent layers are slowed down by a loop in Python
+# pair by pair and is quadratic, O(n²). A *rank-1* router gives each token one number, picks the tokens with the largest or the smallest numbers, and needs
+# O(n) once it is trained.
+# Training needs the scores of all n × n pairs, with either router. The paper's recurrent layers are slowed down by a loop in Python
 # {cite:p}`basu2026routing` (§4.3, §4.6, §4.7, §5).
 
 # %% tags=["parameters"]
@@ -112,9 +113,9 @@ plt.show()
 # %% [markdown]
 # ## How does each cost grow?
 #
-# We time one sequence on one thread, from n = {glue:text}`shortest` to n = {glue:text}`longest`. Nothing is trained. The *power* p says
-# how time grows: like nᵖ. With power 1, twice the length takes twice the time; with power 2, four times. A power *agrees* with the
-# paper if it is within 0.1 of the power of the paper's formula over the same lengths.
+# We time one sequence on one thread, from n = {glue:text}`shortest` to n = {glue:text}`longest`. No weights are updated. The *power* p says
+# how time grows: like nᵖ. With power 1, twice the length takes twice the time; with power 2, four times. We fit a power to the paper's
+# formula over the same lengths, too. A measured power *agrees* if the two differ by at most 0.1.
 #
 # *Sparse* attention sees a window and a few fixed tokens. A *Perceiver* passes all tokens through a few vectors, its hubs. *Flow*
 # is the paper's left-to-right recurrence, here one Mamba layer. *Global mean* and *Fourier mixing* mix all tokens by a fixed rule.
@@ -259,8 +260,8 @@ linked(
 # **Of the layers and routers two are quadratic: full attention, and the pairwise router with every token a query** (only just
 # within the margin). With one query the pairwise router is linear, where the paper says O(n²).
 #
-# **Training can be linear as well.** The training loss compares the scores of one query, so that one row is enough. All pairs give
-# the same loss and the same gradients, in quadratic time.
+# **Training can be linear as well.** The training loss uses only the scores of the one query whose evidence is known, so that one row is
+# enough. All pairs give the same loss and the same gradients, in quadratic time.
 
 # %% [markdown]
 # ## What does a whole system cost?
@@ -366,9 +367,8 @@ for name in ("Investigator, every query", "attention"):
 #   router by how often it is right.
 # * **Every token a query** (a layer of a language model): the pairwise router takes {glue:text}`most Investigator, every query` ms,
 #   beside {glue:text}`most attention` ms of full attention, at n = {glue:text}`most`. Here a cheaper router is worth having. The rank-1
-#   router is cheaper, but a query gets either the tokens with the largest numbers or those with the smallest
-#   ([chapter 6](06_escape_routes.ipynb)).
-# * **Training:** score only the queries that have a label.
+#   router is cheaper, but it has only two answers for all queries ([chapter 6](06_escape_routes.ipynb)).
+# * **Training:** score only the queries whose evidence is known.
 
 # %% [markdown]
 # ## Is a loop in Python slow?
@@ -420,8 +420,8 @@ for name, value in here.times.items():
 glue("limit", f"{here.times[presets.LIMIT]:.2f}", display=False)
 
 # %% [markdown]
-# **Both loops in Python are slow, and how slow depends on how they are written.** The slower one pays for slices: the gradient of each
-# slice is as long as the sequence.
+# **Both loops in Python are slow, and how slow depends on how they are written.** The slower one pays for slices: each step cuts
+# a slice out of the sequence, and the gradient of each slice is as long as the sequence.
 
 # %% [markdown]
 # ## What the paper says, what we measured, chance
@@ -429,7 +429,7 @@ glue("limit", f"{here.times[presets.LIMIT]:.2f}", display=False)
 # {glue:text}`verdict`
 #
 # A cost has no chance level. The *baselines*, the last two rows of the table of powers, show what a plainly linear cost looks like
-# when it is measured. The [ledger](claims.md), our list of verdicts, judges trainings only. It lists the rank-1 router's cost as open.
+# when it is measured. The [ledger](claims.md), our list of the paper's claims, judges trainings only, and so has the rank-1 router's cost as open.
 
 
 # %% tags=["remove-input", "nbval-ignore-output"]
@@ -490,8 +490,8 @@ sure = (
     f"time than to two times."
 )
 verdict = (
-    "Layers and routers grow as the paper says, with one exception. With one query the pairwise router and the training loss are "
-    "linear, where the paper says O(n²): it counts all pairs, but its task has one query, which needs one row of scores."
+    "All layers grow as the paper says, and so do routers with every token a query. With one query the pairwise router and the training "
+    "loss are linear, where the paper says O(n²): it counts all pairs, but its task has one query, which needs one row of scores."
 )
 costs = preprocessing_costs + routing_costs + training_costs + scans_costs
 took = sum(cost.took for cost in costs)
@@ -520,10 +520,10 @@ closing.close(
 # **To run it again.** `.venv/bin/fci run 10 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Give sparse attention a wider window, `Attention(mask="sparse", window=128)`. Which changes, the power or the time?
-# 2. The line of raw embeddings [has a step](#cost-layers). Double the width in `Represent`, which times a layer. Where does the step
+# 2. In the figure of layers the line of raw embeddings [has a step](#cost-layers). Double the width in `Represent`, which times a layer. Where does the step
 #    move to, and why?
-# 3. Let the routers pick more tokens, `Investigator(k=1024)` and `RankOne(k=1024)`. Which line moves, and at which n does it no longer
-#    matter?
+# 3. Let the routers pick more tokens, `Investigator(k=1024)` and `RankOne(k=1024)`. Which line moves, and from which n on does
+#    the number of picks no longer matter?
 
 # %% [markdown]
 # ## In detail
@@ -546,7 +546,7 @@ plt.show()
 #   {glue:text}`ms bidirectional Mamba` ms. Full attention is cheaper than sparse attention up to about
 #   n = {glue:text}`crossing sparse attention`.
 # * The line of raw embeddings has a step, so that its power is {glue:text}`slope raw embeddings`. We believe that the step comes
-#   where the vectors outgrow a cache; this was not measured. Beside the larger time of a layer the step cannot be seen.
+#   where the vectors outgrow a cache; this was not measured. Other layers take so much longer that such a step would not show.
 #
 # ### Routers
 

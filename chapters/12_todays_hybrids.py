@@ -23,8 +23,8 @@
 #
 # **How sure.** {glue:text}`sure`
 #
-# **The claim.** The rule: a router picks the evidence if its vectors have *context from both sides* and if it *compares pairs* of
-# vectors. With only one of the two it fails; "both together succeed regardless of architecture" {cite:p}`basu2026routing` (§5, §6).
+# **The claim.** The rule: a router picks the evidence if the vectors that it gets hold *context from both sides*, and if it *compares
+# pairs* of them. With only one of the two it fails; "both together succeed regardless of architecture" {cite:p}`basu2026routing` (§5, §6).
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -98,8 +98,9 @@ COMPARED = {
 # * A layer that reads left to right *fails*, because a token's vector knows nothing of what follows (§4.7 of the paper).
 # * A bidirectional layer *succeeds*, because it has context from both sides (§4.6).
 #
-# Which words of the paper apply is our judgement. Based from left to right has no prediction: the paper expects it to succeed within
-# its window (§5), and here the evidence lies outside. That leaves {glue:text}`predicted layers` predictions for each task.
+# The paper does not discuss these layers one by one; which of its words applies to which layer is our judgement. Based from left to right
+# has no prediction, because the paper's words point both ways: within its window it is causal attention, which
+# works (§4.7), but the evidence can lie outside (§5). That leaves {glue:text}`predicted layers` predictions for each task.
 #
 # In the examples letters and numbers are tokens. The query is bold, and the evidence stands in brackets. The next number is the
 # answer, which the router does not need for its pick:
@@ -128,7 +129,7 @@ results = {
     for task, describe in TASKS.items()
 }
 
-# %% mystnb={"figure": {"caption": "On right a layer has to read what follows. Precision of the pairwise router behind each layer, in percent: how often it picks the evidence or, on left and right, scores it above its three look-alikes. A cross marks a wrong prediction. On left and right chance is one in four, the darkest colour; on the other tasks it is far lower. The last four rows, from earlier chapters, have no prediction.", "name": "fig-layers-12"}, "image": {"alt": "A heat map of layers against four tasks. Distant Evidence and MQAR are bright in every row, and crossed for seven of the eight layers that read left to right. On left most rows are bright; attention and both versions of gated linear attention are dark. On right most bidirectional layers are bright, and the others are dark."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "On right a layer has to read what follows. Precision of the pairwise router behind each layer, in percent: how often it picks the evidence or, on left and right, scores it above its three look-alikes. A cross marks a wrong prediction. On left and right chance is one in four, the darkest colour; on the other tasks it is far lower. The last four rows, from earlier chapters, have no prediction.", "name": "fig-layers-12"}, "image": {"alt": "A heat map of layers against four tasks. Distant Evidence and MQAR are bright in every row, and crossed for seven of the eight layers that read left to right. On left most rows are bright; raw embeddings, attention and both versions of gated linear attention are dark, and two bidirectional layers lie between. On right most bidirectional layers are bright, and the others are dark."}} tags=["remove-input", "nbval-ignore-output"]
 RUNGS = ("left", "right")
 METRICS = {
     task: "precision_lookalike" if task in RUNGS else "precision"
@@ -207,11 +208,11 @@ for name in means.index:
 # | router | how it picks | prediction on bidirectional Mamba |
 # | --- | --- | --- |
 # | LSH (Reformer) | Four random functions each sort the tokens into eight buckets. The query is compared with the tokens that share a bucket with it in any of the four. If tokens fell into buckets at random, these would be two fifths of all. | succeeds: few comparisons can be enough (§5) |
-# | k-means (Routing Transformer) | There are eight learned centres. Each takes the eighth of all tokens that is nearest to it. The query is compared with the tokens of its own nearest centre. | succeeds: few comparisons can be enough (§5) |
+# | k-means (Routing Transformer) | There are eight learned centres. Each centre takes those tokens that are nearest to it, one eighth of all. The query is compared with the tokens of its own nearest centre. | succeeds: few comparisons can be enough (§5) |
 # | blocks (MoBA, NSA), two kinds | The query is first compared with one summary for each block of eight tokens (the mean, or a learned one), then with the tokens of three blocks: its own and the two that fit best. | fails: blocks are chosen by summaries, which find about 25% at most (§4.3) |
 # | expert choice (MoSA) | Each of four heads keeps a quarter of the tokens, before it sees the query. The query is compared with these. | fails: the tokens are chosen without a comparison (§5) |
 # | product keys | Each token belongs to each of 256 learned slots by some share. The query, too, belongs to each slot by some share, and uses its eight largest. The token with the largest share in these is picked. The query's vector meets no token's vector. | none: the paper leaves learned hashing open (§5) |
-# | M hubs (HubRouter), six values of M | *Hubs* are learned vectors that read the sequence by attention. A token is described by M numbers, its products with the hubs, and so is the query. These numbers are compared. | succeeds: even one number per token is a comparison of pairs, and enough (rank-1, §4.7) |
+# | M hubs (HubRouter), six values of M | *Hubs* are learned vectors that read the sequence by attention. A token is described by M numbers, its products with the hubs, and so is the query. These numbers are compared. | succeeds: comparing even one number per token counts as comparing pairs, and is enough (rank-1, §4.7) |
 
 # %% tags=["hide-input"]
 ROUTERS = {m.label: m for m in hybrids.routers()}
@@ -276,8 +277,8 @@ for name in by_input.index:
 
 # %% [markdown]
 # **A router need not compare tokens.** On raw embeddings product keys find the evidence in {glue:text}`product keys, raw embeddings`
-# of the sequences. Query and evidence are the same token, so both go to the same slots. One may object that a score multiplies shares of
-# the query by shares of the token, and call that a comparison of pairs. Then product keys do compare, though still without context.
+# of the sequences. Query and evidence are the same token, so both go to the same slots. (One may call it a comparison of pairs that
+# shares of the query are multiplied by shares of a token. Then product keys do compare, though still without context.)
 #
 # **Comparing a part of the tokens can be enough,** as LSH shows with {glue:text}`LSH, raw embeddings` on raw embeddings. K-means and blocks lose
 # more. Perhaps this is since the evidence stands at another position than the query, so that their vectors differ: the evidence may
@@ -285,16 +286,15 @@ for name in by_input.index:
 # {glue:text}`expert choice, raw embeddings`. Its four heads may take different quarters of the tokens, and so reach most of them.
 #
 # **Few numbers per token can be enough.** On raw embeddings four hubs have {glue:text}`hubs, 4, raw embeddings`, and one hub has
-# {glue:text}`hubs, 1, raw embeddings`. One hub, one number per token, may need a
-# [longer training](#how-counted). If a sequence has more than two queries it is [not enough](#several-questions): all queries whose
-# number has the same sign pick the same token.
+# {glue:text}`hubs, 1, raw embeddings`. One hub gives one number per token, and
+# may need a [longer training](#how-counted). Where a sequence has several queries, one number is [not enough](#several-questions).
 #
 # %% [markdown]
 # ## The predictions, counted
 #
 # {glue:text}`verdict` (Other readings of the paper's words [fit a little better](#how-counted).)
 #
-# A model that ends between failure and success counts as a wrong prediction, whatever was predicted. On the paper's own task
+# If a model ends between failure and success, its prediction counts as wrong. On the paper's own task
 # {glue:text}`in between` of {glue:text}`asked on its task` models end there. For the other {glue:text}`decided on its task` a coin would be
 # right half of the time, {glue:text}`coin` times.
 #
@@ -376,7 +376,7 @@ labelled(
 #
 # **To run it again.** `.venv/bin/fci run 12 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
-# 1. Gated linear attention may lack a view of the neighbours. Give it one: put `Flow(layers=1, scan=False)` before it in a
+# 1. Gated linear attention may lack a view of the neighbours. Give it one: put the convolution of Mamba, `Flow(layers=1, scan=False)`, before it in a
 #    `Hybrid`, or write a layer of your own ([chapter 11](11_your_own_router.ipynb)). Does it then succeed on `left`?
 # 2. Put the routers on the task `right`: `on_ladder(study.sizes, method, "right")` for each of `ROUTERS`. Which of those
 #    that succeed here still do?
@@ -451,7 +451,7 @@ labelled(
 # * **Expert choice** is not named by the paper. We read it as avoiding the comparison. Read as a sparse comparison, it is predicted to
 #   succeed on bidirectional Mamba, where it has {glue:text}`expert choice, bidirectional Mamba`. Then {glue:text}`said otherwise`
 #   models are predicted to fail, and {glue:text}`wrong otherwise` of them succeed.
-# * **Other readings of the paper's words** fit better. Its Table 3 has an index by hashing that needs no context, so that LSH on raw
+# * **Other readings of the paper's words** fit a little better. Its Table 3 has an index by hashing that needs no context, so that LSH on raw
 #   embeddings may be expected to succeed. It leaves learned hashing open (§5), so that product keys may have no prediction on raw
 #   embeddings either. Hubs have read the sequence, like the learned vectors of the paper's Perceiver (§4.6), and may be expected to
 #   succeed on raw embeddings; so may expert choice on bidirectional Mamba. Then {glue:text}`right otherwise` predictions are right, where a coin has
@@ -463,7 +463,8 @@ labelled(
 #   needs a longer training ([chapter 6](06_escape_routes.ipynb)). Eight hubs have
 #   {glue:text}`hubs, 8, raw embeddings` on raw embeddings. HubRouter's authors report 8 to 14 hubs as reliable
 #   ([arXiv:2604.22442](https://arxiv.org/abs/2604.22442)).
-# * **Near the lines** for success and failure other seeds may change the outcome. Expert choice and k-means on raw embeddings have
+# * **Near the lines** for success and failure other seeds may change the outcome. The learned blocks on bidirectional Mamba have
+#   {glue:text}`blocks, learned, bidirectional Mamba`, just above the line of failure. Expert choice and k-means on raw embeddings have
 #   {glue:text}`expert choice, raw embeddings` and {glue:text}`k-means, raw embeddings`, Gated DeltaNet on `left`
 #   {glue:text}`Gated DeltaNet left`. Where a layer learned in some seeds only, the mean lies in between, which counts as wrong.
 # * **Short convolutions.** Gated linear attention has none, which could be why it misses neighbours. But HGRN2 has none either, and
@@ -631,7 +632,7 @@ costs = replace(study, chosen=study.chosen[:1]).measure(
 milliseconds = 1000 * report.frame(*costs).groupby("workload").seconds.mean()
 milliseconds = milliseconds.rename({in_record(name): name for name in shown})
 
-# %% mystnb={"figure": {"caption": "For one query the pairwise router is the fastest router. Time of layer and router together, on a logarithmic axis. Most bidirectional layers take about twice the time of those that read left to right. Above: layers in front of the pairwise router, with their precision on right, in percent. Below: routers on raw embeddings, with precision on Distant Evidence.", "name": "fig-map-12"}, "image": {"alt": "Two panels of rows with a mark each, sorted by time. Among layers, those that succeed on right are bidirectional. Among routers, the pairwise one is fastest and succeeds."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "For one query the pairwise router is the fastest of these routers. Time of layer and router together, on a logarithmic axis. Most bidirectional layers take about twice the time of those that read left to right. Above: layers in front of the pairwise router, with their precision on right, in percent. Below: routers on raw embeddings, with precision on Distant Evidence.", "name": "fig-map-12"}, "image": {"alt": "Two panels of rows with a mark each, sorted by time. Among layers, those that succeed on right are bidirectional. Among routers, the pairwise one is fastest and succeeds."}} tags=["remove-input", "nbval-ignore-output"]
 MARKS = {hybrids.ROUTES: ("#0072B2", "o"), "in between": ("#999999", "s")}
 MARKS["fails"] = ("#D55E00", "X")
 panels = {
@@ -685,7 +686,8 @@ with figures.look():
 plt.show()
 
 # %% [markdown]
-# **For one query the pairwise router is the fastest.** On raw embeddings layer and router take {glue:text}`ms pairwise` ms,
+# **For one query the pairwise router is the fastest of the routers timed here.** (Rank-1, which is not among them, is a little faster in
+# [chapter 10](10_cost.ipynb).) On raw embeddings layer and router take {glue:text}`ms pairwise` ms,
 # with LSH {glue:text}`ms LSH` and with eight hubs {glue:text}`ms hubs`. The pairwise router is one product of a matrix and a vector.
 # The others must first hash or summarise all tokens. That may pay if every position asks, which we did not measure.
 #

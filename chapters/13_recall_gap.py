@@ -138,7 +138,7 @@ width, wide = sizes.widths[len(sizes.widths) // 2], max(sizes.widths)
 added = train(recall.ingredients(), [short], [width])
 ingredients = best(added)
 
-# %% mystnb={"figure": {"caption": "Attention needs less width to recall than any model that compares no tokens. Accuracy by the width of the model, in sequences of 64 tokens. The dotted line is a guess among the values of the sequence.", "name": "fig-gap-13"}, "image": {"alt": "Accuracy against width for six models. Attention is at the top from width 32 on, Mamba at width 64, where Based comes next. RWKV-4 and BaseConv stay at the dotted line of a guess, Hyena below or a little above it."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Attention needs less width to recall than any model that compares no tokens. Accuracy by the width of the model, in sequences of 64 tokens. The dotted line is a guess among the values of the sequence.", "name": "fig-gap-13"}, "image": {"alt": "Accuracy against width for six models. Attention is at the top from width 32 on, Mamba at width 64, where Based comes next. BaseConv stays at the dotted line of a guess; RWKV-4 and Hyena are below it at width 16 and a little above it at width 64."}} tags=["remove-input", "nbval-ignore-output"]
 LENGTHS = [task.length for task in sizes.tasks]
 
 
@@ -675,8 +675,9 @@ tried_there = "We have no run at that size: the grid needs a GPU."
 outcome_there = ""
 if len(cut):
     tried_there = (
-        f"We trained {len(cut)} of these models, with one seed each. An eighth of Zoology's sequences, in batches of {narrow.training.batch} in "
-        f"place of {theirs.train(theirs.tasks[0], 1).batch}, makes about half as many steps ({narrow.training.steps:,}). For {again} of the "
+        f"We trained {len(cut)} of these models, with one seed each. They have the same number of sequences and an "
+        f"eighth of the epochs. With batches of {narrow.training.batch} in place of {theirs.train(theirs.tasks[0], 1).batch} this makes about "
+        f"half as many steps ({narrow.training.steps:,}). For {again} of the "
         f"models we tried two of the learning rates and count the better one; for the others we tried one. Wider than {min(theirs.widths)}, "
         f"matrix products are rounded to 16 bits. Two numbers are within the margin if they differ by at most {allowed} points: "
         f"{100 * STANDARD.margin:g} as everywhere in this book, {100 * recall.READING:g} more since we read the figure by eye."

@@ -9,8 +9,8 @@ from fcilib.study.study import Study
 
 READING = (
     "Where a chapter says {reproduced}, our number at the size above agrees with the paper’s. "
-    "The {ledger} judges by runs at the paper’s size, and says {open} until there are enough of "
-    "them ({sure})."
+    "The {ledger}, our list of the paper’s claims, judges only runs at the paper’s size, and "
+    "says {open} where there are too few of them ({sure})."
 )
 """How a chapter's word relates to the ledger's, once for all chapters."""
 

@@ -35,7 +35,7 @@ MEANINGS = {
     SUBSTANCE: "It differs under every reading, but the paper’s conclusion (the statement) is "
     "true.",
     CONTRADICTED: "It differs under every reading, and the paper’s conclusion is false, or "
-    "there is none.",
+    "the paper draws none.",
     OPEN: "Our runs do not decide yet, or the paper does not define what to run "
     "([how many of each](ledger-open)).",
     NOT_HERE: "The claim needs pretrained weights, which have to be downloaded.",
@@ -150,7 +150,7 @@ def answer(entries: Mapping[str, Entry]) -> str:
 **How sure.** We decide a claim only with {STANDARD.seeds} *seeds*, repeated trainings from other
 random numbers, at the paper’s sizes (512 tokens).{_exception(entries)}
 Many claims share trainings: the {contradicted} contradictions come from only
-{evidence(entries)[CONTRADICTED]} groups of trainings, so they are no independent findings.
+{evidence(entries)[CONTRADICTED]} groups of trainings, so they are not independent of each other.
 [How sure we are](certainty.md) says what would change our mind."""
 
 
@@ -159,9 +159,10 @@ def _exception(entries: Mapping[str, Entry]) -> str:
     counted = [e for e in entries.values() if e.claim.counted and e.judgement.kind != OPEN]
     if not counted:
         return ""
-    one = f"One claim needs no training, {link(counted[0], 'random picks on HotpotQA')}: it follows"
-    several = f"{len(counted)} claims on random picks need no training: they follow"
-    return f" {one if len(counted) == 1 else several} by counting."
+    which = link(counted[0], "random picks on HotpotQA")
+    one = f"One claim we decide without training, {which}: it follows by counting."
+    several = f"{len(counted)} claims on random picks we decide without training, by counting."
+    return f" {one if len(counted) == 1 else several}"
 
 
 NAMED = {"raw": "raw embeddings", "unidirectional-flow": "left-to-right recurrences"}
