@@ -18,13 +18,13 @@
 # **The question.** A *router* is given a token, the *query*. It has to pick the *evidence*: the one other place of a sequence
 # where the same token stands. Do layers such as attention have to process the sequence first? Or can the router work on *raw
 # embeddings*, a vector for each token plus one for its position? With the *query excluded* the router cannot pick the query
-# itself. With the *query included* it can, but that pick is wrong.
+# itself. With the *query included* it can, and that counts as a miss.
 #
 # **The answer.** {glue:text}`answer`
 #
 # **How sure.** {glue:text}`sure`
 #
-# **The claim.** The paper says that no layer is too little, and one layer of attention enough. It reports *precision*, the share of sequences
+# **The claim.** The paper says that the router fails without a layer and succeeds with one layer of attention. It reports *precision*, the share of sequences
 # in which the router picks the evidence: at most 2.5% without attention, and 98.4% with one layer. More layers add nothing.
 # In training, it says, precision jumps within one *epoch* (a pass over the training sequences), like a
 # *phase transition* {cite:p}`basu2026routing` (§4.1, the paper's Fig. 2).
@@ -164,11 +164,13 @@ for label, condition in ROWS.items():
 labelled(pd.DataFrame.from_dict(rows, orient="index"), "precision")
 
 # %% [markdown]
-# {glue:text}`there` tokens is the paper's size; ± is the standard deviation over three seeds. *Chance* is picking at random, measured on the test sequences; so it is not exactly one in {glue:text}`candidates` or {glue:text}`candidates there`.
+# {glue:text}`there` tokens is the paper's size; ± is the standard deviation over three seeds. *Chance* is a router that
+# picks at random, run on the test sequences; by counting, with the query excluded, it is one in {glue:text}`candidates` or
+# {glue:text}`candidates there`.
 #
 # **No layer is needed.** With the query excluded, raw embeddings do as well as a layer of attention, at both sizes. With the
-# query included, a layer of attention helps on {glue:text}`here` tokens and harms on {glue:text}`there`, where the training is eight
-# times as long, too.
+# query included, a layer of attention helps on {glue:text}`here` tokens and harms on {glue:text}`there`, where the training also has
+# eight times as many epochs.
 #
 # **Flow finds the evidence, too.** In the paper it fails.
 #
@@ -182,8 +184,8 @@ glue("candidates there", there - 1, display=False)
 # %% [markdown]
 # ## What happens in training?
 #
-# In the paper precision jumps from 2.8% to 99.4% within one epoch, and only with attention. At the same size and our learning rate we see a
-# slower rise, and without attention as well. With the query included, the largest gain in one epoch is {glue:text}`rise attention-1 all` points
+# In the paper precision jumps from 2.8% to 99.4% within one epoch, and only with attention. At the paper's size and our learning rate precision
+# rises more slowly, and it rises without attention, too. With the query included, the largest gain in one epoch is {glue:text}`rise attention-1 all` points
 # with attention and {glue:text}`rise raw all` points on raw embeddings.
 # [With the query excluded](phase-paper-size) raw embeddings gain more than attention.
 #
@@ -308,7 +310,7 @@ interactive.film(
 # %% [markdown]
 # ## When does it look as in the paper?
 #
-# If training ends while attention is in stage 2 and raw embeddings are still in stage 1. We came near to this with a lower
+# It would if training ended while attention is in stage 2 and raw embeddings are still in stage 1. We came near to this with a lower
 # *learning rate* (how far each training step goes) and the same number of steps.
 #
 # A model *fails* below {glue:text}`failure`, the paper's line, and *succeeds* from {glue:text}`success`, ours. The query is
@@ -368,9 +370,8 @@ for label, rate in runs:
 # %% [markdown]
 # **{glue:text}`parted`** Raw embeddings are still in stage 1. Attention only just succeeds; the paper has 98.4%.
 #
-# **Flow succeeds as well.** In the paper it fails.
-#
-# At the end of no other training of ours does attention succeed and raw embeddings fail ([chapter 8](08_protocol_audit.ipynb)).
+# **Flow succeeds as well,** which does not fit the paper. In none of our other trainings does attention succeed at the end while raw
+# embeddings fail ([chapter 8](08_protocol_audit.ipynb)).
 #
 # ## What the paper says, what we measured, chance
 #

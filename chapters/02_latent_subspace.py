@@ -303,8 +303,8 @@ for name, row in means.iterrows():
 # {glue:text}`precision_projected attention, 1 layer`.
 #
 # **On raw embeddings weaker directions hold part of the match, too.** Without the strongest {glue:text}`quarter`, the router still
-# finds {glue:text}`precision_rest raw embeddings` there, and {glue:text}`precision_rest attention, 1 layer` behind attention, little
-# more than without a match ([figure](subspace-rest)).
+# finds {glue:text}`precision_rest raw embeddings` there, and {glue:text}`precision_rest attention, 1 layer` behind attention, where
+# routers that learned no match find about half of that ([figure](subspace-rest)).
 #
 # ## Does "34 of 128" show a match?
 #
@@ -371,7 +371,7 @@ labelled(
 )
 
 # %% [markdown]
-# **No.** In our models both kinds of training lower the share, even training on shuffled targets, which teaches no match. On raw embeddings
+# **No.** In our models training lowers the share, and so does training on shuffled targets, which teaches no match. On raw embeddings
 # shuffled targets lower it most. To show a match, one has to remove directions and measure precision, as in the section before.
 #
 # ## What the paper says, what we measured, chance
@@ -556,8 +556,8 @@ plt.show()
 # %% [markdown]
 # Without the strongest {glue:text}`quarter` directions the router still finds {glue:text}`precision_rest raw embeddings` on raw
 # embeddings, and {glue:text}`precision_rest content-only` on content-only ones. Behind attention it finds
-# {glue:text}`precision_rest attention, 1 layer`. Most of that last number needs no match, since routers with shuffled targets find
-# {glue:text}`precision attention, 1 layer, shuffled targets` to {glue:text}`precision raw embeddings, shuffled targets`.
+# {glue:text}`precision_rest attention, 1 layer`. About half of that last number may need no match, since routers with shuffled
+# targets find {glue:text}`precision attention, 1 layer, shuffled targets` behind attention.
 #
 # In {glue:text}`quarter` random directions the router finds {glue:text}`precision_projected raw embeddings` on raw embeddings. Behind
 # attention the strongest direction alone finds {glue:text}`one attention, 1 layer`.

@@ -85,17 +85,18 @@ STACK = "bidirectional Mamba, then attention"
 #
 # The paper's task cannot decide the claim. In that task the evidence is the only other token that equals the query, so that no
 # context is needed ([chapter 1](01_phase_transition.ipynb)). We therefore built four tasks, the *rungs* of a ladder. Every
-# sequence has one query, the evidence and three look-alikes, at random places among other tokens. Each of these four is followed by a
-# value, a possible answer. In the table the query is a 7, and the four tokens to choose from are bold:
+# sequence has one query, the evidence and three look-alikes, at random places among other tokens. After the evidence and after
+# each look-alike comes a value, a possible answer (on `right` one token later). In the table the query is a 7, and the four tokens to choose from are bold:
 #
 # | rung | query | evidence | look-alikes | what tells them apart |
 # | --- | --- | --- | --- | --- |
 # | `token` | 7 | **7** | **5**, **2**, **9** | the token itself |
 # | `left` | 3 7 | 3 **7** | 5 **7**, 2 **7**, 9 **7** | the token before |
 # | `right` | 7 3 | **7** 3 | **7** 5, **7** 2, **7** 9 | the token after |
-# | `hop` | 7 | **4** | **9**, **2**, **8** | the same sequence also says "7 means 4", "6 means 9", … |
+# | `hop` | 7 | **4** | **9**, **2**, **8** | elsewhere the sequence says "7 means 4", "6 means 9", …; the evidence is the other 4 |
 #
-# On `left` the evidence and its look-alikes are all a 7, and only the evidence follows a 3, as the query does.
+# On `left` the evidence and its look-alikes are all a 7, and only the evidence follows a 3, as the query does. (On `token` the three
+# others differ from the query, and are look-alikes in name only.)
 # [Whole sequences](#drawn-sequences) are in the details.
 
 # %% [markdown]
@@ -228,7 +229,8 @@ glue("seen or guessed", percent(guessed), display=False)
 # **A layer must see the token that tells the evidence apart. It need not see both sides.**
 #
 # * **`token`.** Raw embeddings are enough. No context is needed.
-# * **`left`.** Flow finds the evidence: {glue:text}`Flow left`.
+# * **`left`.** Flow finds the evidence: {glue:text}`Flow left`. So do most other layers that read left to right, more surely
+#   ([chapter 12](12_todays_hybrids.ipynb)).
 # * **`right`.** Now Flow fails, as the paper says. Mamba in both directions succeeds: {glue:text}`bidirectional Mamba right`.
 #
 # **Seeing that token is not enough.** One layer of full attention sees every token, and stays near chance on `left` and on
@@ -326,7 +328,8 @@ labelled(
 #   embeddings and Flow fail on such a task; [chapter 8](08_protocol_audit.ipynb) looks for the reason.) On `left` and `right` the
 #   layers differ.
 # * **Causal attention does not fit the claim.** It sees one side only, and does as well in the paper as full attention. The paper
-#   explains this: what counts is "pairwise computation, not directionality" (§4.7). Its principle asks for both sides (§5).
+#   explains this: what counts is "pairwise computation, not directionality" (§4.7). Yet the paper's own principle asks for both sides
+#   (§5).
 # * **Our task is short.** {glue:text}`length` tokens and a neighbour at distance one suit a convolution or a window. We did not try
 #   a deciding token farther away than they see.
 
@@ -467,8 +470,8 @@ for way, result in {"left": one_way, "right": two_ways}.items():
 
 # %% [markdown]
 # **The convolution alone is enough:** {glue:text}`convolution alone left` on `left` and {glue:text}`convolution alone right`
-# on `right`. With a convolution in place, the scan added little or nothing. The scan alone has less in the same
-# number of steps, and was not trained for longer. The table has one seed, a low one for the whole block on `left`: over three seeds the block had
+# on `right`. With a convolution in place, the scan added little or nothing. The scan alone finds the evidence less
+# often after the same number of steps, and was not trained for longer. The table has one seed, a low one for the whole block on `left`: over three seeds the block had
 # {glue:text}`Flow left`.
 #
 # (longer-training)=
@@ -625,8 +628,8 @@ glue(
 )
 
 # %% [markdown]
-# *Steps* are those on the rung itself, *best* and *last* epochs. *At rest*: the mean of the last tenth of the epochs (at least
-# one) is within one point of that of the tenth before.
+# *Steps* are those on the rung itself, without the lesson. *Best* and *last* are the best and the last epoch. *At rest* means that
+# the last tenth of the epochs (at least one) averages within one point of the tenth before it.
 #
 # * **On `left`, full attention stays at chance:** {glue:text}`longer attention, 1 layer left`, and
 #   {glue:text}`longer attention, sines and cosines left` with sines and cosines.
@@ -705,7 +708,8 @@ glue("hand least", " to ".join(ends), display=False)
 #   {glue:text}`width beside` and one head there (width {glue:text}`width hop` on `hop`). Trained models have width
 #   {glue:text}`width trained` and four heads, so that each head is narrower. We trained none with one head.
 # * **Flow cannot solve `right` fully,** since at a candidate it has not read the token after. It could still do better than one in
-#   four: a candidate that comes after the match can know that it is not the evidence, which leaves fewer to guess among. By counting
+#   four: a candidate after both the query and the evidence can know that it is too late to be the evidence, which leaves fewer to guess
+#   among. By counting
 #   the cases, no left-to-right weights exceed {glue:text}`one way right`. Trained Flow is at {glue:text}`Flow right`.
 # * **Not tested:** whether full attention learns if more positions of a sequence have a target, as in a language model.
 #
@@ -745,8 +749,8 @@ best_hop = max(
     long_runs["hop"].summary("precision_lookalike")["mean"].max(),
 )
 answer = (
-    f"Only what tells the evidence from tokens that look like it: if that is the token before, a left-to-right layer finds the evidence in "
-    f"{texts(among['left'])['Flow']} of the sequences."
+    f"Only the token that tells the evidence from its look-alikes: if it is the token before, Flow, a layer that reads left to right, finds "
+    f"the evidence in {texts(among['left'])['Flow']} of the sequences."
 )
 verdict = (
     "Context from both sides is not always needed: left-to-right Flow finds a difference on the left. Seeing both sides does not "

@@ -39,6 +39,7 @@ from fcilib.study import Study
 study = Study.from_parameters(globals())
 print(study)
 
+import math
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -338,6 +339,13 @@ def by_coin(table):
     return (table.measured != "in between").sum() / 2
 
 
+def coin_range(throws):
+    """The heads that a coin has in 95% of all series of so many throws."""
+    chances = [math.comb(throws, n) / 2**throws for n in range(throws + 1)]
+    low = next(n for n in range(throws) if sum(chances[: n + 1]) > 0.025)
+    return low, throws - low
+
+
 def score(table):
     """How many of these predictions are right, of how many."""
     right = int((table.predicted == table.measured).sum())
@@ -455,7 +463,7 @@ labelled(
 #   embeddings may be expected to succeed. It leaves learned hashing open (§5), so that product keys may have no prediction on raw
 #   embeddings either. Hubs have read the sequence, like the learned vectors of the paper's Perceiver (§4.6), and may be expected to
 #   succeed on raw embeddings; so may expert choice on bidirectional Mamba. Then {glue:text}`right otherwise` predictions are right, where a coin has
-#   {glue:text}`coin otherwise`.
+#   {glue:text}`coin otherwise`, which is no clear difference.
 # * **No prediction.** Product keys on bidirectional Mamba have none, since the paper leaves learned hashing open. On raw embeddings they
 #   are predicted to fail, like every router.
 # * **One hub** is nearly the paper's *rank-1 router*, which keeps one number per token and has 99.7% in the paper. One hub has
@@ -798,6 +806,7 @@ glue("asked on its task", len(on_its_task), display=False)
 coin = by_coin(on_its_task)
 glue("in between", int(len(on_its_task) - 2 * coin), display=False)
 glue("coin", f"{coin:g}", display=False)
+few_right, many_right = coin_range(int(2 * coin))
 glue("decided on its task", int(2 * coin), display=False)
 agreeing = int((on_its_task.predicted == on_its_task.measured).sum())
 answer = (
@@ -808,7 +817,7 @@ answer = (
 unfailed = int((failing.measured != hybrids.FAILS).sum())
 verdict = (
     f"On right {score(on_rung['right'])} predictions for new layers are right; the paper's own attention, which is not counted, fails there. "
-    f"On the paper's own task {score(on_its_task)} predictions for layers and routers are right; a coin would have {coin:g}. "
+    f"On the paper's own task {score(on_its_task)} predictions for layers and routers are right; a coin would have {coin:g}, and 19 times in 20 a number from {few_right} to {many_right}. "
     f"{len(on_its_task) - agreeing} are wrong: {wrong} times a failure was predicted and the model succeeds, {unfailed - wrong} times a failure was "
     f"predicted and the model ends between failure and success, {len(on_its_task) - agreeing - unfailed} times a predicted success did not come."
 )

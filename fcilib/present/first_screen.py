@@ -49,7 +49,8 @@ CONTEXT = (
 
 PAIRS = (
     "(3) *Comparing pairs of tokens helps, and is not the only way.* Of the paper’s routers that "
-    "pick a token without comparing pairs, the best finds the evidence in {best} of the sequences. "
+    "pick a token without comparing pairs, the best finds the evidence in {best} of the "
+    "sequences. "
     "But a learned hash table finds it nearly always. There tokens and query are sorted into "
     "learned slots, and the token that belongs most to the query’s slots is picked. The paper did "
     "not try one."
@@ -283,7 +284,8 @@ def findings(entries: Mapping[str, Entries]) -> str:
     book = PROFILES[BOOK]
     sure = SURE.format(seeds=others.n, ladder=book.ladder.length, short=book.evidence.length)
     without, *_ = entries[BOOK][BEST_WITHOUT_PAIRS].by_protocol["others"]
-    pairs = PAIRS.format(best=entries[BOOK][BEST_WITHOUT_PAIRS].claim.write(without.mean, math.nan))
+    best = entries[BOOK][BEST_WITHOUT_PAIRS].claim.write(without.mean, without.sd)
+    pairs = PAIRS.format(best=best)
     return "\n\n".join([f"{WHY} {finding(entries)}", CONTEXT, pairs, sure])
 
 

@@ -210,7 +210,8 @@ def _run(finding: Finding, claim: Claim) -> str:
     sizes = {place.partition("/")[0] for place in finding.records}
     at = "at the paper’s sizes" if sizes == {PAPER} else "at the small size"
     of = " of the s.d." if claim.statistic == "sd" else ""
-    known = f"95% interval{of} from {low} to {high}, {at}; records {records}"
+    alone = " (one seed: the error of the test sequences alone)" if finding.n == 1 else ""
+    known = f"95% interval{of} from {low} to {high}{alone}, {at}; records {records}"
     return f"<p>{code}{under}: {known}{_curve(finding)}</p>"
 
 

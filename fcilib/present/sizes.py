@@ -168,7 +168,8 @@ whether the claim is true: for example, whether raw embeddings fail. We made {co
 comparisons. {close} of the {counts.made} are too close to call: our number is so near the line
 between true and false, such as {FAILURE:.0%}, that its error (a 95% interval) leaves the answer
 open. Of the other {known}, {counts.same} have the same answer at both sizes, and {changed} change.
-At the paper’s size {counts.alone} of the {known} rest on one *seed*, that is, one training.
+At the paper’s size {counts.alone} of the {known} rest on one *seed*, that is, one training. How far
+other seeds would differ is not in their error. Many comparisons also share trainings.
 [Some chapters](certainty-one-size) have the small size only."""
 
 
