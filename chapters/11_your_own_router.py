@@ -26,7 +26,7 @@
 # put it beside them in a figure. Nothing in the library is changed for it.
 #
 # To try your own, open this file in JupyterLab ([how](how-to-run.md)), change the twelve lines, and run all cells. In the twelve lines
-# put **a new name** in both places of `kind: Literal["metric"] = "metric"`. (Results are stored under this name. Under the old name you
+# put **a new name** in both places of `kind: Literal["metric"] = "metric"`, and keep the names of the two classes. (Results are stored under this name. Under the old name you
 # would be shown ours.)
 
 # %% tags=["parameters"]
@@ -88,7 +88,7 @@ class MetricScores(RouterModule):
 
 # %% [markdown]
 # Two checks cost nothing before anything is trained. We draw random vectors and make one nearly equal to the query's: is it picked?
-# And is the gradient of the code that of the formula?
+# And does the gradient agree with finite differences?
 
 # %% tags=["hide-input"]
 torch.manual_seed(0)
@@ -192,13 +192,14 @@ glue("k", Metric().k, display=False)
 #
 # **Query included, it never does.** Nothing is nearer to the query than the query itself, at distance zero, whatever $W$ is. The evidence
 # is close behind: on embeddings it is among the {glue:text}`k` nearest in {glue:text}`among k metric, embeddings, query included` of the sequences.
-# The paper's product can avoid this trap: it maps query and token by two different matrices, and the two positions differ.
+# The paper's product can avoid this trap: it maps query and token by two different matrices, and query and evidence stand at different
+# positions.
 
 # %% [markdown]
 # ## In the landscape
 #
-# How does our router compare? The figure adds approaches of the paper, from [chapter 3](03_landscape.ipynb), which explains them. We only
-# read their records. All have the query excluded. *Flow* and *Mamba* read a sequence token by token, Mamba here in both directions.
+# How does our router compare? The figure adds approaches of the paper, from [chapter 3](03_landscape.ipynb), which explains them. In the repository
+# their records are only read. All have the query excluded. *Flow* and *Mamba* read a sequence token by token, Mamba here in both directions.
 # *Sparse* attention looks through a window. In a *Perceiver* tokens meet in a few vectors, its *hubs*. The *global mean* replaces every
 # vector by the average of all.
 
@@ -285,9 +286,10 @@ glue(
 # ## Keep it, and share it
 #
 # * **Name every change.** A stored result is found by `kind` and the fields that differ from their defaults, not by the code of
-#   `forward`. If you change this code, a default or the list of fields, choose another `kind`, or delete the records.
+#   `forward`. If you change this code, a default or the list of fields, choose another `kind`, or delete the
+#   records in the folder `own`.
 # * **Keep it in a file.** The folder of that file has to be on `PYTHONPATH`. A class in a cell needs nothing more.
-# * **Share it.** Put both classes into `fcilib/routers/metric.py`, import the first one in that folder's `__init__.py` and here, in
+# * **Share it.** Put both classes into `fcilib/routers/metric.py`, with the imports above them, import `Metric` in that folder's `__init__.py` and here, in
 #   place of the twelve lines, and turn the two checks into tests. `CONTRIBUTING.md` has the recipe.
 #
 # ## Exercises
@@ -295,9 +297,9 @@ glue(
 # **To run it again.** `.venv/bin/fci run 11 --seeds 1 --records _runs/records` {glue:text}`cost`
 #
 # 1. Under a new `kind`, give `Metric` a field, `dimensions: int = 64`, and let the map go from `size.width` to `self.dimensions`
-#    numbers. Try `Metric(dimensions=8)` and others. How few are enough on embeddings?
-# 2. Give queries a map of their own, `self.asks`, besides that of the candidates. What becomes of the precision with the query
-#    included?
+#    numbers. Try `Metric(dimensions=8, candidates="others")` and others. How few are enough on embeddings?
+# 2. Give queries a map of their own, `self.asks`, besides that of the candidates, and leave out the first check. What becomes of
+#    the precision with the query included?
 # 3. Replace the square by `.abs()`. Name a new `kind`: why?
 #
 # ## In detail
@@ -314,6 +316,7 @@ glue(
 #     representation=Embedding(),
 #     router=Metric(candidates="others"),
 # )
+# texts(own.run({"harder": harder}).summary("precision_lookalike"))
 # ```
 #
 # ### What it costs
@@ -350,7 +353,7 @@ glue(
 # ### Classes in a notebook
 #
 # The processes that train get a copy of a class in a cell, and import a class in a file. To read a record, its class must be defined or
-# imported first. A `kind` belongs to one class. A cell that is run again defines its class anew, so the cells after it, which
+# imported first. Two classes may not share a `kind`. A cell that is run again defines its class anew, so the cells after it, which
 # made experiments of the old one, have to be run again too.
 #
 # ### A representation of your own

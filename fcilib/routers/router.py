@@ -32,7 +32,7 @@ class RouterSpec(Spec):
 
     kind: str
     candidates: Candidates = "all"
-    """Positions that may be picked: all (the paper's text, q itself included), or all but q."""
+    """Positions that may be picked: all (the paper's Eq. 1, q itself included), or all but q."""
     k: int = Field(8, ge=1)
     """Picks before neighbours are added."""
     neighbours: int = Field(1, ge=0)

@@ -27,7 +27,13 @@ from fcilib.retrieval.reader import LanguageModel, OpeningWords
 from fcilib.retrieval.reading import Source
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.storage.places import WEIGHTS_VARIABLE, records_folder
-from fcilib.study.parameters import DEFAULTS, demand_parameters, demand_values, seed_numbers
+from fcilib.study.parameters import (
+    DEFAULTS,
+    PARAMETERS,
+    demand_parameters,
+    demand_values,
+    seed_numbers,
+)
 from fcilib.study.profiles import Profile, profile
 from fcilib.study.results import Readings, Results, Retrievals
 from fcilib.system.device import check_device
@@ -53,7 +59,8 @@ class Study:
         """The study that a chapter's parameters ask for, from the notebook's `globals()`.
 
         A chapter calls it right after its parameters cell, so that any other plain variable is a
-        mistyped parameter. papermill only warns of those; here they stop the chapter.
+        mistyped parameter. papermill only warns of those; here they stop the chapter. In a kernel
+        that already has a `study` the cells ran before, and their names are let pass.
 
         Where other records than the repository's are named, weights of our own pretrained models
         are kept beside them as well: `$FCI_BACKBONES` is set, unless it is, for this process and
@@ -63,7 +70,9 @@ class Study:
             TypeError: an unknown parameter, a missing one, or one of another type.
             ValueError: a profile, seeds, an executor or a device that can't be.
         """
-        demand_parameters(namespace)
+        again = isinstance(namespace.get("study"), cls)
+        own = {n: namespace[n] for n in PARAMETERS if n in namespace}
+        demand_parameters(own if again else namespace)
         demand_values(namespace)
         size, seeds = namespace["profile"], seed_numbers(namespace["seeds"])
         device = check_device(namespace.get("device", DEFAULTS["device"]))

@@ -48,6 +48,17 @@ def test_a_mistyped_parameter_stops_the_chapter(tmp_path):
         study(tmp_path, profil="smoke")
 
 
+def test_a_chapter_can_run_again_in_the_same_kernel(tmp_path):
+    """Its own names, such as `rows`, were once called unknown parameters then."""
+    ran_before = study(tmp_path)
+    again = study(tmp_path, study=ran_before, rows=[1])
+    assert (again.profile, again.chosen) == (ran_before.profile, ran_before.chosen)
+    with pytest.raises(TypeError, match="unknown parameter rows"):
+        study(tmp_path, rows=[1])
+    with pytest.raises(ValueError, match="profile"):
+        study(tmp_path, study=ran_before, profile="big")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
