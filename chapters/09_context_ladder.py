@@ -207,8 +207,10 @@ for rung in RUNGS:
         glue(f"{name} {rung}", text, display=False)
 steps = budget.steps
 glue("steps", f"{steps:,}", display=False)
-of_seeds = results["left"].frame.set_index("condition").precision_lookalike
-ends = sorted(of_seeds["causal attention, 2 layers"])
+of_seeds = results["left"].frame.query(
+    "condition == 'causal attention, 2 layers'"
+)
+ends = sorted(of_seeds.precision_lookalike)
 glue("two causal", ", ".join(percent(end) for end in ends), display=False)
 glue("kinds", "twelve" if len(shown) == 12 else len(shown), display=False)
 glue("sequences", f"{budget.sequences:,}", display=False)
