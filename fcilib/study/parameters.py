@@ -23,10 +23,13 @@ DEFAULTS = {"device": "cpu"}
 """Of parameters that a cell may leave out."""
 
 
-def demand_parameters(namespace: Mapping[str, Any]) -> None:
-    """Raise TypeError for a parameter that is unknown, missing, or of another type."""
+def demand_parameters(namespace: Mapping[str, Any], again: bool = False) -> None:
+    """Raise TypeError for a parameter that is unknown, missing, or of another type.
+
+    `again`: the notebook's cells ran before, so that a name may be theirs and none is unknown.
+    """
     unknown = sorted(n for n, v in namespace.items() if _is_parameter(n, v))
-    if unknown:
+    if unknown and not again:
         raise TypeError(
             f"unknown parameter {', '.join(unknown)}; a chapter takes {', '.join(PARAMETERS)}"
         )

@@ -27,13 +27,7 @@ from fcilib.retrieval.reader import LanguageModel, OpeningWords
 from fcilib.retrieval.reading import Source
 from fcilib.retrieval.retrievers import AnyRetriever
 from fcilib.storage.places import WEIGHTS_VARIABLE, records_folder
-from fcilib.study.parameters import (
-    DEFAULTS,
-    PARAMETERS,
-    demand_parameters,
-    demand_values,
-    seed_numbers,
-)
+from fcilib.study.parameters import DEFAULTS, demand_parameters, demand_values, seed_numbers
 from fcilib.study.profiles import Profile, profile
 from fcilib.study.results import Readings, Results, Retrievals
 from fcilib.system.device import check_device
@@ -70,9 +64,7 @@ class Study:
             TypeError: an unknown parameter, a missing one, or one of another type.
             ValueError: a profile, seeds, an executor or a device that can't be.
         """
-        again = isinstance(namespace.get("study"), cls)
-        own = {n: namespace[n] for n in PARAMETERS if n in namespace}
-        demand_parameters(own if again else namespace)
+        demand_parameters(namespace, again=isinstance(namespace.get("study"), cls))
         demand_values(namespace)
         size, seeds = namespace["profile"], seed_numbers(namespace["seeds"])
         device = check_device(namespace.get("device", DEFAULTS["device"]))
