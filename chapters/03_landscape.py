@@ -380,10 +380,7 @@ labelled(
         {
             "picks at random": (mean["random segment"], percent(1 / 16)),
             "sees only positions, trained": (first[blind], NONE),
-            "sees only positions, at best (computed)": (
-                best(parts(places(sizes.evidence)).sum(dim=2)),
-                percent(floor),
-            ),
+            "sees only positions, at best (computed)": (here, percent(floor)),
             "our six routers of segments": (from_to(by_mean), paper_segments),
             "the paper\u2019s routers of segments": (NONE, "9% to 29%"),
         },

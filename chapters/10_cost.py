@@ -196,7 +196,7 @@ CLAIMS = {
     "Investigator, every query": "O(n²)",
     "rank-1, one query": "O(n)",
     "rank-1, every query": "O(n)",
-    # §6: the routing loss
+    # §4.7: the routing loss
     "Investigator, the query's row": "O(n²)",
     "rank-1, the query's row": "O(n²)",
 }

@@ -50,10 +50,9 @@ CONTEXT = (
 PAIRS = (
     "(3) *Comparing pairs of tokens helps, and is not the only way.* Of the paper’s routers that "
     "pick a token without comparing pairs, the best finds the evidence in {best} of the "
-    "sequences. "
-    "But a learned hash table finds it nearly always. There tokens and query are sorted into "
-    "learned slots, and the token that belongs most to the query’s slots is picked. The paper did "
-    "not try one."
+    "sequences. But a learned hash table finds it nearly always. There tokens and query are sorted "
+    "into learned slots, and the token that belongs most to the query’s slots is picked. The paper "
+    "did not try one."
 )
 """The third finding, of chapters 3 and 12."""
 

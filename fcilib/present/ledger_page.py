@@ -210,9 +210,18 @@ def _run(finding: Finding, claim: Claim) -> str:
     sizes = {place.partition("/")[0] for place in finding.records}
     at = "at the paper’s sizes" if sizes == {PAPER} else "at the small size"
     of = " of the s.d." if claim.statistic == "sd" else ""
-    alone = " (one seed: the error of the test sequences alone)" if finding.n == 1 else ""
-    known = f"95% interval{of} from {low} to {high}{alone}, {at}; records {records}"
+    known = f"95% interval{of} from {low} to {high}{_of_one_seed(finding, claim)}, {at}"
+    known += f"; records {records}"
     return f"<p>{code}{under}: {known}{_curve(finding)}</p>"
+
+
+def _of_one_seed(finding: Finding, claim: Claim) -> str:
+    """What the interval of a single seed leaves out; nothing of several, or without any."""
+    if finding.n > 1 or not finding.draws:
+        return ""
+    if claim.unit == "share":
+        return " (one seed: the error of the test sequences alone)"
+    return " (one seed: its error is not known)"
 
 
 def _code(name: str) -> str:

@@ -160,8 +160,8 @@ def _exception(entries: Mapping[str, Entry]) -> str:
     if not counted:
         return ""
     which = link(counted[0], "random picks on HotpotQA")
-    one = f"One claim we decide without training, {which}: it follows by counting."
-    several = f"{len(counted)} claims on random picks we decide without training, by counting."
+    one = f"We decide one claim without training, {which}: it follows by counting."
+    several = f"We decide {len(counted)} claims on random picks without training, by counting."
     return f" {one if len(counted) == 1 else several}"
 
 

@@ -129,6 +129,21 @@ def test_the_whole_ledger_can_be_had_as_csv_and_json(entries):
             assert list(found["mean"]) == [f.mean for f in entries[profile][name].findings]
 
 
+def test_an_interval_says_what_one_seed_leaves_out(page):
+    """A number that is no share has no error of test sequences, and a single seed none at all."""
+
+    def interval(claim, experiment):
+        runs = [p.text for p in page.find(id=claim)("p") if p.text.startswith(experiment)]
+        return " ".join(runs)
+
+    assert "(one seed: the error of the test sequences alone)" in interval(
+        "sparse-attention", "sparse"
+    )
+    assert "(one seed: its error is not known)" in interval("rank-sparse", "small-sparse")
+    assert "one seed" not in interval("hotpotqa-bm25", "bm25")  # nothing is drawn
+    assert "one seed" not in interval("raw", "raw")
+
+
 def test_the_answer_counts_what_is_decided_and_contradicted(entries):
     decided = decisive(entries)
     text = " ".join(answer(decided).split())
@@ -139,7 +154,7 @@ def test_the_answer_counts_what_is_decided_and_contradicted(entries):
     assert "the claims that raw embeddings and left-to-right recurrences fail" in text
     groups = evidence(decided)[CONTRADICTED]
     assert f"the {count} contradictions come from only {groups} groups of trainings" in text
-    assert "One claim we decide without training" in text
+    assert "We decide one claim without training" in text
     assert text.count('href="#hotpotqa-random"') == 1
 
 
@@ -147,7 +162,7 @@ def test_claims_that_follow_by_counting_are_the_exceptions(entries):
     decided = decisive(entries)
     counted = decided["hotpotqa-random"]
     several = " ".join(answer({**decided, "again": counted}).split())
-    assert "2 claims on random picks we decide without training, by counting." in several
+    assert "We decide 2 claims on random picks without training, by counting." in several
     without = {n: e for n, e in decided.items() if not e.claim.counted}
     assert "without training" not in answer(without)
 
