@@ -18,7 +18,7 @@
 # **The question.** A *router* is given one position of a sequence, the *query*. It has to pick the *evidence*, the only other
 # position with the same token. In the paper it fails on *raw embeddings* (a vector for each token plus one for its position), and
 # succeeds behind one layer of attention. The paper leaves many *settings* of the training open, such as the learning rate. A
-# choice of all settings is a *protocol*. Is there one that gives this result?
+# choice of all settings is a *protocol*. Does any of ours give this result, that raw embeddings fail and attention succeeds?
 #
 # **The answer.** {glue:text}`answer`
 #
@@ -285,7 +285,7 @@ drawn = between_rates.records["raw embeddings", 0].experiment.training
 glue("anew", f"{drawn.steps_of_epoch:,}", display=False)
 glue("steps of an epoch", f"{batches:,}", display=False)
 
-# %% mystnb={"figure": {"caption": "When a short training at a low learning rate ends, the router has learned to skip the query behind attention, and on raw embeddings not yet. Solid: the evidence is picked. Dashed: the query. Dotted: the lines of success and failure. Query included, one seed.", "name": "fig-stops"}, "image": {"alt": "Picks against training steps. Attention: the query rises and falls again, the evidence rises to the upper line. Raw embeddings: the query rises and stays."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "When a short training at a low learning rate ends, the router behind attention has learned to skip the query, and the router on raw embeddings has not yet. Solid: the evidence is picked. Dashed: the query. Dotted: the lines of success and failure. Query included, one seed.", "name": "fig-stops"}, "image": {"alt": "Picks against training steps. Attention: the query rises and falls again, the evidence rises to the upper line. Raw embeddings: the query rises and stays."}} tags=["remove-input", "nbval-ignore-output"]
 with figures.look():
     fig, ax = plt.subplots(figsize=(figures.NARROW, 3.6), layout="constrained")
     for label in between.index:
@@ -314,9 +314,10 @@ plt.show()
 # sooner.** So there may be a time at which raw embeddings fail and attention succeeds. The training of {numref}`fig-stops` ends at
 # such a time, after {glue:text}`audit steps` steps at the learning rate {glue:text}`between`, with sequences that are drawn anew every
 # {glue:text}`anew` steps. Attention then has {glue:text}`between attention, 1 layer`, and raw embeddings have
-# {glue:text}`between raw embeddings`. [Chapter 1](01_phase_transition.ipynb) shows the same two stages in three seeds.
+# {glue:text}`between raw embeddings`. We looked for such a training between two learning rates: at 0.001 both models succeed, at 0.0001 both
+# fail. [Chapter 1](01_phase_transition.ipynb) shows the same two stages in three seeds.
 #
-# In which trainings do raw embeddings fail, and attention succeed, in the end? In which did we see such a time on the way?
+# In how many trainings do raw embeddings fail while attention succeeds, in the end, or at some step on the way?
 #
 # | protocols | steps | how many | in the end | seen on the way |
 # | --- | --: | --: | --: | --: |
@@ -324,7 +325,7 @@ plt.show()
 # | a starting point, and changes of it | {glue:text}`audit steps` | {glue:text}`pairs` | {glue:text}`short parts` | {glue:text}`short on the way` |
 # | as long as the paper's | {glue:text}`full steps` | {glue:text}`long protocols` | {glue:text}`long parts` | {glue:text}`on the way` |
 #
-# Our answer counts the end of a training. The {glue:text}`short on the way` in its last column is a lower bound, because
+# Our answer counts the end of a training. The {glue:text}`short on the way` in the table's last column is a lower bound, because
 # in these short trainings we looked only after every {glue:text}`steps of an epoch` steps. [Chapter 1](01_phase_transition.ipynb) looks more often at a
 # short training like our starting point, with new sequences, and sees such a time in each of three seeds.
 
@@ -648,7 +649,7 @@ plt.show()
 # failure.
 #
 # Under {glue:text}`untried` more protocols we trained raw embeddings only. They fail under {glue:text}`untried fail`. We
-# expect attention to fail there, too: both have the learning rate 0.0001, with which attention at the centre has
+# expect attention to fail there, too: both have the learning rate 0.0001, and this change alone makes attention fail, with
 # {glue:text}`slow attention` ([details](audit-several)).
 
 # %% [markdown]
@@ -779,8 +780,7 @@ precise_rows(undecayed)
 #
 # **On the way, {glue:text}`on the way` pass a time at which raw embeddings fail and attention succeeds.** Depending on the training, it lies
 # somewhere between step {glue:text}`on the way from` and step {glue:text}`on the way to`. Flow fails at such a time in {glue:text}`Flow on the way` of the
-# trainings. A short training at the centre is past such a time when it ends: the learning rate rises and falls once in each training,
-# and in a short one sooner.
+# trainings.
 
 # %% [markdown]
 # ## Which single change makes raw embeddings fail?
@@ -872,7 +872,8 @@ statements(
 # ## What differs, and why
 #
 # * **An early end of the training could explain that raw embeddings fail.** We doubt it: the paper reports 40 epochs, which make
-#   {glue:text}`full steps` steps, and says that they fail "regardless of training duration" (§4.1). Nor would an early end explain why Flow fails there.
+#   {glue:text}`full steps` steps, and says that they fail "regardless of training duration" (§4.1). And Flow, which fails in the paper, failed in no
+#   training on this page in which attention succeeded at the end.
 # * **The paper may have used settings that we did not try,** such as another optimiser or batch size.
 #
 # ## Exercises
@@ -991,7 +992,7 @@ with figures.look():
 plt.show()
 
 # %% [markdown]
-# Counted in all four ways, raw embeddings fail for three reasons.
+# Over all four ways of counting together, raw embeddings fail for three reasons.
 #
 # * **A tie is lost.** Without vectors for positions, a query that may be picked ties with the evidence. This reason needs the
 #   count in which a tie is a miss.
@@ -1031,7 +1032,7 @@ labelled(
 # and Flow 1.8%. Here attention answers {glue:text}`long answers attention`, and Flow {glue:text}`long answers Flow`. Flow answers
 # more than attention in {glue:text}`long ahead` {glue:text}`long protocols` rows, and in {glue:text}`long clearly` by more than the error
 # of the test sequences. A recurrence can remember which
-# token followed the query's, and recall it when the same token comes again. It then needs no router in order to answer
+# token followed the query's, and recall it when the same token comes again. So it can answer without the router's pick
 # ([chapter 12](12_todays_hybrids.ipynb) has another such case).
 #
 # Attention at the centre is not better for the longer training: it routes in {glue:text}`long attention` of the sequences, and in
@@ -1174,7 +1175,7 @@ glue("segments there", there, display=False)
 # that reach this, "{glue:text}`best reading`" agrees with most rows in number, {glue:text}`best numbers`. An earlier end of the
 # training does not help: in this way of counting, at most {glue:text}`best early` rows agree after any earlier epoch.
 #
-# Three rows differ however we count: {glue:text}`always differ`. The last two carry the paper's claim that routing needs context
+# These three rows differ however we count: {glue:text}`always differ`. The last two carry the paper's claim that routing needs context
 # from both sides. The paper's “non-learned index” succeeds. Ours, a Bloom filter, succeeds in {glue:text}`bloom succeeds` ways of
 # counting.
 
@@ -1223,13 +1224,13 @@ glue("rank-1 highest", percent(rank_1["mean"].max()), display=False)
 
 # %% [markdown]
 # **A higher learning rate helps segments.** Their precision is {glue:text}`segments slow` at 0.0001, {glue:text}`segments centre`
-# at 0.001 and {glue:text}`segments fast` at 0.01. They are at the paper's 29% or below only {glue:text}`segments where`. By
-# counting, chance is {glue:text}`segments chance`. [Chapter 3](03_landscape.ipynb) has the middle rate only.
+# at 0.001 and {glue:text}`segments fast` at 0.01. They are at the paper's 29% or below only {glue:text}`segments where`. Chance,
+# one right segment of 16, is {glue:text}`segments chance`. [Chapter 3](03_landscape.ipynb) has the middle rate only.
 #
 # **Rank-1 succeeds under none of these protocols, after {glue:text}`audit steps` steps.** The highest precision is {glue:text}`rank-1 highest`, in one seed each. At this size
 # rank-1 succeeds after longer training if its sequences are fresh or its rate is higher ([chapter 6](06_escape_routes.ipynb)).
 #
-# The next table has both from other chapters, at the same size, with three seeds each.
+# The next table has segments and rank-1 from other chapters, at the same size, with three seeds each.
 
 # %% tags=["remove-input"]
 statements(
@@ -1346,8 +1347,8 @@ glue("settled epochs", study.sizes.settled.epochs, display=False)
 
 # %% [markdown]
 # **At this size rank-1 routes with fresh sequences, and not with fixed ones** (one training each). Segments find more with fresh
-# sequences, and raw embeddings and attention answer more; whether one seed can tell so much is open. In a training of only {glue:text}`short epochs` epochs they change precision by {glue:text}`largest change`
-# points at most ({glue:text}`headline count` models, three seeds).
+# sequences, and raw embeddings and attention answer more; whether one seed can tell so much is open. In a training of only {glue:text}`short epochs` epochs (not in the table) fresh
+# sequences change precision by {glue:text}`largest change` points at most ({glue:text}`headline count` models, three seeds).
 
 # %% [markdown]
 # ### Fixed or fresh sequences, at the paper's sizes
@@ -1391,14 +1392,10 @@ parted_long = int(parts.sum())
 both_short, both_long = parted or 0, parted_long
 others = pairs + len(AT_LENGTH)
 separated = int(once) + both_short + both_long
-which = (
-    f", a short training at the learning rate {BETWEEN:g},"
-    if once and separated == 1
-    else ""
-)
+only = once and separated == 1
 answer = (
-    f"In {'one' if separated == 1 else separated or 'none'} of {others + 1} protocols{which} raw embeddings fail and attention succeeds, and "
-    f"in {both_long or 'none'} of the {len(AT_LENGTH)} as long as the paper's."
+    f"{'Only one' if only else separated or 'None'} of {others + 1} does{f', a short training at the learning rate {BETWEEN:g}' if only else ''}; "
+    f"of the {len(AT_LENGTH)} trainings as long as the paper's {both_long or 'none'} does."
 )
 
 
@@ -1416,18 +1413,18 @@ tested = between_rates.records["attention, 1 layer", 0].experiment.training
 around = wilson(between["attention, 1 layer"], tested.held_out)
 alone_passes = (
     f"In that one protocol attention has {percent(between['attention, 1 layer'])}, barely above the {percent(SUCCESS)} that we call "
-    f"success: other test sequences could give {percent(around.low)} to {percent(around.high)} (95% interval). "
+    f"success: other {tested.held_out:,} test sequences could give {percent(around.low)} to {percent(around.high)} (95% interval). "
     if once
     else ""
 )
 sure = (
-    f"Fairly sure. {pairs + 1} of the {others + 1} have short trainings of {all_steps} steps, {len(AT_LENGTH)} long ones of {batches * full_length:,}, "
+    f"Fairly sure that long trainings do not give it. {pairs + 1} of the {others + 1} have short trainings of {all_steps} steps, {len(AT_LENGTH)} long ones of {batches * full_length:,}, "
     f"as in the paper. Each has one seed. {alone_passes}Our sequences have {task.length} tokens, the paper's "
     f"{profile_of('paper').evidence.length}. We would change our mind if raw embeddings failed and attention succeeded after the "
     "paper's number of steps."
 )
 verdict = (
-    "Raw embeddings and Flow fail in the paper. Here they succeed. The table has short trainings at the centre, with the query "
+    "Raw embeddings and Flow fail in the paper. Here, in short trainings at the centre, they succeed. The table has these, with the query "
     "included or excluded (three seeds). Chance is picking at random, measured on the drawn test sequences. At the "
     f"paper's own size, after its {batches * full_length:,} steps and with the query included, raw embeddings have {there} and "
     f"attention {attention_there} ({seeds_there} seeds)."

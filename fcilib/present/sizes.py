@@ -160,16 +160,17 @@ def size_answer(entries: Mapping[str, Entries]) -> str:
     changed = counts.decided - counts.same
     close, known = counts.made - counts.decided, counts.decided
     return f"""**The answer.** Seldom: in {changed} of {known} comparisons a claim is true at one
-size and false at the other. We would change our mind on raw embeddings if they failed, and
-attention succeeded, in the paper’s training.
+size and false at the other. We say that raw embeddings succeed, and would take that back if they
+failed in the paper’s 40 epochs, under settings that it leaves open, while attention succeeded.
 
 **How sure.** Moderately. A *comparison* takes one claim and one model, and asks at both sizes
 whether the claim is true: for example, whether raw embeddings fail. We made {counts.made}
 comparisons. {close} of the {counts.made} are too close to call: our number is so near the line
 between true and false, such as {FAILURE:.0%}, that its error (a 95% interval) leaves the answer
 open. Of the other {known}, {counts.same} have the same answer at both sizes, and {changed} change.
-At the paper’s size {counts.alone} of the {known} rest on one *seed*, that is, one training. How far
-other seeds would differ is not in their error. Many comparisons also share trainings.
+At the paper’s size {counts.alone} of the {known} rest on one *seed*, that is, one training. Their
+error leaves out how far other seeds would differ. Many comparisons also share trainings, so that
+they are not independent of each other.
 [Some chapters](certainty-one-size) have the small size only."""
 
 
@@ -233,8 +234,8 @@ def _drop(entries: Mapping[str, Entries]) -> str:
         ]
         written = dict.fromkeys(f"{100 * end(means):.0f}%" for end in (min, max))
         ends.append(" to ".join(written))
-    return f"""{len(fall)} of the {len(turns)} are alike: the query is included, and precision is
-{ends[0]} at the small size, and {ends[1]} at the paper’s. The models still succeed, but they
+    return f"""{len(fall)} of the {len(turns)} are alike: with the query included, precision falls from
+{ends[0]} at the small size to {ends[1]} at the paper’s. The models still succeed, but they
 miss the paper’s number."""
 
 
