@@ -50,9 +50,9 @@ edit: $(STAMP) $(LAB) ## start JupyterLab, in which chapters open as notebooks
 	$(BIN)/jupyter lab
 
 # Two records of every commit: drawn by its hash, so that a check that is repeated draws the same two,
-# while over many commits all that took at most 15 s are drawn; the others would make it long.
+# while over many commits all that took at most 60 s are drawn; the others would make it long.
 audit: $(STAMP) ## train two of the records again, drawn by the commit, and compare
-	$(BIN)/fci audit --sample 2 --most 15 --seed "$$(git rev-parse HEAD 2>/dev/null || echo none)"
+	$(BIN)/fci audit --sample 2 --most 60 --seed "$$(git rev-parse HEAD 2>/dev/null || echo none)"
 
 scale: $(ADDED) ## also install pretrained backbones, and what the hub's data sets need
 

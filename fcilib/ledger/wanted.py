@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from fcilib.ledger import hybrids
 from fcilib.ledger.agreement import STANDARD
 from fcilib.ledger.catalogue import Condition, catalogue
 from fcilib.ledger.claims import claims
@@ -17,6 +18,9 @@ IMPORTANCE = ("4.1", "4.6", "4.3", "4.5", "4.7", "4.2", "4.4", "3.1", "3.2", "5"
 
 ESCAPE_ROUTES = "4.6"
 
+TODAY = "12"
+"""The chapter on today's methods."""
+
 CONTROLS, OTHERS = "controls", "other claims"
 """What stands in place of a chapter: for conditions without a claim, and for those whose claims
 belong to none."""
@@ -27,10 +31,11 @@ class Wanted:
     """One run that the ledger needs."""
 
     condition: str
-    """Its name in the catalogue."""
+    """Its name in the catalogue, or the label of one of today's methods."""
     protocol: str
     chapter: str
-    """`01` to `07`, the chapters on sections 4.1 to 4.7; else `CONTROLS` or `OTHERS`."""
+    """`01` to `07`, the chapters on sections 4.1 to 4.7, or `12` for today's methods; else
+    `CONTROLS` or `OTHERS`."""
     experiment: Experiment
 
     def __str__(self) -> str:
@@ -42,7 +47,8 @@ class Wanted:
 def wanted(sizes: Profile) -> list[Wanted]:
     """Every training run that the catalogue declares, each once, in order of importance.
 
-    The first seed of everything comes before the second of anything. Retrievals are no training.
+    Today's methods follow, on the paper's task. The first seed of everything comes before the
+    second of anything. Retrievals are no training.
     """
     sections = _sections()
     ranked = sorted(
@@ -56,6 +62,9 @@ def wanted(sizes: Profile) -> list[Wanted]:
                 if isinstance(decider, Experiment):
                     run = decider.with_seed(seed)
                     unique.setdefault(run, Wanted(condition.name, protocol, chapter, run))
+        for method in (*hybrids.representations(sizes), *hybrids.routers()):
+            run = hybrids.on_evidence(sizes, method).with_seed(seed)
+            unique.setdefault(run, Wanted(method.label, "others", TODAY, run))
     return list(unique.values())
 
 

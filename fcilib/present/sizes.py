@@ -234,8 +234,8 @@ def _drop(entries: Mapping[str, Entries]) -> str:
         ]
         written = dict.fromkeys(f"{100 * end(means):.0f}%" for end in (min, max))
         ends.append(" to ".join(written))
-    return f"""{len(fall)} of the {len(turns)} are alike: with the query included, precision falls from
-{ends[0]} at the small size to {ends[1]} at the paper’s. The models still succeed, but they
+    return f"""{len(fall)} of the {len(turns)} are alike: with the query included, precision falls
+from {ends[0]} at the small size to {ends[1]} at the paper’s. The models still succeed, but they
 miss the paper’s number."""
 
 

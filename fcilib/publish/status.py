@@ -25,8 +25,9 @@ BOOK_PACKAGES = ("papermill", "jupyter-book")
 
 COVERAGE = (
     "The ledger needs every condition of its catalogue under three seeds, and with both sets of "
-    "candidates where there is a router. So many of these runs are recorded at each profile; "
-    "`fci sweep` trains those that are missing."
+    "candidates where there is a router. Today's methods (12) are on the paper's task, with the "
+    "query excluded. So many of these runs are recorded at each profile; `fci sweep` trains those "
+    "that are missing."
 )
 
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from fcilib.backbones import PYTHIA_1B
 from fcilib.cli import app
+from fcilib.ledger import hybrids
 from fcilib.ledger import sweep as sweeps
 from fcilib.ledger.agreement import STANDARD
 from fcilib.ledger.catalogue import catalogue
@@ -66,10 +67,12 @@ def estimates(records, profile="smoke"):
     return Estimates(records, Records(records.folder / "none"), PROFILES[profile], "cpu")
 
 
-def test_everything_that_the_catalogue_declares_is_wanted_once_in_order_of_importance():
+def test_what_the_catalogue_declares_and_todays_methods_are_wanted_once_in_order_of_importance():
     runs = wanted(SMOKE)
     deciders = [d for c in catalogue(SMOKE).values() for d in c.under.values()]
     declared = {d for d in deciders if isinstance(d, Experiment)}
+    today = [*hybrids.representations(SMOKE), *hybrids.routers()]
+    declared |= {hybrids.on_evidence(SMOKE, method) for method in today}
     assert {r.experiment for r in runs} == {
         d.with_seed(n) for d in declared for n in range(STANDARD.seeds)
     }
@@ -81,18 +84,20 @@ def test_everything_that_the_catalogue_declares_is_wanted_once_in_order_of_impor
     place = {r.condition: n for n, r in enumerate(first)}
     ordered = ["raw", "attention-4", "attention-rank-one", "sparse", "mqar-raw", "causal-2"]
     ordered += ["contrastive-tuned", "plain-far", "semantic-anchors", "closed-loop-1"]
+    ordered += ["Mamba-2", "LSH"]
     assert [place[name] for name in ordered] == sorted(place[name] for name in ordered)
     chapters = {r.condition: r.chapter for r in runs}
     assert chapters["raw"] == "01"
     assert chapters["attention-rank-one"] == "07"
     assert chapters["plain-far"] == OTHERS
     assert chapters["closed-loop-1"] == CONTROLS
+    assert chapters["LSH"] == "12"
 
 
 def test_coverage_counts_by_chapter(tmp_path):
     records = Records(tmp_path)
     before = coverage(records, SMOKE)
-    assert list(before) == [f"0{n}" for n in (1, 3, 4, 5, 6, 7)] + [CONTROLS, OTHERS]
+    assert list(before) == [f"0{n}" for n in (1, 3, 4, 5, 6, 7)] + ["12", CONTROLS, OTHERS]
     assert {have for have, _ in before.values()} == {0}
     first = wanted(SMOKE)[0]
     records.path(first.experiment).touch()
