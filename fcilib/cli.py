@@ -28,7 +28,7 @@ try:  # these take seconds, in which Ctrl-C is one line as well
     from fcilib.execution.executors import parse as parse_executor
     from fcilib.execution.watch import plain_line, read_progress
     from fcilib.ledger import audit as audits
-    from fcilib.ledger import ledger
+    from fcilib.ledger import benches, ledger
     from fcilib.ledger.estimates import Estimates
     from fcilib.ledger.sweep import Swept, missing, sweep
     from fcilib.ledger.wanted import Wanted, coverage
@@ -457,7 +457,7 @@ def audit(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="scan, block or start.")],
+    what: Annotated[str, typer.Argument(help="scan, block, layers, routers or start.")],
     lengths: Annotated[
         str | None, typer.Option(help="Lengths L, e.g. 128,512; the bench's own if left out.")
     ] = None,
@@ -476,22 +476,26 @@ def bench(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
 ) -> None:
-    """Time the scan or a Mamba block beside their peers, or the kernels' first call."""
+    """Time the scan, a Mamba block, layers or routers side by side, or the kernels' first call."""
     limits = dict(rounds=rounds, seconds=seconds, megabytes=megabytes, keep_freed=keep_freed)
     with _one_line_errors(ValueError):
         if what == "start":
             _say_start(measure_start(), as_json)
             return
-        chosen = presets.preset(what, lengths, threads, limits)
+        if what not in benches.PRESETS:
+            names = ", ".join(benches.PRESETS)
+            raise ValueError(f"bench: {what!r} is none of {names}, start")
+        preset = benches.PRESETS[what]
+        chosen = presets.bench(preset, lengths, threads, limits)
         cost = measure_cost(chosen, say=lambda text: typer.echo(f"  {text}", err=True))
     if as_json:
         typer.echo(cost.model_dump_json(indent=1))
         return
     # A narrow terminal may wrap lines; the columns' names must not be cut.
     console = Console(width=max(Console().width, WIDEST))
-    for table in _cost_tables(cost, presets.PRESETS[what].base):
+    for table in _cost_tables(cost, preset):
         console.print(table)
-    for note in presets.notes(what, cost):
+    for note in presets.notes(preset, cost):
         typer.echo(note)
 
 
@@ -507,19 +511,22 @@ def _say_start(waits: Mapping[str, Mapping[str, float]], as_json: bool) -> None:
         )
 
 
-def _cost_tables(cost: Cost, base: str) -> Iterator[Table]:
+def _cost_tables(cost: Cost, preset: presets.Preset) -> Iterator[Table]:
     """A table per length: times, memory, and both as multiples of the base's."""
     measured = report.frame(cost)
-    measured["times"] = report.ratios(measured, base)
-    measured["share"] = report.ratios(measured, base, "megabytes")
-    heads = ("forward ms", "backward ms", "both ms", "median ms", "× time", "peak MB", "× memory")
+    measured["times"] = report.ratios(measured, preset.base)
+    measured["share"] = report.ratios(measured, preset.base, "megabytes")
+    times = {"forward ms": "forward", "backward ms": "backward", "both ms": "seconds"}
+    if not preset.backward:
+        times = {"forward ms": "seconds"}
+    times["median ms"] = "median"
+    heads = (*times, "× time", "peak MB", "× memory")
     for length, rows in measured.groupby("length"):
         table = Table(Column(f"L = {length}", no_wrap=True), *heads, box=None)
         for row in rows.itertuples():
-            spent = (row.forward, row.backward, row.seconds, row.median)
             table.add_row(
                 row.workload,
-                *(f"{1000 * value:.2f}" for value in spent),
+                *(f"{1000 * getattr(row, quantity):.2f}" for quantity in times.values()),
                 f"{row.times:.3f}",
                 f"{row.megabytes:.1f}",
                 f"{row.share:.3f}",

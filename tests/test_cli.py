@@ -248,9 +248,20 @@ def test_bench_prints_a_table() -> None:
 
 
 @pytest.mark.parametrize(
+    ("what", "named"), [("layers", "Mamba-2, both ways"), ("routers", "product keys")]
+)
+def test_a_bench_without_a_backward_pass_shows_none(what: str, named: str) -> None:
+    found = fci("bench", what, "--lengths", "128", "--rounds", "1", "--threads", "1")
+    assert found.exit_code == 0
+    for part in ("L = 128", named, "forward ms", "× time"):
+        assert part in found.stdout
+    assert "backward" not in found.stdout
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["routers"], "fci: bench: 'routers' is none of scan, block, start"),
+        (["router"], "fci: bench: 'router' is none of scan, block, layers, routers, start"),
         (["scan", "--lengths", "8,x"], "fci: lengths: '8,x' is not a list of positive integers"),
         (["scan", "--lengths", "0"], "fci: lengths: '0' is not a list of positive integers"),
     ],

@@ -1,4 +1,4 @@
-"""The benches that `fci bench` runs, and that chapters take up at other lengths."""
+"""Benches of the scan and of a Mamba block, which `fci bench` runs, and what a preset is."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ class Preset:
     lengths: tuple[int, ...]
     base: str
     """The workload that ratios are taken to."""
-    peers: tuple[str, ...]
+    peers: tuple[str, ...] = ()
     """Whatever could take part."""
+    backward: bool = True
+    """Whether its workloads have a backward pass."""
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -49,22 +51,21 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-def preset(name: str, lengths: str | None, threads: int | None, limits: Mapping[str, Any]) -> Bench:
-    """The bench of that name.
+def bench(
+    preset: Preset, lengths: str | None, threads: int | None, limits: Mapping[str, Any]
+) -> Bench:
+    """The preset's bench.
 
     Args:
-        name: a key of `PRESETS`.
+        preset: what takes part.
         lengths: such as `"128,512"`; None for the preset's own.
         threads: None for all cores.
         limits: fields of `Bench`.
 
     Raises:
-        ValueError: no preset has that name, the lengths are not positive integers, or a limit is
-            none.
+        ValueError: the lengths are not positive integers, or a limit is none.
     """
-    if name not in PRESETS:
-        raise ValueError(f"bench: {name!r} is none of {', '.join(PRESETS)}, start")
-    numbers = PRESETS[name].lengths
+    numbers = preset.lengths
     if lengths is not None:
         parts = lengths.split(",")
         if not all(part.strip().isdecimal() and int(part) for part in parts):
@@ -72,7 +73,7 @@ def preset(name: str, lengths: str | None, threads: int | None, limits: Mapping[
                 f"lengths: {lengths!r} is not a list of positive integers like 128,512"
             )
         numbers = tuple(sorted(set(map(int, parts))))
-    workloads, threads = PRESETS[name].workloads(), threads or cores()
+    workloads, threads = preset.workloads(), threads or cores()
     try:
         return Bench(workloads=workloads, lengths=numbers, threads=threads, **limits)
     except ValidationError as error:
@@ -80,11 +81,11 @@ def preset(name: str, lengths: str | None, threads: int | None, limits: Mapping[
         raise ValueError(f"{fault['loc'][0]}: {fault['msg'].lower()}") from None
 
 
-def notes(name: str, cost: Cost) -> list[str]:
+def notes(preset: Preset, cost: Cost) -> list[str]:
     """What the reader of a preset's table has to know."""
     lines = [f"{cost.device}, {cost.bench.threads} threads; times are of the fastest round"]
     lines += [f"{workload}: {reason}" for workload, reason in cost.stopped.items()]
-    absent = [peer for peer in PRESETS[name].peers if not peers.available(peer)]
+    absent = [peer for peer in preset.peers if not peers.available(peer)]
     if absent:
         lines.append(f"not installed: {', '.join(absent)}")
     return lines
