@@ -1,9 +1,13 @@
 """Routers that compare within a bucket, a cluster, a block, or what heads chose; hubs; slots."""
 
 import math
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from fcilib.routers import (
@@ -32,6 +36,14 @@ def built(spec):
     return spec.build(SIZE)
 
 
+@pytest.fixture
+def double():
+    """So that what is equal can be told from what is nearly so."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 def gradients(scores, leaves):
     """Of the finite scores, squared."""
     return torch.autograd.grad(scores[scores.isfinite()].square().sum(), leaves)
@@ -39,6 +51,15 @@ def gradients(scores, leaves):
 
 def compared(scores):
     return scores.isfinite()
+
+
+def assert_parity(ours, theirs, leaves):
+    """The values are equal, and so are the gradients, none of which is a rounding error."""
+    torch.testing.assert_close(ours, theirs)
+    for a, b in zip(gradients(ours, leaves), gradients(theirs, leaves), strict=True):
+        size = b.abs().max().item()
+        assert size > 1e-9
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-7 * size)
 
 
 @pytest.mark.parametrize("spec", [LSH(), KMeans(), BlockRouter(), ExpertChoice()])
@@ -66,6 +87,28 @@ def test_buckets_are_the_reformers_under_the_same_rotations(hashes, buckets):
     ours.rotations.copy_(torch.randn(1, 16, hashes, buckets // 2)[0])
     offsets = buckets * torch.arange(hashes)
     assert torch.equal(ours.hash(keys).mT + offsets[:, None], expected)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("hashes", [1, 3])
+def test_the_softmax_of_scores_and_its_gradients_are_the_reformers_attention(hashes):
+    """For every query; against LSHAttention, which sorts, chunks, and merges its rounds itself."""
+    package = pytest.importorskip("reformer_pytorch.reformer_pytorch", reason=WHY)
+    theirs = package.LSHAttention(
+        bucket_size=18, n_hashes=hashes, attend_across_buckets=False,
+        allow_duplicate_attention=False, return_attn=True,
+    )  # fmt: skip
+    ours = built(LSH(hashes=hashes, buckets=2))
+    half, _ = some(length=18)
+    x = torch.cat([half, -half], dim=1).requires_grad_()  # so that each bucket fills its chunk
+    torch.manual_seed(5)
+    weights = theirs(ours.key(x), torch.zeros(3, 36, 16))[1]
+    torch.manual_seed(5)
+    ours.rotations.copy_(torch.randn(1, 16, hashes, 1)[0])
+    # There, a token is not compared with itself: candidates="others".
+    scores = ours.matrix(x).masked_fill(torch.eye(36, dtype=torch.bool), float("-inf"))
+    assert 0 < compared(scores).float().mean() < 0.95
+    assert_parity(scores.softmax(dim=2), weights, (x, *ours.parameters()))
 
 
 def test_equal_vectors_always_share_a_bucket_and_the_others_are_left_out():
@@ -103,6 +146,30 @@ def test_means_move_as_the_routing_transformers():
     torch.testing.assert_close(router.likeness(router.key(x)), dists[:, 0])
     router.observe(x, query, torch.zeros(3, 37), query)
     torch.testing.assert_close(router.means, expected[0])
+
+
+@pytest.mark.usefixtures("double")
+def test_the_softmax_of_scores_on_values_and_its_gradients_are_the_routing_transformers():
+    """For every query; against KmeansAttention, which finds the members of clusters itself."""
+    package = pytest.importorskip("routing_transformer.routing_transformer", reason=WHY)
+    router = built(KMeans(clusters=6))
+    x = some()[0].requires_grad_()
+    keys = router.key(x).unsqueeze(1)
+    values = torch.randn(3, 37, 16, generator=torch.Generator().manual_seed(1))
+    # There, clusters take queries as they take keys. Here, a query asks its nearest mean: so each
+    # cluster is a head that takes all queries, and the one that is nearest answers.
+    theirs = package.KmeansAttention(
+        num_clusters=1, window_size=37, context_window_size=7, num_heads=6, head_dim=16,
+        receives_context=True,
+    ).eval()  # fmt: skip
+    theirs.kmeans.means.copy_(router.means.unsqueeze(1))
+    theirs.kmeans.initted.fill_(True)
+    out, _ = theirs(*(t.expand(3, 6, 37, 16) for t in (keys, keys, values.unsqueeze(1))))
+    _, nearest = package.dists_and_buckets(F.normalize(keys, dim=3), router.means.unsqueeze(0))
+    answered = out.gather(1, nearest.unsqueeze(3).expand(3, 1, 37, 16))[:, 0]
+    expected = answered * (1 + 1e-5)  # their mean over one cluster divides by that
+    ours = router.matrix(x).softmax(dim=2) @ values
+    assert_parity(ours, expected, (x, *router.parameters()))
 
 
 def test_means_keep_their_share_and_one_without_keys_stays():
@@ -180,7 +247,83 @@ def test_a_learned_compression_adds_its_score_and_learns():
     assert all(g.abs().sum() > 0 for g in gradients(scores, tuple(router.parameters())))
 
 
+@pytest.mark.usefixtures("double")
+@pytest.mark.filterwarnings("ignore:Flash Attention is not installed:ImportWarning")
+@pytest.mark.parametrize("compression", ["mean", "learned"])
+def test_the_softmax_of_scores_and_its_gradients_are_native_sparse_attentions(
+    monkeypatch, compression
+):
+    """Against fla-core's plain forms: they weigh compressed keys, and attend to chosen blocks."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "layers")
+    from naive import naive
+
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # they narrow what they get
+    for module, name in (("utils", "prepare_chunk_offsets"), ("utils.pooling", "mean_pooling")):
+        # What needs Triton, and is not called here.
+        monkeypatch.setitem(sys.modules, f"fla.ops.{module}", SimpleNamespace(**{name: None}))
+    theirs = naive("nsa")
+    router = built(BlockRouter(block=5, blocks=3, compression=compression))
+    x, query = some(batch=24)
+    x.requires_grad_()
+    summaries = F.avg_pool1d(x.mT, 5, ceil_mode=True).mT
+    if compression == "learned":
+        padded = F.pad(x, (0, 0, 0, 3)).view(24, 8, 5, 16)
+        summaries = router.compress((padded + router.places).flatten(2))
+    # There, one attends to the past alone: the query stands at the end, and its block is given.
+    asking = router.pairwise.query(x[torch.arange(24), query])[:, None, None].expand(24, 40, 1, 16)
+    keys, short = router.pairwise.key(x), router.pairwise.key(summaries)
+    values = torch.eye(40).expand(24, 40, 40).unsqueeze(2)  # so that what comes out are the weights
+    gates, _ = theirs.naive_nsa_compression(asking, short.unsqueeze(2), values[:, :8], 5, 1 / 8)
+    best = gates[:, -1, 0, :8].scatter(1, query[:, None] // 5, 2).topk(3, dim=1).indices
+    chosen = torch.zeros(24, 37, 1, 3, dtype=torch.int64)
+    chosen[:, -1, 0] = best
+    if compression == "learned":  # here, a block's score is added to those of its tokens
+        keys = keys + short.repeat_interleave(5, dim=1)[:, :37]
+    weights = theirs.naive_nsa_selection(
+        asking[:, :37], keys.unsqueeze(2), values[:, :37], chosen, block_size=5, scale=1 / 8
+    )[:, -1, 0, :37]
+    # A softmax does not see a bias that all keys of blocks share.
+    leaves = [p for name, p in router.named_parameters() if name != "compress.2.bias"]
+    assert_parity(router(x, query).softmax(dim=1), weights, (x, *leaves))
+
+
 # Expert choice.
+
+
+@pytest.mark.usefixtures("double")
+def test_scores_and_their_gradients_are_those_of_colt5s_routed_attention():
+    """For every query; against its router, which takes tokens, and its heads, which compare them.
+
+    A key of zeros stands beside those taken, so that a score is the log of a ratio of weights.
+    """
+    package = pytest.importorskip("colt5_attention.transformer_block", reason=WHY)
+    ours = built(ExpertChoice(heads=4, share=0.2))
+    x = some()[0].requires_grad_()
+    takes = package.CoordinateDescentRouter(16, num_routing_tokens=4, fetch_k_ratio=1, eps=1.0)
+    heads = package.Attention(16, dim_head=4, heads=4, multiply_keys_by_score=True)
+    heads.norm = heads.to_out = torch.nn.Identity()
+    values = torch.eye(9).expand(3, 4, 9, 9)  # so that what comes out are the weights
+    heads.attend.register_forward_pre_hook(lambda _, qkv: (*qkv[:2], values))
+    taken = functional_call(takes, {"routing_token": ours.rate.weight}, (x,), {"num_tokens": 8})
+    # There, a router makes its ratings from all of them; here, each is a sigmoid.
+    ratings = ours.rate(x).sigmoid().mT.gather(2, taken.indices)
+    keys = ours.key.weight.view(4, 4, 16)
+    given = {
+        "to_q.weight": ours.query.weight,
+        "to_kv.weight": torch.cat([keys, torch.zeros(4, 4, 16)], dim=1).flatten(0, 1),
+        "null_kv": torch.zeros(2, 4, 4),
+    }
+    # Not `taken.routed_tokens`: with several routes, those come from the wrong sequences.
+    tokens = package.batched_gather(x, taken.indices)
+    named = {"context": tokens, "normalized_scores_kv": ratings}
+    weights = functional_call(heads, given, (x,), named).unflatten(2, (4, 9))
+    products = (weights[..., 1:] / weights[..., :1]).log().flatten(2)  # (B, L, heads * taken)
+    where = taken.indices.flatten(1).unsqueeze(1).expand_as(products)
+    none = torch.ones(3, 37, 37, dtype=torch.bool).scatter(2, where, False)
+    expected = torch.zeros(3, 37, 37).scatter_add(2, where, products)
+    expected = expected.masked_fill(none, float("-inf"))
+    assert 0 < none.float().mean() < 0.75
+    assert_parity(ours.matrix(x), expected, (x, *ours.parameters()))
 
 
 def test_a_score_is_the_sum_over_the_heads_that_took_the_token():
@@ -225,18 +368,28 @@ def test_scores_have_the_rank_of_the_hubs(hubs):
     assert all(g.isfinite().all() for g in gradients(matrix, tuple(router.parameters())))
 
 
-def test_hubs_read_as_torchs_attention_does():
+@pytest.mark.usefixtures("double")
+def test_scores_and_their_gradients_follow_from_torchs_attention_and_bilinear_form():
+    """Hubs read by MultiheadAttention, and fingerprints are compared by `bilinear`."""
     router = built(HubRouter(hubs=3))
-    x, _ = some()
+    x, query = some()
+    x.requires_grad_()
+    encode, hubs = router.encode, router.hubs.expand(3, -1, -1)
+    with torch.no_grad():
+        router.score.add_(torch.randn(3, 3))
+    given = {
+        "in_proj_weight": torch.cat([encode.query.weight, encode.key_value.weight]),
+        "in_proj_bias": torch.cat([encode.query.bias, encode.key_value.bias]),
+        "out_proj.weight": encode.out.weight,
+        "out_proj.bias": encode.out.bias,
+    }
     theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True)
-    encode = router.encode
-    theirs.in_proj_weight.data = torch.cat([encode.query.weight, encode.key_value.weight])
-    theirs.in_proj_bias.data = torch.cat([encode.query.bias, encode.key_value.bias])
-    theirs.out_proj.load_state_dict(encode.out.state_dict())
-    hubs = router.hubs.expand(3, -1, -1)
-    read = router.norm(hubs + theirs(hubs, x, x, need_weights=False)[0])
-    expected = router.key(x) @ read.mT / 4
-    torch.testing.assert_close(router.fingerprints(x), expected)
+    read = hubs + functional_call(theirs, given, (hubs, x, x), {"need_weights": False})[0]
+    read = F.layer_norm(read, (16,), router.norm.weight, router.norm.bias)
+    prints = F.linear(x, router.key.weight) @ read.mT / 4
+    asking = prints[torch.arange(3), query].unsqueeze(1).expand(3, 37, 3).contiguous()
+    expected = F.bilinear(asking, prints, router.score[None]).squeeze(2)
+    assert_parity(router(x, query), expected, (x, *router.parameters()))
 
 
 # Product keys.
@@ -274,6 +427,31 @@ def test_the_slots_are_those_of_the_package():
     order, its = slots.argsort(dim=1), seen["slots"].argsort(dim=1)
     assert torch.equal(slots.gather(1, order), seen["slots"].gather(1, its))
     torch.testing.assert_close(weights.gather(1, order), seen["weights"].gather(1, its))
+
+
+@pytest.mark.usefixtures("double")
+def test_scores_and_their_gradients_follow_from_two_memories_of_the_package():
+    """For every query: what it reads, and how tokens divide themselves, are the package's."""
+    package = pytest.importorskip("product_key_memory", reason=WHY)
+    router = built(ProductKey(keys=5, reads=4))
+    x = some()[0].requires_grad_()
+    # There, no more slots are read than a side has keys, and all 25 are wanted: beside its five
+    # stand twenty that match nothing, by one more entry, which is 1 in every address.
+    keys = torch.cat([F.pad(router.keys, (0, 1)), torch.zeros(2, 20, 9)], dim=1)
+    keys = keys + F.pad(torch.full((20, 1), -1e3), (8, 0, 5, 0))
+    given = {
+        "to_queries.weight": router.address.weight,
+        "keys": keys.transpose(0, 1).unsqueeze(0),
+        "values.weight": torch.eye(25**2),
+    }
+
+    def memory(reads):
+        theirs = package.PKM(16, heads=1, num_keys=25, topk=reads, dim_head=8).eval()
+        theirs.norm = torch.nn.ConstantPad1d((0, 1), 1.0)
+        return functional_call(theirs, given, (x,))  # each token's weight in every slot
+
+    expected = (memory(4) @ memory(25).mT).log()
+    assert_parity(router.matrix(x), expected, (x, *router.parameters()))
 
 
 def test_a_score_is_the_log_of_the_share_in_the_slots_that_are_read():
