@@ -1,41 +1,26 @@
-"""Hyena's convolution against NumPy's, and the layer channel by channel."""
+"""Hyena against torch's direct convolutions, and against its first author's package vortex."""
 
-import numpy as np
 import pytest
 import torch
+from naive import assert_same, gradients
+from torch.nn import functional as F
 
 from fcilib.layers.hyena import DistanceFilter, HyenaLayer, convolve
 from fcilib.specs.size import Size
 
 
+def direct(x, taps, bias=None):
+    """torch's convolution `(B, d, L)` of each channel with its taps `(d, n)`, the last one now."""
+    return F.conv1d(F.pad(x, (taps.shape[1] - 1, 0)), taps.unsqueeze(1), bias, groups=len(taps))
+
+
 @pytest.mark.parametrize("length", [1, 2, 7, 64])
-def test_the_convolution_is_numpys_cut_to_the_past(length):
-    torch.manual_seed(0)
-    x, taps = torch.randn(2, 3, length), torch.randn(3, length)
-    got = convolve(x, taps)
-    for b in range(2):
-        for c in range(3):
-            expected = np.convolve(x[b, c].numpy(), taps[c].numpy())[:length]
-            np.testing.assert_allclose(got[b, c].numpy(), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("length", [1, 5, 30])
-def test_its_gradient_is_that_of_the_sum_over_distances(length):
+def test_the_convolution_is_torchs_direct_one(length):
     torch.manual_seed(0)
     leaves = [torch.randn(2, 3, length), torch.randn(3, length)]
-    leaves = [leaf.requires_grad_() for leaf in leaves]
-    x, taps = leaves
-    shifted = [
-        taps[:, d, None] * torch.nn.functional.pad(x, (d, 0))[..., :length] for d in range(length)
-    ]
-    expected, got = sum(shifted), convolve(x, taps)
-    weight = torch.randn_like(got)
-    for a, b in zip(
-        torch.autograd.grad((got * weight).sum(), leaves),
-        torch.autograd.grad((expected * weight).sum(), leaves),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    x, taps = (leaf.requires_grad_() for leaf in leaves)
+    expected = direct(x, taps.flip(1))
+    assert_same(gradients(convolve(x, taps), leaves), gradients(expected, leaves))
 
 
 def test_a_filter_knows_distances_and_a_shorter_sequence_gets_its_beginning():
@@ -47,21 +32,32 @@ def test_a_filter_knows_distances_and_a_shorter_sequence_gets_its_beginning():
     assert torch.exp(-fastest * 0.3).item() == pytest.approx(0.01, rel=1e-3)
 
 
-def test_the_layer_is_gates_around_the_convolution():
+def by_torch(layer, x, taps):
+    mixed = F.linear(x, layer.enter.weight, layer.enter.bias).mT
+    gate, factor, value = direct(mixed, layer.short.weight[:, 0], layer.short.bias).chunk(3, dim=1)
+    product = factor * value
+    y = gate * (direct(product, taps.flip(1)) + layer.skip[:, None] * product)
+    return F.linear(y.mT, layer.out.weight, layer.out.bias)
+
+
+def by_vortex(layer, x, taps):
+    package = pytest.importorskip("vortex.model.engine", reason="pip install -e .[oracles]")
+    engine, sizes = package.HyenaInferenceEngine(), (len(taps), 1, len(taps), 0, len(taps))
+    mixed, _ = engine.parallel_fir(
+        F.conv1d, layer.enter(x), layer.short.weight, layer.short.bias, x.shape[1], dims=sizes
+    )
+    y = engine.parallel_iir(
+        mixed, taps[None], layer.skip, x.shape[1], None, None, None, dims=sizes, layer_idx=0
+    )
+    return layer.out(y)
+
+
+@pytest.mark.parametrize("form", [by_torch, by_vortex])
+@pytest.mark.parametrize("length", [1, 2, 9, 12])
+def test_the_layer_is_gates_around_the_convolution(form, length):
     torch.manual_seed(0)
     layer = HyenaLayer(Size(vocabulary=5, length=12, width=4))
-    x = torch.randn(1, 9, 4)
-    with torch.no_grad():
-        got = layer(x)[0].numpy()
-        mixed = layer.enter(x)[0].T.numpy()
-        weight, bias = layer.short.weight[:, 0].numpy(), layer.short.bias.numpy()
-        taps, skip = layer.filter(9).numpy(), layer.skip.numpy()
-        out, last = layer.out.weight.numpy(), layer.out.bias.numpy()
-    short = [
-        np.convolve(row, w[::-1])[:9] + b for row, w, b in zip(mixed, weight, bias, strict=True)
-    ]
-    gate, factor, value = np.split(np.stack(short), 3)
-    product = factor * value
-    long = np.stack([np.convolve(p, t)[:9] for p, t in zip(product, taps, strict=True)])
-    expected = ((long + skip[:, None] * product) * gate).T @ out.T + last
-    np.testing.assert_allclose(got, expected, atol=1e-5)
+    x = torch.randn(2, length, 4, requires_grad=True)
+    leaves = [x, *layer.parameters()]
+    expected = form(layer, x, layer.filter(length))
+    assert_same(gradients(layer(x), leaves), gradients(expected, leaves), 5e-5)

@@ -1,18 +1,20 @@
-"""Whole layers: Mamba-2 and Gated DeltaNet against transformers', the others from plain forms."""
+"""Whole layers against transformers', flash-linear-attention's on plain forms, and RWKV's own."""
 
 import pytest
 import torch
-from naive import assert_same, naive
+from naive import assert_same, defined, gradients, installed, naive
+from torch import nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from transformers import Mamba2Config, Qwen3NextConfig
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
-from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextGatedDeltaNet
+from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextGatedDeltaNet, l2norm
 
 from fcilib.layers.delta import DeltaLayer
 from fcilib.layers.directions import Directions
 from fcilib.layers.gated_linear import GatedLinearLayer, Hgrn2Layer
 from fcilib.layers.mamba2 import Mamba2Block
-from fcilib.layers.rwkv7 import LARGEST_DECAY, Rwkv7Layer
+from fcilib.layers.rwkv7 import Rwkv7Layer
 
 WIDTH, HEADS = 24, 3
 LENGTHS = [1, 3, 17, 65]
@@ -31,11 +33,6 @@ def sequences(length):
     return torch.randn(
         2, length, WIDTH, generator=torch.Generator().manual_seed(3)
     ).requires_grad_()
-
-
-def gradients(y, leaves):
-    cotangent = torch.randn(y.shape, generator=torch.Generator().manual_seed(4))
-    return [y, *torch.autograd.grad(y, leaves, cotangent)]
 
 
 def assert_equal_layers(ours, theirs, length):
@@ -69,72 +66,119 @@ def test_gated_deltanet_equals_transformers(length):
     assert_equal_layers(DeltaLayer(WIDTH, HEADS, gated=True), theirs, length)
 
 
-def heads(x):
-    return x.unflatten(2, (HEADS, -1))
+class RMSNorm(nn.RMSNorm):
+    """fla's, by torch."""
+
+    bias = None
+
+    def __init__(self, hidden_size, **options):
+        super().__init__(hidden_size, **options)
 
 
-def normed(y, norm):
-    return y * torch.rsqrt(y.square().mean(dim=-1, keepdim=True) + norm.eps) * norm.weight
+class ShortConvolution(nn.Conv1d):
+    """fla's, by torch: of each channel, causal, and SiLU."""
+
+    def __init__(self, hidden_size, kernel_size, bias, activation):
+        assert activation == "silu"
+        super().__init__(hidden_size, hidden_size, kernel_size, groups=hidden_size, bias=bias)
+
+    def forward(self, x, **_):
+        return F.silu(super().forward(F.pad(x.mT, (self.kernel_size[0] - 1, 0)))).mT, None
+
+
+def published(file, name, **kernels):
+    """A layer of flash-linear-attention with torch's norm and convolution, and `kernels` given."""
+    utils = (
+        "require_cache_layer_idx", "get_layer_cache", "update_layer_cache", "unpad_hidden_states",
+        "repad_hidden_states",
+    )  # fmt: skip
+    kernels |= defined(installed("fla", "layers", "utils.py"), *utils)
+    kernels |= {"RMSNorm": RMSNorm, "ShortConvolution": ShortConvolution}
+    return defined(installed("fla", "layers", f"{file}.py"), name, **kernels)[name]
+
+
+def called(theirs, weights, x):
+    return functional_call(theirs, weights, x, strict=True)[0]
+
+
+def renamed(layer, **names):
+    """The layer's parameters, those of each of its modules under another name."""
+    parts = ((name.rpartition("."), p) for name, p in layer.named_parameters())
+    return {f"{names[module.replace('.', '_')]}.{leaf}": p for (module, _, leaf), p in parts}
+
+
+def gla_rule(q, k, v, g=None, gk=None, **_):
+    return naive("gla").naive_recurrent_gla(q, k, v, gk if g is None else g)
 
 
 def gla(layer, x):
-    q, k, v = (heads(F.linear(x, p.weight)) for p in (layer.query, layer.key, layer.value))
-    low, high = layer.forget
-    gate = F.logsigmoid(x @ low.weight.T @ high.weight.T + high.bias) / 16
-    y = normed(naive("gla").naive_recurrent_gla(q, k, v, heads(gate))[0], layer.norm)
-    return (y.flatten(2) * F.silu(x @ layer.gate.weight.T)) @ layer.out.weight.T
+    make = published(
+        "gla", "GatedLinearAttention", ACT2FN={"swish": F.silu}, chunk_gla=gla_rule,
+        fused_recurrent_gla=gla_rule,
+    )  # fmt: skip
+    weights = renamed(
+        layer, query="q_proj", key="k_proj", value="v_proj", forget_0="gk_proj.0",
+        forget_1="gk_proj.1", gate="g_proj", norm="g_norm", out="o_proj",
+    )  # fmt: skip
+    return called(make(hidden_size=WIDTH, num_heads=HEADS, fuse_norm=False), weights, x)
 
 
 def hgrn2(layer, x):
-    kept = torch.sigmoid(x @ layer.forget.weight.T)
-    q, v = F.silu(x @ layer.query.weight.T), x @ layer.value.weight.T
-    y = naive("gla").naive_recurrent_gla(*map(heads, (q, 1 - kept, v, kept.log())))[0]
-    return normed(y.flatten(2), layer.norm) @ layer.out.weight.T
+    def rms_norm_linear(x, norm, _, weight, bias):
+        return F.linear(F.rms_norm(x, norm.shape, norm, eps=1e-5), weight, bias)
 
-
-def short(x, weight):
-    """A causal convolution of each channel, and SiLU."""
-    taps = weight.shape[2]
-    return F.silu(F.conv1d(F.pad(x.mT, (taps - 1, 0)), weight, groups=len(weight)).mT)
+    make = published(
+        "hgrn2", "HGRN2Attention", swish=F.silu, rms_norm_linear=rms_norm_linear,
+        chunk_gla=gla_rule, fused_recurrent_gla=gla_rule,
+    )  # fmt: skip
+    names = {"query": "q_proj", "forget": "f_proj", "value": "i_proj", "norm": "g_norm"}
+    weights = renamed(layer, **names, out="o_proj")
+    return called(make(hidden_size=WIDTH, num_heads=HEADS, expand_ratio=None), weights, x)
 
 
 def deltanet(layer, x):
-    parts = (x @ layer.in_proj_qkvz.weight.T).unflatten(2, (HEADS, 3, -1))
-    mixed = short(
-        torch.cat([parts[:, :, :, i].flatten(2) for i in range(3)], dim=2), layer.conv1d.weight
+    def rule(q, k, v, beta, use_qk_l2norm_in_kernel, **_):
+        assert use_qk_l2norm_in_kernel
+        by_head = (t.transpose(1, 2) for t in (l2norm(q), l2norm(k), v, beta))
+        y, state = naive("delta_rule").delta_rule_recurrence(*by_head)
+        return y.transpose(1, 2), state
+
+    make = published(
+        "delta_net", "DeltaNet", chunk_delta_rule=rule, fused_recurrent_delta_rule=rule
     )
-    q, k, v = (heads(part).transpose(1, 2) for part in mixed.chunk(3, dim=2))
-    q, k = (t / (t.square().sum(dim=3, keepdim=True) + 1e-6).sqrt() for t in (q, k))
-    beta = torch.sigmoid(x @ layer.in_proj_ba.weight.T).transpose(1, 2)
-    y = naive("delta_rule").delta_rule_recurrence(q, k, v, beta)[0].transpose(1, 2)
-    return normed(y, layer.norm).flatten(2) @ layer.out_proj.weight.T
+    projections = layer.in_proj_qkvz.weight.unflatten(0, (HEADS, 3, -1)).transpose(0, 1)
+    weights = {f"{n}_proj.weight": p.flatten(0, 1) for n, p in zip("qkv", projections, strict=True)}
+    taps = layer.conv1d.weight.chunk(3)
+    weights |= {f"{n}_conv1d.weight": p for n, p in zip("qkv", taps, strict=True)}
+    weights |= {"b_proj.weight": layer.in_proj_ba.weight, "o_norm.weight": layer.norm.weight}
+    weights |= {"o_proj.weight": layer.out_proj.weight}
+    return called(make(hidden_size=WIDTH, num_heads=HEADS, norm_eps=1e-6), weights, x)
 
 
 def rwkv7(layer, x):
-    before = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
-    xr, xw, xk, xv, xa, xg = (torch.lerp(x, before, share) for share in layer.shares)
-
-    def low_rank(part, x, squash):
-        first, _, last = part
-        return squash(x @ first.weight.T) @ last.weight.T + last.bias
-
-    r, k, v = (
-        y @ p.weight.T for p, y in ((layer.receptance, xr), (layer.key, xk), (layer.value, xv))
+    """The author's package, whose layer takes one token of one sequence at a time."""
+    name = "RWKV_x070_TMix_one"
+    step = defined(installed("rwkv", "model.py"), name)[name]
+    (w1, w2, w0), (a1, a2, a0), (g1, g2, g0) = (
+        (first.weight.T, last.weight.T, last.bias)
+        for first, _, last in (layer.decay, layer.rate, layer.gate)
     )
-    w = -LARGEST_DECAY * torch.sigmoid(low_rank(layer.decay, xw, torch.tanh))
-    a = torch.sigmoid(low_rank(layer.rate, xa, lambda x: x))
-    kk = F.normalize(heads(k * layer.removed), dim=3)
-    k = k + k * (a - 1) * layer.replaced
-    r, w, k, v, a = map(heads, (r, w, k, v, a))
-    rule = naive("generalized_delta_rule/dplr").dplr_recurrence
-    by_head = [t.transpose(1, 2) for t in (r * r.shape[3] ** 0.5, k, v, -kk, kk * a, w)]
-    y = rule(*by_head)[0].transpose(1, 2)
-    y = (y - y.mean(dim=3, keepdim=True)) * torch.rsqrt(
-        y.var(dim=3, keepdim=True, correction=0) + layer.norm.eps
-    )
-    y = y.flatten(2) * layer.norm.weight + layer.norm.bias
-    y = y + ((r * k * layer.bonus).sum(dim=3, keepdim=True) * v).flatten(2)
-    return (y * low_rank(layer.gate, xg, torch.sigmoid)) @ layer.out.weight.T
+    # Theirs has no g0: here it is one more channel, whose sigmoid is a half.
+    g1, g2 = F.pad(g1, (0, 1)), torch.cat([g2, 2 * g0[None]])
+    linear = (layer.receptance, layer.key, layer.value, layer.out)
+    weights = (
+        *layer.shares, w0, w1, w2, a0, a1, a2, None, None, None, g1, g2, layer.removed,
+        layer.replaced, layer.bonus.flatten(), *(p.weight.T for p in linear), layer.norm.weight,
+        layer.norm.bias,
+    )  # fmt: skip
+    size, rows = WIDTH // HEADS, []
+    for tokens in x:
+        before, state, ys = torch.zeros(WIDTH), torch.zeros(HEADS, size, size), []
+        for token in tokens:
+            y, before, state, _ = step(0, HEADS, size, token, before, None, state, *weights)
+            ys.append(y)
+        rows.append(torch.stack(ys))
+    return torch.stack(rows)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -148,7 +192,7 @@ def rwkv7(layer, x):
     ],
     ids=["gla", "hgrn2", "deltanet", "rwkv7"],
 )
-def test_a_layer_is_its_published_form(make, form, length):
+def test_a_layer_equals_its_published_form(make, form, length):
     width = WIDTH  # a multiple of twice the heads
     layer = moved(make(width, HEADS))
     x = sequences(length)

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from naive import assert_same, naive
+from naive import assert_same, defined, gradients, installed, naive
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from fcilib.layers import taylor
@@ -14,11 +15,6 @@ def inputs(length):
     return [torch.randn(2, 3, length, n).requires_grad_() for n in (7, 7, 5)]
 
 
-def gradients(y, leaves):
-    cotangent = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-    return [y, *torch.autograd.grad(y, leaves, cotangent)]
-
-
 @pytest.mark.parametrize("chunk", [4, 128])
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 37])
 def test_the_series_is_flash_linear_attentions(monkeypatch, length, chunk):
@@ -27,6 +23,25 @@ def test_the_series_is_flash_linear_attentions(monkeypatch, length, chunk):
     theirs = naive("based").naive_parallel_based(*leaves)
     ours = taylor_attention(*leaves, causal=True)
     assert_same(gradients(ours, leaves), gradients(theirs, leaves))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("length", [1, 5, 37])
+def test_the_layer_is_flash_linear_attentions(length, causal):
+    """As their package of layers has it in plain torch."""
+    names = ("TaylorFeatureMap", "flatten_diag_outer_product_off1", "_triu_indices")
+    features = defined(installed("fla", "modules", "feature_map.py"), *names)
+    name = "BasedLinearAttention"
+    make = defined(installed("fla", "layers", "based.py"), name, **features)[name]
+    theirs = make(12, num_heads=3, num_key_value_heads=3, eps=1e-6, causal=causal)
+    theirs.forward = theirs.forward_reference
+    layer = TaylorAttention(12, 3, causal)
+    names = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "o_proj"}
+    weights = {f"{n}.weight": getattr(layer, ours).weight for ours, n in names.items()}
+    x = torch.randn(2, length, 12, requires_grad=True)
+    leaves = [x, *layer.parameters()]
+    expected = functional_call(theirs, weights, x, strict=True)
+    assert_same(gradients(layer(x), leaves), gradients(expected, leaves))
 
 
 @pytest.mark.parametrize("length", [1, 5, 37])
@@ -60,8 +75,10 @@ def test_the_window_is_local_attentions(length):
         use_rotary_pos_emb=False, use_xpos=False,
     )  # fmt: skip
     layer = WindowAttention(12, 3, 5)  # itself and the four before
-    q, k, v = layer.split(torch.randn(2, length, 12))
-    assert_same([layer.attend(q, k, v)], [theirs(q, k, v)])
+    x = torch.randn(2, length, 12, requires_grad=True)
+    expected = layer.merge(theirs(*layer.split(x)))
+    leaves = [x, *layer.parameters()]
+    assert_same(gradients(layer(x), leaves), gradients(expected, leaves))
 
 
 def test_sizes_that_can_not_be_are_refused():
