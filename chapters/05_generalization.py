@@ -85,7 +85,13 @@ from fcilib.retrieval import (
     LearnedSparse,
 )
 from fcilib.retrieval.reader import LanguageModel
-from fcilib.routers import Cosine, Investigator
+from fcilib.routers import (
+    Cosine,
+    HubRouter,
+    Investigator,
+    ProductKey,
+    RankOne,
+)
 from fcilib.study.notation import NONE, percent, spread, texts
 from fcilib.study.profiles import PROFILES
 
@@ -266,6 +272,23 @@ context = study.run(
         "MiniLM, attention": matching(new_words, Attention(**pretrained)),
     },
     seeds=1,
+)
+
+
+OTHER_ROUTERS = {
+    "rank-1": RankOne,
+    "8 hubs": HubRouter,
+    "product keys": ProductKey,
+}
+FROM = ("raw embeddings", "MiniLM, content-only")
+rerouted = study.run(
+    {
+        f"{name}, {vectors}": matching(
+            new_words, REPRESENTATIONS[vectors], router
+        )
+        for name, router in OTHER_ROUTERS.items()
+        for vectors in FROM
+    }
 )
 
 
@@ -686,6 +709,58 @@ labelled(
 found_by(VECTORS)
 
 # %% [markdown]
+# (new-words-routers)=
+# ### New words: other routers
+#
+# So far the router compares all pairs. Three others, which [chapter 12](12_todays_hybrids.ipynb) describes, were trained on two of the
+# vectors, and tested on new words. *Rank-1* gives each token one number; *hubs* describe it by eight; *product keys* sort tokens
+# into learned slots. The last row is chance.
+
+# %% tags=["remove-input"]
+matched = rerouted.summary("precision")
+labelled(
+    pd.DataFrame(
+        {
+            **{
+                name: {
+                    vectors: spread(
+                        *matched.loc[f"{name}, {vectors}", ["mean", "sd"]]
+                    )
+                    for vectors in FROM
+                }
+                for name in OTHER_ROUTERS
+            },
+            "pairwise, as above": {v: carried_new[v] for v in FROM},
+            "chance: random router": dict.fromkeys(FROM, carried_new[CHANCE]),
+        }
+    ).T,
+    "match of new words found",
+)
+
+# %% tags=["remove-cell"]
+by_vectors = {
+    vectors: [
+        matched.loc[f"{name}, {vectors}", "mean"] for name in OTHER_ROUTERS
+    ]
+    for vectors in FROM
+}
+for vectors, shares in by_vectors.items():
+    ends = dict.fromkeys(percent(end(shares)) for end in (min, max))
+    glue(f"others on {vectors}", " to ".join(ends), display=False)
+best_on = {
+    vectors: max(
+        OTHER_ROUTERS,
+        key=lambda name: matched.loc[f"{name}, {vectors}", "mean"],
+    )
+    for vectors in FROM
+}
+for vectors, name in best_on.items():
+    glue(f"best on {vectors}", name, display=False)
+
+# %% [markdown]
+# From a random start these three find {glue:text}`others on raw embeddings` of the new words' matches. From MiniLM's vectors they find
+# {glue:text}`others on MiniLM, content-only`, most by {glue:text}`best on MiniLM, content-only`.
+#
 # ### New words: how classes are made
 #
 # A class is four frequent words of MiniLM's vocabulary. Any two of them have a cosine of at least {glue:text}`threshold`, and no
@@ -830,6 +905,41 @@ with figures.look():
     axes[0].set_yticks(range(len(order)), shown, fontsize=9)
 plt.show()
 
+# %% tags=["remove-input"]
+exactly = answered.each("exact")
+
+
+def share_with(bounds, mean):
+    """A share and its 95% interval."""
+    return (
+        f"{100 * mean:.1f} ({100 * bounds.low:.1f} to {percent(bounds.high)})"
+    )
+
+
+labelled(
+    pd.DataFrame(
+        {
+            {CHANCE: "random picks"}.get(name, name): {
+                "answer recall": share_with(
+                    wilson(recall[name].mean(), len(recall)),
+                    recall[name].mean(),
+                ),
+                "exact match": share_with(
+                    wilson(exactly[name].mean(), len(exactly)),
+                    exactly[name].mean(),
+                )
+                if name in exactly
+                else NONE,
+                "F1": share_with(bootstrap(scores[name]), scores[name].mean())
+                if name in scores
+                else NONE,
+            }
+            for name in reversed(order)
+        }
+    ).T,
+    "what is read",
+)
+
 # %% tags=["remove-cell"]
 by_chance = held.questions.held_chance
 bounds = wilson(recall[CHANCE].mean(), len(recall[CHANCE]))
@@ -845,7 +955,7 @@ glue(
     percent(recall["gold segments"].mean()),
     display=False,
 )
-right = answered.each("exact").mean()
+right = exactly.mean()
 glue("exact gold segments", percent(right["gold segments"]), display=False)
 glue("exact BM25", percent(right["BM25, words"]), display=False)
 glue("exact nothing", percent(right["nothing"]), display=False)
@@ -928,7 +1038,14 @@ closing.close(
     verdict=verdict,
     cost=closing.trained(
         study,
-        (*results.values(), with_query, zoology, context, *meaning.values()),
+        (
+            *results.values(),
+            with_query,
+            zoology,
+            context,
+            rerouted,
+            *meaning.values(),
+        ),
         f"{closing.TRAINED} HotpotQA is read from the folder that FCI_HOTPOTQA names, or from the hub; the "
         "text encoder MiniLM needs the extra “scale” of the package.",
     ),

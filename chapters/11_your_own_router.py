@@ -23,7 +23,7 @@
 # **How sure.** {glue:text}`sure`
 #
 # **What this is.** A tutorial of ten minutes. We write a router in twelve lines, train it as the paper's approaches were trained, and
-# put it beside them in a figure. Nothing in the library is changed for it.
+# put it beside them in a figure. Then we do the same with a layer. Nothing in the library is changed for it.
 #
 # To try your own, open this file in JupyterLab ([how](how-to-run.md)), change the twelve lines, and run all cells. In the twelve lines
 # put **a new name** in both places of `kind: Literal["metric"] = "metric"`, and keep the names of the two classes. (Results are stored under this name. Under the old name you
@@ -283,6 +283,148 @@ glue(
 # A router that is good here finds an equal token. It has shown no more than that.
 
 # %% [markdown]
+# ## A layer of your own
+#
+# A *layer* before the router gives each token's vector context from other tokens. It is brought in the same way, by two
+# classes. As an example we take about the simplest recurrence: each number of a vector is averaged over the tokens so far, and the past
+# fades by a learned factor $a$:
+#
+# $$
+# y_t = a\, y_{t-1} + (1 - a)\, v_t
+# $$
+#
+# `bidirectional=True` adds the same average from the other end.
+
+# %%
+from fcilib.representations.base import StackSpec
+
+
+class FadingAverage(StackSpec):
+    kind: Literal["fading-average"] = "fading-average"
+    bidirectional: bool = False
+
+    def layer(self, size):
+        return Fading(size.width, self.bidirectional)
+
+
+class Fading(nn.Module):
+    def __init__(self, width, bidirectional):
+        super().__init__()
+        self.bidirectional = bidirectional
+        self.keep = nn.Parameter(torch.linspace(-3, 3, width))  # a, by sigmoid
+        self.values = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def average(self, v):
+        a, past, found = torch.sigmoid(self.keep), 0, []
+        for now in v.unbind(dim=1):
+            past = a * past + (1 - a) * now
+            found.append(past)
+        return torch.stack(found, dim=1)
+
+    def forward(self, x):
+        v = self.values(x)
+        y = self.average(v)
+        if self.bidirectional:
+            y = y + self.average(v.flip(1)).flip(1)
+        return x + self.out(y)
+
+
+# %% [markdown]
+# Three checks before any training: does an implementation that is not ours, NumPy's `convolve`, give the same average? Does a
+# token's vector know nothing of what follows it? And is the gradient right?
+
+# %% tags=["hide-input"]
+import numpy as np
+
+torch.manual_seed(0)
+layer, v = Fading(4, False).double(), torch.randn(2, 9, 4).double()
+a = torch.sigmoid(layer.keep).detach().numpy()
+for channel in range(4):
+    fading = (1 - a[channel]) * a[channel] ** np.arange(9)
+    theirs = np.convolve(v[0, :, channel].numpy(), fading)[:9]
+    np.testing.assert_allclose(
+        layer.average(v)[0, :, channel].detach().numpy(), theirs
+    )
+
+changed = v.clone()
+changed[:, 5:] += 1
+assert torch.equal(layer(v)[:, :5], layer(changed)[:, :5])
+assert torch.autograd.gradcheck(layer, v.requires_grad_())
+print("it is NumPy's average, it looks back only, and the gradient is right")
+
+# %% [markdown]
+# Before we train it we write down what the paper predicts, as [chapter 12](12_todays_hybrids.ipynb) does for today's layers: from left
+# to right the layer *fails* (§4.7), in both directions it *succeeds* (§4.6). We test this behind the paper's pairwise router on two tasks:
+# the paper's own, and `right` of [chapter 9](09_context_ladder.ipynb), where three look-alikes equal the query, and only the token after
+# the evidence tells it from them (chance is one in four). To succeed is to have {glue:text}`success line` or more, to fail
+# {glue:text}`failure line` or less.
+
+# %% tags=["hide-input"]
+from fcilib.ledger import hybrids
+from fcilib.ledger.claims import FAILURE, SUCCESS
+from fcilib.routers import Investigator
+
+pairwise = Investigator(candidates="others")
+METHODS = [
+    hybrids.Method(
+        "fading average", FadingAverage(), pairwise, hybrids.FAILS, "4.7"
+    ),
+    hybrids.Method(
+        "the same, bidirectional",
+        FadingAverage(bidirectional=True),
+        pairwise,
+        hybrids.ROUTES,
+        "4.6",
+    ),
+]
+tasks = {
+    "the paper's task": own.run(
+        {m.label: hybrids.on_evidence(study.sizes, m) for m in METHODS}
+    ),
+    "right": own.run(
+        {m.label: hybrids.on_ladder(study.sizes, m, "right") for m in METHODS}
+    ),
+}
+METRIC = {"the paper's task": "precision", "right": "precision_lookalike"}
+SAYS = {hybrids.FAILS: "fails", hybrids.ROUTES: "succeeds"}
+outcomes = {
+    task: result.summary(METRIC[task])["mean"].map(hybrids.outcome)
+    for task, result in tasks.items()
+}
+labelled(
+    pd.DataFrame(
+        {
+            m.label: {
+                "predicted": SAYS[m.predicted],
+                **{
+                    task: texts(result.summary(METRIC[task]))[m.label]
+                    for task, result in tasks.items()
+                },
+            }
+            for m in METHODS
+        }
+    ).T,
+    "layer",
+)
+
+# %% tags=["remove-cell"]
+glue("success line", percent(SUCCESS), display=False)
+glue("failure line", percent(FAILURE), display=False)
+for task, column in outcomes.items():
+    right = sum(column[m.label] == m.predicted for m in METHODS)
+    glue(f"right on {task}", f"{right} of {len(METHODS)}", display=False)
+
+# %% [markdown]
+# On the paper's task {glue:text}`right on the paper's task` predictions are right, and on `right` {glue:text}`right on right`. Chapter 12
+# finds the same pattern for eight published layers, and says why.
+#
+# **To add the layer for good,** put both classes into `fcilib/representations/fading_average.py`, import `FadingAverage` in that folder's
+# `__init__.py`, and turn the three checks into tests. Then one line in the table `RECURRENT` of `fcilib/ledger/hybrids.py`,
+# `"fading average": FadingAverage()`, enters it, in both directions and with its predictions, into chapter 12's tables,
+# `fci bench layers`, `fci sweep` and the audit. A router gets its line in `routers()` of the same file.
+
+# %% [markdown]
 # ## Keep it, and share it
 #
 # * **Name every change.** A stored result is found by `kind` and the fields that differ from their defaults, not by the code of
@@ -356,6 +498,6 @@ glue(
 # imported first. Two classes may not share a `kind`. A cell that is run again defines its class anew, so the cells after it, which
 # made experiments of the old one, have to be run again too.
 #
-# ### A representation of your own
+# ### A router of segments
 #
-# A representation is brought in the same way, from `RepresentationSpec`, and a router of segments from `SegmentSpec`.
+# A router that picks segments, runs of tokens, is brought in the same way, from `SegmentSpec`.

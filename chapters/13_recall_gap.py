@@ -26,8 +26,8 @@
 #
 # **The claim.** "The Zoology recall gap between Transformers and SSMs persists because SSMs are unidirectional and lack
 # pairwise comparison — both ingredients are missing" {cite:p}`basu2026routing` (§2.2). *SSMs* are state-space models, such as
-# Mamba. *Zoology* {cite:p}`arora2024zoology` is the study that measured the gap. The paper says that "either ingredient
-# alone fails" (§6), but says it of routing. We take it to hold for recall as well.
+# Mamba. *Zoology* {cite:p}`arora2024zoology` is the study that measured the gap. The paper also says that "either ingredient
+# alone fails" (§6). It says this of picking tokens; we test whether it is true of recall as well.
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke, quick or paper
@@ -68,14 +68,16 @@ from fcilib.present.tables import labelled
 from fcilib.study.notation import NONE, percent, seeds_text, spread
 from fcilib.study.profiles import PROFILES
 
+SCALES = {recall.SMALL: lambda model: model, 1.0: recall.large}
+
 
 def train(models, tasks, widths):
-    """Every model on these tasks at these widths, at every learning rate."""
+    """Every model on these tasks at these widths, at every learning rate and first scale."""
     return {
-        rate: study.run(
+        (rate, scale): study.run(
             {
                 f"{label}, {task.length}, {width}": recall.experiment(
-                    study.sizes, model, task, width, rate
+                    study.sizes, drawn(model), task, width, rate
                 )
                 for label, model in models.items()
                 for task in tasks
@@ -83,11 +85,17 @@ def train(models, tasks, widths):
             }
         )
         for rate in sizes.rates
+        for scale, drawn in SCALES.items()
     }
 
 
+def at_scale(results, scale):
+    """The trainings whose vectors have this scale at first."""
+    return {key: runs for key, runs in results.items() if key[1] == scale}
+
+
 def best(results):
-    """Mean accuracy, its spread, and whether it was still changing."""
+    """Of the best training of each model: accuracy, its spread, and whether it still changed."""
     frames = [result.summary("accuracy") for result in results.values()]
     rates = pd.concat({n: f["mean"] for n, f in enumerate(frames)}, axis=1)
     rows = {}
@@ -124,21 +132,25 @@ def cell(row):
 #
 # * *Attention* compares each token with all earlier ones.
 # * *Hyena* and *BaseConv* (convolutions), *RWKV-4* and *Mamba* (recurrences) compare no tokens.
-# * *Based*, a linear attention, compares only the tokens of a small window with each other.
+# * *Based* compares only the tokens of a small window with each other.
 #
 # All of these models are *one-way*: they read from left to right.
+#
+# Before training, the vectors of tokens are drawn at random. Zoology draws them small, with a standard deviation of
+# {glue:text}`small`; the rest of this book draws them with 1. [Which one is better](#both-scales) depends on the model. We train
+# each model from both and count the better one.
 
 # %%
 MODELS = recall.models()
 gap_runs = train(MODELS, sizes.tasks, sizes.widths)
-gap = best(gap_runs)  # at the best learning rate, if several are tried
+gap = best(gap_runs)  # at the best learning rate and scale
 
 short, long = sizes.tasks[0], sizes.tasks[-1]
 width, wide = sizes.widths[len(sizes.widths) // 2], max(sizes.widths)
 added = train(recall.ingredients(), [short], [width])
 ingredients = best(added)
 
-# %% mystnb={"figure": {"caption": "Attention recalls from a smaller width on than any model that compares no tokens, in one training each. Accuracy by the width of the model, in sequences of 64 tokens. The dotted line is a guess among the values of the sequence.", "name": "fig-gap-13"}, "image": {"alt": "Accuracy against width for six models. Attention is at the top from width 32 on, Mamba at width 64, where Based comes next. BaseConv stays at the dotted line of a guess; RWKV-4 and Hyena are below it at width 16 and a little above it at width 64."}} tags=["remove-input", "nbval-ignore-output"]
+# %% mystnb={"figure": {"caption": "Attention recalls from a smaller width on than any model that compares no tokens, in the better of two trainings. Accuracy by the width of the model, in sequences of 64 tokens. The dotted line is a guess among the values of the sequence.", "name": "fig-gap-13"}, "image": {"alt": "Accuracy against width for six models. Attention is at the top from width 32 on, Mamba at width 64, where Based comes next. BaseConv stays at the dotted line of a guess; RWKV-4 and Hyena are below it at width 16 and a little above it at width 64."}} tags=["remove-input", "nbval-ignore-output"]
 LENGTHS = [task.length for task in sizes.tasks]
 
 
@@ -168,7 +180,7 @@ plt.show()
 # **Attention sees only earlier tokens here, too, and recalls nevertheless.** So its advantage can't be context from both sides.
 #
 # **Whether we find Zoology's own numbers is open.** {glue:text}`zoology short` ([numbers](#zoologys-numbers)). In sequences of
-# twice the length no model succeeds in our training, attention included ([numbers](#recall-longer)).
+# twice the length {glue:text}`succeed long` at width {glue:text}`wide`, and at width {glue:text}`width` {glue:text}`succeed long narrow` ([numbers](#recall-longer)).
 
 # %% [markdown]
 # ## Does one of the two ingredients close it?
@@ -226,7 +238,7 @@ labelled(
 # %% tags=["hide-input"]
 alone_there = recall.experiment(
     study.sizes,
-    recall.ingredients()["token embeddings, router"],
+    recall.large(recall.ingredients()["token embeddings, router"]),
     short,
     width,
     max(sizes.rates),
@@ -302,6 +314,11 @@ def of(way):
     return [row["mean"] for row in rows if row is not None]
 
 
+def listed(labels):
+    """Labels as a sentence has them."""
+    return " and ".join(labels)
+
+
 def alone(labels, width=width):
     return [gap.loc[label, short.length, width]["mean"] for label in labels]
 
@@ -363,8 +380,12 @@ labelled(
 #
 # * **What the router is given.** It is told the right key, and the model gets the token after the pick, which is the value. Only matching
 #   two equal keys is left to learn, which needs no layer.
+# * **The router looks both ways.** It compares the query with earlier and later tokens. But the right key always stands earlier here, so
+#   this does not decide the result.
+# * **The first scale.** At width {glue:text}`width` Hyena with the router needs large vectors before training, and attention at
+#   {glue:text}`long` tokens small ones ([both](#both-scales)). We count the better of two trainings for every model. More scales were not tried.
 # * **Longer training.** The models that guess might learn more with more epochs. Attention, too, guesses for some epochs before its
-#   accuracy jumps, and until then the accuracy hardly changes.
+#   accuracy jumps, and until then the accuracy hardly changes. So a flat accuracy does not show that a training is finished.
 #
 # ## Exercises
 #
@@ -379,7 +400,7 @@ labelled(
 # (recall-longer)=
 # ### All accuracies, and longer sequences
 #
-# A sequence of {glue:text}`short` tokens has four pairs, one of {glue:text}`long` has eight. The rest, the dots of the example, is one filler token.
+# A sequence of {glue:text}`short` tokens has four pairs, one of {glue:text}`long` has eight. All other positions, the dots of the example, hold the same filler token.
 # {glue:text}`moving`
 
 # %% tags=["remove-input"]
@@ -414,7 +435,71 @@ labelled(
 )
 
 # %% [markdown]
-# **At {glue:text}`long` tokens no model succeeds in this training, attention included.** {glue:text}`longer`
+# **At {glue:text}`long` tokens most models fail in this training.** {glue:text}`longer`
+#
+# (both-scales)=
+# ### Small or large vectors before training
+#
+# The accuracy if vectors of tokens are drawn with standard deviation 1 (before the arrow), or with Zoology's {glue:text}`small`
+# (after it).
+
+# %% tags=["remove-input"]
+by_scale = {scale: best(at_scale(gap_runs, scale))["mean"] for scale in SCALES}
+labelled(
+    pd.DataFrame(
+        {
+            label: {
+                f"{length} tokens, width {d}": " → ".join(
+                    (
+                        f"{100 * by_scale[1.0].loc[label, length, d]:.1f}",
+                        percent(by_scale[recall.SMALL].loc[label, length, d]),
+                    )
+                )
+                for length in LENGTHS
+                for d in sizes.widths
+            }
+            for label in MODELS
+        }
+    ).T,
+    "large → small",
+)
+
+# %% tags=["remove-cell"]
+gain = by_scale[recall.SMALL] - by_scale[1.0]
+clear = gain[gain.abs() > STANDARD.margin]
+
+
+def example(cell):
+    """A model and a size, with the accuracies from both scales."""
+    label, length, d = cell
+    return (
+        f"{label}, {length} tokens, width {d}: {100 * by_scale[1.0][cell]:.1f} → "
+        f"{percent(by_scale[recall.SMALL][cell])}"
+    )
+
+
+glue("better small", int((clear > 0).sum()), display=False)
+glue("better large", int((clear < 0).sum()), display=False)
+glue("cells", len(gain), display=False)
+glue("most gained", example(gain.idxmax()), display=False)
+glue("most lost", example(gain.idxmin()), display=False)
+routed = {
+    scale: best(at_scale(added, scale)).loc[
+        "Hyena, router", short.length, width
+    ]["mean"]
+    for scale in SCALES
+}
+glue("small", f"{recall.SMALL:g}", display=False)
+glue(
+    "Hyena routed",
+    f"{percent(routed[1.0])} with large vectors and {percent(routed[recall.SMALL])} with small ones",
+    display=False,
+)
+
+# %% [markdown]
+# **The first scale can decide whether a model learns, and no scale is best for all.** By more than two points small vectors are better in
+# {glue:text}`better small` of {glue:text}`cells` cases, and worse in {glue:text}`better large` (one seed each). The largest gain:
+# {glue:text}`most gained`. The largest loss: {glue:text}`most lost`. Hyena with the router answers {glue:text}`Hyena routed`. Why is open.
 #
 # (zoologys-numbers)=
 # ### Do we find Zoology's own numbers?
@@ -428,45 +513,44 @@ labelled(
 # | | Zoology | here |
 # | --- | --- | --- |
 # | learning rate | cosine from the first step | the same after a warm-up |
-# | end | at 99% | after all epochs |
+# | end | at 99% accuracy | after all epochs |
 # | output matrix | the embeddings | its own |
-# | embeddings at the start, standard deviation | 0.02 | 1 |
+# | embeddings at the start, standard deviation | 0.02 | 0.02 or 1, as the table says |
 # | dropout | yes | no |
-# | layers | two; four for all models but attention until May 2024 | two |
-# | Based | with short convolutions | with a window of attention |
+# | layers | two; in its code until May 2024 four for all models but attention | two |
 #
 # We do not know with how many layers Zoology's figure was made.
 
 # %% tags=["hide-input"]
-patient = recall.experiment(
-    study.sizes, MODELS["attention"], long, wide, max(sizes.rates)
-)
-more = patient.training.model_copy(
-    update={"epochs": 3 * patient.training.epochs}
-)
-patient = study.run(
-    {"attention, longer": patient.model_copy(update={"training": more})}
-)
-
 PAPER = PROFILES["paper"]
 kept = paper_store(study)
 theirs = PAPER.recall
 
 
 def at_zoologys_size(label, task, width):
-    """Our accuracy at the best rate, the rate, and whether these are whole trainings at every rate.
+    """Of our best training: accuracy, learning rate and first scale; how many there are, and
+    whether they are whole ones at every rate, drawn as Zoology's.
 
-    Else they are shortened ones at the rates that were tried; None where there is none.
+    Else they are the shortened ones that were made; None where there is none.
     """
-    runs = [
-        recall.experiment(PAPER, MODELS[label], task, width, rate)
-        for rate in theirs.rates
-    ]
-    whole = None not in (found := [kept.find(run) for run in runs])
+    runs = {
+        scale: [
+            recall.experiment(PAPER, drawn(MODELS[label]), task, width, rate)
+            for rate in theirs.rates
+        ]
+        for scale, drawn in SCALES.items()
+    }
+    found = [kept.find(run) for run in runs[recall.SMALL]]
+    whole = None not in found
     if not whole:
-        found = [kept.find(recall.shortened(run)) for run in runs]
+        cut = [recall.shortened(run) for part in runs.values() for run in part]
+        found = [kept.find(run) for run in cut]
     tried = [
-        (record.metrics["accuracy"], record.experiment.training.learning_rate)
+        (
+            record.metrics["accuracy"],
+            record.experiment.training.learning_rate,
+            record.experiment.representation.embedding_scale,
+        )
         for record in found
         if record is not None
     ]
@@ -474,7 +558,7 @@ def at_zoologys_size(label, task, width):
 
 
 COLUMNS = ["model", "length", "width", "Zoology", "guess"]
-COLUMNS += ["ours", "rate", "rates", "whole"]
+COLUMNS += ["ours", "rate", "scale", "tried", "whole"]
 
 
 compared = pd.DataFrame(
@@ -499,6 +583,7 @@ labelled(
                 "Zoology": percent(row.Zoology),
                 "ours": percent(row.ours),
                 "learning rate": f"{row.rate:g}",
+                "first scale": f"{row.scale:g}",
                 "a guess": percent(row.guess),
                 "within the margin": "yes" if row.near else "no",
                 "verdict": {True: "agrees", False: "differs"}[row.near]
@@ -566,8 +651,9 @@ glue(
 sees = [label for label in COMPARE_NOTHING if label != "Mamba"]
 glue(
     "gap",
-    f"At width {width} attention answers {text(alone(['attention']))} of the questions. The four models that compare no tokens guess "
-    f"({text(alone(COMPARE_NOTHING))}). At width {wide} Mamba answers {text(alone(['Mamba'], wide))}, and the other three at most "
+    f"At width {width} attention answers {text(alone(['attention']))} of the questions. Of the four models that compare no tokens Mamba "
+    f"answers {text(alone(['Mamba']))}, and the other three at most {percent(max(alone(sees)))}; a guess has {guess}. At width {wide} Mamba "
+    f"answers {text(alone(['Mamba'], wide))}, and the other three at most "
     f"{percent(max(alone(sees, wide)))}. At width {min(sizes.widths)} attention does not recall either "
     f"({text(alone(['attention'], min(sizes.widths)))}). Based is uneven: "
     + ", ".join(
@@ -585,24 +671,26 @@ glue(
     display=False,
 )
 long_wide = gap.xs((long.length, wide), level=(1, 2))["mean"]
-later = patient.summary("accuracy")["mean"].iloc[0]
-ahead = [
-    f"{label} ({percent(long_wide[label])})"
-    for label in MODELS
-    if label != "attention" and long_wide[label] > later
-]
+succeed = [label for label in MODELS if long_wide[label] >= SUCCESS]
+others = long_wide.drop(succeed)
+for name, at in (("succeed long", wide), ("succeed long narrow", width)):
+    column = gap.xs((long.length, at), level=(1, 2))["mean"]
+    there = [label for label in MODELS if column[label] >= SUCCESS]
+    text_of = f"{listed(there)} {'succeed' if len(there) > 1 else 'succeeds'}"
+    glue(name, text_of if there else "no model succeeds", display=False)
+glue("wide", wide, display=False)
 glue(
     "longer",
-    f"Attention of width {wide} answers {percent(long_wide['attention'])}, where a guess has {percent(FLOOR[long.length])}. With three "
-    f"times the epochs it answers {percent(later)}. After the normal training, "
-    f"{'only ' + ' and '.join(ahead) if ahead else 'no other model'} has more than that at this width.",
+    f"At width {wide} {listed(succeed) if succeed else 'no model'} succeeds (attention: {percent(long_wide['attention'])}). "
+    f"The others answer {text(others)}, where a guess has {percent(FLOOR[long.length])}. If its vectors are drawn with 1, attention "
+    f"answers {percent(by_scale[1.0].loc['attention', long.length, wide])}.",
     display=False,
 )
 router_alone = STATEMENTS["pairwise comparison alone (our reading)"][1]
 sides_alone = STATEMENTS["context from both sides alone (our reading)"][1]
 glue(
     "closes",
-    f"With both directions and no router the models still guess ({text(sides_alone)}).",
+    f"With both directions and no router the models answer {text(sides_alone)}, and with neither {text(of('neither'))}.",
     display=False,
 )
 found_by, answered_by = (
@@ -613,10 +701,10 @@ others = [answered_by[f"width {d}"] for d in sizes.widths if d != width]
 glue(
     "rests on being told",
     f"A router that is not told finds the key for {percent(found_by[UNTOLD])} of the questions. The highest score "
-    f"decides the pick, and a slightly different score mostly gives the same pick and the same answer. So an error in the answer gives the "
-    f"scores no gradient. The model then answers {percent(answered_by[UNTOLD])}. That is less than a guess among the four values, because "
-    f"the model does not see them: it sees only the question and a wrong pick. It is more than an untrained model has ({chance}), probably "
-    f"since a wrong pick sometimes shows a value of the sequence, which is the right one in one of four cases.",
+    f"decides the pick. If a score changes a little, the pick and the answer stay the same, so an error in the answer does not say how to change the "
+    f"scores: they get no gradient. The model then answers {percent(answered_by[UNTOLD])}. That is less than a guess among the four values, because "
+    f"the model sees only the question, a wrong pick and the token after it. It is more than an untrained model has ({chance}), probably "
+    f"since a wrong pick often shows one of the four values, and one in four of these is the right one.",
     display=False,
 )
 glue(
@@ -638,13 +726,13 @@ late = [
     if row.model == "attention" and row.ours < SUCCESS
 ]
 below = int((cut.ours < cut.Zoology)[~cut.near].sum()) if len(cut) else 0
-again = int((cut.rates > 1).sum())
+again = int((cut.tried > 1).sum())
 guessing = int((cut.ours <= cut.guess + STANDARD.margin).sum())
 FOURFOLD = "BaseConv"
 narrow = recall.shortened(
     recall.experiment(
         PAPER,
-        MODELS[FOURFOLD],
+        recall.large(MODELS[FOURFOLD]),
         theirs.tasks[0],
         min(theirs.widths),
         max(theirs.rates),
@@ -669,17 +757,17 @@ if fourfold is not None:
         f"{FOURFOLD} of width {min(theirs.widths)} we also trained four times as long, for {fourfold.experiment.training.steps:,} "
         f"steps: it answers {percent(fourfold.metrics['accuracy'])} at {theirs.tasks[0].length} tokens, where Zoology has {percent(shown)}. "
         f"{by_heart}"
-        f"More steps alone did not help this model; the learning rate or a difference named below may be the reason."
+        f"More steps alone did not help this model; the learning rate or a difference named below may keep it from Zoology's number."
     )
 tried_there = "We have no run at that size: the grid needs a GPU."
 outcome_there = ""
 if len(cut):
     tried_there = (
-        f"We trained {len(cut)} of these models, with one seed each. They have the same number of sequences and an "
+        f"We trained for {len(cut)} of these numbers, with one seed each. An epoch has as many sequences as there, but we ran an "
         f"eighth of the epochs. With batches of {narrow.training.batch} in place of {theirs.train(theirs.tasks[0], 1).batch} this makes about "
         f"half as many steps ({narrow.training.steps:,}). For {again} of the "
-        f"models we tried two of the learning rates and count the better one; for the others we tried one. Wider than {min(theirs.widths)}, "
-        f"matrix products are rounded to 16 bits. Two numbers are within the margin if they differ by at most {allowed} points: "
+        f"numbers we made more than one training, with another learning rate or first scale, and count the best. For widths above {min(theirs.widths)} "
+        f"we compute matrix products in 16 bits. Two numbers are within the margin if they differ by at most {allowed} points: "
         f"{100 * STANDARD.margin:g} as everywhere in this book, {100 * recall.READING:g} more since we read the figure by eye."
     )
     even_attention = (
@@ -711,7 +799,7 @@ glue(
 )
 answer = (
     f"Pairwise comparison does, at one small size ({short.length} tokens, width {width}): with a router that is told the right key in "
-    f"training and makes a single pick, models answer {text(router_alone)} of the questions; with context from both sides alone they guess."
+    f"training and makes a single pick, models answer {text(router_alone)} of the questions, and with context from both sides alone they answer {text(sides_alone)}."
 )
 verdict = (
     f"The paper is right that one-way models without comparison recall less than attention, at width {width}. Pairwise comparison alone is "
@@ -732,7 +820,5 @@ close(
     answer=answer,
     sure=sure,
     verdict=verdict,
-    cost=trained(
-        study, [*gap_runs.values(), *added.values(), patient, checks]
-    ),
+    cost=trained(study, [*gap_runs.values(), *added.values(), checks]),
 )

@@ -8,7 +8,7 @@ figure 2 has the accuracies as points; the numbers here are read off it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fcilib.ledger.agreement import ROUNDING, STANDARD
@@ -48,6 +48,9 @@ PUBLISHED: Mapping[str, Mapping[int, tuple[float, ...]]] = {
 
 WIDTHS = (64, 128, 256, 512)
 
+SMALL = 0.02
+"""The standard deviation of Zoology's embeddings before training."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -58,26 +61,38 @@ class Model:
 
 
 def models() -> dict[str, Model]:
-    """Every model, by label: two layers each, no per-token network, positions for attention alone.
+    """Every model, by label: two layers each, no per-token network, positions for attention alone,
+    and small vectors before training.
 
-    These are Zoology's settings. Flow has its own.
+    These are Zoology's settings. Flow has its own layers.
     """
-    bare: Any = {"feed_forward": False, "positions": "none"}
+    small: Any = {"embedding_scale": SMALL}
+    blind: Any = {"positions": "none", **small}
+    bare: Any = {"feed_forward": False, **blind}
     return {
-        "attention": Model(Attention(mask="causal", heads=1, layers=2, feed_forward=False)),
+        "attention": Model(
+            Attention(mask="causal", heads=1, layers=2, feed_forward=False, **small)
+        ),
         "Hyena": Model(Hyena(layers=2, **bare)),
         "RWKV-4": Model(Rwkv4(layers=2, **bare)),
-        "BaseConv": Model(BaseConv(positions="none")),
+        "BaseConv": Model(BaseConv(**blind)),
         "Based": Model(Based(heads=1, **bare)),
-        "Mamba": Model(Flow(positions="none")),
+        "Mamba": Model(Flow(**blind)),
     }
+
+
+def large(model: Model) -> Model:
+    """The model with vectors of scale 1 before training, as in the rest of the book."""
+    spec = model.representation.model_copy(update={"embedding_scale": 1.0})
+    return replace(model, representation=spec)
 
 
 def ingredients() -> dict[str, Model]:
     """The paper's two ingredients, added to models without them: one, the other, and both."""
     pairwise = Investigator(candidates="others", k=1)
     known = models()
-    found = {"token embeddings, router": Model(Embedding(positions="none"), pairwise)}
+    tokens = Embedding(positions="none", embedding_scale=SMALL)
+    found = {"token embeddings, router": Model(tokens, pairwise)}
     for label in ("Hyena", "Mamba"):
         one_way = known[label].representation
         both_ways = one_way.model_copy(update={"bidirectional": True})
