@@ -416,8 +416,9 @@ for task, column in outcomes.items():
     glue(f"right on {task}", f"{right} of {len(METHODS)}", display=False)
 
 # %% [markdown]
-# On the paper's task {glue:text}`right on the paper's task` predictions are right, and on `right` {glue:text}`right on right`. Chapter 12
-# finds the same pattern for eight published layers, and says why.
+# On the paper's task {glue:text}`right on the paper's task` predictions are right, and on `right` {glue:text}`right on right`. As with the
+# eight published layers of chapter 12, reading from left to right is enough on the paper's task, and on `right` it is not. There both
+# directions help, but this simple average does not make the router succeed.
 #
 # **To add the layer for good,** put both classes into `fcilib/representations/fading_average.py`, import `FadingAverage` in that folder's
 # `__init__.py`, and turn the three checks into tests. Then one line in the table `RECURRENT` of `fcilib/ledger/hybrids.py`,
