@@ -210,9 +210,8 @@ small_runs = study.run(
     },
     seeds=1,
 )
-assert small_runs.summary("precision")["mean"].min() > 0.9 or (
-    not study.as_published
-)
+text = percent(small_runs.summary("precision")["mean"].min())
+glue("small found", text, display=False)
 for name, mean in small_runs.summary("accuracy")["mean"].items():
     glue(f"small {name}", percent(mean), display=False)
 text = f"{200 / PROFILES['paper'].mqar.vocabulary:.2f}%"
@@ -230,7 +229,8 @@ for name in ("mqar-attention", "mqar-raw"):
 # is enough. Flow and raw embeddings do not fail. Only the router that sees positions alone stays at chance.
 #
 # Finding the key is not the same as naming its value. The models that find the key [name the right value](mqar-answering) in only
-# {glue:text}`answered` of the sequences here, and at the paper's sizes in {glue:text}`answered there`.
+# {glue:text}`answered` of the sequences here, and at the paper's sizes in {glue:text}`answered there`. (The details show when Flow answers
+# more.)
 
 # %% [markdown]
 # ## Part 2, new words: does matching by meaning carry over?
@@ -571,7 +571,7 @@ linked(
 # [chapter 6](06_escape_routes.ipynb) shows that telling it helps.
 #
 # **How the vectors are drawn before training can decide the answer.** The book draws them with standard deviation 1. With 0.02
-# ([chapter 13](both-scales) has more on this) the key is found as often, and Flow answers {glue:text}`small flow`, attention
+# ([chapter 13](both-scales) has more on this) the key is found in {glue:text}`small found` or more, and Flow answers {glue:text}`small flow`, attention
 # {glue:text}`small attention` and raw embeddings {glue:text}`small raw` (one seed). The paper does not state it.
 #
 # **At the paper's sizes the models learn the answers by heart.** Attention finds {glue:text}`paper precision` of the keys and

@@ -248,17 +248,6 @@ glue("tokens picked from", study.sizes.evidence.length - 1, display=False)
 rank_one = texts(results.summary("precision"))["bidirectional Mamba, rank-1"]
 glue("rank one", rank_one, display=False)
 
-trained = [
-    Results({run: r for run, r in measured[c].records.items() if run[0] in of})
-    for c, of in ours.items()
-]
-spent = closing.trained(
-    study,
-    trained,
-    "trains {models} models of its own, which take {minutes} core-minutes for one seed at profile {profile}. "
-    "In a new folder it also trains the approaches of chapter 3 that its figure shows.",
-)
-glue("cost", spent, display=False)
 nearest = texts(measured["others"].summary("precision"))
 blind = texts(measured["all"].summary("precision"))
 glue(
@@ -285,15 +274,17 @@ glue(
 # %% [markdown]
 # ## A layer of your own
 #
-# A *layer* before the router gives each token's vector context from other tokens. It is brought in the same way, by two
-# classes. As an example we take about the simplest recurrence: each number of a vector is averaged over the tokens so far, and the past
-# fades by a learned factor $a$:
+# A *layer* before the router gives each token's vector context from other tokens. You add it like a router: one class describes it, a
+# PyTorch module computes it. The module gets vectors of shape (batch, tokens, width), which hold tokens and positions already, and
+# returns the same shape. As an example we take about the simplest recurrence: each number of a vector is averaged over the tokens
+# so far. The past fades by a factor $a$ between 0 and 1, which each number learns for itself:
 #
 # $$
 # y_t = a\, y_{t-1} + (1 - a)\, v_t
 # $$
 #
-# `bidirectional=True` adds the same average from the other end.
+# `bidirectional=True` adds the same average from the other end. The last line of the module keeps the token's own vector, `x`, and adds
+# to it.
 
 # %%
 from fcilib.representations.base import StackSpec
@@ -354,10 +345,11 @@ assert torch.autograd.gradcheck(layer, v.requires_grad_())
 print("it is NumPy's average, it looks back only, and the gradient is right")
 
 # %% [markdown]
-# Before we train it we write down what the paper predicts, as [chapter 12](12_todays_hybrids.ipynb) does for today's layers: from left
-# to right the layer *fails* (§4.7), in both directions it *succeeds* (§4.6). We test this behind the paper's pairwise router on two tasks:
-# the paper's own, and `right` of [chapter 9](09_context_ladder.ipynb), where three look-alikes equal the query, and only the token after
-# the evidence tells it from them (chance is one in four). To succeed is to have {glue:text}`success line` or more, to fail
+# Before we train it we write down what the paper predicts, as [chapter 12](12_todays_hybrids.ipynb) does for today's layers. From left
+# to right the layer *fails*, since no vector knows what follows (§4.7). In both directions it *succeeds* (§4.6). We put the layer before the
+# paper's router, which compares the query with every token, and test two tasks: the paper's own, and `right` of
+# [chapter 9](09_context_ladder.ipynb), with that chapter's training. There three look-alikes equal the query, and only the token after the
+# evidence tells it from them (chance is one in four). To succeed is to have {glue:text}`success line` or more, to fail
 # {glue:text}`failure line` or less.
 
 # %% tags=["hide-input"]
@@ -414,16 +406,30 @@ glue("failure line", percent(FAILURE), display=False)
 for task, column in outcomes.items():
     right = sum(column[m.label] == m.predicted for m in METHODS)
     glue(f"right on {task}", f"{right} of {len(METHODS)}", display=False)
+both = texts(tasks["right"].summary(METRIC["right"]))[METHODS[1].label]
+glue("both on right", both, display=False)
+trained = [
+    Results({run: r for run, r in measured[c].records.items() if run[0] in of})
+    for c, of in ours.items()
+]
+spent = closing.trained(
+    study,
+    [*trained, *tasks.values()],
+    "trains {models} models of its own, which take {minutes} core-minutes for one seed at profile {profile}. "
+    "In a new folder it also trains the approaches of chapter 3 that its figure shows.",
+)
+glue("cost", spent, display=False)
 
 # %% [markdown]
 # On the paper's task {glue:text}`right on the paper's task` predictions are right, and on `right` {glue:text}`right on right`. As with the
-# eight published layers of chapter 12, reading from left to right is enough on the paper's task, and on `right` it is not. There both
-# directions help, but this simple average does not make the router succeed.
+# eight published layers of chapter 12, reading from left to right is no obstacle on the paper's task (where no layer is needed, either). On
+# `right` it is. There both directions have {glue:text}`both on right`: more than one, and less than success.
 #
 # **To add the layer for good,** put both classes into `fcilib/representations/fading_average.py`, import `FadingAverage` in that folder's
-# `__init__.py`, and turn the three checks into tests. Then one line in the table `RECURRENT` of `fcilib/ledger/hybrids.py`,
-# `"fading average": FadingAverage()`, enters it, in both directions and with its predictions, into chapter 12's tables,
-# `fci bench layers`, `fci sweep` and the audit. A router gets its line in `routers()` of the same file.
+# `__init__.py`, and turn the three checks into tests. Then add one line, `"fading average": FadingAverage()`, to the table `RECURRENT` of
+# `fcilib/ledger/hybrids.py`. This needs the field `bidirectional`; other layers get a line in `representations()` of the same file, and
+# routers one in `routers()`. The layer is then in chapter 12's tables, with its predictions, in `fci bench layers`, in `fci sweep` and in the
+# audit.
 
 # %% [markdown]
 # ## Keep it, and share it

@@ -234,9 +234,9 @@ def _drop(entries: Mapping[str, Entries]) -> str:
         ]
         written = dict.fromkeys(f"{100 * end(means):.0f}%" for end in (min, max))
         ends.append(" to ".join(written))
-    return f"""{len(fall)} of the {len(turns)} are alike: with the query included, precision falls
-from {ends[0]} at the small size to {ends[1]} at the paper’s. The models still succeed, but they
-miss the paper’s number."""
+    return f"""{len(fall)} of the {len(turns)} are alike: the query is included, and precision is
+{ends[0]} at the small size, {ends[1]} at the paper’s. The models still succeed, but they miss the
+paper’s number."""
 
 
 ALL = "all"

@@ -36,7 +36,6 @@ def test_every_layer_and_router_takes_part():
 
 
 def test_the_record_of_chapter_12_is_of_these():
-    routers = benches.routers(QUICK)
-    del routers["rank-1"]
-    bench = Bench(workloads=benches.layers(QUICK) | routers, lengths=(4096,), **QUICK.cost.limits)
+    workloads = benches.layers(QUICK) | benches.routers(QUICK)
+    bench = Bench(workloads=workloads, lengths=benches.LENGTHS, **QUICK.cost.limits)
     assert find_cost(bench, default_records() / "quick" / "costs") is not None
