@@ -235,8 +235,8 @@ def _drop(entries: Mapping[str, Entries]) -> str:
         written = dict.fromkeys(f"{100 * end(means):.0f}%" for end in (min, max))
         ends.append(" to ".join(written))
     return f"""{len(fall)} of the {len(turns)} are alike: the query is included, and precision is
-{ends[0]} at the small size, {ends[1]} at the paper’s. The models still succeed, but they miss the
-paper’s number."""
+{ends[0]} at the small size, and {ends[1]} at the paper’s. The models still succeed, but they
+miss the paper’s number."""
 
 
 ALL = "all"
