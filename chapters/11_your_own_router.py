@@ -423,7 +423,8 @@ glue("cost", spent, display=False)
 # %% [markdown]
 # On the paper's task {glue:text}`right on the paper's task` predictions are right, and on `right` {glue:text}`right on right`. As with the
 # eight published layers of chapter 12, reading from left to right is no obstacle on the paper's task (where no layer is needed, either). On
-# `right` it is. There both directions have {glue:text}`both on right`: more than one, and less than success.
+# `right` it is. There both directions together have {glue:text}`both on right`: more than one direction
+# has, and less than success.
 #
 # **To add the layer for good,** put both classes into `fcilib/representations/fading_average.py`, import `FadingAverage` in that folder's
 # `__init__.py`, and turn the three checks into tests. Then add one line, `"fading average": FadingAverage()`, to the table `RECURRENT` of

@@ -624,13 +624,15 @@ def by_hand(n, signs):
     """Precision, with its 95% interval, of numbers that we give to the tokens ourselves.
 
     With one sign each first copy of a key has a positive number of its own. With two signs these
-    numbers are centred, so that some are negative. A query has the sign of its own key.
+    numbers are centred, so that some are negative and none is zero. A query has the sign of its
+    own key.
     """
     task = hybrids.recall_task(study.sizes, n)
     test = task.draw(100_000, seed=0, split="test")
     first, rows = 2 * torch.arange(n), torch.arange(len(test.tokens))
     keys = test.tokens[:, first].double()
-    own = keys if signs == 1 else keys - keys.mean(dim=1, keepdim=True)
+    middle = keys.mean(dim=1, keepdim=True) + 0.01
+    own = keys if signs == 1 else keys - middle
     numbers = torch.zeros(test.tokens.shape, dtype=torch.double)
     numbers[:, first] = own
     sign = numbers[rows, test.evidence].sign()
