@@ -440,8 +440,8 @@ labelled(
 # (both-scales)=
 # ### Small or large vectors before training
 #
-# The accuracy if vectors of tokens are drawn with standard deviation 1 (before the arrow), or with Zoology's {glue:text}`small`
-# (after it).
+# The accuracy in percent, if vectors of tokens are drawn with standard deviation 1 (before the arrow), or with Zoology's
+# {glue:text}`small` (after it).
 
 # %% tags=["remove-input"]
 by_scale = {scale: best(at_scale(gap_runs, scale))["mean"] for scale in SCALES}
@@ -449,10 +449,10 @@ labelled(
     pd.DataFrame(
         {
             label: {
-                f"{length} tokens, width {d}": " → ".join(
+                f"{length}, width {d}": " → ".join(
                     (
                         f"{100 * by_scale[1.0].loc[label, length, d]:.1f}",
-                        percent(by_scale[recall.SMALL].loc[label, length, d]),
+                        f"{100 * by_scale[recall.SMALL].loc[label, length, d]:.1f}",
                     )
                 )
                 for length in LENGTHS
@@ -460,8 +460,8 @@ labelled(
             }
             for label in MODELS
         }
-    ).T,
-    "large → small",
+    ),
+    "tokens",
 )
 
 # %% tags=["remove-cell"]
@@ -519,7 +519,8 @@ glue(
 # | dropout | yes | no |
 # | layers | two; in its code until May 2024 four for all models but attention | two |
 #
-# We do not know with how many layers Zoology's figure was made.
+# We do not know with how many layers Zoology's figure was made. In the table *rate* is the learning rate, *first scale* the standard
+# deviation of the vectors before training, and *near* means within the margin.
 
 # %% tags=["hide-input"]
 PAPER = PROFILES["paper"]
@@ -583,10 +584,10 @@ labelled(
             f"{row.model}, {row.length} tokens, width {row.width}": {
                 "Zoology": percent(row.Zoology),
                 "ours": percent(row.ours),
-                "learning rate": f"{row.rate:g}",
+                "rate": f"{row.rate:g}",
                 "first scale": f"{row.scale:g}",
                 "a guess": percent(row.guess),
-                "within the margin": "yes" if row.near else "no",
+                "near?": "yes" if row.near else "no",
                 "verdict": {True: "agrees", False: "differs"}[row.near]
                 if row.whole
                 else "open",
