@@ -54,7 +54,8 @@ def by_vortex(layer, x, taps):
 
 @pytest.mark.parametrize("form", [by_torch, by_vortex])
 @pytest.mark.parametrize("length", [1, 2, 9, 12])
-def test_the_layer_is_gates_around_the_convolution(form, length):
+def test_the_layer_is_gates_around_the_convolution(form, length, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # vortex opens a log file where it is imported
     torch.manual_seed(0)
     layer = HyenaLayer(Size(vocabulary=5, length=12, width=4))
     x = torch.randn(2, length, 4, requires_grad=True)
