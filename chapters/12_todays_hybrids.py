@@ -732,7 +732,6 @@ costs = replace(study, chosen=study.chosen[:1]).measure(
 times = 1000 * report.frame(*costs).pivot_table(
     index="workload", columns="length", values="seconds"
 )
-times = times.rename({benches.in_record(name): name for name in shown})
 milliseconds = times[n].dropna()
 
 # %% mystnb={"figure": {"caption": "For one query the pairwise router is the fastest of the routers shown. Left: time of layer and router together, on a logarithmic axis. Right: precision, with the lines of failure and success (dotted). Above: layers in front of the pairwise router, on right. Below: routers on raw embeddings, on Distant Evidence.", "name": "fig-map-12"}, "image": {"alt": "Rows sorted by time, each with a mark for its time and one for its precision. Among layers, those that succeed on right are bidirectional. Among routers, the pairwise one is fastest and succeeds."}} tags=["remove-input", "nbval-ignore-output"]

@@ -68,7 +68,8 @@ from fcilib.present.tables import labelled
 from fcilib.study.notation import NONE, percent, seeds_text, spread
 from fcilib.study.profiles import PROFILES
 
-SCALES = {recall.SMALL: lambda model: model, 1.0: recall.large}
+LARGE = 1.0
+SCALES = (recall.SMALL, LARGE)
 
 
 def train(models, tasks, widths):
@@ -77,7 +78,7 @@ def train(models, tasks, widths):
         (rate, scale): study.run(
             {
                 f"{label}, {task.length}, {width}": recall.experiment(
-                    study.sizes, drawn(model), task, width, rate
+                    study.sizes, model, task, width, rate, scale
                 )
                 for label, model in models.items()
                 for task in tasks
@@ -85,7 +86,7 @@ def train(models, tasks, widths):
             }
         )
         for rate in sizes.rates
-        for scale, drawn in SCALES.items()
+        for scale in SCALES
     }
 
 
@@ -238,10 +239,11 @@ labelled(
 # %% tags=["hide-input"]
 alone_there = recall.experiment(
     study.sizes,
-    recall.large(recall.ingredients()["token embeddings, router"]),
+    recall.ingredients()["token embeddings, router"],
     short,
     width,
     max(sizes.rates),
+    LARGE,
 )
 
 
@@ -451,7 +453,7 @@ labelled(
             label: {
                 f"{length}, width {d}": " → ".join(
                     (
-                        f"{100 * by_scale[1.0].loc[label, length, d]:.1f}",
+                        f"{100 * by_scale[LARGE].loc[label, length, d]:.1f}",
                         f"{100 * by_scale[recall.SMALL].loc[label, length, d]:.1f}",
                     )
                 )
@@ -465,7 +467,7 @@ labelled(
 )
 
 # %% tags=["remove-cell"]
-gain = by_scale[recall.SMALL] - by_scale[1.0]
+gain = by_scale[recall.SMALL] - by_scale[LARGE]
 clear = gain[gain.abs() > STANDARD.margin]
 
 
@@ -473,7 +475,7 @@ def example(cell):
     """A model and a size, with the accuracies from both scales."""
     label, length, d = cell
     return (
-        f"{label}, {length} tokens, width {d}: {100 * by_scale[1.0][cell]:.1f} → "
+        f"{label}, {length} tokens, width {d}: {100 * by_scale[LARGE][cell]:.1f} → "
         f"{percent(by_scale[recall.SMALL][cell])}"
     )
 
@@ -492,7 +494,7 @@ routed = {
 glue("small", f"{recall.SMALL:g}", display=False)
 glue(
     "Hyena routed",
-    f"{percent(routed[1.0])} with large vectors and {percent(routed[recall.SMALL])} with small ones",
+    f"{percent(routed[LARGE])} with large vectors and {percent(routed[recall.SMALL])} with small ones",
     display=False,
 )
 
@@ -536,10 +538,10 @@ def at_zoologys_size(label, task, width):
     """
     runs = {
         scale: [
-            recall.experiment(PAPER, drawn(MODELS[label]), task, width, rate)
+            recall.experiment(PAPER, MODELS[label], task, width, rate, scale)
             for rate in theirs.rates
         ]
-        for scale, drawn in SCALES.items()
+        for scale in SCALES
     }
     found = [kept.find(run) for run in runs[recall.SMALL]]
     whole = None not in found
@@ -702,7 +704,7 @@ glue(
         else "no model succeeds. "
     )
     + f"The others answer {text(others)}, where a guess has {percent(FLOOR[long.length])}. If its vectors are drawn with standard deviation 1, attention "
-    f"answers {percent(by_scale[1.0].loc['attention', long.length, wide])}.",
+    f"answers {percent(by_scale[LARGE].loc['attention', long.length, wide])}.",
     display=False,
 )
 router_alone = STATEMENTS["pairwise comparison alone (our reading)"][1]
@@ -752,10 +754,11 @@ FOURFOLD = "BaseConv"
 narrow = recall.shortened(
     recall.experiment(
         PAPER,
-        recall.large(MODELS[FOURFOLD]),
+        MODELS[FOURFOLD],
         theirs.tasks[0],
         min(theirs.widths),
         max(theirs.rates),
+        LARGE,
     )
 )
 fourfold = narrow.training.model_copy(

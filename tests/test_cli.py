@@ -248,7 +248,7 @@ def test_bench_prints_a_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "named"), [("layers", "Mamba-2, both ways"), ("routers", "product keys")]
+    ("what", "named"), [("layers", "bidirectional Mamba-2"), ("routers", "product keys")]
 )
 def test_a_bench_without_a_backward_pass_shows_none(what: str, named: str) -> None:
     found = fci("bench", what, "--lengths", "128", "--rounds", "1", "--threads", "1")

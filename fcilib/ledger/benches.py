@@ -24,17 +24,11 @@ KNOWN: Mapping[str, RepresentationSpec] = {
 PAIRWISE = "pairwise (Investigator)"
 
 
-def in_record(label: str) -> str:
-    """What benches, and so the records of costs, call the layer of that label."""
-    one_way = label.removeprefix("bidirectional ")
-    return label if label == one_way else f"{one_way}, both ways"
-
-
 def layers(sizes: Profile) -> dict[str, Workload]:
-    """Every layer of `hybrids`, left to right and both ways, and those of earlier chapters."""
+    """Every layer of `hybrids`, and those of earlier chapters, by label."""
     today = {method.label: method.representation for method in hybrids.representations(sizes)}
     return {
-        in_record(label): Represent(representation=representation, width=sizes.width)
+        label: Represent(representation=representation, width=sizes.width)
         for label, representation in {**today, **KNOWN}.items()
     }
 

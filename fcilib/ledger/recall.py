@@ -8,7 +8,7 @@ figure 2 has the accuracies as points; the numbers here are read off it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fcilib.ledger.agreement import ROUNDING, STANDARD
@@ -61,38 +61,26 @@ class Model:
 
 
 def models() -> dict[str, Model]:
-    """Every model, by label: two layers each, no per-token network, positions for attention alone,
-    and small vectors before training.
+    """Every model, by label: two layers each, no per-token network, positions for attention alone.
 
-    These are Zoology's settings. Flow has its own layers.
+    These are Zoology's settings. Flow has its own.
     """
-    small: Any = {"embedding_scale": SMALL}
-    blind: Any = {"positions": "none", **small}
-    bare: Any = {"feed_forward": False, **blind}
+    bare: Any = {"feed_forward": False, "positions": "none"}
     return {
-        "attention": Model(
-            Attention(mask="causal", heads=1, layers=2, feed_forward=False, **small)
-        ),
+        "attention": Model(Attention(mask="causal", heads=1, layers=2, feed_forward=False)),
         "Hyena": Model(Hyena(layers=2, **bare)),
         "RWKV-4": Model(Rwkv4(layers=2, **bare)),
-        "BaseConv": Model(BaseConv(**blind)),
+        "BaseConv": Model(BaseConv(positions="none")),
         "Based": Model(Based(heads=1, **bare)),
-        "Mamba": Model(Flow(**blind)),
+        "Mamba": Model(Flow(positions="none")),
     }
-
-
-def large(model: Model) -> Model:
-    """The model with vectors of scale 1 before training, as in the rest of the book."""
-    spec = model.representation.model_copy(update={"embedding_scale": 1.0})
-    return replace(model, representation=spec)
 
 
 def ingredients() -> dict[str, Model]:
     """The paper's two ingredients, added to models without them: one, the other, and both."""
     pairwise = Investigator(candidates="others", k=1)
     known = models()
-    tokens = Embedding(positions="none", embedding_scale=SMALL)
-    found = {"token embeddings, router": Model(tokens, pairwise)}
+    found = {"token embeddings, router": Model(Embedding(positions="none"), pairwise)}
     for label in ("Hyena", "Mamba"):
         one_way = known[label].representation
         both_ways = one_way.model_copy(update={"bidirectional": True})
@@ -105,12 +93,17 @@ def ingredients() -> dict[str, Model]:
     return found
 
 
-def experiment(sizes: Profile, model: Model, task: MQAR, width: int, rate: float) -> Experiment:
-    """One training of a model, on one of the profile's tasks."""
+def experiment(
+    sizes: Profile, model: Model, task: MQAR, width: int, rate: float, scale: float = SMALL
+) -> Experiment:
+    """One training of a model, on one of the profile's tasks.
+
+    `scale`: the standard deviation of its vectors before training, by default Zoology's.
+    """
     return Experiment(
         task=task,
         width=width,
-        representation=model.representation,
+        representation=model.representation.model_copy(update={"embedding_scale": scale}),
         router=model.router,
         training=sizes.recall.train(task, rate),
     )
