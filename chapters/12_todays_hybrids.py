@@ -700,9 +700,9 @@ labelled(
 # %% [markdown]
 # **One number per token is not enough for more than two questions.** What the numbers by hand find is what counting predicts. The
 # trained rank-1 router lies between one sign and two: with {glue:text}`most questions` questions it has {glue:text}`rank-1 at most`, and
-# can have {glue:text}`bound at most` at most. With two it could find both keys, and finds {glue:text}`rank-1 at two`. For this the rank-1
-# router needs {glue:text}`us rank-1` µs for a query among {glue:text}`n` tokens, and the pairwise router {glue:text}`us pairwise` µs
-# ([below](#todays-hybrids-cost)). The pairwise router loses nothing. One question cannot separate the routers, because positions
+# can have {glue:text}`bound at most` at most. With two it could find both keys, and finds {glue:text}`rank-1 at two`. In
+# exchange it is faster: to pick one of {glue:text}`n` tokens takes {glue:text}`us rank-1` µs, and {glue:text}`us pairwise` µs with the
+# pairwise router ([below](#todays-hybrids-cost)), which loses nothing. One question cannot separate the routers, because positions
 # alone are always right there.
 #
 # **A model can answer without its router.** Each model is also trained to name the value behind the key. With
